@@ -1,0 +1,22 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_threads():
+    """Small tensors: more threads only add overhead, and parallel test runs share the cores."""
+    torch.set_num_threads(int(os.environ.get("SRLAB_TEST_THREADS", "1")))
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """Folder with ``benchmark/`` and ``train/`` photographs, named by SRLAB_DATA."""
+    root = os.environ.get("SRLAB_DATA")
+    if not root:
+        pytest.skip("needs real images: set SRLAB_DATA to a folder with benchmark/Set5/HR …")
+    return Path(root)

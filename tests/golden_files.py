@@ -1,0 +1,40 @@
+"""Where recorded outputs of the official implementations lie: SRLAB_GOLDEN when set, else the selection in tests/golden."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+COMMITTED = Path(__file__).parent / "golden"
+ROOT = Path(os.environ.get("SRLAB_GOLDEN") or COMMITTED)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One fixture: its description (JSON) and its arrays, prefixes such as ``w/`` intact."""
+
+    about: dict
+    arrays: dict[str, Tensor]
+
+    def weights(self, prefix: str = "w/") -> dict[str, Tensor]:
+        """Arrays below ``prefix`` under their state-dict keys."""
+        return {key[len(prefix) :]: value for key, value in self.arrays.items() if key.startswith(prefix)}
+
+
+def golden_files(pattern: str) -> list[str]:
+    """Paths relative to the root of all fixtures that match, for parametrisation."""
+    return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
+
+
+def load_golden(name: str) -> Golden:
+    """Read ``name`` (relative, ``.npz`` or ``.json``) and what stands beside it."""
+    path = ROOT / name
+    arrays = {}
+    if path.with_suffix(".npz").exists():
+        with np.load(path.with_suffix(".npz")) as archive:
+            arrays = {key: torch.from_numpy(archive[key].copy()) for key in archive.files}
+    return Golden(json.loads(path.with_suffix(".json").read_text()), arrays)
