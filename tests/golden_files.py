@@ -1,4 +1,4 @@
-"""Where recorded outputs of the official implementations lie: SRLAB_GOLDEN when set, else the selection in tests/golden."""
+"""Recorded outputs of the official implementations: SRLAB_GOLDEN, or the selection in tests/golden."""
 
 import json
 import os

@@ -1,0 +1,1 @@
+"""Stateless tensor functions: windows, padding, shifts, attention, colour, resizing."""

@@ -1,0 +1,148 @@
+"""MATLAB's ``imresize`` with the bicubic kernel, for the two ways in which super-resolution uses it.
+
+Kernel: R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 1981, a = -1/2.
+Arithmetic: weights in float64, stretched by the scale when shrinking (antialiasing), each row normalised;
+border pixels mirrored with the edge repeated; the axis that shrinks most goes first, rows when equal.
+
+``mode="uint8"`` is what MATLAB does to uint8 images: the result is rounded (half up) and clipped to 0..255
+after EACH of the two passes; it makes the LR files of the benchmarks bit for bit. ``"float"`` never rounds.
+
+Why a window of a shrunk image does not depend on how it was computed (scales 1/2, 1/3, 1/4, uint8 mode):
+the weights are integers divided by 256, 81 and 4096. Division by 256 and 4096 is exact in floating point, so
+every sum is exact, ties at .5 included, in whatever order it is taken (even in float32: numerators stay below
+2^24). Over 81 a tie cannot occur, as 81 is odd: sums stay at least 1/162 away from .5, a hundred times the
+rounding error of float32. The uint8 result is therefore one well-defined integer per pixel.
+"""
+
+import math
+from fractions import Fraction
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["imresize", "resize_weights"]
+
+_KERNEL_WIDTH = 4.0
+
+
+def imresize(
+    image: Tensor,
+    *,
+    scale: float | Fraction | None = None,
+    size: tuple[int, int] | None = None,
+    mode: Literal["uint8", "float"],
+    antialias: bool = True,
+) -> Tensor:
+    """Resize the last two axes as MATLAB's ``imresize(image, scale, "bicubic")`` does.
+
+    Differentiable in float mode; half precision is accumulated in float32.
+
+    Args:
+        image: (..., H, W); uint8 in uint8 mode, any floating dtype and range in float mode.
+        scale: factor of both sides, below 1 to shrink (``Fraction(1, 3)``, ``0.25``, ``4``); the result has
+            ceil(side * scale) pixels. Give either this or ``size``.
+        size: output (height, width); each axis then has its own factor, output / input.
+        mode: ``"uint8"`` rounds and clips after each pass, ``"float"`` does not.
+        antialias: stretch the kernel when shrinking.
+
+    Returns:
+        The resized image, of the dtype and on the device of ``image``.
+    """
+    _check_input(image, mode)
+    axes = _plan(image.shape[-2:], scale, size)
+    working = image.to(_working_dtype(image.dtype))
+    for axis, factor, output_side in axes:
+        working = _resize_axis(working, axis, factor, output_side, antialias)
+        if mode == "uint8":
+            working = torch.floor(working + 0.5).clamp_(0, 255)
+    return working.to(image.dtype)
+
+
+@lru_cache(maxsize=256)
+def resize_weights(
+    input_side: int, output_side: int, factor: float, antialias: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Weights and source positions of one axis, as MATLAB computes them. Cached: do not write into them.
+
+    Returns:
+        (output, taps) weights, rows summing to 1; (output, taps) source indices, mirrored into the image.
+    """
+    shrink = min(factor, 1.0) if antialias else 1.0
+    width = _KERNEL_WIDTH / shrink
+    positions = np.arange(1, output_side + 1, dtype=np.float64)
+    centers = positions / factor + 0.5 * (
+        1.0 - 1.0 / factor
+    )  # MATLAB's coordinates: the first pixel's centre is 1
+    first = np.floor(centers - width / 2.0)
+    taps = first[:, None] + np.arange(math.ceil(width) + 2)
+    weights = shrink * _cubic(shrink * (centers[:, None] - taps))
+    weights /= weights.sum(axis=1, keepdims=True)
+    used = np.flatnonzero(np.any(weights != 0.0, axis=0))
+    weights, taps = weights[:, used[0] : used[-1] + 1], taps[:, used[0] : used[-1] + 1]
+    wrapped = np.mod(taps.astype(np.int64) - 1, 2 * input_side)
+    indices = np.where(wrapped < input_side, wrapped, 2 * input_side - 1 - wrapped)
+    return np.ascontiguousarray(weights), np.ascontiguousarray(indices)
+
+
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic convolution kernel, a = -1/2, zero beyond 2."""
+    distance = np.abs(x)
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1.0
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4.0 * distance + 2.0
+    return np.where(distance <= 1.0, near, np.where(distance <= 2.0, far, 0.0))
+
+
+def _resize_axis(image: Tensor, axis: int, factor: float, output_side: int, antialias: bool) -> Tensor:
+    """One pass. Not a matrix product: that may run in TF32 or bfloat16; the taps' order is fixed."""
+    weights, indices = resize_weights(image.shape[axis], output_side, factor, antialias)
+    column = torch.from_numpy(weights.T.copy()).to(device=image.device, dtype=image.dtype)
+    source = torch.from_numpy(indices.T.copy()).to(image.device)
+    if axis == -2:
+        column = column[..., None]
+    total = image.index_select(axis, source[0]) * column[0]
+    for tap in range(1, len(source)):
+        total = total + image.index_select(axis, source[tap]) * column[tap]
+    return total
+
+
+def _plan(
+    sides: torch.Size, scale: float | Fraction | None, size: tuple[int, int] | None
+) -> list[tuple[int, float, int]]:
+    """(axis, factor, output side) in the order of the passes."""
+    if (scale is None) == (size is None):
+        raise ValueError(f"give exactly one of scale and size, got scale={scale}, size={size}")
+    if scale is not None and not (scale > 0 and math.isfinite(scale)):
+        raise ValueError(f"scale must be a positive number, got {scale}")
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ValueError(f"size must be (height, width) of at least 1x1, got {size}")
+    if size is not None:
+        steps = [(axis, size[axis] / sides[axis], size[axis]) for axis in (-2, -1)]
+    else:
+        assert scale is not None
+        steps = [(axis, float(scale), math.ceil(sides[axis] * scale)) for axis in (-2, -1)]
+    return sorted(steps, key=lambda step: step[1])
+
+
+def _check_input(image: Tensor, mode: str) -> None:
+    if mode not in ("uint8", "float"):
+        raise ValueError(f"mode must be 'uint8' or 'float', got {mode!r}")
+    if image.ndim < 2 or 0 in image.shape[-2:]:
+        raise ValueError(f"image must be (..., H, W) with sides >= 1, got shape {tuple(image.shape)}")
+    if mode == "uint8" and image.dtype != torch.uint8:
+        raise ValueError(
+            f"mode='uint8' takes a torch.uint8 image, got {image.dtype}; use mode='float' or convert it"
+        )
+    if mode == "float" and not image.is_floating_point():
+        raise ValueError(
+            f"mode='float' takes a floating-point image, got {image.dtype}; divide by 255 or use .double()"
+        )
+
+
+def _working_dtype(dtype: torch.dtype) -> torch.dtype:
+    if dtype == torch.uint8:
+        return torch.float64
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
