@@ -1,0 +1,122 @@
+"""Attention inside windows: the explicit form with its maps, and the fused one that never stores them."""
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+__all__ = [
+    "attention_maps",
+    "attention_regions",
+    "fused_attention",
+    "relative_position_index",
+    "shifted_window_mask",
+    "shifted_window_masks_by_row",
+]
+
+# Added to the logits of tokens that only the cyclic shift made neighbours (SwinIR; not -inf, to match it).
+_FOREIGN = -100.0
+
+# CUDA's kernels take no more entries on a launch grid's axis: larger batches of windows run in parts.
+_LARGEST_GRID = 65535
+
+# CUDA's kernels want rows of 16 bytes; 8 elements serve every dtype of 2 bytes and more.
+_ALIGNMENT = 8
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _remembered(entries: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Cache the latest results outside any module; compilers and exporters trace the function itself."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @lru_cache(maxsize=entries)
+        def remembered(*args: P.args, **kwargs: P.kwargs) -> R:
+            # An inference tensor, made during validation, could not take part in training later.
+            with torch.inference_mode(False):
+                return function(*args, **kwargs)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return function(*args, **kwargs) if torch.compiler.is_compiling() else remembered(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def attention_maps(query: Tensor, key: Tensor, *, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
+    """softmax(scale * q k^T + bias) over the keys; (..., T, d) twice to (..., T, T)."""
+    logits = (query if scale == 1.0 else query * scale) @ key.transpose(-2, -1)
+    return torch.softmax(logits if bias is None else logits + bias, dim=-1)
+
+
+def fused_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float = 1.0, bias: Tensor | None = None
+) -> Tensor:
+    """``attention_maps(query, key) @ value`` for (batch, heads, T, d), without the maps.
+
+    ``bias`` is (1, heads, T, T) or can be broadcast to it.
+
+    On CUDA, channels are filled up with zeros to rows that the memory-saving kernels accept: without that, a
+    width such as 10 silently takes the path that stores the maps.
+    """
+    channels = query.shape[-1]
+    surplus = -channels % _ALIGNMENT if query.is_cuda else 0
+    if surplus:
+        padded_query = F.pad(query, (0, surplus))
+        key = padded_query if key is query else F.pad(key, (0, surplus))
+        query, value = padded_query, F.pad(value, (0, surplus))
+    if bias is not None:
+        bias = bias.to(query.dtype)
+    parts = zip(*(tensor.split(_LARGEST_GRID) for tensor in (query, key, value)), strict=True)
+    mixed = [F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale) for q, k, v in parts]
+    whole = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+    return whole[..., :channels]
+
+
+@_remembered(16)
+def relative_position_index(side: int, device: torch.device) -> Tensor:
+    """(T, T) row of the bias table for each (query, key): row-major in their distance, smallest first."""
+    ticks = torch.arange(side, device=device)
+    y, x = (axis.flatten() for axis in torch.meshgrid(ticks, ticks, indexing="ij"))
+    return (y[:, None] - y + side - 1) * (2 * side - 1) + x[:, None] - x + side - 1
+
+
+def attention_regions(length: int, side: int, shift: int, device: torch.device) -> Tensor:
+    """(length,) number of the region that each position of a shifted axis comes from: 0, 1 or 2."""
+    position = torch.arange(length, device=device)
+    return (position >= length - side).long() + (position >= length - shift).long()
+
+
+def _mask_between(regions: Tensor, dtype: torch.dtype) -> Tensor:
+    """(..., T) region numbers to (..., T, T) additive masks."""
+    foreign = regions[..., :, None] != regions[..., None, :]
+    return torch.zeros(foreign.shape, dtype=dtype, device=regions.device).masked_fill(foreign, _FOREIGN)
+
+
+# One entry serves all blocks of a network; few entries, because masks of large images are large.
+@_remembered(4)
+def shifted_window_mask(
+    height: int, width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """(H/side, W/side, T, T): what each window of a map shifted by ``shift`` adds to its logits."""
+    rows = attention_regions(height, side, shift, device)
+    columns = attention_regions(width, side, shift, device)
+    regions = rearrange(rows[:, None] * 3 + columns, "(nh sh) (nw sw) -> nh nw (sh sw)", sh=side, sw=side)
+    return _mask_between(regions, dtype)
+
+
+@_remembered(16)
+def shifted_window_masks_by_row(
+    width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Masks (W/side, T, T) of any row of windows but the last, and of the last: no others occur."""
+    mask = shifted_window_mask(2 * side, width, side, shift, device, dtype)
+    return mask[0], mask[1]

@@ -1,0 +1,99 @@
+"""Shifts: which attention blocks shift their windows, and the channel shift of shift-convolutions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "SHIFT_SCHEDULES",
+    "resolve_shift_schedule",
+    "shift_channels",
+    "shift_channels_by_convolution",
+    "shift_kernel",
+]
+
+SHIFT_SCHEDULES = ("alternate", "every", "none", "late")
+
+# Offsets (rows, columns) of the pixel that each of the first four fifths of the channels reads.
+_NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+
+
+def resolve_shift_schedule(schedule: str | Sequence[bool | int], depths: Sequence[int]) -> tuple[bool, ...]:
+    """One boolean for each attention block: does it shift its windows cyclically?
+
+    Args:
+        schedule: ``alternate``, the papers' choice: odd positions. Positions are counted anew in every group,
+            as the official SwinIR does, which matters only for groups of odd depth. ``every``; ``none``;
+            ``late``: the blocks of ``alternate`` that lie in the second half (index >= n / 2); or one 0/1 for
+            each block.
+        depths: number of blocks in each group; blocks are counted through all groups in order.
+
+    Raises:
+        ValueError: unknown name, or a list that is not exactly as long as there are blocks.
+    """
+    positions = [position for depth in depths for position in range(depth)]
+    count = len(positions)
+    if isinstance(schedule, str):
+        alternate = tuple(position % 2 == 1 for position in positions)
+        if schedule == "alternate":
+            return alternate
+        if schedule == "late":
+            return tuple(shifts and 2 * index >= count for index, shifts in enumerate(alternate))
+        if schedule in ("every", "none"):
+            return (schedule == "every",) * count
+        raise ValueError(
+            f"unknown shift_schedule {schedule!r}; choose one of {', '.join(SHIFT_SCHEDULES)}, "
+            f"or give a list of {count} booleans"
+        )
+    if any(shifts not in (0, 1) for shifts in schedule):
+        raise ValueError(f"shift_schedule holds {list(schedule)}; only true/false (1/0) are allowed")
+    if len(schedule) != count:
+        raise ValueError(
+            f"shift_schedule has {len(schedule)} entries, but the network has {count} blocks that could "
+            f"shift; give exactly {count}"
+        )
+    return tuple(bool(shifts) for shifts in schedule)
+
+
+def shift_kernel(channels: int) -> Tensor:
+    """(C, 1, 3, 3) kernel: fifths read their right, left, lower, upper neighbour, the rest itself."""
+    kernel = torch.zeros(channels, 1, 3, 3)
+    group = channels // 5
+    for index, (row, column) in enumerate(_NEIGHBOURS):
+        kernel[index * group : (index + 1) * group, 0, 1 + row, 1 + column] = 1.0
+    kernel[len(_NEIGHBOURS) * group :, 0, 1, 1] = 1.0
+    return kernel
+
+
+def shift_channels_by_convolution(feature_map: Tensor) -> Tensor:
+    """Shift (B, C, H, W) as the paper does: a depth-wise convolution with a fixed kernel; outside is zero."""
+    channels = feature_map.shape[1]
+    return F.conv2d(feature_map, shift_kernel(channels).to(feature_map), padding=1, groups=channels)
+
+
+class _Shift(torch.autograd.Function):
+    """Shift by slices of the padded map; the gradient is the opposite shift, not a sum of padded slices."""
+
+    @staticmethod
+    def forward(ctx: Any, feature_map: Tensor, sign: int) -> Tensor:
+        ctx.sign = sign
+        group, (height, width) = feature_map.shape[1] // 5, feature_map.shape[2:]
+        padded = F.pad(feature_map, (1, 1, 1, 1))
+        parts = [feature_map[:, len(_NEIGHBOURS) * group :]]
+        for index, (row, column) in reversed(list(enumerate(_NEIGHBOURS))):
+            top, left = 1 + sign * row, 1 + sign * column
+            channels = slice(index * group, (index + 1) * group)
+            parts.insert(0, padded[:, channels, top : top + height, left : left + width])
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _Shift.apply(gradients[0], -ctx.sign), None
+
+
+def shift_channels(feature_map: Tensor) -> Tensor:
+    """The same function as :func:`shift_channels_by_convolution` by moving memory: no multiplications."""
+    return _Shift.apply(feature_map, 1)
