@@ -1,0 +1,1 @@
+"""Modules used by at least two networks."""

@@ -1,0 +1,26 @@
+"""Stochastic depth."""
+
+from torch import Tensor, nn
+
+__all__ = ["DropPath"]
+
+
+class DropPath(nn.Module):
+    """Drop a residual branch for whole images with ``probability`` while training; survivors are scaled up.
+
+    Paper: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016, arXiv 1603.09382.
+    """
+
+    def __init__(self, *, probability: float) -> None:
+        super().__init__()
+        if not 0.0 <= probability < 1.0:
+            raise ValueError(f"drop path probability must lie in [0, 1), got {probability}")
+        self.probability = probability
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """(B, ...) to the same shape."""
+        if not self.training or self.probability == 0.0:
+            return branch
+        keep = 1.0 - self.probability
+        kept = branch.new_empty((len(branch),) + (1,) * (branch.ndim - 1)).bernoulli_(keep)
+        return branch * (kept / keep)

@@ -1,0 +1,102 @@
+"""Heads that turn low-resolution features into a larger image."""
+
+import math
+import re
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = [
+    "HEADS",
+    "DirectHead",
+    "NearestHead",
+    "ShuffleHead",
+    "build_head",
+    "pixel_shuffle_stages",
+    "recognise_head",
+]
+
+#: SwinIR's ways to make the image: one convolution (light), stages (classical), nearest (real photos).
+HEADS = ("pixelshuffledirect", "pixelshuffle", "nearest+conv")
+
+_HEAD_CHANNELS = 64
+
+
+def pixel_shuffle_stages(*, scale: int, channels: int) -> nn.Sequential:
+    """(B, C, H, W) to (B, C, sH, sW): convolution and pixel shuffle, once by 3 or several times by 2."""
+    factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+    if scale != 3 and 2 ** len(factors) != scale:
+        raise ValueError(f"pixel shuffle stages exist for scale 3 and powers of two, got scale={scale}")
+    stages: list[nn.Module] = []
+    for factor in factors:
+        stages += [nn.Conv2d(channels, factor**2 * channels, 3, padding=1), nn.PixelShuffle(factor)]
+    return nn.Sequential(*stages)
+
+
+class DirectHead(nn.Module):
+    """One convolution and a pixel shuffle: the light head."""
+
+    def __init__(self, *, dim: int, scale: int) -> None:
+        super().__init__()
+        self.upsample = nn.Sequential(nn.Conv2d(dim, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, 3, scale * H, scale * W)."""
+        return self.upsample(features)
+
+
+class ShuffleHead(nn.Module):
+    """64 channels, pixel shuffles by 2 or 3, a last convolution: the classical head."""
+
+    def __init__(self, *, dim: int, scale: int) -> None:
+        super().__init__()
+        self.widen = nn.Conv2d(dim, _HEAD_CHANNELS, 3, padding=1)
+        self.upsample = pixel_shuffle_stages(scale=scale, channels=_HEAD_CHANNELS)
+        self.last = nn.Conv2d(_HEAD_CHANNELS, 3, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, 3, scale * H, scale * W)."""
+        return self.last(self.upsample(F.leaky_relu(self.widen(features), 0.01)))
+
+
+class NearestHead(nn.Module):
+    """64 channels, nearest-neighbour enlargement by 2 and a convolution, once or twice: for real photos."""
+
+    def __init__(self, *, dim: int, scale: int) -> None:
+        super().__init__()
+        if scale not in (2, 4):
+            raise ValueError(f"the nearest+conv head enlarges by 2 or 4, got scale={scale}")
+        self.widen = nn.Conv2d(dim, _HEAD_CHANNELS, 3, padding=1)
+        self.stages = nn.ModuleList(
+            nn.Conv2d(_HEAD_CHANNELS, _HEAD_CHANNELS, 3, padding=1) for _ in range(scale // 2)
+        )
+        self.refine = nn.Conv2d(_HEAD_CHANNELS, _HEAD_CHANNELS, 3, padding=1)
+        self.last = nn.Conv2d(_HEAD_CHANNELS, 3, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, 3, scale * H, scale * W)."""
+        features = F.leaky_relu(self.widen(features), 0.01)
+        for stage in self.stages:
+            features = F.leaky_relu(stage(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)
+        return self.last(F.leaky_relu(self.refine(features), 0.2))
+
+
+def build_head(kind: str, *, dim: int, scale: int) -> nn.Module:
+    """The up-sampling head called ``kind``."""
+    heads = dict(zip(HEADS, (DirectHead, ShuffleHead, NearestHead), strict=True))
+    if kind not in heads:
+        raise ValueError(f"unknown head {kind!r}; choose one of {', '.join(HEADS)}")
+    return heads[kind](dim=dim, scale=scale)
+
+
+def recognise_head(state: Mapping[str, Tensor]) -> tuple[str, int]:
+    """Name of the head and scale, read from an official state dict of SwinIR's family."""
+    if "conv_before_upsample.0.weight" not in state:
+        rows = state["upsample.0.weight"].shape[0] if "upsample.0.weight" in state else 0
+        return "pixelshuffledirect", math.isqrt(rows // 3)
+    if "conv_up1.weight" in state:
+        return "nearest+conv", 4 if "conv_up2.weight" in state else 2
+    channels = state["upsample.0.weight"].shape[1]
+    stages = sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
+    return "pixelshuffle", 3 if state["upsample.0.weight"].shape[0] == 9 * channels else 2**stages

@@ -1,0 +1,143 @@
+"""What every network offers: one interface for training, scoring, profiling and checkpoints."""
+
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["BACKENDS", "AttentionNetwork", "Network", "ParameterCount", "rename_keys", "require_integer"]
+
+logger = logging.getLogger(__name__)
+
+# "reference" follows the paper step by step; "sdpa" computes the same without storing attention maps.
+BACKENDS = ("reference", "sdpa")
+
+
+class ParameterCount(NamedTuple):
+    """Numbers of parameters: all, and those that training changes."""
+
+    all: int
+    trainable: int
+
+
+class Network(nn.Module, ABC):
+    """A super-resolver of RGB images in [0, 1] of any size; its output is not clamped.
+
+    Args:
+        scale: enlargement of both sides.
+    """
+
+    #: Sides are padded to multiples of this inside ``forward``.
+    size_multiple: int = 1
+
+    def __init__(self, *, scale: int) -> None:
+        super().__init__()
+        self.scale = require_integer("scale", scale)
+
+    @abstractmethod
+    def restore(self, lr_image: Tensor) -> Tensor:
+        """What ``forward`` does once the input is known to be an image."""
+
+    @classmethod
+    @abstractmethod
+    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Constructor arguments read from an official state dict; None if it is another network's."""
+
+    @classmethod
+    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Arguments that this state dict does not tell: there ``recognise`` gives the published value."""
+        return ()
+
+    @classmethod
+    @abstractmethod
+    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Our state dict from an official one; entries that can be derived may be absent."""
+
+    @abstractmethod
+    def to_official(self) -> dict[str, Tensor]:
+        """The official state dict of this network, complete."""
+
+    def forward(self, lr_image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1], any floating dtype, to (B, 3, scale * H, scale * W)."""
+        if lr_image.ndim != 4 or lr_image.shape[1] != 3 or 0 in lr_image.shape:
+            raise ValueError(
+                f"expected RGB images (B, 3, H, W), none of them empty, got {tuple(lr_image.shape)}"
+            )
+        if not lr_image.is_floating_point():
+            raise ValueError(
+                f"expected values in [0, 1], got {lr_image.dtype}; convert with image.float() / 255"
+            )
+        return self.restore(lr_image)
+
+    def official_parameters(self) -> ParameterCount:
+        """Parameters as the official formulation has them, with constants that it keeps as parameters."""
+        counts = [(parameter.numel(), parameter.requires_grad) for parameter in self.parameters()]
+        return ParameterCount(sum(n for n, _ in counts), sum(n for n, trainable in counts if trainable))
+
+    def multiply_adds_apart(self, height: int, width: int) -> int:
+        """Multiply-adds for an LR image that the official code executes and ours does not."""
+        return 0
+
+
+class AttentionNetwork(Network):
+    """A network whose attention has several implementations of one function.
+
+    Args:
+        scale: enlargement of both sides.
+        backend: ``reference``, ``sdpa``, or ``auto``: chosen, and logged, at the first run on a device.
+    """
+
+    def __init__(self, *, scale: int, backend: str) -> None:
+        super().__init__(scale=scale)
+        self._chosen: dict[str, str] = {}
+        self.use_backend(backend)
+
+    @property
+    def backend(self) -> str:
+        """``reference`` or ``sdpa``: the implementation in use where the parameters lie."""
+        parameter = next(self.parameters(), None)
+        return self.backend_on(torch.device("cpu") if parameter is None else parameter.device)
+
+    def use_backend(self, name: str) -> None:
+        """Choose ``reference``, ``sdpa`` or ``auto`` from now on."""
+        if name not in (*BACKENDS, "auto"):
+            raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}, auto")
+        self._requested_backend = name
+        self._chosen.clear()
+
+    def backend_on(self, device: torch.device) -> str:
+        """The implementation that runs on ``device``; the first choice for it is logged."""
+        if self._requested_backend != "auto":
+            return self._requested_backend
+        if torch.compiler.is_compiling():
+            return self.automatic_backend(device)  # a compiler cannot trace the log entry
+        if device.type not in self._chosen:
+            self._chosen[device.type] = choice = self.automatic_backend(device)
+            logger.info("%s: backend auto means %s on %s", type(self).__name__, choice, device.type)
+        return self._chosen[device.type]
+
+    def automatic_backend(self, device: torch.device) -> str:
+        """What ``auto`` means on ``device``."""
+        return "sdpa"
+
+
+def require_integer(name: str, value: object, *, minimum: int = 1) -> int:
+    """``value`` if it is an integer of at least ``minimum``, else a ValueError that names it."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return value
+
+
+def rename_keys(state: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """State dict with all rules (regular expression, replacement) applied to each key in order."""
+    renamed = {}
+    for key, value in state.items():
+        name = key
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    return renamed

@@ -1,0 +1,371 @@
+"""SwinIR: image restoration with shifted-window transformers.
+
+Paper:      Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCVW 2021, arXiv 2108.10257
+Reference:  github.com/JingyunLiang/SwinIR at 65458505
+Deviations: relative-position indices and attention masks are derived, not stored; images may be smaller than
+            the padding; no absolute position embedding, no head without enlargement.
+
+Shape legend: B batch, C features, H/W padded low-resolution size, S window side, T = S * S tokens, M heads,
+d = C / M; maps are (B, H, W, C), windows (B * H/S, W/S, T, C).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from srlab.layers.color import rgb_mean
+from srlab.layers.drop_path import DropPath
+from srlab.layers.feed_forward import FeedForward
+from srlab.layers.upsample import build_head, recognise_head
+from srlab.models.network import AttentionNetwork, rename_keys, require_integer
+from srlab.ops.attention import (
+    attention_maps,
+    fused_attention,
+    relative_position_index,
+    shifted_window_mask,
+    shifted_window_masks_by_row,
+)
+from srlab.ops.padding import pad_to_multiple
+from srlab.ops.shift import resolve_shift_schedule
+from srlab.ops.windows import merge_windows, roll_map, split_windows
+
+__all__ = ["SwinBlock", "SwinIR", "WindowAttention"]
+
+_TO_OURS = (
+    (r"^layers\.", "groups."),
+    (r"\.residual_group\.", "."),
+    (r"\.attn\.relative_position_bias_table$", ".attention.bias_table"),
+    (r"\.attn\.", ".attention."),
+    (r"\.mlp\.fc1\.", ".mlp.expand."),
+    (r"\.mlp\.fc2\.", ".mlp.contract."),
+    (r"^norm\.", "norm_out."),
+    (r"^patch_embed\.norm\.", "norm_in."),
+    (r"^conv_before_upsample\.0\.", "head.widen."),
+    (r"^upsample\.", "head.upsample."),
+    (r"^conv_up1\.", "head.stages.0."),
+    (r"^conv_up2\.", "head.stages.1."),
+    (r"^conv_hr\.", "head.refine."),
+    (r"^conv_last\.", "head.last."),
+)
+_TO_OFFICIAL = (
+    (r"^groups\.(\d+)\.blocks\.", r"layers.\1.residual_group.blocks."),
+    (r"^groups\.", "layers."),
+    (r"\.attention\.bias_table$", ".attn.relative_position_bias_table"),
+    (r"\.attention\.", ".attn."),
+    (r"\.mlp\.expand\.", ".mlp.fc1."),
+    (r"\.mlp\.contract\.", ".mlp.fc2."),
+    (r"^norm_out\.", "norm."),
+    (r"^norm_in\.", "patch_embed.norm."),
+    (r"^head\.widen\.", "conv_before_upsample.0."),
+    (r"^head\.upsample\.", "upsample."),
+    (r"^head\.stages\.0\.", "conv_up1."),
+    (r"^head\.stages\.1\.", "conv_up2."),
+    (r"^head\.refine\.", "conv_hr."),
+    (r"^head\.last\.", "conv_last."),
+)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside windows with a learned bias for each relative position."""
+
+    def __init__(self, *, dim: int, num_heads: int, window_side: int) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}")
+        self.num_heads = num_heads
+        self.window_side = window_side
+        self.logit_scale = (dim // num_heads) ** -0.5
+        self.bias_table = nn.Parameter(torch.zeros((2 * window_side - 1) ** 2, num_heads))
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        nn.init.trunc_normal_(self.bias_table, std=0.02)
+
+    def forward(self, windows: Tensor, *, height: int, shift: int, backend: str) -> Tensor:
+        """(B * H/S, W/S, T, C) to the same shape; what only the ``shift`` made neighbours stays apart."""
+        rows = height // self.window_side
+        query, key, value = rearrange(
+            self.qkv(windows),
+            "(b nh) nw t (three m d) -> three b nh nw m t d",
+            three=3,
+            nh=rows,
+            m=self.num_heads,
+        )
+        attend = self._reference if backend == "reference" else self._fused
+        mixed = attend(query, key, value, shift)
+        return self.proj(rearrange(mixed, "b nh nw m t d -> (b nh) nw t (m d)"))
+
+    def position_bias(self) -> Tensor:
+        """(M, T, T) from the table."""
+        index = relative_position_index(self.window_side, self.bias_table.device)
+        tokens = self.window_side**2
+        return (
+            self.bias_table[index.flatten()]
+            .view(tokens, tokens, self.num_heads)
+            .permute(2, 0, 1)
+            .contiguous()
+        )
+
+    def _reference(self, query: Tensor, key: Tensor, value: Tensor, shift: int) -> Tensor:
+        """Explicit maps, a mask for every window of a shifted map; all tensors (B, H/S, W/S, M, T, d)."""
+        bias = self.position_bias()
+        if shift:
+            side, (rows, columns) = self.window_side, query.shape[1:3]
+            mask = shifted_window_mask(rows * side, columns * side, side, shift, bias.device, bias.dtype)
+            bias = bias + mask[:, :, None]
+        return attention_maps(query, key, scale=self.logit_scale, bias=bias) @ value
+
+    def _fused(self, query: Tensor, key: Tensor, value: Tensor, shift: int) -> Tensor:
+        """The same without maps or per-window masks: all rows of windows but the last share theirs."""
+        bias, shape = self.position_bias(), query.shape
+        if not shift:
+            query, key, value = (tensor.flatten(0, 2) for tensor in (query, key, value))
+            return fused_attention(query, key, value, scale=self.logit_scale, bias=bias[None]).view(shape)
+        masks = shifted_window_masks_by_row(
+            shape[2] * self.window_side, self.window_side, shift, bias.device, bias.dtype
+        )
+        parts = []
+        for mask, rows in zip(masks, (slice(0, -1), slice(-1, None)), strict=True):
+            q, k, v = (tensor[:, rows].flatten(2, 3).flatten(0, 1) for tensor in (query, key, value))
+            if len(q):
+                row_bias = (bias + mask[:, None]).flatten(0, 1)[None]
+                mixed = fused_attention(q, k, v, scale=self.logit_scale, bias=row_bias)
+                parts.append(mixed.view(shape[0], -1, *shape[2:]))
+        return torch.cat(parts, dim=1)
+
+
+class SwinBlock(nn.Module):
+    """Swin transformer block, norms first: attention in (shifted) windows, then a feed-forward network."""
+
+    def __init__(
+        self, *, dim: int, num_heads: int, window_side: int, hidden_dim: int, drop_path: float, shifted: bool
+    ) -> None:
+        super().__init__()
+        self.window_side = window_side
+        self.shift = window_side // 2 if shifted else 0
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = WindowAttention(dim=dim, num_heads=num_heads, window_side=window_side)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = FeedForward(dim=dim, hidden_dim=hidden_dim)
+        self.drop_path = DropPath(probability=drop_path)
+
+    def forward(self, features: Tensor, backend: str) -> Tensor:
+        """(B, H, W, C) to the same shape; H and W must be multiples of the window side."""
+        height = features.shape[1]
+        windows = split_windows(roll_map(self.norm1(features), -self.shift), self.window_side)
+        mixed = self.attention(windows, height=height, shift=self.shift, backend=backend)
+        mixed = roll_map(merge_windows(mixed, self.window_side, height), self.shift)
+        features = features + self.drop_path(mixed)
+        return features + self.drop_path(self.mlp(self.norm2(features)))
+
+
+class SwinGroup(nn.Module):
+    """Residual Swin transformer block (RSTB): Swin blocks, a convolution, and the input added."""
+
+    def __init__(self, *, blocks: Sequence[SwinBlock], conv: nn.Module) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.conv = conv
+
+    def forward(self, features: Tensor, backend: str) -> Tensor:
+        """(B, H, W, C) to the same shape."""
+        mixed = features
+        for block in self.blocks:
+            mixed = block(mixed, backend)
+        return _convolve(self.conv, mixed) + features
+
+
+class SwinIR(AttentionNetwork):
+    """Image restoration with shifted-window transformers.
+
+    Args:
+        scale: 2, 3, 4 or any integer that the head can make.
+        dim: feature channels C.
+        depths: Swin blocks in each group.
+        num_heads: attention heads in each group.
+        window_side: side of the windows in low-resolution pixels.
+        mlp_ratio: hidden channels of the feed-forward networks in units of dim.
+        head: one of :data:`srlab.layers.upsample.HEADS`.
+        connection: ``1conv`` or ``3conv``, the convolutions after each group and after the body.
+        value_range: the network sees (image - mean colour) times this.
+        drop_path: probability at the last block that training skips a branch; it grows linearly from 0.
+        shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
+        backend: see :class:`AttentionNetwork`.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        dim: int,
+        depths: Sequence[int],
+        num_heads: Sequence[int],
+        window_side: int,
+        mlp_ratio: float,
+        head: str,
+        connection: str,
+        value_range: float,
+        drop_path: float,
+        shift_schedule: str | Sequence[bool | int],
+        backend: str = "auto",
+    ) -> None:
+        super().__init__(scale=scale, backend=backend)
+        _check_groups(dim, depths, num_heads)
+        self.size_multiple = require_integer("window_side", window_side)
+        self.value_range = value_range
+        self.register_buffer("mean", rgb_mean(), persistent=False)
+        self.mean: Tensor
+        self.conv_first = nn.Conv2d(3, dim, 3, padding=1)
+        self.norm_in = nn.LayerNorm(dim)
+        shifts = iter(resolve_shift_schedule(shift_schedule, depths))
+        drops = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
+        hidden_dim = int(dim * mlp_ratio)
+
+        def block(heads: int) -> SwinBlock:
+            return SwinBlock(
+                dim=dim,
+                num_heads=heads,
+                window_side=window_side,
+                hidden_dim=hidden_dim,
+                drop_path=next(drops),
+                shifted=next(shifts),
+            )
+
+        self.groups = nn.ModuleList(
+            SwinGroup(blocks=[block(heads) for _ in range(depth)], conv=_connection(connection, dim))
+            for depth, heads in zip(depths, num_heads, strict=True)
+        )
+        self.norm_out = nn.LayerNorm(dim)
+        self.conv_after_body = _connection(connection, dim)
+        self.head = build_head(head, dim=dim, scale=scale)
+        self.apply(_initialise)
+
+    def restore(self, lr_image: Tensor) -> Tensor:
+        """Pad to whole windows, subtract the mean colour, restore, crop."""
+        height, width = lr_image.shape[-2:]
+        backend = self.backend_on(lr_image.device)
+        image = (pad_to_multiple(lr_image, self.size_multiple) - self.mean) * self.value_range
+        shallow = self.conv_first(image.contiguous(memory_format=torch.channels_last))
+        features = self.norm_in(shallow.permute(0, 2, 3, 1))
+        for group in self.groups:
+            features = group(features, backend)
+        features = _convolve(self.conv_after_body, self.norm_out(features)).permute(0, 3, 1, 2) + shallow
+        image = self.head(features) / self.value_range + self.mean
+        return image[..., : height * self.scale, : width * self.scale]
+
+    @classmethod
+    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Read all but value range and drop path; shifts from stored masks, else ``alternate`` is assumed."""
+        first = "layers.0.residual_group.blocks.0"
+        table = state.get(f"{first}.attn.relative_position_bias_table")
+        if table is None or "conv_first.weight" not in state or f"{first}.mlp.fc1.weight" not in state:
+            return None
+        depths, num_heads = [], []
+        while f"layers.{len(depths)}.residual_group.blocks.0.attn.relative_position_bias_table" in state:
+            prefix = f"layers.{len(depths)}.residual_group.blocks."
+            depths.append(
+                1 + max(int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix))
+            )
+            num_heads.append(state[f"{prefix}0.attn.relative_position_bias_table"].shape[1])
+        dim, hidden = state["conv_first.weight"].shape[0], state[f"{first}.mlp.fc1.weight"].shape[0]
+        head, scale = recognise_head(state)
+        return {
+            "scale": scale,
+            "dim": dim,
+            "depths": depths,
+            "num_heads": num_heads,
+            "window_side": (math.isqrt(table.shape[0]) + 1) // 2,
+            "mlp_ratio": hidden / dim if hidden % dim == 0 else (hidden + 0.5) / dim,
+            "head": head,
+            "connection": "3conv" if "conv_after_body.0.weight" in state else "1conv",
+            "value_range": 1.0,
+            "drop_path": 0.1,
+            "shift_schedule": _recognise_schedule(state, depths),
+            "backend": "auto",
+        }
+
+    @classmethod
+    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """The schedule is told by the blocks that store a mask, if any does."""
+        masks = any(key.endswith("attn_mask") for key in state)
+        return ("value_range", "drop_path") if masks else ("value_range", "drop_path", "shift_schedule")
+
+    @classmethod
+    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename keys; derivable buffers are left out."""
+        derivable = ("attn_mask", "relative_position_index")
+        return rename_keys(
+            {key: value for key, value in state.items() if not key.endswith(derivable)}, _TO_OURS
+        )
+
+    def to_official(self, *, img_size: int = 64) -> dict[str, Tensor]:
+        """Rename keys and write the buffers as the official code does for images of ``img_size`` pixels."""
+        side = self.size_multiple
+        if img_size <= side or img_size % side:
+            raise ValueError(
+                f"img_size={img_size} must be a multiple of the window side {side}, and more than one"
+            )
+        state = rename_keys(self.state_dict(), _TO_OFFICIAL)
+        device, dtype = self.mean.device, self.mean.dtype
+        for name, block in self.named_modules():
+            if isinstance(block, SwinBlock):
+                _, group, _, position = name.split(".")
+                prefix = f"layers.{group}.residual_group.blocks.{position}"
+                state[f"{prefix}.attn.relative_position_index"] = relative_position_index(side, device)
+                if block.shift:
+                    mask = shifted_window_mask(img_size, img_size, side, block.shift, device, dtype)
+                    state[f"{prefix}.attn_mask"] = mask.flatten(0, 1)
+        return state
+
+
+def _check_groups(dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
+    """One depth and one number of heads for each group, all positive."""
+    if not len(depths) or len(depths) != len(num_heads):
+        raise ValueError(
+            f"depths has {len(depths)} entries and num_heads {len(num_heads)}; "
+            "give one of each for every group"
+        )
+    for name, values in (("dim", [dim]), ("depths", depths), ("num_heads", num_heads)):
+        for value in values:
+            require_integer(name, value)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Linear layers start as in the Swin transformer; everything else as PyTorch has it."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _convolve(conv: nn.Module, features: Tensor) -> Tensor:
+    """Apply a convolution to (B, H, W, C): PyTorch's channels-last layout, nothing is copied."""
+    return conv(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def _connection(kind: str, dim: int) -> nn.Module:
+    """The convolution at the end of a group: plain, or a bottleneck of a quarter of the channels."""
+    if kind == "1conv":
+        return nn.Conv2d(dim, dim, 3, padding=1)
+    if kind == "3conv":
+        return nn.Sequential(
+            nn.Conv2d(dim, dim // 4, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(dim // 4, dim // 4, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(dim // 4, dim, 3, padding=1),
+        )
+    raise ValueError(f"unknown connection {kind!r}; choose 1conv or 3conv")
+
+
+def _recognise_schedule(state: Mapping[str, Tensor], depths: Sequence[int]) -> str | list[bool]:
+    """Official files store a mask in the blocks that shift; without any mask, the published schedule."""
+    masked = [
+        f"layers.{group}.residual_group.blocks.{block}.attn_mask" in state
+        for group, depth in enumerate(depths)
+        for block in range(depth)
+    ]
+    alternate = resolve_shift_schedule("alternate", depths)
+    return masked if any(masked) and tuple(masked) != alternate else "alternate"

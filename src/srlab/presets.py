@@ -1,0 +1,103 @@
+"""Presets: the networks described in conf/model, found from any working directory and composed by Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from srlab.models.network import Network
+
+__all__ = ["build_network", "configuration_folder", "create_model", "list_models"]
+
+
+def configuration_folder() -> Path:
+    """The folder of YAML presets: ``srlab/conf`` of a wheel, else the checkout's ``conf``."""
+    package = Path(__file__).resolve().parent
+    candidates = (package / "conf", package.parents[1] / "conf")
+    for folder in candidates:
+        if (folder / "model").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"no presets at {candidates[0]} (wheel) nor at {candidates[1]} (editable install); reinstall srlab"
+    )
+
+
+def list_models() -> list[str]:
+    """Names that ``create_model`` takes and ``model=…`` on a command line."""
+    return sorted(path.stem for path in (configuration_folder() / "model").glob("*.yaml"))
+
+
+def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
+    """Build the network of preset ``name`` with fresh weights.
+
+    Args:
+        name: one of :func:`list_models`.
+        scale: enlargement of both sides.
+        overrides: constructor arguments that replace the preset's, such as ``window_sizes=[8, 8, 8]``.
+
+    Raises:
+        ValueError: unknown preset, unknown argument or an impossible combination.
+    """
+    from omegaconf import OmegaConf
+
+    from srlab.models.registry import construct
+
+    if name not in list_models():
+        raise ValueError(f"unknown model {name!r}; choose one of {', '.join(list_models())}")
+    config = _compose("network", [f"model={name}"])
+    OmegaConf.update(config, "scale", scale)
+    return construct({**_plain(config.model), **overrides})
+
+
+def build_network(model_node: DictConfig | Mapping[str, Any]) -> Network:
+    """Build the network that a composed ``model`` node, or a plain dictionary like it, describes.
+
+    Raises:
+        ValueError: a value is missing, unknown or impossible.
+    """
+    from srlab.models.registry import construct
+
+    return construct(_plain(model_node))
+
+
+def _plain(model_node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Interpolations resolved, containers turned into lists and dictionaries."""
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(model_node, DictConfig):
+        return dict(model_node)
+    try:
+        container = OmegaConf.to_container(model_node, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"the network's configuration is incomplete: {error}") from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _compose(config_name: str, overrides: list[str]) -> DictConfig:
+    """Compose a root of our configuration folder."""
+    from hydra import compose, initialize_config_dir
+
+    with (
+        _hydra_set_aside(),
+        initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3", job_name="srlab"),
+    ):
+        return compose(config_name, overrides=overrides)
+
+
+@contextmanager
+def _hydra_set_aside() -> Iterator[None]:
+    """Hydra keeps one global state; a Hydra application that calls us must find its own again."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running  # another object by now: Hydra replaces it

@@ -1,0 +1,261 @@
+"""ELAN against recorded outputs of the official code."""
+
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import srlab
+from golden_files import golden_files, load_golden
+from official_networks import (
+    assert_gradients_match,
+    assert_initialised_as,
+    deviation,
+    rebuild,
+    recorded_pairs,
+)
+from srlab.models.elan import ELAN, ElanBlock, GroupAttention, LocalFeatures, ShiftConvolution
+from srlab.models.network import BACKENDS, rename_keys
+
+SMALL = {
+    "scale": 2, "dim": 12, "depth": 4, "n_share": 1, "window_sizes": [2, 4, 8], "expansion": 2,
+    "shift_schedule": "alternate", "backend": "reference",
+}  # fmt: skip
+
+
+def small(**overrides):
+    torch.manual_seed(0)
+    return ELAN(**{**SMALL, **overrides})
+
+
+def block_state(golden, tag):
+    """Our keys for the weights of an official block."""
+    rules = [
+        (r"^conv0\.shift_conv\.conv1x1", "expand.mix"),
+        (r"^conv1\.shift_conv\.conv1x1", "contract.mix"),
+        (r"^conv1x1", "mix"),
+        (r"^project_inp\.0", "project"),
+        (r"^project_inp\.1", "norm"),
+        (r"^project_out", "mix"),
+    ]
+    return rename_keys(ELAN.from_official(golden.weights(f"{tag}/w/")), rules)
+
+
+def loaded(module, golden, tag):
+    module.load_state_dict(block_state(golden, tag))
+    return module.double().eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", golden_files("elan/elan_*.npz"))
+def test_whole_network_gives_the_official_output(name, backend, dtype):
+    golden = load_golden(name)
+    network = rebuild(ELAN, golden, window_sizes=golden.about["config"]["windows"], backend=backend).to(dtype)
+    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
+        with torch.no_grad():
+            assert deviation(network(lr_image / 255) * 255, expected) <= tolerance
+
+
+@pytest.mark.parametrize("name", golden_files("elan/elan_*.npz"))
+def test_recognised_arguments_sizes_and_official_state_are_the_recorded_ones(name):
+    golden = load_golden(name)
+    config, arguments = golden.about["config"], ELAN.recognise(golden.weights())
+    per_block = 1 + config["n_share"]
+    expected = {
+        "scale": config["scale"], "dim": config["c"], "depth": config["m"] // per_block * per_block,
+        "n_share": config["n_share"], "expansion": config["r"],
+    }  # fmt: skip
+    assert {name: arguments[name] for name in expected} == expected
+    network = rebuild(ELAN, golden)
+    assert network.official_parameters() == (golden.about["params_all"], golden.about["params_trainable"])
+    official, weights = network.to_official(), golden.weights()
+    assert official.keys() == weights.keys()
+    for key, value in weights.items():
+        assert_close(official[key], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", golden_files("elan/train_step*.npz"))
+def test_a_training_step_gives_the_official_loss_gradients_and_statistics(name, backend):
+    golden = load_golden(name)
+    network = (
+        rebuild(ELAN, golden, window_sizes=golden.about["config"]["windows"], backend=backend)
+        .double()
+        .train()
+    )
+    sr_image = network(golden.arrays["x"].double() / 255)
+    loss = 255 * (sr_image - golden.arrays["t"].double() / 255).abs().mean()
+    loss.backward()
+    assert deviation(255 * sr_image, golden.arrays["y_f64"]) <= 1e-9 * golden.arrays["y_f64"].std().item()
+    assert loss.item() == pytest.approx(golden.about["loss_value"], rel=1e-9)
+    assert_gradients_match(network, golden)
+    state = network.state_dict()
+    for key, expected in ELAN.from_official(golden.weights("after/")).items():
+        assert_close(state[key], expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_shift_convolution_and_local_features_are_the_official_ones(backend):
+    golden = load_golden("elan/blocks_shiftconv_lfe.npz")
+    x = golden.arrays["x"].double()
+    cases = {
+        "shiftconv_dw": ShiftConvolution(dim_in=18, dim_out=12),
+        "lfe": LocalFeatures(dim=18, expansion=2),
+        "lfe_r4": LocalFeatures(dim=18, expansion=4),
+    }
+    for tag, module in cases.items():
+        state = block_state(golden, tag)
+        state.pop("weight", None)
+        module.load_state_dict(state)
+        assert deviation(module.double()(x, backend), golden.arrays[f"{tag}/y"]) <= 1e-12
+
+
+@pytest.mark.parametrize("name", golden_files("elan/blocks_gmsa_shift?.npz"))
+def test_group_attention_is_the_official_one_with_own_and_with_shared_maps(name):
+    golden, shifted = load_golden(name), "shift1" in name
+    x, tag = golden.arrays["x"].double(), f"shift{int(shifted)}"
+    computing = loaded(
+        GroupAttention(dim=18, window_sizes=[2, 4, 8], computes_maps=True), golden, f"gmsa_calc_{tag}"
+    )
+    sharing = loaded(
+        GroupAttention(dim=18, window_sizes=[2, 4, 8], computes_maps=False), golden, f"gmsa_share_{tag}"
+    )
+    for backend in BACKENDS:
+        y, handed_on = computing(x, None, shifted=shifted, backend=backend)
+        assert deviation(y, golden.arrays[f"gmsa_calc_{tag}/y"]) <= 1e-12
+        y, _ = sharing(x, handed_on, shifted=shifted, backend=backend)
+        assert deviation(y, golden.arrays[f"gmsa_share_{tag}/y"]) <= 1e-12
+    _, maps = computing(x, None, shifted=shifted, backend="reference")
+    for index, recorded in enumerate(maps):
+        assert deviation(recorded.flatten(0, 1), golden.arrays[f"gmsa_calc_{tag}/atn{index}"]) <= 1e-12
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", golden_files("elan/blocks_elab_shift?.npz"))
+def test_block_is_the_official_one_in_evaluation(name, backend):
+    golden, shift = load_golden(name), name[-5]
+    for n_share in (0, 1, 3):
+        tag = f"elab_shift{shift}_share{n_share}"
+        block = ElanBlock(dim=18, n_share=n_share, window_sizes=[2, 4, 8], expansion=2, shifted=shift == "1")
+        y = loaded(block, golden, tag)(golden.arrays["x"].double(), backend)
+        assert deviation(y, golden.arrays[f"{tag}/y_eval"]) <= 1e-11
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", golden_files("elan/blocks_elabtrain_shift?.npz"))
+def test_block_is_the_official_one_in_training_and_keeps_the_same_statistics(name, backend):
+    golden, shift = load_golden(name), name[-5]
+    tag, x = f"elab_train_shift{shift}_share1", golden.arrays["x"].double()
+    block = ElanBlock(dim=18, n_share=1, window_sizes=[2, 4, 8], expansion=2, shifted=shift == "1")
+    block = loaded(block, golden, tag).train()
+    assert deviation(block(x, backend), golden.arrays[f"{tag}/y_train"]) <= 1e-11
+    state = block.state_dict()
+    for key, expected in ELAN.from_official(golden.weights(f"{tag}/after/")).items():
+        assert_close(state[key], expected, rtol=1e-12, atol=1e-12)
+    assert deviation(block.eval()(x, backend), golden.arrays[f"{tag}/y_eval_after"]) <= 1e-11
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("schedule", ["alternate", "every"])
+@pytest.mark.parametrize("window_sizes", [[2, 4, 8], [3], [5, 2], [4, 4, 8, 2]], ids=str)
+def test_both_backends_are_one_function_with_one_gradient(window_sizes, schedule, training):
+    first = small(
+        dim=20 if len(window_sizes) != 3 else 12, window_sizes=window_sizes, shift_schedule=schedule
+    ).double()
+    first.train(training)
+    second = copy.deepcopy(first)
+    second.use_backend("sdpa")
+    image = torch.rand(2, 3, 11, 13, dtype=torch.float64)
+    results = []
+    for network in (first, second):
+        lr_image = image.clone().requires_grad_()
+        output = network(lr_image)
+        gradients = torch.autograd.grad(output.square().sum(), [lr_image, *network.parameters()])
+        results.append([output, *gradients, *network.buffers()])
+    for reference, fused in zip(*results, strict=True):
+        assert_close(fused, reference, rtol=1e-9, atol=1e-9 * max(1.0, reference.abs().max().item()))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 3), (9, 9), (17, 16)])
+def test_every_size_is_enlarged_exactly(size, backend):
+    network = small(window_sizes=[4, 8, 16], backend=backend).eval()
+    assert network(torch.rand(1, 3, *size)).shape == (1, 3, 2 * size[0], 2 * size[1])
+
+
+def test_gradient_reaches_every_parameter():
+    network = small(backend="sdpa")
+    network(torch.rand(2, 3, 16, 16)).square().sum().backward()
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters()
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_runs_under_bfloat16_autocast(backend):
+    network, image = small(backend=backend), torch.rand(2, 3, 16, 16)
+    plain = copy.deepcopy(network)(image)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = network(image)
+        mixed.square().mean().backward()
+    assert deviation(mixed, plain) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"dim": 20}, r"dim=20 channels cannot be divided equally among 3 windows"),
+        ({"depth": 5}, r"depth=5 modules do not divide .* use depth=4 or 6"),
+        ({"n_share": -1}, r"n_share must be an integer of at least 0, got -1"),
+        ({"window_sizes": [4, 0, 8]}, r"every entry of window_sizes must be an integer of at least 1, got 0"),
+        ({"window_sizes": [4, 8.0, 16]}, r"at least 1, got 8.0"),
+        ({"window_sizes": []}, r"at least one window side, got \[\]"),
+        ({"window_sizes": 8}, r"must be a list .* got 8"),
+        ({"shift_schedule": [0, 1, 1]}, r"has 3 entries, but the network has 2 blocks"),
+        ({"shift_schedule": "odd"}, r"unknown shift_schedule 'odd'; choose one of alternate"),
+        ({"scale": 0}, r"scale must be an integer of at least 1, got 0"),
+        ({"scale": 2.0}, r"scale must be .* got 2.0"),
+        ({"expansion": 0}, r"expansion must be an integer of at least 1, got 0"),
+        ({"backend": "flash"}, r"unknown backend 'flash'; choose one of reference, sdpa, auto"),
+    ],
+)
+def test_impossible_arguments_are_refused(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        small(**overrides)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.rand(3, 8, 8), r"\(B, 3, H, W\).* got \(3, 8, 8\)"),
+        (torch.rand(1, 1, 8, 8), r"got \(1, 1, 8, 8\)"),
+        (torch.rand(1, 3, 0, 8), r"none of them empty"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"got torch.uint8; convert with image.float\(\) / 255"),
+    ],
+)
+def test_what_is_no_image_is_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        small()(image)
+
+
+def test_weights_are_initialised_as_officially():
+    torch.manual_seed(0)
+    network = srlab.create_model("elan_light", scale=4)
+    assert_initialised_as(network, load_golden("keys/init_stats.json").about["elan_light"])
+
+
+def test_a_changed_shift_kernel_is_not_passed_over():
+    state = small().to_official()
+    state["body.0.modules_lfe.lfe_0.conv0.shift_conv.weight"][0] += 0.5
+    with pytest.raises(
+        ValueError, match=r"conv0.shift_conv.weight differs from the constant of the published ELAN"
+    ):
+        ELAN.from_official(state)
+
+
+@pytest.mark.parametrize("schedule", ["none", [1, 0]], ids=str)
+def test_the_shift_schedule_reaches_the_blocks(schedule):
+    network = small(shift_schedule=schedule)
+    assert [block.shifted for block in network.body] == [bool(schedule != "none"), False]

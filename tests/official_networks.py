@@ -1,0 +1,59 @@
+"""Networks built from recorded official weights: what the model tests share."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from golden_files import Golden
+from srlab.models.network import Network
+
+
+def rebuild(network_class: type[Network], golden: Golden, **overrides: Any) -> Network:
+    """The network that a fixture's weights describe, with those weights, in evaluation mode."""
+    weights = golden.weights()
+    arguments = network_class.recognise(weights)
+    assert arguments is not None
+    network = network_class(**{**arguments, **overrides})
+    network.load_state_dict(network_class.from_official(weights))
+    return network.eval()
+
+
+def recorded_pairs(golden: Golden, dtype: torch.dtype) -> list[tuple[Tensor, Tensor, float]]:
+    """(input, output, tolerance) of a fixture; its further outputs are stored in float32 only."""
+    pairs = []
+    for index in range(sum(key.startswith("x") for key in golden.arrays)):
+        expected = golden.arrays[f"y{index}_f64" if index == 0 else f"y{index}"].double()
+        tolerance = golden.about["tolerance"][str(dtype).removeprefix("torch.")]
+        stored = 0.0 if index == 0 else expected.abs().max().item() * torch.finfo(torch.float32).eps
+        pairs.append((golden.arrays[f"x{index}"].to(dtype), expected, tolerance + stored))
+    return pairs
+
+
+def deviation(result: Tensor, expected: Tensor) -> float:
+    """Largest absolute difference."""
+    return (result.double() - expected.double()).abs().max().item()
+
+
+def assert_gradients_match(network: Network, golden: Golden) -> None:
+    """Every recorded gradient, within 1e-9 of the largest of the whole model; none is missing or extra."""
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    ours = type(network).from_official(golden.weights("g/"))
+    assert ours.keys() == gradients.keys()
+    largest = max(value.abs().max().item() for value in ours.values())
+    for name, expected in ours.items():
+        assert deviation(gradients[name], expected) <= 1e-9 * max(1.0, largest), name
+
+
+def assert_initialised_as(network: Network, recorded: dict[str, list[float]]) -> None:
+    """Mean and spread of every tensor as the official constructor leaves them."""
+    state = network.to_official()
+    for name, (mean, std, smallest, largest) in recorded.items():
+        value = state[name].double()
+        count = value.numel()
+        if smallest == largest:
+            assert (value == smallest).all(), name
+            continue
+        assert abs(value.mean().item() - mean) <= 5 * std / count**0.5 + 1e-6, name  # both are samples
+        if count > 500:
+            assert abs(value.std().item() - std) <= 0.1 * std, name
