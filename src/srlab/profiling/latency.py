@@ -1,0 +1,164 @@
+"""How long one forward pass takes: medians with their spread, never a bare mean."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from srlab.profiling.memory import explain_out_of_memory
+from srlab.profiling.probe import (
+    backend_of,
+    device_name,
+    dtype_name,
+    random_lr_image,
+    ready_network,
+    synchronize,
+)
+
+__all__ = ["InterleavedReport", "LatencyReport", "Spread", "measure_interleaved", "measure_latency"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and the range that holds the middle 80 %."""
+
+    median: float
+    p10: float
+    p90: float
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    """Time of one forward pass of one image, with the conditions that it was measured under."""
+
+    device: str
+    torch_version: str
+    dtype: str
+    input_shape: tuple[int, ...]
+    warmup: int
+    repeats: int
+    threads: int
+    """Of the CPU, whatever the device."""
+    backend: str | None
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+
+    def __str__(self) -> str:
+        size = "x".join(str(side) for side in self.input_shape)
+        return (
+            f"{self.median_ms:.2f} ms (p10 {self.p10_ms:.2f}, p90 {self.p90_ms:.2f}; {self.repeats} repeats) "
+            f"for {size} in {self.dtype} on {self.device}"
+        )
+
+
+@dataclass(frozen=True)
+class InterleavedReport:
+    """Several functions timed in turn, so that a busy machine slows all of them alike."""
+
+    device: str
+    torch_version: str
+    threads: int
+    warmup: int
+    repeats: int
+    baseline: str
+    times_ms: dict[str, Spread]
+    ratios: dict[str, Spread]
+    """Time over the baseline's of the same round: above 1 is slower."""
+
+
+def measure_latency(
+    network: nn.Module,
+    lr_size: tuple[int, int],
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    warmup: int,
+    repeats: int,
+) -> LatencyReport:
+    """Time ``network`` on a random image of ``lr_size`` (height, width), batch 1, in evaluation mode.
+
+    The network is left in the mode, on the device and in the dtype that it came in.
+    """
+    device = torch.device(device)
+    _check_counts(warmup, repeats)
+    with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
+        lr_image = random_lr_image(lr_size, device, dtype)
+        times = [_time_ms(lambda: ready(lr_image), device) for _ in range(warmup + repeats)][warmup:]
+        backend = backend_of(ready)
+    spread = _spread(times)
+    return LatencyReport(
+        device=device_name(device),
+        torch_version=torch.__version__,
+        dtype=dtype_name(dtype),
+        input_shape=tuple(lr_image.shape),
+        warmup=warmup,
+        repeats=repeats,
+        threads=torch.get_num_threads(),
+        backend=backend,
+        median_ms=spread.median,
+        p10_ms=spread.p10,
+        p90_ms=spread.p90,
+    )
+
+
+def measure_interleaved(
+    functions: Mapping[str, Callable[[], object]], *, device: torch.device | str, warmup: int, repeats: int
+) -> InterleavedReport:
+    """Time the functions round by round; the first is the baseline, each round starts with another one."""
+    device = torch.device(device)
+    _check_counts(warmup, repeats)
+    names = list(functions)
+    if not names:
+        raise ValueError("measure_interleaved needs at least one function, got none")
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(warmup + repeats):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            times[name].append(_time_ms(functions[name], device))
+    times = {name: values[warmup:] for name, values in times.items()}
+    baseline = times[names[0]]
+    return InterleavedReport(
+        device=device_name(device),
+        torch_version=torch.__version__,
+        threads=torch.get_num_threads(),
+        warmup=warmup,
+        repeats=repeats,
+        baseline=names[0],
+        times_ms={name: _spread(values) for name, values in times.items()},
+        ratios={
+            name: _spread([value / base for value, base in zip(values, baseline, strict=True)])
+            for name, values in times.items()
+        },
+    )
+
+
+def _time_ms(function: Callable[[], object], device: torch.device) -> float:
+    if device.type != "cuda":
+        start = time.perf_counter()
+        function()
+        return (time.perf_counter() - start) * 1e3
+    with torch.cuda.device(device):
+        synchronize(device)
+        start_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start_event.record()
+        function()
+        end_event.record()
+        synchronize(device)
+        return start_event.elapsed_time(end_event)
+
+
+def _spread(values: list[float]) -> Spread:
+    quantiles: Tensor = torch.tensor(values, dtype=torch.float64).quantile(
+        torch.tensor([0.5, 0.1, 0.9], dtype=torch.float64)
+    )
+    return Spread(*quantiles.tolist())
+
+
+def _check_counts(warmup: int, repeats: int) -> None:
+    if warmup < 0 or repeats < 1:
+        raise ValueError(
+            f"warmup must be 0 or more and repeats 1 or more, got warmup={warmup}, repeats={repeats}"
+        )

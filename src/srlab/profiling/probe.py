@@ -1,0 +1,71 @@
+"""What every measurement of a forward pass shares: the input, the mode, the conditions."""
+
+import copy
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["backend_of", "device_name", "dtype_name", "random_lr_image", "ready_network", "synchronize"]
+
+
+@contextmanager
+def ready_network(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Iterator[nn.Module]:
+    """The network in evaluation mode on ``device`` in ``dtype``, without autograd; left as it was.
+
+    A network that lives elsewhere or in another dtype is copied, since converting back would lose bits.
+    """
+    if any(_differs(tensor, device, dtype) for tensor in (*network.parameters(), *network.buffers())):
+        network = copy.deepcopy(network).to(device=device, dtype=dtype)
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield network
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def random_lr_image(lr_size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(1, 3, *lr_size) in [0, 1], always the same, leaving the global generator alone."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(1, 3, *lr_size, generator=generator).to(device=device, dtype=dtype)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has nothing left to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def device_name(device: torch.device) -> str:
+    """The product's name: ``NVIDIA H200``, ``AMD EPYC 7763 64-Core Processor``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32``, not ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def backend_of(network: nn.Module) -> str | None:
+    """The attention implementation that the network says it uses, None where it has no choice."""
+    backend = getattr(network, "backend", None)
+    return backend if isinstance(backend, str) else None
+
+
+def _differs(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> bool:
+    index = device.index if device.index is not None else tensor.device.index
+    elsewhere = (tensor.device.type, tensor.device.index) != (device.type, index)
+    return elsewhere or (tensor.is_floating_point() and tensor.dtype != dtype)
