@@ -1,0 +1,136 @@
+"""Typed schemas of what YAML may set. Plain data: no torch, no behaviour."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+__all__ = [
+    "Arithmetic",
+    "ColorSpace",
+    "EvaluateConfig",
+    "InputPadding",
+    "LatencyConfig",
+    "ProtocolConfig",
+    "TrainConfig",
+]
+
+
+class ColorSpace(Enum):
+    """What PSNR and SSIM compare."""
+
+    y = auto()
+    """Luma of ITU-R BT.601, studio swing (black 16, white 235), as MATLAB's rgb2ycbcr."""
+    rgb = auto()
+    """All three channels: PSNR pools their squared errors, SSIM is the mean over channels."""
+
+
+class Arithmetic(Enum):
+    """Precision in which pixels become a score; PSNR itself is always in float64."""
+
+    double = auto()
+    """BasicSR's: luma rounded to float32 once on the way, everything else in float64."""
+    single = auto()
+    """ELAN's: luma and SSIM in float32."""
+    eight_bit = auto()
+    """Luma rounded to uint8, as MATLAB scripts that read and write 8-bit images do; then float64."""
+
+
+class InputPadding(Enum):
+    """How an LR image reaches a multiple of the network's window; the output is cropped to match."""
+
+    model = auto()
+    """Not at all: the network pads itself."""
+    swinir_test = auto()
+    """SwinIR's test script: mirrored with the edge pixel repeated, always by a row and column or more."""
+    esc_validation = auto()
+    """ESC's validation: mirrored without the edge pixel, up to the next multiple."""
+
+
+@dataclass
+class ProtocolConfig:
+    """How a restored image is scored; its name travels with every number."""
+
+    name: str
+    color: ColorSpace
+    quantize: bool
+    """Round the restored image to 8 bits first, as saving it would."""
+    border: int
+    """High-resolution pixels left out on each side."""
+    arithmetic: Arithmetic
+    padding: InputPadding = InputPadding.model
+    bicubic_only: bool = False
+    """Scores bicubic interpolation of the luma itself, from the HR image alone; no network takes part."""
+
+
+@dataclass(kw_only=True)
+class ShiftScheduleConfig:
+    """Which attention blocks shift their windows cyclically."""
+
+    pattern: Any
+    """``alternate``, ``every``, ``none``, ``late``, or one boolean for each block."""
+
+
+@dataclass(kw_only=True)
+class PathsConfig:
+    """Where things lie; nothing else in ``conf/`` names a folder."""
+
+    data: str
+    cache: str
+    name: str
+    new_run: str
+    run: str
+
+
+@dataclass(kw_only=True)
+class LatencyConfig:
+    """How the cost of a network is measured."""
+
+    output_size: tuple[int, int]
+    """Height and width of the restored image; multiply-adds are counted and latency is measured at it."""
+    warmup: int
+    """Forward passes before the clock starts."""
+    repeats: int
+    """Forward passes timed one by one."""
+
+
+@dataclass(kw_only=True)
+class ExperimentConfig:
+    """What training and evaluation share; nodes of type ``Any`` are checked by their ``_target_``."""
+
+    scale: Any
+    seed: int
+    model: Any = None
+    shift_schedule: ShiftScheduleConfig
+    data: Any
+    degradation: Any
+    protocol: dict[str, ProtocolConfig] = field(default_factory=dict)
+    paths: PathsConfig
+    latency: LatencyConfig
+    matmul_precision: str
+
+
+@dataclass(kw_only=True)
+class TrainConfig(ExperimentConfig):
+    """``conf/train.yaml``."""
+
+    scale: int
+    loss: Any
+    optimizer: Any
+    scheduler: Any
+    trainer: Any
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
+    resume: str | None = None
+    initial_weights: str | None = None
+    compile: bool = False
+    validate_every: int
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig(ExperimentConfig):
+    """``conf/evaluate.yaml``."""
+
+    scale: int | None = None
+    checkpoint: str | None = None
+    device: str
+    save_images: bool

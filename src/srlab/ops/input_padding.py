@@ -1,0 +1,31 @@
+"""Padding that a test script applies to the LR image before the network sees it.
+
+The same network scores differently under different paddings: tables compare only under one of them.
+"""
+
+import torch
+from torch import Tensor
+
+from srlab.config import InputPadding
+from srlab.ops.padding import pad_to_multiple
+
+__all__ = ["pad_input"]
+
+
+def pad_input(lr_image: Tensor, size_multiple: int, padding: InputPadding) -> Tensor:
+    """Extend (B, C, H, W) at the bottom and the right; a network without windows (multiple 1) is left alone.
+
+    ``swinir_test`` (SwinIR@65458505, main_test_swinir.py) mirrors with the edge to ``H // multiple + 1``
+    windows, or to 2H where that is less: the script mirrors once, and the network pads the rest itself.
+    ``esc_validation`` (ESC@e7e6938c) reflects without the edge to the next multiple; a pad of H or more,
+    which its own ``F.pad`` refuses, is reflected repeatedly.
+    """
+    if padding is InputPadding.model or size_multiple == 1:
+        return lr_image
+    if padding is InputPadding.esc_validation:
+        return pad_to_multiple(lr_image, size_multiple)
+    for axis in (-2, -1):
+        side = lr_image.shape[axis]
+        target = (side // size_multiple + 1) * size_multiple
+        lr_image = torch.cat([lr_image, lr_image.flip(axis)], axis).narrow(axis, 0, min(target, 2 * side))
+    return lr_image

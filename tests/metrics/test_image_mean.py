@@ -1,0 +1,118 @@
+import math
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from protocols import basicsr
+from srlab.metrics.functional import score
+from srlab.metrics.image_mean import ImageMean, MeanPSNR, MeanSSIM
+
+SIZES = [(20, 31), (40, 25), (28, 28), (64, 17), (33, 50)]
+
+
+def scored_images():
+    """(psnr, ssim) of five images of unequal size."""
+    generator = torch.Generator().manual_seed(0)
+    for index, (height, width) in enumerate(SIZES):
+        hr_image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+        noise = (index + 1) / 20 * torch.rand(3, height, width, generator=generator)
+        yield score(hr_image / 255 + noise, hr_image, basicsr(2))
+
+
+def mean_on_two_ranks(rank, rendezvous, results):
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    scores = list(scored_images())
+    # as a sampler deals five samples to two ranks: the sixth place is a duplicate of the first, not counted
+    share = [(0, True), (2, True), (4, True)] if rank == 0 else [(1, True), (3, True), (0, False)]
+    mean_psnr, mean_ssim = MeanPSNR(), MeanSSIM()
+    for index, counted in share:
+        mean_psnr.update(scores[index].psnr, counted)
+        mean_ssim.update(scores[index].ssim, counted)
+    torch.save((mean_psnr.compute(), mean_ssim.compute()), f"{results}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_give_the_mean_of_one(tmp_path):
+    torch.multiprocessing.spawn(mean_on_two_ranks, (tmp_path / "rendezvous", tmp_path), nprocs=2)
+    scores = list(scored_images())
+    expected_psnr = math.fsum(result.psnr.item() for result in scores) / len(scores)
+    expected_ssim = math.fsum(result.ssim.item() for result in scores) / len(scores)
+    for rank in range(2):
+        psnr, ssim = torch.load(tmp_path / f"{rank}.pt")
+        assert psnr.item() == pytest.approx(expected_psnr, abs=1e-13)
+        assert ssim.item() == pytest.approx(expected_ssim, abs=1e-13)
+
+
+def test_images_weigh_the_same_and_uncounted_ones_nothing():
+    mean = ImageMean()
+    mean.update(30.0)
+    mean.update(torch.tensor([40.0, 1000.0]), torch.tensor([True, False]))
+    mean.update(torch.tensor(500.0), counted=False)
+    assert mean.compute().item() == 35.0
+
+
+def test_an_infinite_value_that_is_not_counted_leaves_the_mean_finite():
+    mean = MeanPSNR()
+    mean.update(math.inf, counted=False)
+    mean.update(30.0)
+    assert mean.compute().item() == 30.0
+
+
+def test_reset_forgets_everything():
+    mean = MeanPSNR()
+    mean.update(10.0)
+    mean.reset()
+    mean.update(20.0)
+    assert mean.compute().item() == 20.0
+
+
+@pytest.fixture
+def task():
+    """As a training task holds its means. Lightning is imported here: the processes above do without it."""
+    from lightning.pytorch import LightningModule
+
+    class Task(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1)
+            self.means = torch.nn.ModuleDict({"Set5": MeanPSNR()})
+
+    return Task()
+
+
+def to_bf16_true(task):
+    from lightning.pytorch.plugins.precision import HalfPrecision
+
+    return HalfPrecision("bf16-true").convert_module(task)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda task: task.float(),
+        lambda task: task.half(),
+        lambda task: task.bfloat16(),
+        lambda task: task.type(torch.float16),
+        lambda task: task.to(torch.bfloat16),
+        lambda task: task.to("cpu", torch.float16),
+        to_bf16_true,
+    ],
+    ids=["float", "half", "bfloat16", "type", "to", "to_device_and_dtype", "lightning_bf16_true"],
+)
+def test_states_stay_float64_when_the_task_is_converted(task, convert):
+    mean = task.means["Set5"]
+    third = torch.tensor(1 / 3, dtype=torch.float64)
+    mean.update(third)
+    assert convert(task).layer.weight.dtype is not torch.float64
+    mean.update(third)
+    assert mean.total.dtype is torch.float64
+    assert mean.compute().item() == 1 / 3
+    mean.reset()
+    mean.update(third)
+    assert mean.compute().item() == 1 / 3
+
+
+def test_states_move_with_the_module():
+    mean = MeanPSNR().to("meta")
+    assert mean.total.device.type == "meta"
