@@ -1,0 +1,192 @@
+"""Training crops a second: the exact sampler against the naive way (decode, crop, imresize), interleaved.
+
+python benchmarks/crops.py [--images FOLDER] [--scale 4] [--patch 64] [--workers 2] [--rounds 7] [--json FILE]
+
+Both ways run in the same number of loader processes and yield batches of uint8 pairs; starting them and their
+first batches are not timed. "cpu" is the sampler alone in this process, in crops for each second of CPU
+time, which other programs on the machine disturb less. Without a folder the photographs are the demo's.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from srlab.data.degradation import BicubicDegradation
+from srlab.data.images import read_image
+from srlab.data.known_sets import DemoPhotographs
+from srlab.data.sampling import GlobalBatchSampler, draw_crop, image_of
+from srlab.data.sources import Folder, ImageFile, Source
+from srlab.data.store import open_store
+from srlab.data.training_crops import TrainingCrops
+from srlab.ops.resize import imresize
+
+BATCH = 16
+
+
+class NaiveCrops(Dataset[dict[str, Tensor]]):
+    """Decodes a whole file for each crop and shrinks the crop alone, whose border pixels are then wrong."""
+
+    def __init__(self, *, files: Sequence[ImageFile], scale: int, patch_size: int) -> None:
+        self.files = files
+        self.scale = scale
+        self.patch_size = patch_size
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        image = read_image(self.files[image_of(0, index, len(self.files))].path)
+        scale, side = self.scale, self.patch_size
+        positions = (image.shape[1] // scale - side + 1, image.shape[2] // scale - side + 1)
+        crop = draw_crop(0, index, positions, augment=True)
+        top, left = crop.top * scale, crop.left * scale
+        window = image[:, top : top + side * scale, left : left + side * scale]
+        hr_image = torch.from_numpy(np.array(np.broadcast_to(window, (3, *window.shape[1:]))))
+        lr_image = imresize(hr_image, scale=Fraction(1, scale), mode="uint8")
+        flips = [axis for axis, flip in ((1, crop.flip_rows), (2, crop.flip_columns)) if flip]
+        pair = (picture.transpose(1, 2) if crop.transpose else picture for picture in (lr_image, hr_image))
+        lr_image, hr_image = (picture.flip(flips) for picture in pair)
+        return {"lr_image": lr_image, "hr_image": hr_image}
+
+
+def main() -> None:
+    """Measure, print a line for each way and the JSON record."""
+    options = _options()
+    torch.set_num_threads(1)
+    source: Source = Folder(root=options.images) if options.images else DemoPhotographs(part="train")
+    with tempfile.TemporaryDirectory() as cache:
+        exact, naive = _samplers(source, options, Path(cache))
+        rates: dict[str, list[float]] = {"exact": [], "naive": [], "cpu": []}
+        for _ in range(options.rounds):
+            rates["exact"].append(crops_per_second(exact, options.crops, options.workers))
+            rates["naive"].append(
+                crops_per_second(naive, max(2 * BATCH, options.crops // 20), options.workers)
+            )
+            rates["cpu"].append(crops_per_cpu_second(exact, options.crops // 4))
+    report = _report(options, rates, images=len(exact.images))
+    for way in rates:
+        low, middle, high = (report[way][key] for key in ("lowest", "median", "highest"))
+        print(
+            f"{way}: {middle:8.0f} crops/s  (lowest {low:.0f}, highest {high:.0f}, {options.rounds} rounds)"
+        )
+    print(f"exact / naive, medians: {report['ratio']:.1f}")
+    print(json.dumps(report))
+    if options.json:
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _samplers(source: Source, options: argparse.Namespace, cache: Path) -> tuple[TrainingCrops, NaiveCrops]:
+    (image_set,) = source.find().sets
+    exact = TrainingCrops(
+        store=open_store(image_set, cache=cache, on_bad_image="error"),
+        scale=options.scale,
+        patch_size=options.patch,
+        seed=0,
+        degradation=BicubicDegradation(),
+        augment=True,
+        on_bad_image="skip",
+    )
+    large = [image_set.files[number] for number in exact.images]
+    return exact, NaiveCrops(files=large, scale=options.scale, patch_size=options.patch)
+
+
+def crops_per_second(dataset: Dataset[dict[str, Tensor]], crops: int, workers: int) -> float:
+    """Rate after the first batch of every worker has come."""
+    warm_up = max(1, 2 * workers)
+    sampler = GlobalBatchSampler(
+        batch_size=BATCH,
+        num_replicas=1,
+        rank=0,
+        accumulate=1,
+        start_step=0,
+        num_steps=warm_up + -(-crops // BATCH),
+    )
+    batches = iter(DataLoader(dataset, batch_sampler=sampler, num_workers=workers))
+    for _ in range(warm_up):
+        next(batches)
+    start = time.perf_counter()
+    counted = sum(len(batch["hr_image"]) for batch in batches)
+    return counted / (time.perf_counter() - start)
+
+
+def crops_per_cpu_second(dataset: TrainingCrops, crops: int) -> float:
+    """Rate of the sampler by the CPU time of this process."""
+    start = time.process_time()
+    for index in range(crops):
+        dataset[index]
+    return crops / (time.process_time() - start)
+
+
+def _report(options: argparse.Namespace, rates: dict[str, list[float]], images: int) -> dict:
+    summaries = {
+        way: {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+        for way, values in rates.items()
+    }
+    return {
+        "benchmark": "crops",
+        **summaries,
+        "ratio": summaries["exact"]["median"] / summaries["naive"]["median"],
+        "unit": "crops/s",
+        "scale": options.scale,
+        "hr_side": options.scale * options.patch,
+        "workers": options.workers,
+        "rounds": options.rounds,
+        "crops_per_round": options.crops,
+        "images": Path(options.images).name if options.images else "demo",
+        "number_of_images": images,
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", help="folder of images, each at least scale*patch pixels on both sides")
+    parser.add_argument("--scale", type=int, default=4)
+    parser.add_argument("--patch", type=int, default=64, help="side of the LR crop")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--crops", type=int, default=3000, help="exact crops in a round; a twentieth for the naive way"
+    )
+    parser.add_argument("--json", help="write the report there as well")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

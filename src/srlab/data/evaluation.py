@@ -1,0 +1,134 @@
+"""Whole images with references, for validation and scoring."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from srlab.data.bicubic_window import shrink
+from srlab.data.images import image_size, read_image
+from srlab.data.sources import ImageSet
+from srlab.data.store import BadImagePolicy, ImageStore
+
+__all__ = ["EvaluationSet", "EvaluationSets", "RankShare"]
+
+log = logging.getLogger(__name__)
+
+
+class EvaluationSet:
+    """The images of one set with LR from its files or else made by MATLAB's bicubic in 8 bits.
+
+    HR is cropped at the bottom and right to a multiple of the scale. A gray HR stays (1, H, W); its LR is
+    replicated to three channels. Samples are dicts: ``lr_image``, ``hr_image`` (uint8), ``name``,
+    ``set_name``, ``lr_source`` (``"file"`` or ``"made"``) and ``counted``, always True here.
+
+    Args:
+        image_set: names, and where LR files would be.
+        store: its decoded HR images.
+        scale: of LR against HR.
+        on_bad_image: what happens to an image smaller than the scale.
+
+    Raises:
+        ValueError: if an LR file does not measure what its HR image asks for.
+    """
+
+    def __init__(
+        self, *, image_set: ImageSet, store: ImageStore, scale: int, on_bad_image: BadImagePolicy
+    ) -> None:
+        self.name = image_set.name
+        self.store = store
+        self.scale = scale
+        self.images: list[int] = []
+        self.lr_paths: dict[int, Path] = {}
+        for number, image in enumerate(store.images):
+            if min(image.height, image.width) < scale:
+                _refuse(
+                    f"{image.name} of {self.name} measures {image.height}x{image.width}", scale, on_bad_image
+                )
+                continue
+            self.images.append(number)
+            path = image_set.lr_path(image.name, scale)
+            if path is not None:
+                _check_size(path, (image.height, image.width), scale)
+                self.lr_paths[number] = path
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        number = self.images[index]
+        image = self.store[number]
+        height, width = (side // self.scale * self.scale for side in image.shape[1:])
+        hr_image = np.array(image[:, :height, :width])
+        path = self.lr_paths.get(number)
+        lr_image = shrink(hr_image, self.scale) if path is None else read_image(path)
+        return {
+            "lr_image": _replicated(lr_image),
+            "hr_image": torch.from_numpy(hr_image),
+            "name": self.store.images[number].name,
+            "set_name": self.name,
+            "lr_source": "made" if path is None else "file",
+            "counted": True,
+        }
+
+
+@dataclass(frozen=True)
+class EvaluationSets:
+    """The sets that are there, and the names of those that were asked for and are not."""
+
+    sets: tuple[EvaluationSet, ...]
+    absent: tuple[str, ...]
+
+
+class RankShare(Dataset[dict[str, Any]]):
+    """Every ``num_replicas``-th image of all sets in a row, from ``rank`` on; shares are made equally long.
+
+    Where the images do not divide by the ranks, the last ones get the first image again with ``counted``
+    False.
+
+    Args:
+        sets: validated one after the other.
+        num_replicas: ranks.
+        rank: whose share.
+    """
+
+    def __init__(self, *, sets: Sequence[EvaluationSet], num_replicas: int, rank: int) -> None:
+        self.sets = list(sets)
+        places = [(number, index) for number, images in enumerate(sets) for index in range(len(images))]
+        share = [(place, True) for place in places[rank::num_replicas]]
+        length = -(-len(places) // num_replicas)
+        self.share = share + [(places[0], False)] * (length - len(share))
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        (number, image), counted = self.share[index]
+        return {**self.sets[number][image], "counted": counted}
+
+
+def _refuse(fault: str, scale: int, on_bad_image: BadImagePolicy) -> None:
+    fault = f"{fault}, less than the scale {scale}"
+    if on_bad_image == "error":
+        raise ValueError(f"{fault}; remove it or set data.on_bad_image=skip")
+    log.warning("skipped: %s", fault)
+
+
+def _check_size(path: Path, hr_size: tuple[int, int], scale: int) -> None:
+    expected = (hr_size[0] // scale, hr_size[1] // scale)
+    found = image_size(path)
+    if found != expected:
+        raise ValueError(
+            f"{path} measures {found[0]}x{found[1]}, but its HR image of {hr_size[0]}x{hr_size[1]} asks for "
+            f"{expected[0]}x{expected[1]} at x{scale}; remove it (LR is then made) or replace it"
+        )
+
+
+def _replicated(lr_image: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(np.repeat(lr_image, 3, axis=0) if len(lr_image) == 1 else lr_image)

@@ -1,0 +1,184 @@
+"""Decoded images of a set in one memory-mapped file: a crop costs the bytes it shows, no process holds a set.
+
+A store is a folder ``<set>-<key>`` with ``pixels.u8`` (all images one after the other, planar) and
+``index.json``. The key is a digest of the path, size and modification time of every source file: when a
+source changes, a new store is built.
+
+Several processes may ask at once: one builds under a file lock, which the operating system releases however
+that process ends, the others wait. The finished folder appears by one rename, so a half-built store is never
+read; what a crash left behind is removed by the next builder.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from rich.progress import track
+
+from srlab.data.images import read_image
+from srlab.data.sources import ImageFile, ImageSet
+
+__all__ = ["BadImagePolicy", "ImageStore", "StoredImage", "open_store"]
+
+log = logging.getLogger(__name__)
+
+BadImagePolicy = Literal["error", "skip"]
+
+# Belongs to the key: raise it when read_image or the layout of a store changes.
+_FORMAT = 1
+_DECODING_THREADS = 4
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """Where an image lies in the file; ``channels`` is 1 for gray files, else 3."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    offset: int
+
+
+class ImageStore:
+    """Read access to a finished store. Pickles as its path: each process maps the file itself.
+
+    Args:
+        folder: a finished store.
+    """
+
+    def __init__(self, *, folder: Path) -> None:
+        self.folder = folder
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        self.images = [StoredImage(**entry) for entry in index["images"]]
+        self.bad_images: dict[str, str] = index["bad_images"]
+        """Fault of each source that could not be read, by path."""
+        self._pixels: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """Read-only (C, H, W) view of the file; reading a part touches only that part."""
+        if self._pixels is None:
+            self._pixels = np.memmap(self.folder / "pixels.u8", dtype=np.uint8, mode="r")
+        image = self.images[index]
+        flat = self._pixels[image.offset : image.offset + image.channels * image.height * image.width]
+        return flat.reshape(image.channels, image.height, image.width)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pixels": None}
+
+
+def open_store(image_set: ImageSet, *, cache: Path, on_bad_image: BadImagePolicy) -> ImageStore:
+    """The store of a set, built first if there is none for its files as they are now.
+
+    Args:
+        image_set: what to hold.
+        cache: folder of all stores; it must be writable unless the store is there.
+        on_bad_image: ``"error"``, or ``"skip"`` to leave unreadable files out with a warning that names each.
+
+    Raises:
+        ValueError: for an unreadable image under ``"error"``, if none is readable, or if ``cache`` is not
+            writable.
+    """
+    folder = cache / f"{_file_safe(image_set.name)}-{_key(image_set.files)}"
+    if not (folder / "index.json").is_file():
+        _build_once(image_set, folder, on_bad_image)
+    store = ImageStore(folder=folder)
+    if store.bad_images and on_bad_image == "error":
+        path, fault = next(iter(store.bad_images.items()))
+        raise ValueError(
+            f"{len(store.bad_images)} of {len(image_set.files)} images of {image_set.name} are "
+            f"unreadable, first {path}: "
+            f"{fault}; or set data.on_bad_image=skip"
+        )
+    for fault in store.bad_images.values():
+        log.warning("skipped: %s", fault)
+    if not len(store):
+        raise ValueError(
+            f"not one of the {len(image_set.files)} images of {image_set.name} is readable; see the warnings"
+        )
+    return store
+
+
+def _build_once(image_set: ImageSet, folder: Path, on_bad_image: BadImagePolicy) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            if not (folder / "index.json").is_file():
+                partial = folder.with_name(f"{folder.name}.partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                _build(image_set, partial, on_bad_image)
+                shutil.rmtree(folder, ignore_errors=True)  # damaged: it has no index
+                partial.rename(folder)
+    except OSError as error:
+        raise ValueError(
+            f"cannot write decoded images to {folder.parent} ({error}); set SRLAB_CACHE or paths.cache "
+            "to a folder of yours"
+        ) from error
+
+
+def _build(image_set: ImageSet, folder: Path, on_bad_image: BadImagePolicy) -> None:
+    images: list[StoredImage] = []
+    bad_images: dict[str, str] = {}
+    offset = 0
+    with (folder / "pixels.u8").open("wb") as pixels, ThreadPoolExecutor(_DECODING_THREADS) as pool:
+        decoded = _in_order(pool, image_set.files)
+        for file, outcome in track(decoded, f"decoding {image_set.name}", total=len(image_set.files)):
+            if isinstance(outcome, ValueError):
+                if on_bad_image == "error":
+                    raise outcome
+                bad_images[str(file.path)] = str(outcome)
+                continue
+            pixels.write(outcome.data)
+            channels, height, width = outcome.shape
+            images.append(StoredImage(file.name, channels, height, width, offset))
+            offset += outcome.size
+    index = {"format": _FORMAT, "images": [asdict(image) for image in images], "bad_images": bad_images}
+    (folder / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, files: Sequence[ImageFile]
+) -> Iterator[tuple[ImageFile, NDArray[np.uint8] | ValueError]]:
+    """Decode ahead by two images for each thread, never more, so that memory stays small."""
+    remaining: Iterable[ImageFile] = iter(files)
+    waiting = [(file, pool.submit(_read, file.path)) for file in islice(remaining, 2 * _DECODING_THREADS)]
+    while waiting:
+        file, future = waiting.pop(0)
+        outcome = future.result()
+        waiting += [(following, pool.submit(_read, following.path)) for following in islice(remaining, 1)]
+        yield file, outcome
+
+
+def _read(path: Path) -> NDArray[np.uint8] | ValueError:
+    try:
+        return read_image(path)
+    except ValueError as error:
+        return error
+
+
+def _key(files: Sequence[ImageFile]) -> str:
+    digest = hashlib.sha256(f"format {_FORMAT}".encode())
+    for file in files:
+        status = file.path.stat()
+        digest.update(
+            f"\n{file.name}\t{file.path.resolve()}\t{status.st_size}\t{status.st_mtime_ns}".encode()
+        )
+    return digest.hexdigest()[:16]
+
+
+def _file_safe(name: str) -> str:
+    return "".join(character if character.isalnum() or character in "-_.+" else "_" for character in name)

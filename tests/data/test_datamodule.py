@@ -1,0 +1,160 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+
+from srlab.data import datasets
+from srlab.data.datamodule import SuperResolutionData
+from srlab.data.degradation import BicubicDegradation
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def demo(cache: Path, **changes: Any) -> SuperResolutionData:
+    loading = {
+        "scale": 4,
+        "patch_size": 8,
+        "batch_size": 8,
+        "num_workers": 0,
+        "seed": 0,
+        "degradation": BicubicDegradation(),
+        "augment": True,
+        "on_bad_image": "error",
+        "cache": str(cache),
+    }
+    return datasets.demo(**(loading | changes))
+
+
+def trainer_stub(**changes: Any) -> SimpleNamespace:
+    facts = {
+        "world_size": 1,
+        "global_rank": 0,
+        "accumulate_grad_batches": 1,
+        "global_step": 0,
+        "max_steps": 3,
+    }
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    return SimpleNamespace(**(facts | changes), strategy=strategy)
+
+
+def batches(data: SuperResolutionData, **facts: Any) -> list[torch.Tensor]:
+    data.trainer = trainer_stub(**facts)  # type: ignore[assignment]
+    return [batch["hr_image"] for batch in data.train_dataloader()]
+
+
+def test_ranks_and_micro_batches_partition_the_steps_of_one_device(cache: Path):
+    alone = batches(demo(cache))
+    assert [tuple(batch.shape) for batch in alone] == [(8, 3, 32, 32)] * 3
+    assert alone[0].dtype == torch.uint8
+    ranks = [
+        batches(demo(cache), world_size=2, global_rank=rank, accumulate_grad_batches=2) for rank in range(2)
+    ]
+    for step in range(3):
+        parts = [ranks[rank][2 * step + micro] for micro in range(2) for rank in range(2)]
+        assert torch.equal(torch.cat(parts), alone[step])
+
+
+def test_data_that_cannot_train_say_so(cache: Path, real_images: Path):
+    loading = {"scale": 4, "patch_size": 8, "batch_size": 8, "num_workers": 0, "seed": 0, "augment": True}
+    loading |= {"degradation": BicubicDegradation(), "on_bad_image": "error", "cache": str(cache)}
+    data = datasets.benchmark(root=str(real_images), sets=["Set5", "Urban100"], **loading)
+    assert data.evaluation_sets().absent == ("Urban100",)
+    assert data.validation_names == ["Set5"]
+    with pytest.raises(ValueError, match="benchmarks neither train a network nor choose its checkpoint"):
+        data.setup("fit")
+
+
+def test_scoring_needs_no_training_images(cache: Path, tmp_path: Path, real_images: Path):
+    loading = {"scale": 4, "patch_size": 8, "batch_size": 8, "num_workers": 0, "seed": 0, "augment": True}
+    loading |= {"degradation": BicubicDegradation(), "on_bad_image": "error", "cache": str(cache)}
+    validation = real_images / "benchmark/Set5"
+    data = datasets.folder(root=str(tmp_path / "nowhere"), validation_root=str(validation), **loading)
+    assert [len(images) for images in data.evaluation_sets().sets] == [5]
+    with pytest.raises(ValueError, match="nowhere is not there"):
+        data.setup("fit")
+
+
+def test_loaders_without_a_trainer_say_what_to_use(cache: Path):
+    with pytest.raises(ValueError, match="need a trainer"):
+        demo(cache).train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"patch_size": 0}, "data.patch_size must be at least 1, got 0"),
+        ({"num_workers": -1}, "data.num_workers must be at least 0, got -1"),
+        ({"on_bad_image": "ignore"}, "data.on_bad_image must be error or skip, got 'ignore'"),
+    ],
+)
+def test_wrong_settings_are_named(cache: Path, changes: dict, fault: str):
+    with pytest.raises(ValueError, match=fault):
+        demo(cache, **changes)
+
+
+class Recorder(LightningModule):
+    """Keeps a fingerprint of every training batch and every counted validation sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.trained: list[int] = []
+        self.validated: list[str] = []
+
+    def training_step(self, batch: dict, _batch_idx: int) -> torch.Tensor:
+        self.trained.append(int(batch["hr_image"].long().sum()))
+        return self.layer(torch.ones(1)).sum()
+
+    def validation_step(self, sample: dict, _batch_idx: int) -> None:
+        if sample["counted"]:
+            self.validated.append(sample["name"])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        batches = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counter in (progress["current"], progress["total"]):
+            counter.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))
+
+
+def fit(cache: Path, folder: Path, *, steps: int, workers: int = 0, resume: Path | None = None) -> Recorder:
+    recorder = Recorder()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        max_epochs=-1,
+        accumulate_grad_batches=2,
+        val_check_interval=4,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+    )
+    trainer.fit(recorder, datamodule=demo(cache, num_workers=workers), ckpt_path=resume, weights_only=True)
+    trainer.save_checkpoint(folder / f"{steps}.ckpt")
+    return recorder
+
+
+def test_a_resumed_run_sees_the_batches_that_it_would_have_seen(cache: Path, tmp_path: Path):
+    """Through Lightning's own loop, with accumulation: three steps and three more against six."""
+    whole = fit(cache, tmp_path, steps=6)
+    first = fit(cache, tmp_path, steps=3)
+    rest = fit(cache, tmp_path, steps=6, workers=2, resume=tmp_path / "3.ckpt")
+    assert len(whole.trained) == 12
+    assert first.trained + rest.trained == whole.trained
+    assert len(set(whole.trained)) == 12
+    assert whole.validated == ["chelsea", "rocket"] * 3
+    assert rest.validated == ["chelsea", "rocket"] * 2

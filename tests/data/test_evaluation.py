@@ -1,0 +1,98 @@
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from srlab.data.evaluation import EvaluationSet, RankShare
+from srlab.data.known_sets import BenchmarkSets
+from srlab.data.store import open_store
+from srlab.ops.resize import imresize
+
+
+def save(path: Path, *shape: int) -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(path.name)).integers(0, 256, shape, dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def open_set(root: Path, *, scale: int = 3, on_bad_image: str = "error") -> EvaluationSet:
+    image_set = BenchmarkSets(root=str(root), sets=["Set1"]).find().sets[0]
+    store = open_store(image_set, cache=root / "cache", on_bad_image=on_bad_image)
+    return EvaluationSet(image_set=image_set, store=store, scale=scale, on_bad_image=on_bad_image)
+
+
+def test_lr_is_made_from_hr_cropped_at_the_bottom_and_right(tmp_path: Path):
+    pixels = save(tmp_path / "Set1/HR/a.png", 20, 25, 3)
+    sample = open_set(tmp_path)[0]
+    cropped = torch.from_numpy(pixels[:18, :24]).permute(2, 0, 1)
+    assert torch.equal(sample["hr_image"], cropped)
+    assert torch.equal(sample["lr_image"], imresize(cropped, scale=Fraction(1, 3), mode="uint8"))
+    assert (sample["name"], sample["set_name"], sample["counted"], sample["lr_source"]) == (
+        "a",
+        "Set1",
+        True,
+        "made",
+    )
+
+
+def test_an_lr_file_is_preferred_to_making_one(tmp_path: Path):
+    save(tmp_path / "Set1/HR/a.png", 20, 25, 3)
+    pixels = save(tmp_path / "Set1/LR_bicubic/X3/ax3.png", 6, 8, 3)
+    sample = open_set(tmp_path)[0]
+    np.testing.assert_array_equal(sample["lr_image"].numpy(), pixels.transpose(2, 0, 1))
+    assert sample["lr_source"] == "file"
+    assert open_set(tmp_path, scale=2)[0]["lr_source"] == "made"
+
+
+def test_a_gray_image_enters_replicated_and_is_scored_as_it_is(tmp_path: Path):
+    save(tmp_path / "Set1/HR/a.png", 12, 12)
+    sample = open_set(tmp_path)[0]
+    assert sample["hr_image"].shape == (1, 12, 12)
+    expected = imresize(sample["hr_image"], scale=Fraction(1, 3), mode="uint8")
+    assert torch.equal(sample["lr_image"], expected.expand(3, 4, 4))
+
+
+def test_bridge_of_set14_is_gray(real_images: Path, tmp_path: Path):
+    image_set = BenchmarkSets(root=str(real_images), sets=["Set14"]).find().sets[0]
+    store = open_store(image_set, cache=tmp_path, on_bad_image="error")
+    images = EvaluationSet(image_set=image_set, store=store, scale=4, on_bad_image="error")
+    samples = [images[index] for index in range(len(images))]
+    assert [sample["name"] for sample in samples if len(sample["hr_image"]) == 1] == ["bridge"]
+    assert all(len(sample["lr_image"]) == 3 and sample["lr_source"] == "file" for sample in samples)
+
+
+def test_an_lr_file_of_another_size_is_named_with_both_sizes(tmp_path: Path):
+    save(tmp_path / "Set1/HR/a.png", 20, 25, 3)
+    save(tmp_path / "Set1/LR_bicubic/X3/ax3.png", 7, 8, 3)
+    with pytest.raises(ValueError, match=r"ax3.png measures 7x8, but .* 20x25 asks for 6x8 at x3"):
+        open_set(tmp_path)
+
+
+def test_an_image_smaller_than_the_scale_is_named_or_skipped(tmp_path: Path, caplog):
+    save(tmp_path / "Set1/HR/a.png", 2, 25, 3)
+    save(tmp_path / "Set1/HR/b.png", 9, 9, 3)
+    with pytest.raises(ValueError, match=r"a of Set1 measures 2x25, less than the scale 3"):
+        open_set(tmp_path)
+    images = open_set(tmp_path, on_bad_image="skip")
+    assert [images[index]["name"] for index in range(len(images))] == ["b"]
+    assert "a of Set1" in caplog.text
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7, 9])
+def test_ranks_share_the_images_exactly_with_equally_long_shares(tmp_path: Path, ranks: int):
+    for number in range(7):
+        save(tmp_path / f"Set1/HR/{number}.png", 6, 6, 3)
+    images = open_set(tmp_path)
+    shares = [RankShare(sets=[images, images], num_replicas=ranks, rank=rank) for rank in range(ranks)]
+    assert len({len(share) for share in shares}) == 1
+    counted = [
+        sample["name"]
+        for share in shares
+        for sample in map(share.__getitem__, range(len(share)))
+        if sample["counted"]
+    ]
+    assert sorted(counted) == sorted(2 * [str(number) for number in range(7)])

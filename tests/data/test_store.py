@@ -1,0 +1,151 @@
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srlab.data import store as store_module
+from srlab.data.images import read_image
+from srlab.data.sources import Folder, ImageSet
+from srlab.data.store import open_store
+
+
+@pytest.fixture
+def image_set(tmp_path: Path) -> ImageSet:
+    random = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for number, shape in enumerate([(20, 30, 3), (7, 9), (16, 16, 3)]):
+        picture = Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8))
+        picture.save(tmp_path / f"images/{number}.png")
+    return Folder(root=str(tmp_path / "images")).find().sets[0]
+
+
+def spoil(image_set: ImageSet) -> Path:
+    path = image_set.files[1].path
+    path.write_bytes(path.read_bytes()[:60])
+    return path
+
+
+def test_the_store_holds_every_image_as_decoded(image_set: ImageSet, tmp_path: Path):
+    store = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
+    assert [image.name for image in store.images] == ["0", "1", "2"]
+    for index, file in enumerate(image_set.files):
+        np.testing.assert_array_equal(store[index], read_image(file.path))
+    assert not store[0].flags.writeable
+
+
+def test_a_pickled_store_maps_the_file_anew_and_carries_no_pixels(image_set: ImageSet, tmp_path: Path):
+    store = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
+    before = np.array(store[2])
+    packed = pickle.dumps(store)
+    assert len(packed) < 1500
+    np.testing.assert_array_equal(pickle.loads(packed)[2], before)
+
+
+def test_the_store_is_built_once_and_again_when_a_source_changes(
+    image_set: ImageSet, tmp_path: Path, monkeypatch
+):
+    first = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "_build", lambda *_: pytest.fail("built twice"))
+        assert open_store(image_set, cache=tmp_path / "cache", on_bad_image="error").folder == first.folder
+    path = image_set.files[0].path
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    os.utime(path, ns=(1, 1))
+    second = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
+    np.testing.assert_array_equal(second[0], 255 - first[0])
+
+
+def test_a_corrupt_image_is_named_or_skipped_with_a_warning(image_set: ImageSet, tmp_path: Path, caplog):
+    path = spoil(image_set)
+    with pytest.raises(ValueError, match=rf"cannot read the image {path}"):
+        open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
+    skipping = open_store(image_set, cache=tmp_path / "cache", on_bad_image="skip")
+    assert [image.name for image in skipping.images] == ["0", "2"]
+    assert str(path) in caplog.text
+    with pytest.raises(ValueError, match=rf"1 of 3 images .* unreadable, first {path}.*on_bad_image=skip"):
+        open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
+
+
+def test_a_set_without_one_readable_image_is_an_error(image_set: ImageSet, tmp_path: Path):
+    for file in image_set.files:
+        file.path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not one of the 3 images"):
+        open_store(image_set, cache=tmp_path / "cache", on_bad_image="skip")
+
+
+def test_an_unwritable_cache_says_which_setting_moves_it(image_set: ImageSet, tmp_path: Path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ValueError, match=r"set SRLAB_CACHE or paths\.cache"):
+        open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
+
+
+def _open_and_count(image_set: ImageSet, cache: Path, start, builds, sums) -> None:
+    build = store_module._build
+
+    def counted(*args) -> None:
+        builds.put(os.getpid())
+        time.sleep(0.3)  # long enough for the others to arrive
+        build(*args)
+
+    store_module._build = counted
+    start.wait()
+    store = open_store(image_set, cache=cache, on_bad_image="error")
+    sums.put([int(store[index].sum()) for index in range(len(store))])
+
+
+def test_of_three_processes_at_once_one_builds_and_all_read_the_same(image_set: ImageSet, tmp_path: Path):
+    context = multiprocessing.get_context("fork")
+    start, builds, sums = context.Barrier(3), context.Queue(), context.Queue()
+    arguments = (image_set, tmp_path / "cache", start, builds, sums)
+    processes = [context.Process(target=_open_and_count, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    results = [sums.get(timeout=30) for _ in processes]
+    for process in processes:
+        process.join(30)
+    builds.get(timeout=5)
+    assert builds.empty()
+    assert results == [[int(read_image(file.path).sum()) for file in image_set.files]] * 3
+
+
+def _build_and_hang(image_set: ImageSet, cache: Path, ready) -> None:
+    def hang(_image_set, folder: Path, _policy) -> None:
+        (folder / "pixels.u8").write_bytes(b"half")
+        ready.set()
+        time.sleep(60)
+
+    store_module._build = hang
+    open_store(image_set, cache=cache, on_bad_image="error")
+
+
+def test_a_builder_that_was_killed_leaves_nothing_in_the_way(image_set: ImageSet, tmp_path: Path):
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    process = context.Process(target=_build_and_hang, args=(image_set, tmp_path / "cache", ready))
+    process.start()
+    assert ready.wait(30)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(30)
+    assert list((tmp_path / "cache").glob("*.partial/pixels.u8"))
+    store = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
+    np.testing.assert_array_equal(store[0], read_image(image_set.files[0].path))
+    assert not list((tmp_path / "cache").glob("*.partial"))
+
+
+def test_a_store_in_another_place_is_still_readable(image_set: ImageSet, tmp_path: Path):
+    """The index names no absolute place of its own: caches may be copied."""
+    store = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
+    moved = shutil.copytree(store.folder, tmp_path / "moved")
+    assert "offset" in json.loads((moved / "index.json").read_text())["images"][0]
+    np.testing.assert_array_equal(store_module.ImageStore(folder=moved)[1], store[1])
