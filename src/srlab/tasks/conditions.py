@@ -1,0 +1,96 @@
+"""The conditions that travel with every number: what ran, where, when, from which sources."""
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+import srlab
+from srlab.profiling.latency import LatencyReport
+from srlab.profiling.memory import MemoryReport
+
+__all__ = ["Conditions", "describe_conditions", "source_commit"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Of one network's evaluation; the costs are None where they were not measured."""
+
+    model: str
+    checkpoint: str
+    """What the weights are: a path, a published file's name, or ``none`` for bicubic."""
+    date: str
+    srlab_version: str
+    commit: str | None
+    torch_version: str
+    python_version: str
+    parameters: dict[str, int] | None
+    multiply_adds: int | None
+    latency: LatencyReport | None
+    memory: MemoryReport | None
+    output_size: tuple[int, int] | None
+    """Height and width of the restored image that the costs are for."""
+
+
+def describe_conditions(
+    *,
+    model: str,
+    checkpoint: str,
+    parameters: Mapping[str, int] | None,
+    multiply_adds: int | None,
+    latency: LatencyReport | None,
+    memory: MemoryReport | None,
+    output_size: tuple[int, int] | None = None,
+) -> Conditions:
+    """Add date, versions and commit to what the caller measured (``parameters``: ``all``, ``trainable``)."""
+    return Conditions(
+        model=model,
+        checkpoint=checkpoint,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        srlab_version=_installed_version(),
+        commit=source_commit(),
+        torch_version=torch.__version__,
+        python_version=platform.python_version(),
+        parameters=dict(parameters) if parameters is not None else None,
+        multiply_adds=multiply_adds,
+        latency=latency,
+        memory=memory,
+        output_size=output_size,
+    )
+
+
+def source_commit() -> str | None:
+    """Commit of the checkout that srlab runs from, ``+changes`` if files differ from it; None without one.
+
+    An srlab installed into an environment that lies in some other project's checkout is not of that checkout.
+    """
+    package = Path(srlab.__file__).resolve().parent
+    toplevel = _git(package, "rev-parse", "--show-toplevel")
+    if toplevel is None or Path(toplevel).resolve() / "src" / "srlab" != package:
+        return None
+    commit = _git(package, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return commit + "+changes" if _git(package, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def _installed_version() -> str:
+    try:
+        return version("srlab")
+    except PackageNotFoundError:
+        return "not installed"

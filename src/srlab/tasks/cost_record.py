@@ -1,0 +1,43 @@
+"""What the network of a run costs, logged with the run before its first step."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from srlab.profiling.costs import Costs, measure_costs
+from srlab.tasks.super_resolution import SuperResolutionTask
+
+__all__ = ["CostRecord"]
+
+
+class CostRecord(Callback):
+    """Measures parameters, multiply-adds, latency and peak memory on the first rank's device.
+
+    A run that dies later still leaves them: W&B's summary has them from the start.
+
+    Args:
+        output_size: height and width of the restored image.
+        warmup: forward passes before the clock starts.
+        repeats: forward passes timed one by one.
+    """
+
+    def __init__(self, *, output_size: tuple[int, int], warmup: int, repeats: int) -> None:
+        self.output_size = output_size
+        self.warmup = warmup
+        self.repeats = repeats
+        self.costs: Costs | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure and log."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, SuperResolutionTask)
+        self.costs = measure_costs(
+            pl_module.network,
+            output_size=self.output_size,
+            device=pl_module.device,
+            warmup=self.warmup,
+            repeats=self.repeats,
+        )
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.summary.update(self.costs.summary())

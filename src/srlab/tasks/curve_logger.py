@@ -1,0 +1,105 @@
+"""The curve of a run as one CSV file that survives being stopped and resumed."""
+
+import csv
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+
+__all__ = ["CurveLogger"]
+
+# Lightning asks for a save after every logged row; writing the whole file each time would cost O(rows²) in
+# all.
+_SAVE_INTERVAL_S = 5.0
+
+
+class CurveLogger(Logger):
+    """Writes every logged metric to ``<folder>/metrics.csv``, one row a step, a column a metric.
+
+    The column ``step`` counts finished optimizer steps, as checkpoints do; Lightning numbers steps from 0.
+
+    Lightning's own CSV logger deletes the file of an earlier process in the same folder; this one goes on
+    with it, and when a resumed run logs a step that the file is already past, the rows from there on are
+    replaced.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self._rows: list[dict[str, Any]] = []
+        self._saved_at = float("-inf")
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                self._rows = [{**row, "step": int(row["step"])} for row in csv.DictReader(file)]
+
+    @property
+    def name(self) -> str:
+        """What Lightning calls this logger."""
+        return "curve"
+
+    @property
+    def version(self) -> str:
+        """One file a run: nothing to tell apart."""
+        return ""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> list[dict[str, Any]]:
+        """The rows so far."""
+        return self._rows
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run's configuration stands in ``config.yaml`` beside the curve."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add ``metrics`` to the row of ``step``, dropping rows beyond it."""
+        if step is None:
+            raise ValueError("metrics without a step have no place in a curve; pass step=trainer.global_step")
+        finished = step + 1
+        while self._rows and self._rows[-1]["step"] > finished:
+            self._rows.pop()
+        if not self._rows or self._rows[-1]["step"] != finished:
+            self._rows.append({"step": finished})
+        # a run is one long epoch, always number 0
+        self._rows[-1].update({key: float(value) for key, value in metrics.items() if key != "epoch"})
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the file unless that was done within the last seconds."""
+        if time.monotonic() - self._saved_at > _SAVE_INTERVAL_S:
+            self._write()
+
+    @rank_zero_only
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """The curve on disk reaches at least as far as the newest checkpoint."""
+        self._write()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        self._write()
+
+    def _write(self) -> None:
+        """Replace the file by the rows so far, atomically."""
+        if not self._rows:
+            return
+        self._saved_at = time.monotonic()
+        columns = ["step", *sorted({key for row in self._rows for key in row} - {"step"})]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".csv.partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        partial.replace(self.path)

@@ -1,0 +1,210 @@
+"""Evaluations as a terminal table, Markdown, CSV and JSON, all from the same rows."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from srlab.tasks.conditions import Conditions
+from srlab.tasks.evaluation import EvaluationReport, ImageRecord
+
+__all__ = ["Evaluation", "display_tables", "image_rows", "summary_rows", "to_markdown", "write_evaluations"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one network and what they were obtained under."""
+
+    report: EvaluationReport
+    conditions: Conditions
+
+
+def summary_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
+    """One row for each network, scale, set and protocol; numbers unrounded, None where not measured."""
+    return [
+        {
+            "model": evaluation.conditions.model,
+            "scale": evaluation.report.scale,
+            "set": mean.set_name,
+            "protocol": mean.protocol,
+            "images": mean.images,
+            "psnr": mean.psnr,
+            "ssim": mean.ssim,
+            **_costs(evaluation.conditions),
+            "lr_source": mean.lr_source,
+            "gray_images": " ".join(mean.gray_images),
+        }
+        for evaluation in evaluations
+        for mean in evaluation.report.means
+    ]
+
+
+def image_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
+    """One row for each image and protocol."""
+    return [
+        {"model": evaluation.conditions.model, "scale": evaluation.report.scale, **asdict(record)}
+        for evaluation in evaluations
+        for record in evaluation.report.images
+    ]
+
+
+def display_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
+    """For a terminal of 80 columns: the scores of every set, then the costs of every network."""
+    rows = summary_rows(evaluations)
+    scores = _table("means over images of PSNR (dB) and SSIM", _SCORE_COLUMNS, rows)
+    height, width = evaluations[0].conditions.output_size or (0, 0)
+    networks = {(row["model"], row["scale"]): row for row in rows}
+    costs = _table(
+        f"cost of one {width}x{height} image on {evaluations[0].report.device}",
+        _COST_COLUMNS,
+        list(networks.values()),
+    )
+    return [scores, costs]
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Row]) -> Table:
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in _TEXT_COLUMNS else "right")
+    for row in rows:
+        table.add_row(*(_COLUMNS[heading](row) for heading in headings))
+    return table
+
+
+def to_markdown(evaluations: Sequence[Evaluation]) -> str:
+    """The table, then the conditions that belong to it."""
+    ruler = [":---" if heading in _TEXT_COLUMNS else "---:" for heading in _COLUMNS]
+    rows = [[show(row) for show in _COLUMNS.values()] for row in summary_rows(evaluations)]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (list(_COLUMNS), ruler, *rows)]
+    for evaluation in evaluations:
+        lines += ["", *_condition_lines(evaluation)]
+    return "\n".join(lines) + "\n"
+
+
+def write_evaluations(evaluations: Sequence[Evaluation], folder: Path) -> list[Path]:
+    """Write ``evaluation.{json,csv,md}`` and ``images.csv``; each file appears whole or not at all."""
+    rows, images = summary_rows(evaluations), image_rows(evaluations)
+    content = {"rows": rows, "evaluations": [asdict(evaluation) for evaluation in evaluations]}
+    texts = {
+        "evaluation.json": json.dumps(_plain(content), indent=1, allow_nan=False) + "\n",
+        "evaluation.csv": _to_csv(rows, list(rows[0]) if rows else []),
+        "evaluation.md": to_markdown(evaluations),
+        "images.csv": _to_csv(images, ["model", "scale", *(field.name for field in fields(ImageRecord))]),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        partial = folder / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)
+    return [folder / name for name in texts]
+
+
+def _costs(conditions: Conditions) -> Row:
+    latency, memory, parameters = conditions.latency, conditions.memory, conditions.parameters or {}
+    return {
+        "parameters": parameters.get("all"),
+        "trainable_parameters": parameters.get("trainable"),
+        "multiply_adds": conditions.multiply_adds,
+        "latency_median_ms": latency.median_ms if latency else None,
+        "latency_p10_ms": latency.p10_ms if latency else None,
+        "latency_p90_ms": latency.p90_ms if latency else None,
+        "peak_memory_mib": memory.peak_mib if memory else None,
+    }
+
+
+def _show(key: str, pattern: str, divisor: float = 1) -> Callable[[Row], str]:
+    def show(row: Row) -> str:
+        value = row[key]
+        return "–" if value is None else pattern.format(value / divisor if divisor != 1 else value)
+
+    return show
+
+
+def _show_latency(row: Row) -> str:
+    if row["latency_median_ms"] is None:
+        return "–"
+    return "{latency_median_ms:.1f} ({latency_p10_ms:.1f} to {latency_p90_ms:.1f})".format(**row)
+
+
+_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "model": _show("model", "{}"),
+    "scale": _show("scale", "x{}"),
+    "set": _show("set", "{}"),
+    "protocol": _show("protocol", "{}"),
+    "images": _show("images", "{}"),
+    "PSNR": _show("psnr", "{:.3f}"),
+    "SSIM": _show("ssim", "{:.4f}"),
+    "params (K)": _show("parameters", "{:.1f}", 1e3),
+    "mult-adds (G)": _show("multiply_adds", "{:.2f}", 1e9),
+    "latency ms (p10 to p90)": _show_latency,
+    "peak memory (MiB)": _show("peak_memory_mib", "{:.0f}"),
+}
+_SCORE_COLUMNS = ("model", "scale", "set", "protocol", "images", "PSNR", "SSIM")
+_COST_COLUMNS = ("model", "scale", *(heading for heading in _COLUMNS if heading not in _SCORE_COLUMNS))
+_TEXT_COLUMNS = frozenset({"model", "set", "protocol"})
+
+
+def _condition_lines(evaluation: Evaluation) -> list[str]:
+    report, conditions = evaluation.report, evaluation.conditions
+    lines = [
+        f"**{conditions.model} x{report.scale}**: checkpoint {conditions.checkpoint}; "
+        f"{report.dtype} on {report.device}; srlab {conditions.srlab_version}, "
+        f"commit {conditions.commit or 'unknown'}; torch {conditions.torch_version}, "
+        f"Python {conditions.python_version}; {conditions.date}.",
+        "",
+    ]
+    lines += [f"- protocol {_settings(asdict(protocol))}" for protocol in report.protocols]
+    lines += [
+        f"- protocol {name}: skipped, it scores only model=bicubic" for name in report.skipped_protocols
+    ]
+    lines += [f"- set {name}: absent" for name in report.absent_sets]
+    lines += [
+        f"- {mean.set_name}, {mean.protocol}: LR {mean.lr_source}"
+        + (
+            f"; gray files, scored on their own values: {', '.join(mean.gray_images)}"
+            if mean.gray_images
+            else ""
+        )
+        for mean in report.means
+    ]
+    lines += [f"- parameters: {_settings(conditions.parameters)}"] if conditions.parameters else []
+    if conditions.output_size is not None:
+        height, width = conditions.output_size
+        lines.append(f"- multiply-adds, latency and memory: one restored image of {width}x{height}")
+    lines += [f"- latency: {_settings(asdict(conditions.latency))}"] if conditions.latency else []
+    lines += [f"- memory: {_settings(asdict(conditions.memory))}"] if conditions.memory else []
+    return lines
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_plain(value)}" for key, value in values.items())
+
+
+def _to_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """Data as JSON can hold it: enum members by name, infinite numbers as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,132 @@
+import csv
+import json
+import math
+
+import pytest
+
+from protocols import basicsr
+from srlab.profiling.latency import LatencyReport
+from srlab.profiling.memory import MemoryReport
+from srlab.tasks.conditions import describe_conditions
+from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean
+from srlab.tasks.report_tables import (
+    Evaluation,
+    display_tables,
+    image_rows,
+    summary_rows,
+    to_markdown,
+    write_evaluations,
+)
+
+LATENCY = LatencyReport("Some GPU", "2.13.0", "float32", (1, 3, 180, 320), 2, 5, 1, "sdpa", 12.34, 11.0, 15.0)
+MEMORY = MemoryReport(
+    "Some GPU", "2.13.0", "float32", (1, 3, 180, 320), "sdpa", "max_memory_allocated", 512.4, 600.0, None
+)
+
+
+@pytest.fixture
+def evaluations():
+    records = (
+        ImageRecord("Set14", "bridge", "basicsr", 25.0, 0.7, 512, 512, True, "file"),
+        ImageRecord("Set14", "flat", "basicsr", math.inf, 1.0, 64, 64, False, "made"),
+    )
+    report = EvaluationReport(
+        scale=4,
+        device="Some CPU",
+        dtype="float32",
+        protocols=(basicsr(4),),
+        means=(SetMean("Set14", "basicsr", 2, math.inf, 0.85, ("bridge",), "file and made"),),
+        images=records,
+        skipped_protocols=("published_y",),
+        absent_sets=("Urban100",),
+    )
+    measured = describe_conditions(
+        model="elan_light",
+        checkpoint="model_x4.pt",
+        parameters={"all": 601_000, "trainable": 600_000},
+        multiply_adds=43_200_000_000,
+        latency=LATENCY,
+        memory=MEMORY,
+        output_size=(720, 1280),
+    )
+    bare = describe_conditions(
+        model="bicubic", checkpoint="none", parameters=None, multiply_adds=None, latency=None, memory=None
+    )
+    return [Evaluation(report, measured), Evaluation(report, bare)]
+
+
+def test_rows_hold_unrounded_numbers_and_costs(evaluations):
+    measured, bare = summary_rows(evaluations)
+    assert (measured["model"], measured["scale"], measured["set"], measured["protocol"]) == (
+        "elan_light",
+        4,
+        "Set14",
+        "basicsr",
+    )
+    assert (measured["parameters"], measured["multiply_adds"]) == (601_000, 43_200_000_000)
+    assert [measured[f"latency_{key}_ms"] for key in ("median", "p10", "p90")] == [12.34, 11.0, 15.0]
+    assert measured["peak_memory_mib"] == 512.4
+    assert bare["parameters"] is bare["latency_median_ms"] is bare["peak_memory_mib"] is None
+    assert list(measured) == list(bare)
+
+
+def test_files_hold_the_same_rows(evaluations, tmp_path):
+    paths = write_evaluations(evaluations, tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in paths)
+    data = json.loads((tmp_path / "new" / "evaluation.json").read_text())
+    rows = summary_rows(evaluations)
+    assert [row["psnr"] for row in data["rows"]] == ["inf", "inf"]
+    assert [row["ssim"] for row in data["rows"]] == [row["ssim"] for row in rows]
+    with (tmp_path / "new" / "evaluation.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["latency_median_ms"] for row in table] == ["12.34", ""]
+    with (tmp_path / "new" / "images.csv").open() as file:
+        images = list(csv.DictReader(file))
+    assert len(images) == len(image_rows(evaluations)) == 4
+    assert (images[0]["name"], images[0]["gray"], images[0]["lr_source"]) == ("bridge", "True", "file")
+    assert (tmp_path / "new" / "evaluation.md").read_text() == to_markdown(evaluations)
+
+
+def test_json_carries_protocol_fields_and_conditions(evaluations, tmp_path):
+    write_evaluations(evaluations, tmp_path)
+    first = json.loads((tmp_path / "evaluation.json").read_text())["evaluations"][0]
+    assert first["report"]["protocols"] == [
+        {
+            "name": "basicsr",
+            "color": "y",
+            "quantize": True,
+            "border": 4,
+            "arithmetic": "double",
+            "padding": "model",
+            "bicubic_only": False,
+        }
+    ]
+    assert first["report"]["absent_sets"] == ["Urban100"]
+    assert first["conditions"]["checkpoint"] == "model_x4.pt"
+    assert first["conditions"]["latency"]["input_shape"] == [1, 3, 180, 320]
+    assert {"date", "commit", "torch_version", "srlab_version", "python_version"} <= first[
+        "conditions"
+    ].keys()
+
+
+def test_markdown_is_a_table_with_its_conditions(evaluations):
+    lines = to_markdown(evaluations).splitlines()
+    assert lines[0].startswith("| model | scale | set | protocol | images | PSNR | SSIM | params (K) |")
+    assert lines[2] == (
+        "| elan_light | x4 | Set14 | basicsr | 2 | inf | 0.8500 | 601.0 | 43.20 | 12.3 (11.0 to 15.0) | 512 |"
+    )
+    assert lines[3] == "| bicubic | x4 | Set14 | basicsr | 2 | inf | 0.8500 | – | – | – | – |"
+    assert len({line.count("|") for line in lines[:4]}) == 1
+    text = "\n".join(lines)
+    assert "protocol name=basicsr, color=y, quantize=True, border=4, arithmetic=double, padding=model" in text
+    assert "protocol published_y: skipped" in text
+    assert "set Urban100: absent" in text
+    assert text.count("one restored image of 1280x720") == 1
+    assert "LR file and made; gray files, scored on their own values: bridge" in text
+
+
+def test_terminal_table_shows_every_row(evaluations):
+    scores, costs = display_tables(evaluations)
+    assert scores.row_count == 2
+    assert [str(cell) for cell in scores.columns[5].cells] == ["inf", "inf"]
+    assert costs.row_count == len({evaluation.conditions.model for evaluation in evaluations})
