@@ -1,0 +1,1 @@
+"""Where configuration becomes objects: the only place, beside ``presets``, that knows Hydra."""

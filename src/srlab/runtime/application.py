@@ -1,0 +1,83 @@
+"""What train.py and evaluate.py share: schemas, resolvers, and errors that a user can act on."""
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from srlab.config import EvaluateConfig, TrainConfig
+from srlab.presets import configuration_folder
+from srlab.runtime.resume import run_folder
+
+__all__ = ["application", "register"]
+
+log = logging.getLogger(__name__)
+
+# What a user's configuration, files or data can raise; anything else is our own fault and keeps its
+# traceback.
+_USER_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, HydraException, OmegaConfBaseException)
+
+
+def register() -> None:
+    """Make the typed schemas and the resolvers known to Hydra; may be called again."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)
+    OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
+
+
+def _run_dir(resume: str | None, new_run: str) -> str:
+    """Folder that a run writes to: the one it resumes, else a new one."""
+    if not resume:
+        return new_run
+    try:
+        return str(run_folder(Path(resume)))
+    except FileNotFoundError as error:
+        # Hydra asks before logging is set up, and would wrap the error in two others
+        sys.exit(f"error: {error}")
+
+
+def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+    """Turn ``main(cfg)`` into a Hydra application over this project's ``conf/``.
+
+    A mistake of the user's ends with one message and exit status 2; ``HYDRA_FULL_ERROR=1`` shows the
+    traceback too.
+
+    Args:
+        config_name: the root configuration, ``train`` or ``evaluate``.
+    """
+    register()
+
+    def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        @functools.wraps(main)
+        def guarded(cfg: DictConfig) -> Any:
+            try:
+                return main(cfg)
+            except _USER_ERRORS as error:
+                if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    raise
+                log.error("%s", _message(error))
+                sys.exit(2)
+
+        return hydra.main(
+            version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
+        )(guarded)
+
+    return decorate
+
+
+def _message(error: BaseException) -> str:
+    """What went wrong in the words of whoever noticed it: Hydra wraps the errors of constructors."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return f"{kind}{error}"

@@ -1,0 +1,222 @@
+"""What a finished run shows and leaves: scores beside bicubic's, a picture, a summary to compare runs by."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import WandbLogger
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from srlab.checkpoints import read_checkpoint
+from srlab.config import ProtocolConfig
+from srlab.data.datamodule import SuperResolutionData
+from srlab.models.bicubic import Bicubic
+from srlab.models.network import Network
+from srlab.profiling.costs import Costs
+from srlab.tasks.comparison import Example, comparison_picture
+from srlab.tasks.conditions import describe_conditions
+from srlab.tasks.cost_record import CostRecord
+from srlab.tasks.evaluation import EvaluationReport, evaluate, restore
+from srlab.tasks.super_resolution import MONITOR, SuperResolutionTask, to_unit_range
+
+__all__ = ["RunReport"]
+
+_SHOWN_IMAGES = 3  # rows of the picture
+_LISTED_IMAGES = 20  # more are shown by their means alone; summary.json and evaluate.py have each
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The best checkpoint of a run, scored on the validation sets beside bicubic interpolation."""
+
+    cfg: DictConfig
+    trainer: Trainer
+    step: int
+    network: Network
+    protocol: ProtocolConfig
+    data: SuperResolutionData
+    scores: EvaluationReport
+    bicubic: EvaluationReport
+    costs: Costs
+
+    @classmethod
+    def of(
+        cls, cfg: DictConfig, trainer: Trainer, task: SuperResolutionTask, data: SuperResolutionData
+    ) -> "RunReport":
+        """Load best.ckpt and score it on the device that it was trained on."""
+        loaded = read_checkpoint(Path(cfg.paths.run) / "checkpoints" / "best.ckpt")
+        sets = data.evaluation_sets().sets
+        costs = next(callback.costs for callback in trainer.callbacks if isinstance(callback, CostRecord))  # type: ignore[attr-defined]
+        assert costs is not None
+        device = trainer.strategy.root_device
+
+        def scored(network: Network) -> EvaluationReport:
+            return evaluate(
+                network,
+                sets,
+                [task.protocol],
+                scale=network.scale,
+                device=device,
+                save_images=None,
+                progress=False,
+            )
+
+        return cls(
+            cfg=cfg,
+            trainer=trainer,
+            step=loaded.description["step"],
+            network=loaded.network,
+            protocol=task.protocol,
+            data=data,
+            scores=scored(loaded.network),
+            bicubic=scored(Bicubic(scale=cfg.scale)),
+            costs=costs,
+        )
+
+    @property
+    def best_psnr(self) -> float:
+        """Mean over the sets of their mean PSNR in dB."""
+        return sum(mean.psnr for mean in self.scores.means) / len(self.scores.means)
+
+    def publish(self) -> None:
+        """Write picture and summary, hand both to W&B, print the tables and what to do next."""
+        folder = Path(self.cfg.paths.run)
+        picture = folder / "comparison.png"
+        comparison_picture(self._examples()).save(picture)
+        summary = self._summary()
+        partial = folder / "summary.json.partial"
+        partial.write_text(json.dumps(summary, indent=1) + "\n")
+        partial.replace(folder / "summary.json")
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.summary.update({f"best/{MONITOR}": self.best_psnr, "best/step": self.step})
+                logger.log_image("comparison", [str(picture)])
+        console = Console()
+        console.print()
+        for table in (self._image_table(), self._cost_table()):
+            console.print(table)
+        console.print(self._closing_words(folder), highlight=False, soft_wrap=True)
+
+    def _summary(self) -> dict[str, Any]:
+        name = self.cfg.paths.name
+        conditions = describe_conditions(
+            model=name,
+            checkpoint=f"checkpoints/best.ckpt, step {self.step}",
+            parameters=self.costs.parameters._asdict(),
+            multiply_adds=self.costs.multiply_adds,
+            latency=self.costs.latency,
+            memory=self.costs.memory,
+            output_size=self.costs.output_size,
+        )
+        return {
+            "name": name,
+            "step": self.step,
+            "steps": self.trainer.global_step,
+            MONITOR: self.best_psnr,
+            "scores": [asdict(mean) for mean in self.scores.means],
+            "bicubic": [asdict(mean) for mean in self.bicubic.means],
+            "protocol": {key: getattr(value, "name", value) for key, value in asdict(self.protocol).items()},
+            "conditions": asdict(conditions),
+        }
+
+    def _image_table(self) -> Table:
+        table = Table(
+            title=f"held-out images, {self.protocol.name}: PSNR (dB) and SSIM at step {self.step}, the best"
+        )
+        table.add_column("image")
+        for heading in ("bicubic", "SSIM", self.cfg.paths.name, "SSIM", "gain"):
+            table.add_column(heading, justify="right")
+        for row in self._rows():
+            name, *scores = row
+            shown = [f"{value:.{digits}f}" for value, digits in zip(scores, (2, 4, 2, 4), strict=True)]
+            table.add_row(name, *shown, f"{scores[2] - scores[0]:+.2f}")
+        return table
+
+    def _rows(self) -> list[tuple[str, float, float, float, float]]:
+        """Images, unless there are many, then set means."""
+        pairs = zip(self.bicubic.images, self.scores.images, strict=True)
+        images = [
+            (f"{ours.set_name}/{ours.name}", theirs.psnr, theirs.ssim, ours.psnr, ours.ssim)
+            for theirs, ours in pairs
+        ]
+        means = [
+            (f"{ours.set_name}: mean of {ours.images}", theirs.psnr, theirs.ssim, ours.psnr, ours.ssim)
+            for theirs, ours in zip(self.bicubic.means, self.scores.means, strict=True)
+        ]
+        return means if len(images) > _LISTED_IMAGES else images + means
+
+    def _cost_table(self) -> Table:
+        height, width = self.costs.output_size
+        latency, memory = self.costs.latency, self.costs.memory
+        table = Table(title=f"cost of one {width}x{height} image on {latency.device}")
+        for heading in (
+            "params",
+            "trainable",
+            "mult-adds (G)",
+            "latency ms (p10 to p90)",
+            "peak memory (MiB)",
+        ):
+            table.add_column(heading, justify="right")
+        table.add_row(
+            f"{self.costs.parameters.all:,}",
+            f"{self.costs.parameters.trainable:,}",
+            f"{self.costs.multiply_adds / 1e9:.2f}",
+            f"{latency.median_ms:.1f} ({latency.p10_ms:.1f} to {latency.p90_ms:.1f})",
+            "–" if memory.peak_mib is None else f"{memory.peak_mib:.0f}",
+        )
+        return table
+
+    def _closing_words(self, folder: Path) -> str:
+        return "\n".join(
+            [
+                f"everything is in  {folder}",
+                "  comparison.png (LR, bicubic, SR, HR) summary.json metrics.csv config.yaml checkpoints/",
+                "next:",
+                f"  python evaluate.py checkpoint={folder} data={_data_choice(self.cfg)}",
+                f"  python train.py resume={folder} trainer.max_steps={2 * self.trainer.global_step}",
+                "  python train.py model=elan_light            (the paper's network, same data)",
+                "  python train.py experiment=elan_light_x4    (the paper's recipe; needs DIV2K)",
+            ]
+        )
+
+    @torch.inference_mode()
+    def _examples(self) -> Sequence[Example]:
+        device = self.trainer.strategy.root_device
+        bicubic = Bicubic(scale=self.cfg.scale)
+        network = self.network.to(device).eval()
+        samples = [
+            dataset[index] for dataset in self.data.evaluation_sets().sets for index in range(len(dataset))
+        ]
+        psnr = {(record.set_name, record.name): record.psnr for record in self.scores.images}
+        reference = {(record.set_name, record.name): record.psnr for record in self.bicubic.images}
+        examples = []
+        for sample in samples[:_SHOWN_IMAGES]:
+            key = sample["set_name"], sample["name"]
+            lr_image = to_unit_range(sample["lr_image"])
+            examples.append(
+                Example(
+                    name=sample["name"],
+                    lr_image=lr_image,
+                    hr_image=to_unit_range(sample["hr_image"]).expand(3, -1, -1),
+                    restorations=[
+                        (f"bicubic {reference[key]:.2f} dB", bicubic(lr_image[None])[0]),
+                        (
+                            f"{self.cfg.paths.name} {psnr[key]:.2f} dB",
+                            restore(network, lr_image[None].to(device), self.protocol.padding)[0].cpu(),
+                        ),
+                    ],
+                )
+            )
+        return examples
+
+
+def _data_choice(cfg: DictConfig) -> str:
+    """How the data of this run are asked for on a command line."""
+    root = cfg.data.get("root")
+    return f"folder data.root={root}" if root else "demo"

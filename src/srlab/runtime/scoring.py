@@ -1,0 +1,146 @@
+"""evaluate.py: a checkpoint or a named network, scored on every set under every protocol asked for."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from srlab.checkpoints import read_checkpoint
+from srlab.config import ProtocolConfig
+from srlab.models.bicubic import Bicubic
+from srlab.models.network import Network
+from srlab.presets import build_network
+from srlab.profiling.costs import measure_costs
+from srlab.tasks.conditions import describe_conditions
+from srlab.tasks.evaluation import evaluate
+from srlab.tasks.report_tables import Evaluation, display_tables, write_evaluations
+
+__all__ = ["evaluate_network", "score_sets"]
+
+log = logging.getLogger(__name__)
+
+_PAPER_SCALES = (2, 3, 4)
+
+
+def score_sets(cfg: DictConfig) -> None:
+    """Print the table and write it beside the conditions as JSON, CSV and Markdown.
+
+    Raises:
+        ValueError: for both or neither of ``checkpoint`` and ``model``, or a scale that is not the
+        checkpoint's.
+    """
+    torch.set_float32_matmul_precision(cfg.matmul_precision)
+    torch.manual_seed(cfg.seed)
+    folder = Path(cfg.paths.run)
+    evaluations = []
+    for network, label, weights in _networks(cfg):
+        cfg.scale = network.scale
+        evaluations.append(evaluate_network(cfg, network, label=label, weights=weights, folder=folder))
+    console = Console()
+    for table in display_tables(evaluations):
+        console.print(table)
+    for name in evaluations[0].report.absent_sets:
+        console.print(f"absent: {name}")
+    for path in write_evaluations(evaluations, folder):
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def evaluate_network(
+    cfg: DictConfig, network: Network, *, label: str, weights: str, folder: Path
+) -> Evaluation:
+    """Score ``network`` on the data of ``cfg``, measure its costs, and join both with the conditions."""
+    device = pick_device(cfg.device)
+    data = instantiate(cfg.data)
+    found = data.evaluation_sets()
+    protocols: Sequence[ProtocolConfig] = [OmegaConf.to_object(node) for node in cfg.protocol.values()]  # type: ignore[misc]
+    report = evaluate(
+        network,
+        found.sets,
+        protocols,
+        scale=network.scale,
+        device=device,
+        save_images=folder / "images" if cfg.save_images else None,
+        progress=True,
+        absent_sets=found.absent,
+    )
+    costs = measure_costs(
+        network,
+        output_size=tuple(cfg.latency.output_size),
+        device=device,
+        warmup=cfg.latency.warmup,
+        repeats=cfg.latency.repeats,
+    )
+    conditions = describe_conditions(
+        model=label,
+        checkpoint=weights,
+        parameters=costs.parameters._asdict(),
+        multiply_adds=costs.multiply_adds,
+        latency=costs.latency,
+        memory=costs.memory,
+        output_size=costs.output_size,
+    )
+    return Evaluation(report, conditions)
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one.
+
+    Raises:
+        ValueError: for a CUDA device that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={name}: this machine offers torch no CUDA device; use device=cpu or device=auto"
+        )
+    return device
+
+
+def _networks(cfg: DictConfig) -> Iterator[tuple[Network, str, str]]:
+    """Each network to score, what tables call it, and what its weights are."""
+    if (cfg.checkpoint is None) == (cfg.model is None):
+        given = "both" if cfg.checkpoint is not None else "neither"
+        raise ValueError(
+            f"give either checkpoint=RUN_OR_FILE or model=NAME, got {given}: a checkpoint knows its network; "
+            "model=bicubic needs no weights"
+        )
+    if cfg.checkpoint is not None:
+        yield _from_checkpoint(cfg)
+        return
+    for scale in _scales(cfg):
+        cfg.scale = scale
+        network = build_network(cfg.model)
+        label = str(HydraConfig.get().runtime.choices["model"])
+        if isinstance(network, Bicubic):
+            yield network, label, "none"
+        else:
+            log.warning(
+                "model=… alone builds random weights: costs are meaningful, PSNR is not; give checkpoint=…"
+            )
+            yield network, label, f"random weights, seed {cfg.seed}"
+
+
+def _from_checkpoint(cfg: DictConfig) -> tuple[Network, str, str]:
+    loaded = read_checkpoint(Path(cfg.checkpoint))
+    if cfg.scale not in (None, loaded.network.scale):
+        raise ValueError(
+            f"scale={cfg.scale}, but {cfg.checkpoint} holds a x{loaded.network.scale} network; "
+            "leave scale out"
+        )
+    label = loaded.description.get("name", loaded.description["network"])
+    return loaded.network, label, str(cfg.checkpoint)
+
+
+def _scales(cfg: DictConfig) -> tuple[int, ...]:
+    if cfg.scale is not None:
+        return (cfg.scale,)
+    if cfg.model._target_.endswith(".Bicubic"):
+        return _PAPER_SCALES
+    raise ValueError("model=… needs scale=2, 3 or 4 (only bicubic runs them all when scale is left out)")

@@ -1,0 +1,136 @@
+"""Every file in conf/ is composed, and what it names exists."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.utils import get_class, get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from srlab.models.network import Network
+from srlab.presets import build_network, configuration_folder
+from srlab.runtime.application import register
+
+CONF = configuration_folder()
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+# Parameters of the official formulation, all and trainable: the papers' own code, counted.
+SIZES = {
+    "elan_light_x2": (620_916, 582_012),
+    "elan_light_x3": (629_031, 590_127),
+    "elan_light_x4": (640_392, 601_488),
+    "elan_x4": (8_487_432, 8_312_448),
+    "swinir_light_x2": (910_152, 910_152),
+    "swinir_light_x3": (918_267, 918_267),
+    "swinir_light_x4": (929_628, 929_628),
+    "edsr_baseline_x2": (1_369_859, 1_369_859),
+    "edsr_baseline_x3": (1_554_499, 1_554_499),
+    "edsr_baseline_x4": (1_517_571, 1_517_571),
+}
+
+
+def composed(*overrides: str, root: str = "train") -> DictConfig:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(root, overrides=list(overrides))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_builds_a_network_of_the_recorded_size(experiment):
+    cfg = composed(f"experiment={experiment}")
+    with torch.device("meta"):
+        network = build_network(cfg.model)
+    assert tuple(network.official_parameters()) == SIZES[experiment]
+    assert experiment.endswith(f"_x{network.scale}")
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_milestones_of_an_experiment_lie_within_its_steps(experiment):
+    cfg = composed(f"experiment={experiment}")
+    assert max(cfg.scheduler.milestones) <= cfg.trainer.max_steps
+
+
+def groups() -> list[str]:
+    outside = {"hydra", "protocol", "experiment", "debug"}
+    return [
+        f"{path.parent.name}={path.stem}"
+        for path in sorted(CONF.glob("*/*.yaml"))
+        if path.parent.name not in outside
+    ]
+
+
+@pytest.mark.parametrize("choice", groups())
+def test_every_choice_composes_and_its_targets_resolve(choice):
+    needs = {"data=folder": ["data.root=."], "shift_schedule=custom": ["shift_schedule.pattern=[0,1,0,1]"]}
+    cfg = composed(choice, *needs.get(choice, []))
+    assert all(callable(get_object(target)) for target in targets(cfg))
+
+
+def targets(node: DictConfig | ListConfig) -> list[str]:
+    plain = OmegaConf.to_container(node, resolve=False)
+    found: list[str] = []
+
+    def walk(value: object) -> None:
+        if isinstance(value, dict):
+            found.extend(str(value[key]) for key in value if key == "_target_")
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+
+    walk(plain)
+    return found
+
+
+def test_every_network_class_has_a_preset():
+    def leaves(cls: type) -> set[type]:
+        return (
+            {cls} if not cls.__subclasses__() else set().union(*(leaves(sub) for sub in cls.__subclasses__()))
+        )
+
+    used = {get_class(OmegaConf.load(path)._target_) for path in (CONF / "model").glob("*.yaml")}
+    ours = {cls for cls in leaves(Network) if cls.__module__.startswith("srlab.")}
+    assert ours == used
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("trainer.max_stepz=3", "max_stepz"),
+        ("data.patch_sise=3", "patch_sise"),
+        ("model.dmi=3", "dmi"),
+        ("validate_evry=3", "validate_evry"),
+        ("optimizer.lrr=3", "lrr"),
+        ("shift_schedule=alternating", "alternating"),
+    ],
+)
+def test_a_typo_on_the_command_line_is_refused_by_name(override, named):
+    with pytest.raises(HydraException, match=named):
+        composed(override)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("validate_evry: 3", "validate_evry"),
+        ("protocol: {basicsr: {boarder: 3}}", "boarder"),
+        ("scale: two", "two"),
+    ],
+)
+def test_a_typo_in_an_experiment_file_is_refused_by_name(tmp_path, text, named):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    with pytest.raises(ConfigCompositionException, match=named):
+        composed(f"hydra.searchpath=[{tmp_path}]", "experiment=mine")
+
+
+@pytest.mark.parametrize("choice", ["elan", "[elan]"])
+def test_evaluation_takes_one_protocol_or_several(choice):
+    assert list(composed(f"protocol={choice}", "scale=2", root="evaluate").protocol) == ["elan"]
+
+
+def test_no_file_in_conf_names_a_folder_of_some_machine():
+    for path in Path(CONF).rglob("*.yaml"):
+        assert "/home/" not in path.read_text(), path

@@ -1,0 +1,283 @@
+"""train.py as a user runs it: on a folder of pictures, stopped, resumed, on two processes, then evaluated."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+import srlab
+from srlab.tasks.interruption import GracefulStop
+
+ROOT = Path(__file__).parents[1]
+TINY_ELAN = ("model=elan_demo", "model.dim=12", "model.depth=4", "model.window_sizes=[2,4]")
+SMALL = [
+    "latency.output_size=[32,32]",
+    "latency.warmup=0",
+    "latency.repeats=1",
+    "logger=csv",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=1",
+    "data.patch_size=8",
+    "data.batch_size=4",
+    "data.num_workers=0",
+    "scale=2",
+]
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """Smooth random pictures: ten to train on, two to validate on."""
+    root = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    for folder, count in (("train", 10), ("validation", 2)):
+        (root / folder).mkdir()
+        for index in range(count):
+            small = generator.integers(0, 256, (8, 9, 3), dtype=np.uint8)
+            Image.fromarray(small).resize((72, 64), Image.Resampling.BICUBIC).save(
+                root / folder / f"{index}.png"
+            )
+    return root
+
+
+@pytest.fixture
+def train(photos, tmp_path, monkeypatch):
+    """Run train.py's main in this process; returns the folder that the run wrote to."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("SRLAB_CACHE", str(tmp_path / "cache"))
+
+    data = ["data=folder", f"data.root={photos / 'train'}", f"data.validation_root={photos / 'validation'}"]
+
+    def run(*overrides: str, into: str = "run", network: tuple[str, ...] = TINY_ELAN) -> Path:
+        import train as entry_point
+
+        is_new = not any(override.startswith("resume=") for override in overrides)
+        new_run = [*network, *SMALL, *data, f"hydra.run.dir={tmp_path / into}"] if is_new else []
+        monkeypatch.setattr(sys, "argv", ["train.py", *new_run, *overrides])
+        entry_point.main()
+        return tmp_path / into
+
+    return run
+
+
+def curve(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(run: Path, key: str = "state_dict") -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[key]
+
+
+def test_a_run_leaves_everything_to_compare_it_by(train):
+    run = train("trainer.max_steps=4", "validate_every=2")
+    assert {path.name for path in run.iterdir()} >= {
+        "checkpoints",
+        "comparison.png",
+        "config.yaml",
+        "metrics.csv",
+        "summary.json",
+    }
+    summary = json.loads((run / "summary.json").read_text())
+    validated = [float(row["val/psnr"]) for row in curve(run) if row["val/psnr"]]
+    assert len(validated) == 2
+    assert summary["val/psnr"] == pytest.approx(max(validated), abs=1e-4)
+    assert summary["conditions"]["parameters"]["trainable"] > 0
+    assert summary["conditions"]["latency"]["median_ms"] > 0
+    assert OmegaConf.load(run / "config.yaml").trainer.max_steps == 4
+
+
+def test_checkpoint_knows_its_network_and_holds_no_code(train):
+    run = train("trainer.max_steps=2", "validate_every=1", "model.n_share=3", "shift_schedule=every")
+    saved = torch.load(
+        run / "checkpoints" / "best.ckpt", weights_only=True
+    )  # refuses anything but plain data
+    assert saved["srlab"]["model"]["n_share"] == 3
+    network = srlab.load_model(run)
+    for key, value in network.state_dict().items():
+        torch.testing.assert_close(value, saved["state_dict"][f"network.{key}"], rtol=0, atol=0)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A user who presses Ctrl-C during the third step of the first run."""
+    pressed = []
+
+    def press(self, trainer, *_):
+        if trainer.global_step == 2 and not pressed:
+            pressed.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(GracefulStop, "on_train_batch_start", press)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [[], ["callbacks=ema", "trainer.accumulate_grad_batches=2"]],
+    ids=["plain", "ema and accumulation"],
+)
+def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(train, extra, request, tmp_path):
+    """Weights, averages, curve and schedule, bit for bit; oracle: the run in one go."""
+    steps = ["trainer.max_steps=6", "validate_every=2", *extra]
+    whole = train(*steps, into="whole")
+
+    request.getfixturevalue("impatient")
+    with pytest.raises(SystemExit) as stopped:
+        train(*steps, into="halves")
+    assert stopped.value.code == 130
+    halves = tmp_path / "halves"
+    assert curve(halves)[-1]["step"] == "3"
+    train(f"resume={halves}", into="halves")
+
+    for key in ["state_dict", *(["current_model_state"] if "callbacks=ema" in extra else [])]:
+        for name, value in weights(whole, key).items():
+            assert torch.equal(value, weights(halves, key)[name]), (key, name)
+    assert curve(whole) == curve(halves)
+
+
+def test_a_finished_run_goes_on_from_its_weights_not_from_their_average(train):
+    """Oracle: the run that was told the full length at once, under a constant learning rate."""
+    common = ["callbacks=ema", "scheduler=constant", "validate_every=2"]
+    whole = train("trainer.max_steps=6", *common, into="whole")
+    train("trainer.max_steps=4", *common, into="longer")
+    longer = train(f"resume={whole.parent / 'longer'}", "trainer.max_steps=6", into="longer")
+    for name, value in weights(whole, "current_model_state").items():
+        assert torch.equal(value, weights(longer, "current_model_state")[name]), name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.depth=5"], "do not divide into blocks"),
+        (["model.dim=13"], "cannot be divided equally"),
+        (["shift_schedule=custom", "shift_schedule.pattern=[0,1,0]"], "has 3 entries"),
+        (["data.batch_size=3", "trainer.accumulate_grad_batches=2"], "batch_size"),
+        (["protocol=published_y"], "bicubic only"),
+        (["protocol=[basicsr,rgb]"], "one protocol"),
+        (["initial_weights=nowhere.pt"], "no checkpoint at"),
+        (["trainer.max_steps=0"], "at least 1"),
+    ],
+)
+def test_what_cannot_work_ends_with_one_message_and_status_2(train, overrides, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train("trainer.max_steps=2", "validate_every=1", *overrides)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().out
+
+
+def test_a_shift_schedule_is_refused_for_a_network_without_windows(train, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        train(
+            "trainer.max_steps=2",
+            "validate_every=1",
+            "shift_schedule=every",
+            network=("model=edsr_baseline",),
+        )
+    assert "no windows to shift" in capsys.readouterr().out
+
+
+def test_resuming_what_is_not_there_says_where_it_looked(train):
+    with pytest.raises(SystemExit, match="resume=nowhere: no run there"):
+        train("resume=nowhere")
+
+
+def test_resuming_refuses_to_exchange_a_whole_group(train, capsys):
+    run = train("trainer.max_steps=2", "validate_every=1")
+    with pytest.raises(SystemExit):
+        train(f"resume={run}", "model=swinir_light")
+    assert "would exchange all of model" in capsys.readouterr().out
+
+
+def test_weights_of_another_scale_start_a_network(train):
+    """All but the head, the only part whose shape depends on the scale."""
+    run = train("trainer.max_steps=2", "validate_every=1")
+    other = train(
+        "trainer.max_steps=1",
+        "validate_every=1",
+        "scale=3",
+        f"initial_weights={run}",
+        "optimizer.lr=0",
+        into="x3",
+    )
+    before, after = srlab.load_model(run).state_dict(), srlab.load_model(other).state_dict()
+    learnt = [key for key, value in before.items() if value.is_floating_point() and "running" not in key]
+    assert {key for key in learnt if before[key].shape != after[key].shape} == {"tail.weight", "tail.bias"}
+    for key in set(learnt) - {"tail.weight", "tail.bias"}:
+        assert torch.equal(before[key], after[key]), key
+
+
+def test_evaluation_of_a_run_agrees_with_its_own_summary(train, photos, tmp_path, monkeypatch):
+    run = train("trainer.max_steps=2", "validate_every=1")
+    import evaluate as entry_point
+
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "evaluate.py",
+            f"checkpoint={run}",
+            "data=folder",
+            f"data.root={photos / 'train'}",
+            f"data.validation_root={photos / 'validation'}",
+            f"hydra.run.dir={tmp_path / 'scores'}",
+            "device=cpu",
+            "latency.output_size=[32,32]",
+            "latency.warmup=0",
+            "latency.repeats=1",
+            "save_images=true",
+        ],
+    )
+    entry_point.main()
+    rows = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["rows"]
+    summary = json.loads((run / "summary.json").read_text())
+    assert rows[0]["psnr"] == pytest.approx(summary["scores"][0]["psnr"], abs=1e-9)
+    assert len(list((tmp_path / "scores" / "images").rglob("*.png"))) == 2
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(photos, tmp_path):
+    """From the plain command line, without BatchNorm; oracle: the same effective batch on one process."""
+
+    def run(devices: int) -> Path:
+        folder = tmp_path / f"devices{devices}"
+        command = [
+            sys.executable,
+            str(ROOT / "train.py"),
+            "model=edsr_baseline",
+            "model.dim=8",
+            "model.depth=2",
+            "data=folder",
+            f"data.root={photos / 'train'}",
+            f"data.validation_root={photos / 'validation'}",
+            "trainer.accelerator=cpu",
+            f"trainer.devices={devices}",
+            "data.patch_size=8",
+            "data.batch_size=4",
+            "data.num_workers=1",
+            "logger=csv",
+            "trainer.max_steps=4",
+            "validate_every=2",
+            "trainer.log_every_n_steps=1",
+            f"hydra.run.dir={folder}",
+            "latency.output_size=[32,32]",
+            "latency.warmup=0",
+            "latency.repeats=1",
+            f"paths.cache={tmp_path / 'cache'}",
+        ]
+        subprocess.run(command, check=True, timeout=300, cwd=tmp_path)
+        return folder
+
+    one, two = run(1), run(2)
+    for name, value in weights(one).items():
+        torch.testing.assert_close(weights(two)[name], value, rtol=1e-4, atol=1e-6)
+    scores = [[float(row["val/psnr"]) for row in curve(folder) if row["val/psnr"]] for folder in (one, two)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
