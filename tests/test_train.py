@@ -2,10 +2,12 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
@@ -108,16 +110,18 @@ def test_checkpoint_knows_its_network_and_holds_no_code(train):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """A user who presses Ctrl-C during the third step of the first run."""
+def press_ctrl_c(monkeypatch):
+    """A user who presses Ctrl-C, once, while the step that follows ``finished`` steps is computed."""
     pressed = []
 
-    def press(self, trainer, *_):
-        if trainer.global_step == 2 and not pressed:
+    def press(self, trainer, *_, finished: int):
+        if trainer.global_step == finished and not pressed:
             pressed.append(True)
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(GracefulStop, "on_train_batch_start", press)
+    return lambda finished: monkeypatch.setattr(
+        GracefulStop, "on_train_batch_start", partialmethod(press, finished=finished)
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,17 +129,20 @@ def impatient(monkeypatch):
     [[], ["callbacks=ema", "trainer.accumulate_grad_batches=2"]],
     ids=["plain", "ema and accumulation"],
 )
-def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(train, extra, request, tmp_path):
+@pytest.mark.parametrize("finished", [2, 3], ids=["between validations", "when one is due"])
+def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(
+    train, extra, finished, press_ctrl_c, tmp_path
+):
     """Weights, averages, curve and schedule, bit for bit; oracle: the run in one go."""
     steps = ["trainer.max_steps=6", "validate_every=2", *extra]
     whole = train(*steps, into="whole")
 
-    request.getfixturevalue("impatient")
+    press_ctrl_c(finished)
     with pytest.raises(SystemExit) as stopped:
         train(*steps, into="halves")
     assert stopped.value.code == 130
     halves = tmp_path / "halves"
-    assert curve(halves)[-1]["step"] == "3"
+    assert curve(halves)[-1]["step"] == str(finished + 1)
     train(f"resume={halves}", into="halves")
 
     for key in ["state_dict", *(["current_model_state"] if "callbacks=ema" in extra else [])]:
@@ -152,6 +159,16 @@ def test_a_finished_run_goes_on_from_its_weights_not_from_their_average(train):
     longer = train(f"resume={whole.parent / 'longer'}", "trainer.max_steps=6", into="longer")
     for name, value in weights(whole, "current_model_state").items():
         assert torch.equal(value, weights(longer, "current_model_state")[name]), name
+
+
+def test_a_resumed_run_follows_the_schedule_that_it_is_given_now(train):
+    """Oracle: half a cosine over the new length, from the new learning rate."""
+    run = train("trainer.max_steps=4", "validate_every=2", "optimizer.lr=1e-3")
+    train(f"resume={run}", "trainer.max_steps=8", "optimizer.lr=2e-3")
+    followed = {int(row["step"]): float(row["lr-Adam"]) for row in curve(run)}
+    expected = [5e-4 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
+    expected += [1e-3 * (1 + math.cos(math.pi * step / 8)) for step in range(4, 8)]
+    assert [followed[step] for step in range(1, 9)] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A run's folder: the configuration that it was started with, and going on from it."""
 
+import copy
 import logging
 from pathlib import Path
 
@@ -48,10 +49,16 @@ def checkpoint_to_resume(resume: Path) -> Path:
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:
-    """Write what the run was started with, every interpolation resolved, atomically."""
+    """Write what the run was started with, atomically.
+
+    What belongs to the moment and the machine (``paths``) is written as it was then. Other interpolations
+    stay, so that a schedule still spans ``trainer.max_steps`` when a resumed run changes that.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    saved = copy.deepcopy(cfg)
+    OmegaConf.resolve(saved.paths)
     partial = folder / f"{CONFIG_NAME}.partial"
-    OmegaConf.save(cfg, partial, resolve=True)
+    OmegaConf.save(saved, partial)
     partial.replace(folder / CONFIG_NAME)
 
 

@@ -60,8 +60,7 @@ class GracefulStop(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop here if asked to during the step before or the validation."""
-        if not trainer.sanity_checking and trainer.training:
-            self._stop_if_asked(trainer)
+        self._stop_if_asked(trainer)
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
         if trainer.global_step >= trainer.max_steps:

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from srlab.config import ProtocolConfig
 from srlab.metrics.functional import score
@@ -50,7 +50,7 @@ class SuperResolutionTask(LightningModule):
         loss: nn.Module,
         protocol: ProtocolConfig,
         build_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        build_scheduler: Callable[[Optimizer], LRScheduler],
+        build_scheduler: Callable[[Optimizer], LambdaLR],
         record: Mapping[str, Any],
     ) -> None:
         super().__init__()
@@ -77,8 +77,19 @@ class SuperResolutionTask(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over what can be trained, and a schedule counted in optimizer steps."""
         optimizer = self._build_optimizer([p for p in self.network.parameters() if p.requires_grad])
+        self._configured_rates = [group["lr"] for group in optimizer.param_groups]
         scheduler = self._build_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """A resumed run follows the learning rate of its configuration now, not the one in the checkpoint."""
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        scheduler.base_lrs = list(self._configured_rates)
+        groups = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        for group, rate, factor in groups:
+            group["initial_lr"] = rate
+            group["lr"] = rate * factor(scheduler.last_epoch)
 
     def on_validation_epoch_start(self) -> None:
         """One pair of means for each validation set, empty."""
@@ -118,9 +129,15 @@ class SuperResolutionTask(LightningModule):
         The samples of step k are a pure function of k, so that a run goes on as if it had never stopped, even
         if it was saved between the micro-batches of one step.
         """
-        batches = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        step = checkpoint["global_step"]
+        batches = step * self.trainer.accumulate_grad_batches
         loop = checkpoint["loops"]["fit_loop"]
-        loop["epoch_loop.state_dict"]["_batches_that_stepped"] = checkpoint["global_step"]
+        # Where a validation was due, Lightning passes the end of that step once more and counts it again.
+        passed_again = batches % int(self.trainer.val_check_interval) == 0
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] = step - passed_again
         progress = loop["epoch_loop.batch_progress"]
+        progress["is_last_batch"] = (
+            False  # not of the one long epoch, when the resumed run is given more steps
+        )
         for counter in (progress["current"], progress["total"]):
             counter.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))
