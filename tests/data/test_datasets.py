@@ -3,33 +3,34 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, open_dict
 
 from srlab.data.datamodule import SuperResolutionData
 from srlab.data.datasets import df2k, div2k
 from srlab.data.degradation import BicubicDegradation
+from srlab.presets import configuration_folder
+from srlab.runtime.application import register
 
-CONF = Path(__file__).parents[2] / "conf"
-ROOT = {"scale": 3, "seed": 5, "paths": {"data": "nowhere", "cache": "nowhere/cache"}}
+CONF = configuration_folder()
 
 
-def compose(data: str, degradation: str = "bicubic"):
-    node = OmegaConf.load(CONF / f"data/{data}.yaml")
-    for base in node.pop("defaults", []):
-        if base != "_self_":
-            node = OmegaConf.merge(OmegaConf.load(CONF / f"data/{base}.yaml"), node)
-    if data == "folder":
-        node.root = "nowhere"
-    cfg = OmegaConf.create(ROOT | {"data": node})
-    cfg.degradation = OmegaConf.load(CONF / f"degradation/{degradation}.yaml")
-    return cfg
+def composed(data: str, degradation: str = "bicubic") -> DictConfig:
+    """The data node of a training configuration."""
+    register()
+    root = ["data.root=nowhere"] if data == "folder" else []
+    where = ["scale=3", "seed=5", "paths.data=nowhere", "paths.cache=nowhere/cache"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(
+            "train", [f"data={data}", f"degradation={degradation}", "budget=demo", *where, *root]
+        ).data
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "data").glob("*.yaml")))
 @pytest.mark.parametrize("degradation", ["bicubic", "realistic"])
 def test_every_choice_builds_a_data_module(name: str, degradation: str):
-    data = instantiate(compose(name, degradation).data)
+    data = instantiate(composed(name, degradation))
     assert isinstance(data, SuperResolutionData)
     assert (data.scale, data.seed, data.cache) == (3, 5, Path("nowhere/cache"))
     assert (data.train is None) == (name == "benchmark")
@@ -37,15 +38,16 @@ def test_every_choice_builds_a_data_module(name: str, degradation: str):
 
 
 def test_a_typo_is_refused():
-    cfg = compose("demo")
-    cfg.data.patch_sise = 3
+    data = composed("demo")
+    with open_dict(data):
+        data.patch_sise = 3
     with pytest.raises(Exception, match="patch_sise"):
-        instantiate(cfg.data)
+        instantiate(data)
 
 
 @pytest.mark.parametrize("choice", [div2k, df2k])
 def test_div2k_validates_on_none_of_its_training_images(choice):
-    node = compose("div2k").data
+    node = composed("div2k")
     assert list(node.validation_range) == [801, 900]
     left_out = ("_target_", "_convert_", "validation_range")
     loading = {key: value for key, value in node.items() if key not in left_out}
