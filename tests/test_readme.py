@@ -1,0 +1,54 @@
+"""What README.md states is true: its numbers are computed, its commands compose, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+import srlab
+from srlab.presets import configuration_folder
+from srlab.profiling.complexity import count_parameters, multiply_adds
+from srlab.runtime.application import register
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def network_row(name: str) -> str:
+    with torch.device("meta"):
+        network = srlab.create_model(name, scale=4)
+    size = count_parameters(network)
+    return f"| `{name}` | {size.all:,} ({size.trainable:,}) | {multiply_adds(network) / 1e9:.2f} G |"
+
+
+@pytest.mark.parametrize("name", srlab.list_models())
+def test_table_of_networks_holds_the_computed_row(name):
+    assert network_row(name) in README
+
+
+COMMANDS = [
+    shlex.split(line, comments=True)[1:]
+    for line in re.findall(r"^python (?:train|evaluate)\.py.*$", README, flags=re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_composes(command, monkeypatch):
+    register()
+    script, *overrides = (argument for argument in command if argument != "-m")
+    # a sweep's values are commas: its first cell stands for all
+    overrides = [re.sub(r"(=[\w.]+|=\[[^]]*\]),.*", r"\1", override) for override in overrides]
+    with initialize_config_dir(str(configuration_folder()), version_base="1.3"):
+        compose(Path(script).stem, overrides=overrides)
+
+
+def test_there_are_commands_to_check():
+    assert {command[0] for command in COMMANDS} == {"train.py", "evaluate.py"}
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def test_links_lead_to_files(target):
+    assert (ROOT / target).exists()
