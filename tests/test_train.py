@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partialmethod
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def test_a_run_leaves_everything_to_compare_it_by(train):
         "checkpoints",
         "comparison.png",
         "config.yaml",
+        "costs.json",
         "metrics.csv",
         "summary.json",
     }
@@ -182,6 +184,10 @@ def test_a_resumed_run_follows_the_schedule_that_it_is_given_now(train):
         (["protocol=[basicsr,rgb]"], "one protocol"),
         (["initial_weights=nowhere.pt"], "no checkpoint at"),
         (["trainer.max_steps=0"], "at least 1"),
+        (["trainer.max_steps=abc"], "integer of at least 1"),
+        (["trainer.max_steps=5", "validate_every=2"], "no multiple of"),
+        (["optimizer.lr=fast"], "must be a number"),
+        (["+trainer.max_epochs=3"], "decided by the run"),
     ],
 )
 def test_what_cannot_work_ends_with_one_message_and_status_2(train, overrides, message, capsys):
@@ -202,9 +208,10 @@ def test_a_shift_schedule_is_refused_for_a_network_without_windows(train, capsys
     assert "no windows to shift" in capsys.readouterr().out
 
 
-def test_resuming_what_is_not_there_says_where_it_looked(train):
-    with pytest.raises(SystemExit, match="resume=nowhere: no run there"):
+def test_resuming_what_is_not_there_says_where_it_looked(train, capsys):
+    with pytest.raises(SystemExit, match="2"):
         train("resume=nowhere")
+    assert "resume=nowhere: no run there" in capsys.readouterr().err
 
 
 def test_resuming_refuses_to_exchange_a_whole_group(train, capsys):
@@ -212,6 +219,45 @@ def test_resuming_refuses_to_exchange_a_whole_group(train, capsys):
     with pytest.raises(SystemExit):
         train(f"resume={run}", "model=swinir_light")
     assert "would exchange all of model" in capsys.readouterr().out
+
+
+def test_a_resume_that_fails_leaves_the_run_as_it_was(train, capsys):
+    run = train("trainer.max_steps=2", "validate_every=1")
+    before = (run / "config.yaml").read_text()
+    for override in ("model.dim=24", "scale=3", "trainer.max_steps=x"):
+        with pytest.raises(SystemExit, match="2"):
+            train(f"resume={run}", override)
+    assert "would make it another one" in capsys.readouterr().out
+    assert (run / "config.yaml").read_text() == before
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(train, capsys):
+    train("trainer.max_steps=1", "validate_every=1")
+    with pytest.raises(SystemExit, match="2"):
+        train("trainer.max_steps=1", "validate_every=1")
+    assert "already holds a run" in capsys.readouterr().out
+
+
+def test_a_run_shorter_than_the_interval_is_validated_at_its_end(train):
+    run = train("trainer.max_steps=3", "validate_every=100")
+    assert [row["step"] for row in curve(run) if row["val/psnr"]] == ["3"]
+
+
+def test_one_bad_cell_does_not_end_a_sweep(train, tmp_path):
+    """Of depths 7 and 8: 7 modules do not divide into blocks of 2."""
+    network = (*TINY_ELAN[:2], TINY_ELAN[3], "model.depth=7,8", "trainer.max_steps=1")
+    with pytest.raises(SystemExit):
+        train(f"hydra.sweep.dir={tmp_path / 'sweep'}", "-m", network=network)
+    assert not (tmp_path / "sweep" / "0" / "summary.json").exists()
+    assert (tmp_path / "sweep" / "1" / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_compiled_training_follows_the_eager_one(train):
+    common = ["trainer.max_steps=2", "validate_every=1"]
+    eager, compiled = train(*common, into="eager"), train(*common, "compile=true", into="compiled")
+    for name, value in weights(eager).items():
+        torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-3, atol=1e-3)
 
 
 def test_weights_of_another_scale_start_a_network(train):
@@ -260,36 +306,61 @@ def test_evaluation_of_a_run_agrees_with_its_own_summary(train, photos, tmp_path
     assert len(list((tmp_path / "scores" / "images").rglob("*.png"))) == 2
 
 
+def command_line(photos: Path, tmp_path: Path, folder: Path, *overrides: str) -> list[str]:
+    """train.py on a tiny network without BatchNorm, as typed."""
+    return [
+        *(sys.executable, str(ROOT / "train.py"), "model=edsr_baseline", "model.dim=8", "model.depth=2"),
+        *("data=folder", f"data.root={photos / 'train'}", f"data.validation_root={photos / 'validation'}"),
+        *(f"hydra.run.dir={folder}", f"paths.cache={tmp_path / 'cache'}", "trainer.max_steps=4"),
+        *("validate_every=2", *SMALL, *overrides),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_ctrl_c_at_a_terminal_stops_every_process_and_the_run_can_go_on(photos, tmp_path, devices):
+    """A terminal sends the signal to the whole process group, loaders and other ranks included."""
+    folder = tmp_path / "run"
+    long = [
+        "trainer.max_steps=1000000",
+        f"trainer.devices={devices}",
+        "data.num_workers=2",
+        "validate_every=1000000",
+    ]
+    run = subprocess.Popen(
+        command_line(photos, tmp_path, folder, *long),
+        cwd=tmp_path,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (folder / "metrics.csv").exists():  # written a few seconds into the training
+        assert time.monotonic() < deadline, run.communicate()[0]
+        time.sleep(0.2)
+    os.killpg(run.pid, signal.SIGINT)
+    output = run.communicate(timeout=120)[0]
+    assert run.returncode == 130, output
+    assert f"python train.py resume={folder}" in output
+    steps = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    resume = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        f"resume={folder}",
+        f"trainer.max_steps={steps + 2}",
+        "validate_every=2",
+    ]
+    subprocess.run(resume, check=True, timeout=300, cwd=tmp_path)
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(photos, tmp_path):
     """From the plain command line, without BatchNorm; oracle: the same effective batch on one process."""
 
     def run(devices: int) -> Path:
         folder = tmp_path / f"devices{devices}"
-        command = [
-            sys.executable,
-            str(ROOT / "train.py"),
-            "model=edsr_baseline",
-            "model.dim=8",
-            "model.depth=2",
-            "data=folder",
-            f"data.root={photos / 'train'}",
-            f"data.validation_root={photos / 'validation'}",
-            "trainer.accelerator=cpu",
-            f"trainer.devices={devices}",
-            "data.patch_size=8",
-            "data.batch_size=4",
-            "data.num_workers=1",
-            "logger=csv",
-            "trainer.max_steps=4",
-            "validate_every=2",
-            "trainer.log_every_n_steps=1",
-            f"hydra.run.dir={folder}",
-            "latency.output_size=[32,32]",
-            "latency.warmup=0",
-            "latency.repeats=1",
-            f"paths.cache={tmp_path / 'cache'}",
-        ]
+        command = command_line(photos, tmp_path, folder, f"trainer.devices={devices}", "data.num_workers=1")
         subprocess.run(command, check=True, timeout=300, cwd=tmp_path)
         return folder
 

@@ -11,7 +11,7 @@ __all__ = ["__version__", "create_model", "list_models", "load_model"]
 
 __version__ = "0.1.0"
 
-# Imported when first used: PyTorch takes seconds, and `srlab --help` does not need it.
+# Imported when first used: PyTorch takes seconds, and not everyone who imports srlab needs it.
 _HOMES = {"create_model": "srlab.presets", "list_models": "srlab.presets", "load_model": "srlab.checkpoints"}
 
 

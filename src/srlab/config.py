@@ -86,7 +86,7 @@ class LatencyConfig:
     """How the cost of a network is measured."""
 
     output_size: tuple[int, int]
-    """Height and width of the restored image; multiply-adds are counted and latency is measured at it."""
+    """Height and width of the restored image that latency and peak memory are measured at."""
     warmup: int
     """Forward passes before the clock starts."""
     repeats: int
@@ -123,7 +123,7 @@ class TrainConfig(ExperimentConfig):
     resume: str | None = None
     initial_weights: str | None = None
     compile: bool = False
-    validate_every: int
+    validate_every: int = 2000
 
 
 @dataclass(kw_only=True)
@@ -132,5 +132,7 @@ class EvaluateConfig(ExperimentConfig):
 
     scale: int | None = None
     checkpoint: str | None = None
+    backend: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
     device: str
     save_images: bool

@@ -1,11 +1,11 @@
-"""Everything that a network costs, measured at one output size: one row beside its scores."""
+"""Everything that a network costs: one row beside its scores."""
 
 from dataclasses import dataclass
 
 import torch
 
 from srlab.models.network import Network
-from srlab.profiling.complexity import ParameterReport, count_parameters, multiply_adds
+from srlab.profiling.complexity import OUTPUT_SIZE, ParameterReport, count_parameters, multiply_adds
 from srlab.profiling.latency import LatencyReport, measure_latency
 from srlab.profiling.memory import MemoryReport, measure_peak_memory
 
@@ -14,11 +14,19 @@ __all__ = ["Costs", "measure_costs"]
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one network at one output size; latency and memory are of one float32 image on one device."""
+    """Of one network.
 
-    output_size: tuple[int, int]
+    Attributes:
+        parameters: as the official formulation has them, and as held.
+        multiply_adds: for an image restored to 1280x720, as papers count them.
+        output_size: height and width of the restored image that latency and memory are for.
+        latency: of one float32 image on one device.
+        memory: likewise.
+    """
+
     parameters: ParameterReport
     multiply_adds: int
+    output_size: tuple[int, int]
     latency: LatencyReport
     memory: MemoryReport
 
@@ -28,7 +36,7 @@ class Costs:
         return {
             "params/all": self.parameters.all,
             "params/trainable": self.parameters.trainable,
-            f"multiply_adds/{height}x{width}": self.multiply_adds,
+            f"multiply_adds/{OUTPUT_SIZE[0]}x{OUTPUT_SIZE[1]}": self.multiply_adds,
             f"latency_ms/{height}x{width}": self.latency.median_ms,
             f"latency_ms_p10/{height}x{width}": self.latency.p10_ms,
             f"latency_ms_p90/{height}x{width}": self.latency.p90_ms,
@@ -39,15 +47,15 @@ class Costs:
 def measure_costs(
     network: Network, *, output_size: tuple[int, int], device: torch.device | str, warmup: int, repeats: int
 ) -> Costs:
-    """Count and time one forward pass that restores ``output_size`` (height, width).
+    """Count parameters and multiply-adds; time and weigh restoring ``output_size`` (height, width) once.
 
     Sides are rounded up to the scale. The network is left as it was.
     """
     height, width = (-(-side // network.scale) for side in output_size)
     return Costs(
-        output_size=output_size,
         parameters=count_parameters(network),
-        multiply_adds=multiply_adds(network, output_size=output_size),
+        multiply_adds=multiply_adds(network),
+        output_size=output_size,
         latency=measure_latency(
             network, (height, width), device=device, dtype=torch.float32, warmup=warmup, repeats=repeats
         ),

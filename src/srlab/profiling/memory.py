@@ -85,7 +85,7 @@ def explain_out_of_memory(lr_size: tuple[int, int], device: torch.device) -> Ite
         height, width = lr_size
         raise MemoryError(
             f"restoring a {height}x{width} image does not fit into the memory of {device}: use smaller "
-            "images, backend=sdpa (stores no attention maps), half precision, a smaller network, or a device "
+            "images, backend=sdpa (model.backend=sdpa in training; no attention maps), a smaller network, or a device "
             "with more memory"
         ) from error
 

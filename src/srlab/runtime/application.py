@@ -10,7 +10,9 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,6 +27,12 @@ log = logging.getLogger(__name__)
 # What a user's configuration, files or data can raise; anything else is our own fault and keeps its
 # traceback.
 _USER_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, HydraException, OmegaConfBaseException)
+
+
+# When two programs share the cores, threads that wait by spinning starve each other: a training step beside
+# another
+# training took 8.4 s instead of 0.9 s. A short spin costs nothing on a quiet machine (0.10 s either way).
+_SHORT_SPIN = ("GOMP_SPINCOUNT", "10000")
 
 
 def register() -> None:
@@ -43,7 +51,8 @@ def _run_dir(resume: str | None, new_run: str) -> str:
         return str(run_folder(Path(resume)))
     except FileNotFoundError as error:
         # Hydra asks before logging is set up, and would wrap the error in two others
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
 
 
 def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
@@ -56,6 +65,7 @@ def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
         config_name: the root configuration, ``train`` or ``evaluate``.
     """
     register()
+    os.environ.setdefault(*_SHORT_SPIN)  # read when torch is imported, which main does
 
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         @functools.wraps(main)
@@ -66,6 +76,8 @@ def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
                     raise
                 log.error("%s", _message(error))
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise  # Hydra notes that this cell failed and starts the next one
                 sys.exit(2)
 
         return hydra.main(

@@ -57,6 +57,8 @@ def save_config(cfg: DictConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     saved = copy.deepcopy(cfg)
     OmegaConf.resolve(saved.paths)
+    for key in ("data", "cache", "run"):
+        saved.paths[key] = str(Path(saved.paths[key]).absolute())
     partial = folder / f"{CONFIG_NAME}.partial"
     OmegaConf.save(saved, partial)
     partial.replace(folder / CONFIG_NAME)
@@ -94,6 +96,11 @@ def _apply(cfg: DictConfig, override: Override, folder: Path) -> None:
             f"resume goes on with the configuration in {folder / CONFIG_NAME}; {override.input_line} would "
             f"exchange all of {key}: change single values ({key}.KEY=VALUE), or start a new run with "
             f"initial_weights={folder}"
+        )
+    if key == "scale" or key.startswith(("model.", "shift_schedule.")):
+        raise ValueError(
+            f"resume goes on with the network in {folder}; {override.input_line} would make it another one: "
+            f"start a new run, perhaps with initial_weights={folder}"
         )
     OmegaConf.update(cfg, key, override.value(), merge=False)
     log.info("resuming with %s", override.input_line)

@@ -1,6 +1,7 @@
 """What a finished run shows and leaves: scores beside bicubic's, a picture, a summary to compare runs by."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -154,11 +155,11 @@ class RunReport:
     def _cost_table(self) -> Table:
         height, width = self.costs.output_size
         latency, memory = self.costs.latency, self.costs.memory
-        table = Table(title=f"cost of one {width}x{height} image on {latency.device}")
+        table = Table(title=f"latency and memory of one {width}x{height} image on {latency.device}")
         for heading in (
             "params",
             "trainable",
-            "mult-adds (G)",
+            "mult-adds (G at 1280x720)",
             "latency ms (p10 to p90)",
             "peak memory (MiB)",
         ):
@@ -173,17 +174,18 @@ class RunReport:
         return table
 
     def _closing_words(self, folder: Path) -> str:
-        return "\n".join(
-            [
-                f"everything is in  {folder}",
-                "  comparison.png (LR, bicubic, SR, HR) summary.json metrics.csv config.yaml checkpoints/",
-                "next:",
-                f"  python evaluate.py checkpoint={folder} data={_data_choice(self.cfg)}",
-                f"  python train.py resume={folder} trainer.max_steps={2 * self.trainer.global_step}",
-                "  python train.py model=elan_light            (the paper's network, same data)",
-                "  python train.py experiment=elan_light_x4    (the paper's recipe; needs DIV2K)",
-            ]
-        )
+        run = shlex.quote(str(folder))
+        lines = [
+            f"everything is in  {folder}",
+            "  comparison.png (LR, bicubic, SR, HR) summary.json metrics.csv config.yaml checkpoints/",
+            "next:",
+            f"  python evaluate.py checkpoint={run} {_data_choice(self.cfg)}",
+            "  python train.py model=elan_light            (the paper's network, same data)",
+            "  python train.py experiment=elan_light_x4    (the paper's recipe; needs DIV2K)",
+        ]
+        if any(isinstance(logger, WandbLogger) for logger in self.trainer.loggers):
+            lines.append(f"  wandb sync {run}/wandb/offline-run-*    (upload what was logged offline)")
+        return "\n".join(lines)
 
     @torch.inference_mode()
     def _examples(self) -> Sequence[Example]:
@@ -217,6 +219,7 @@ class RunReport:
 
 
 def _data_choice(cfg: DictConfig) -> str:
-    """How the data of this run are asked for on a command line."""
-    root = cfg.data.get("root")
-    return f"folder data.root={root}" if root else "demo"
+    """How the data of this run are asked for on a command line: their functions are named as their files."""
+    choice = f"data={cfg.data._target_.rpartition('.')[-1]}"
+    roots = [(key, cfg.data.get(key)) for key in ("root", "validation_root") if choice == "data=folder"]
+    return shlex.join([choice, *(f"data.{key}={value}" for key, value in roots if value is not None)])

@@ -13,9 +13,11 @@ from rich.console import Console
 from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
 from srlab.models.bicubic import Bicubic
-from srlab.models.network import Network
+from srlab.models.network import AttentionNetwork, Network
 from srlab.presets import build_network
 from srlab.profiling.costs import measure_costs
+from srlab.runtime.checks import refuse_overrides
+from srlab.runtime.resume import CONFIG_NAME, save_config
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.evaluation import evaluate
 from srlab.tasks.report_tables import Evaluation, display_tables, write_evaluations
@@ -40,13 +42,16 @@ def score_sets(cfg: DictConfig) -> None:
     evaluations = []
     for network, label, weights in _networks(cfg):
         cfg.scale = network.scale
+        if cfg.backend is not None:
+            _choose_backend(network, cfg.backend)
         evaluations.append(evaluate_network(cfg, network, label=label, weights=weights, folder=folder))
     console = Console()
     for table in display_tables(evaluations):
         console.print(table)
     for name in evaluations[0].report.absent_sets:
         console.print(f"absent: {name}")
-    for path in write_evaluations(evaluations, folder):
+    save_config(cfg, folder)
+    for path in [*write_evaluations(evaluations, folder), folder / CONFIG_NAME]:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
@@ -103,6 +108,14 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def _choose_backend(network: Network, backend: str) -> None:
+    if not isinstance(network, AttentionNetwork):
+        raise ValueError(
+            f"backend={backend}: {type(network).__name__} has no attention and one implementation"
+        )
+    network.use_backend(backend)
+
+
 def _networks(cfg: DictConfig) -> Iterator[tuple[Network, str, str]]:
     """Each network to score, what tables call it, and what its weights are."""
     if (cfg.checkpoint is None) == (cfg.model is None):
@@ -128,14 +141,19 @@ def _networks(cfg: DictConfig) -> Iterator[tuple[Network, str, str]]:
 
 
 def _from_checkpoint(cfg: DictConfig) -> tuple[Network, str, str]:
-    loaded = read_checkpoint(Path(cfg.checkpoint))
+    refuse_overrides(
+        ("shift_schedule", "degradation"),
+        "a checkpoint is scored as it was trained, on exact bicubic LR; +overrides.KEY=VALUE changes its network",
+    )
+    loaded = read_checkpoint(Path(cfg.checkpoint), **OmegaConf.to_container(cfg.overrides))  # type: ignore[arg-type]
     if cfg.scale not in (None, loaded.network.scale):
         raise ValueError(
             f"scale={cfg.scale}, but {cfg.checkpoint} holds a x{loaded.network.scale} network; "
             "leave scale out"
         )
     label = loaded.description.get("name", loaded.description["network"])
-    return loaded.network, label, str(cfg.checkpoint)
+    step = f", step {loaded.description['step']}" if "step" in loaded.description else ""
+    return loaded.network, label, loaded.description["file"] + step
 
 
 def _scales(cfg: DictConfig) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -11,18 +12,19 @@ from typing import Any
 import lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import srlab
-from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
 from srlab.models.network import Network
 from srlab.presets import build_network
+from srlab.runtime.checks import check_training
+from srlab.runtime.initial_weights import start_from
 from srlab.runtime.resume import checkpoint_to_resume, resumed_config, save_config
 from srlab.runtime.run_report import RunReport
 from srlab.tasks.conditions import source_commit
@@ -37,6 +39,17 @@ log = logging.getLogger(__name__)
 
 # What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 130
+
+# Arguments of the Trainer that make a run one long epoch whose samples are numbered from 0: validation,
+# checkpoints
+# and schedules count steps.
+_FIXED = {
+    "max_epochs": -1,
+    "check_val_every_n_epoch": None,
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,  # the data module shares out the samples itself
+    "enable_model_summary": False,
+}
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -55,7 +68,9 @@ def train(cfg: DictConfig) -> float | None:
     """
     if cfg.resume:
         cfg = resumed_config(Path(cfg.resume), list(HydraConfig.get().overrides.task))
-    _check(cfg)
+    check_training(cfg, {*_FIXED, "val_check_interval", "callbacks", "logger", "default_root_dir"})
+    # a run that is shorter than the interval is validated and saved at its end
+    cfg.validate_every = min(cfg.validate_every, cfg.trainer.max_steps)
     _quieten()
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     seed_everything(cfg.seed, verbose=False)
@@ -63,89 +78,38 @@ def train(cfg: DictConfig) -> float | None:
     network = build_network(cfg.model)
     if cfg.initial_weights and not cfg.resume:
         start_from(network, Path(cfg.initial_weights))
-    if cfg.compile:
-        network.compile()
     data: SuperResolutionData = instantiate(cfg.data)
-    callbacks = _callbacks(cfg)
     task = _task(cfg, network)
     trainer: Trainer = instantiate(
         cfg.trainer,
-        callbacks=callbacks,
+        callbacks=_callbacks(cfg),
         logger=_loggers(cfg),
         default_root_dir=cfg.paths.run,
-        # One long epoch whose samples are numbered from 0: validation, checkpoints and schedules count steps.
-        max_epochs=-1,
         val_check_interval=cfg.validate_every * cfg.trainer.accumulate_grad_batches,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the data module shares out the samples itself
-        enable_model_summary=False,
+        **_FIXED,
     )
-    if trainer.is_global_zero:
-        save_config(cfg, Path(cfg.paths.run))
     checkpoint = checkpoint_to_resume(Path(cfg.resume)) if cfg.resume else None
-    trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    status = "failed"
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        if not trainer.is_global_zero:
+            return None
+        _exit_if_stopped(trainer, cfg)
+        report = RunReport.of(cfg, trainer, task, data)
+        report.publish()
+        status = "success"
+        return report.best_psnr
+    finally:
+        _close(trainer, status)
 
-    stop = next(callback for callback in callbacks if isinstance(callback, GracefulStop))
-    if not trainer.is_global_zero:
-        return None
+
+def _exit_if_stopped(trainer: Trainer, cfg: DictConfig) -> None:
+    """A run that Ctrl-C ended is no result: say how to go on with it."""
+    stop = next(callback for callback in trainer.callbacks if isinstance(callback, GracefulStop))  # type: ignore[attr-defined]
     if stop.stopped_at is not None:
-        log.warning(
-            "stopped after step %d; go on with: python train.py resume=%s", stop.stopped_at, cfg.paths.run
-        )
-        _close(trainer, "failed")
+        resume = shlex.quote(f"resume={cfg.paths.run}")
+        log.warning("stopped after step %d; go on with: python train.py %s", stop.stopped_at, resume)
         sys.exit(_INTERRUPTED)
-    report = RunReport.of(cfg, trainer, task, data)
-    report.publish()
-    _close(trainer, "success")
-    return report.best_psnr
-
-
-def _check(cfg: DictConfig) -> None:
-    """Refuse what cannot work while nothing has been written yet."""
-    devices = cfg.trainer.devices
-    if HydraConfig.get().mode == RunMode.MULTIRUN and devices not in (1, "1", "auto"):
-        raise ValueError(
-            f"a sweep cell cannot start trainer.devices={devices} processes: Lightning starts them by "
-            "repeating the command line, and so the whole sweep; run the cells one by one, or with "
-            "trainer.devices=1"
-        )
-    if "shift_schedule" not in cfg.model and cfg.shift_schedule.pattern != "alternate":
-        raise ValueError(
-            f"shift_schedule.pattern={cfg.shift_schedule.pattern} has no meaning for {cfg.model._target_}, "
-            "which has no windows to shift; leave it out"
-        )
-    for key, steps in (("trainer.max_steps", cfg.trainer.max_steps), ("validate_every", cfg.validate_every)):
-        if steps < 1:
-            raise ValueError(f"{key} must be at least 1 optimizer step, got {steps}")
-
-
-def start_from(network: Network, path: Path) -> None:
-    """Copy the weights in ``path`` into ``network``.
-
-    A network of the same kind and another scale lends all that fits; the rest, its head, keeps its start.
-
-    Raises:
-        ValueError: if the file holds another network.
-    """
-    source = read_checkpoint(path).network
-    theirs, ours = source.state_dict(), network.state_dict()
-    fitting = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
-    left_out = sorted(ours.keys() ^ theirs.keys() | (ours.keys() - fitting.keys()))
-    another_scale = type(source) is type(network) and source.scale != network.scale
-    if left_out and not (another_scale and len(fitting) > len(ours) // 2):
-        raise ValueError(
-            f"initial_weights={path} holds {type(source).__name__} x{source.scale}, which does not fit "
-            f"{type(network).__name__} x{network.scale}: {len(left_out)} tensors differ "
-            f"({', '.join(left_out[:4])} …)"
-        )
-    network.load_state_dict({**ours, **fitting})
-    log.info(
-        "started from %s (x%d); left at their initial values: %s",
-        path,
-        source.scale,
-        ", ".join(left_out) or "none",
-    )
 
 
 def single_protocol(protocols: DictConfig) -> ProtocolConfig:
@@ -175,6 +139,7 @@ def _task(cfg: DictConfig, network: Network) -> SuperResolutionTask:
         protocol=single_protocol(cfg.protocol),
         build_optimizer=instantiate(cfg.optimizer),
         build_scheduler=instantiate(cfg.scheduler),
+        compile_training=cfg.compile,
         record={
             "name": cfg.paths.name,
             "model": OmegaConf.to_container(cfg.model, resolve=True),
@@ -191,10 +156,6 @@ def _quieten() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # the banners of an offline run; the report says how to upload it
     os.environ.setdefault("WANDB_SILENT", "true")
-    # Lightning cannot know that our samples are numbered and go on at the right one
-    warnings.filterwarnings(
-        "ignore", message="You're resuming from a checkpoint that ended before the epoch ended"
-    )
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)` is deprecated")
     # the means that we log are summed over ranks already
     warnings.filterwarnings("ignore", message="It is recommended to use `self.log.*sync_dist=True")
@@ -216,9 +177,19 @@ def _versions() -> dict[str, str | None]:
 def _callbacks(cfg: DictConfig) -> list[Callback]:
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     costs = CostRecord(
-        output_size=tuple(cfg.latency.output_size), warmup=cfg.latency.warmup, repeats=cfg.latency.repeats
+        folder=Path(cfg.paths.run),
+        output_size=tuple(cfg.latency.output_size),
+        warmup=cfg.latency.warmup,
+        repeats=cfg.latency.repeats,
     )
-    return [*callbacks, costs]
+    # written once training has begun: a resume that fails must not leave its configuration behind
+    saving = LambdaCallback(on_train_start=lambda trainer, _task: _save_config(trainer, cfg))
+    return [*callbacks, costs, saving]
+
+
+def _save_config(trainer: Trainer, cfg: DictConfig) -> None:
+    if trainer.is_global_zero:
+        save_config(cfg, Path(cfg.paths.run))
 
 
 def _loggers(cfg: DictConfig) -> list[Logger]:

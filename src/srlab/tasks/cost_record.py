@@ -1,5 +1,10 @@
 """What the network of a run costs, logged with the run before its first step."""
 
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
@@ -8,19 +13,23 @@ from srlab.tasks.super_resolution import SuperResolutionTask
 
 __all__ = ["CostRecord"]
 
+log = logging.getLogger(__name__)
+
 
 class CostRecord(Callback):
     """Measures parameters, multiply-adds, latency and peak memory on the first rank's device.
 
-    A run that dies later still leaves them: W&B's summary has them from the start.
+    A run that dies later still leaves them: in ``costs.json`` and in W&B's summary.
 
     Args:
+        folder: the run's folder.
         output_size: height and width of the restored image.
         warmup: forward passes before the clock starts.
         repeats: forward passes timed one by one.
     """
 
-    def __init__(self, *, output_size: tuple[int, int], warmup: int, repeats: int) -> None:
+    def __init__(self, *, folder: Path, output_size: tuple[int, int], warmup: int, repeats: int) -> None:
+        self.folder = folder
         self.output_size = output_size
         self.warmup = warmup
         self.repeats = repeats
@@ -31,6 +40,8 @@ class CostRecord(Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SuperResolutionTask)
+        height, width = self.output_size
+        log.info("measuring latency and peak memory of restoring one %dx%d image", width, height)
         self.costs = measure_costs(
             pl_module.network,
             output_size=self.output_size,
@@ -38,6 +49,9 @@ class CostRecord(Callback):
             warmup=self.warmup,
             repeats=self.repeats,
         )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        record = {**asdict(self.costs), "parameters": self.costs.parameters._asdict()}
+        (self.folder / "costs.json").write_text(json.dumps(record, indent=1) + "\n")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.summary.update(self.costs.summary())

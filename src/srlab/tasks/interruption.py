@@ -78,8 +78,15 @@ class GracefulStop(Checkpoint):
         self._restore_signals()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Give the signals back; say what is left of an aborted run."""
         self._restore_signals()
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
+            left = (
+                f"resume goes on from {self.checkpoint}"
+                if self.checkpoint.exists()
+                else "nothing was saved yet"
+            )
+            log.warning("aborted in step %d; %s", trainer.global_step + 1, left)
 
     def _restore_signals(self) -> None:
         for number, handler in self._previous.items():

@@ -22,7 +22,8 @@ class RunProgress(TQDMProgressBar):
         self._say_what_is_counted()
 
     def _say_what_is_counted(self) -> None:
-        self.train_progress_bar.total = self.total_train_batches
+        # Lightning's own total is what remains after a resume, while its count starts where the run stopped
+        self.train_progress_bar.total = self.trainer.num_training_batches
         self.train_progress_bar.set_description("training")
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:

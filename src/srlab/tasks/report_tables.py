@@ -64,7 +64,7 @@ def display_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     height, width = evaluations[0].conditions.output_size or (0, 0)
     networks = {(row["model"], row["scale"]): row for row in rows}
     costs = _table(
-        f"cost of one {width}x{height} image on {evaluations[0].report.device}",
+        f"latency and memory of one {width}x{height} image on {evaluations[0].report.device}",
         _COST_COLUMNS,
         list(networks.values()),
     )
@@ -144,7 +144,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "PSNR": _show("psnr", "{:.3f}"),
     "SSIM": _show("ssim", "{:.4f}"),
     "params (K)": _show("parameters", "{:.1f}", 1e3),
-    "mult-adds (G)": _show("multiply_adds", "{:.2f}", 1e9),
+    "mult-adds (G at 1280x720)": _show("multiply_adds", "{:.2f}", 1e9),
     "latency ms (p10 to p90)": _show_latency,
     "peak memory (MiB)": _show("peak_memory_mib", "{:.0f}"),
 }
@@ -179,7 +179,9 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
     lines += [f"- parameters: {_settings(conditions.parameters)}"] if conditions.parameters else []
     if conditions.output_size is not None:
         height, width = conditions.output_size
-        lines.append(f"- multiply-adds, latency and memory: one restored image of {width}x{height}")
+        lines.append(
+            f"- latency and memory: one restored image of {width}x{height}; multiply-adds: of 1280x720"
+        )
     lines += [f"- latency: {_settings(asdict(conditions.latency))}"] if conditions.latency else []
     lines += [f"- memory: {_settings(asdict(conditions.memory))}"] if conditions.memory else []
     return lines

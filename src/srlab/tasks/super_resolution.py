@@ -14,6 +14,7 @@ from srlab.config import ProtocolConfig
 from srlab.metrics.functional import score
 from srlab.metrics.image_mean import MeanPSNR, MeanSSIM
 from srlab.models.network import Network
+from srlab.profiling.memory import explain_out_of_memory
 from srlab.tasks.evaluation import restore
 
 __all__ = ["MONITOR", "SuperResolutionTask", "to_unit_range"]
@@ -39,6 +40,9 @@ class SuperResolutionTask(LightningModule):
         protocol: how restored images are compared with their references.
         build_optimizer: from the trainable parameters.
         build_scheduler: from the optimizer; stepped after every optimizer step, never by epochs.
+        compile_training: run training steps through ``torch.compile``; validation, whose images all differ in
+        size,
+            stays as it is.
         record: plain data (configuration, protocol, versions) that every checkpoint carries under
         ``"srlab"``.
     """
@@ -51,6 +55,7 @@ class SuperResolutionTask(LightningModule):
         protocol: ProtocolConfig,
         build_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         build_scheduler: Callable[[Optimizer], LambdaLR],
+        compile_training: bool,
         record: Mapping[str, Any],
     ) -> None:
         super().__init__()
@@ -60,6 +65,8 @@ class SuperResolutionTask(LightningModule):
         self.record = dict(record)
         self._build_optimizer = build_optimizer
         self._build_scheduler = build_scheduler
+        # a function, not a module: checkpoints would hold that one's weights, too, under other names
+        self._restore_crops = torch.compile(network.forward) if compile_training else network.forward
         self._psnr: dict[str, MeanPSNR] = {}
         self._ssim: dict[str, MeanSSIM] = {}
 
@@ -69,7 +76,7 @@ class SuperResolutionTask(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one micro-batch of uint8 pairs."""
-        sr_image = self.network(to_unit_range(batch["lr_image"]))
+        sr_image = self._restore_crops(to_unit_range(batch["lr_image"]))
         loss = self.loss(sr_image.float(), to_unit_range(batch["hr_image"]))
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -102,7 +109,13 @@ class SuperResolutionTask(LightningModule):
         if not sample["counted"]:
             return
         lr_image = to_unit_range(sample["lr_image"])[None]
-        sr_image = restore(self.network, lr_image, self.protocol.padding)[0]
+        height, width = lr_image.shape[-2:]
+        # in full precision, as evaluate.py scores: one name, one number
+        with (
+            torch.autocast(self.device.type, enabled=False),
+            explain_out_of_memory((height, width), self.device),
+        ):
+            sr_image = restore(self.network, lr_image, self.protocol.padding)[0]
         result = score(sr_image, sample["hr_image"], self.protocol)
         self._psnr[sample["set_name"]].update(result.psnr)
         self._ssim[sample["set_name"]].update(result.ssim)

@@ -1,0 +1,93 @@
+"""What cannot work is refused before anything is built or written."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from srlab.runtime.resume import CONFIG_NAME
+
+__all__ = ["check_training", "refuse_overrides"]
+
+
+def check_training(cfg: DictConfig, fixed_trainer_keys: Iterable[str]) -> None:
+    """Refuse combinations and values that would fail later, or be ignored.
+
+    Args:
+        cfg: the composed ``train`` configuration.
+        fixed_trainer_keys: arguments of Lightning's Trainer that the run itself decides.
+
+    Raises:
+        ValueError: naming key, value and remedy.
+    """
+    _check_numbers(cfg)
+    _check_sweep(cfg)
+    decided = sorted(set(fixed_trainer_keys) & cfg.trainer.keys())
+    if decided:
+        raise ValueError(
+            f"trainer.{decided[0]} is decided by the run: steps come from trainer.max_steps, validation from "
+            "validate_every, loggers and callbacks from their groups; leave it out"
+        )
+    if "shift_schedule" not in cfg.model and cfg.shift_schedule.pattern != "alternate":
+        raise ValueError(
+            f"shift_schedule.pattern={cfg.shift_schedule.pattern} has no meaning for {cfg.model._target_}, "
+            "which has no windows to shift; leave it out"
+        )
+    folder = Path(cfg.paths.run)
+    if not cfg.resume and (folder / CONFIG_NAME).exists():
+        raise ValueError(f"{folder} already holds a run: go on with resume={folder}, or name another folder")
+
+
+def refuse_overrides(keys: Iterable[str], reason: str) -> None:
+    """Refuse what was typed but would have no effect.
+
+    Args:
+        keys: of groups or values; ``model`` stands for ``model.dim`` too.
+        reason: why it has none, and what to do.
+
+    Raises:
+        ValueError: naming the first such override.
+    """
+    for override in HydraConfig.get().overrides.task:
+        key = override.lstrip("+~").partition("=")[0]
+        if any(key == refused or key.startswith(f"{refused}.") for refused in keys):
+            raise ValueError(f"{override} would have no effect: {reason}")
+
+
+def _check_numbers(cfg: DictConfig) -> None:
+    counts = {
+        "trainer.max_steps": cfg.trainer.max_steps,
+        "trainer.accumulate_grad_batches": cfg.trainer.accumulate_grad_batches,
+        "validate_every": cfg.validate_every,
+    }
+    for key, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{key} must be an integer of at least 1, got {value!r}")
+    if not isinstance(cfg.optimizer.lr, (int, float)) or not cfg.optimizer.lr >= 0:
+        raise ValueError(f"optimizer.lr must be a number of at least 0, got {cfg.optimizer.lr!r}")
+    steps, interval = cfg.trainer.max_steps, cfg.validate_every
+    if steps > interval and steps % interval:
+        raise ValueError(
+            f"trainer.max_steps={steps} is no multiple of validate_every={interval}: the last steps would be "
+            f"neither validated nor saved; set validate_every={_nearest_divisor(steps, interval)}, say"
+        )
+
+
+def _nearest_divisor(steps: int, wanted: int) -> int:
+    """The divisor of ``steps`` that is nearest to ``wanted``."""
+    small = [divisor for divisor in range(1, int(steps**0.5) + 1) if steps % divisor == 0]
+    return min([*small, *(steps // divisor for divisor in small)], key=lambda divisor: abs(divisor - wanted))
+
+
+def _check_sweep(cfg: DictConfig) -> None:
+    """Lightning starts other ranks by repeating the command line, ``-m`` and all."""
+    devices = cfg.trainer.devices
+    several = len(devices) > 1 if not isinstance(devices, (int, str)) else devices not in (1, "1", "auto")
+    if several and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError(
+            f"a sweep cell cannot start trainer.devices={devices} processes: Lightning starts them by "
+            "repeating the command line, and so the whole sweep; run the cells one by one, or with "
+            "trainer.devices=1"
+        )

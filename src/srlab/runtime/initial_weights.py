@@ -1,0 +1,39 @@
+"""Starting a network from the weights of another run or of an official file."""
+
+import logging
+from pathlib import Path
+
+from srlab.checkpoints import read_checkpoint
+from srlab.models.network import Network
+
+__all__ = ["start_from"]
+
+log = logging.getLogger(__name__)
+
+
+def start_from(network: Network, path: Path) -> None:
+    """Copy the weights in ``path`` into ``network``.
+
+    A network of the same kind and another scale lends all that fits; the rest, its head, keeps its start.
+
+    Raises:
+        ValueError: if the file holds another network.
+    """
+    source = read_checkpoint(path).network
+    theirs, ours = source.state_dict(), network.state_dict()
+    fitting = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
+    left_out = sorted(ours.keys() ^ theirs.keys() | (ours.keys() - fitting.keys()))
+    another_scale = type(source) is type(network) and source.scale != network.scale
+    if left_out and not (another_scale and len(fitting) > len(ours) // 2):
+        raise ValueError(
+            f"initial_weights={path} holds {type(source).__name__} x{source.scale}, which does not fit "
+            f"{type(network).__name__} x{network.scale}: {len(left_out)} tensors differ "
+            f"({', '.join(left_out[:4])} …)"
+        )
+    network.load_state_dict({**ours, **fitting})
+    log.info(
+        "started from %s (x%d); left at their initial values: %s",
+        path,
+        source.scale,
+        ", ".join(left_out) or "none",
+    )
