@@ -25,9 +25,21 @@ class Golden:
         return {key[len(prefix) :]: value for key, value in self.arrays.items() if key.startswith(prefix)}
 
 
-def golden_files(pattern: str) -> list[str]:
-    """Paths relative to the root of all fixtures that match, for parametrisation."""
-    return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
+def golden_files(pattern: str, *, beyond_selection: bool = False) -> list[str]:
+    """Paths relative to the root of all fixtures that match, for parametrisation: never silently none.
+
+    Args:
+        pattern: glob below the root.
+        beyond_selection: the committed selection has no such fixtures; only there the list may be empty.
+    """
+    files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
+    if not files and not (beyond_selection and ROOT == COMMITTED):
+        origin = "the selection in tests/golden" if ROOT == COMMITTED else "SRLAB_GOLDEN"
+        raise FileNotFoundError(
+            f"no fixture matches {pattern} in {ROOT} ({origin}); "
+            "SRLAB_GOLDEN must name a complete folder of recorded outputs, or be unset"
+        )
+    return files
 
 
 def load_golden(name: str) -> Golden:

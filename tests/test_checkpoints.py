@@ -3,6 +3,9 @@
 import collections
 import logging
 import os
+import pickle
+import random
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 import srlab
-from golden_files import golden_files, load_golden
+from golden_files import COMMITTED, golden_files, load_golden
 from srlab.checkpoints import load_model, load_strictly, read_checkpoint
 from srlab.models.edsr import EDSR
 from srlab.models.elan import ELAN
@@ -20,7 +23,11 @@ from srlab.models.swinir import SwinIR
 OURS = [
     name for kind in ("elan/elan_*", "swinir/swinir_*", "cnn/edsr*") for name in golden_files(f"{kind}.npz")
 ]
-FOREIGN = [name for kind in ("cnn/[rm]*", "hit/*", "esc/*") for name in golden_files(f"{kind}.npz")]
+FOREIGN = [
+    name
+    for kind in ("cnn/[rm]*", "hit/*", "esc/*")
+    for name in golden_files(f"{kind}.npz", beyond_selection=True)
+]
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def elan():
     network = srlab.create_model("elan_demo", scale=3, window_sizes=[2, 4], depth=4)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_()
+            module.get_buffer("running_mean").normal_()
     return network.eval()
 
 
@@ -89,6 +96,8 @@ def test_windows_of_official_elan_files_are_assumed_as_published_and_this_is_sai
     with caplog.at_level(logging.INFO, logger="srlab.checkpoints"):
         assert_same_function(load_model(tmp_path / "elan.pt"), published)
     assert "does not tell window_sizes=[4, 8, 16], shift_schedule=alternate" in caplog.text
+    assert "override with load_model(path, …) or on the command line, evaluate.py " in caplog.text
+    assert "+overrides.window_sizes=[8,8,8]" in caplog.text
 
 
 @pytest.mark.parametrize("container", ["params", "params_ema", None])
@@ -180,7 +189,8 @@ def test_overrides_reach_the_network(elan, tmp_path):
     torch.save(ours(elan, arguments=ELAN_ARGUMENTS), tmp_path / "best.ckpt")
     network = load_model(tmp_path / "best.ckpt", shift_schedule="every", backend="reference")
     assert network.backend == "reference"
-    assert all(block.shifted for block in network.body)
+    assert isinstance(network, ELAN)
+    assert [block.shifted for block in network.get_submodule("body").children()] == [True, True]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -247,14 +257,10 @@ def test_an_official_file_with_a_hole_is_refused(swinir, tmp_path):
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
-    (tmp_path / "text.pth").write_text("hello")
-    (tmp_path / "text.safetensors").write_text("hello")
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     torch.save({"a": torch.zeros(3), "b": 1}, tmp_path / "foreign.pth")
     torch.save({"srlab": {"scale": 2}}, tmp_path / "torso.ckpt")
     for name, error, message in [
-        ("text.pth", ValueError, "is not a PyTorch checkpoint, or it is damaged"),
-        ("text.safetensors", ValueError, "is not a safetensors file, or it is damaged"),
         ("tensor.pth", ValueError, "holds a Tensor, expected a dictionary"),
         (
             "foreign.pth",
@@ -272,3 +278,229 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
 def test_ordered_dictionaries_are_state_dicts_too(elan, tmp_path):
     torch.save(collections.OrderedDict(elan.to_official()), tmp_path / "elan.pt")
     assert_same_function(load_model(tmp_path / "elan.pt", window_sizes=[2, 4]), elan)
+
+
+def write_swinir(network, path):
+    torch.save({"params": network.to_official()}, path)
+
+
+def write_elan(network, path):
+    torch.save({"model_state_dict": network.to_official()}, path)
+
+
+def write_legacy(network, path):
+    torch.save(network.to_official(), path, _use_new_zipfile_serialization=False)
+
+
+def write_ours(network, path):
+    torch.save(ours(network, arguments=ELAN_ARGUMENTS), path)
+
+
+def write_safetensors(network, path):
+    save_file({key: value.clone().contiguous() for key, value in network.to_official().items()}, path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize(
+    ("network", "write", "name"),
+    [
+        ("elan", write_elan, "elan.pt"),
+        ("elan", write_legacy, "old.pt"),
+        ("elan", write_ours, "best.ckpt"),
+        ("elan", write_safetensors, "elan.safetensors"),
+        ("swinir", write_swinir, "swinir.pth"),
+    ],
+)
+def test_truncated_files_are_called_so(network, write, name, share, tmp_path, request):
+    file = tmp_path / name
+    write(request.getfixturevalue(network), file)
+    load_model(file)
+    cut = int(file.stat().st_size * share)
+    file.write_bytes(file.read_bytes()[:cut])
+    message = rf"{name} is truncated or damaged \({cut} bytes; .+\); download or copy it again$"
+    with pytest.raises(ValueError, match=message):
+        load_model(file)
+
+
+def test_a_seek_before_the_file_means_damage(elan, tmp_path, monkeypatch):
+    write_elan(elan, tmp_path / "elan.pt")
+    monkeypatch.setattr(torch, "load", raising(OSError(22, "Invalid argument")))
+    with pytest.raises(ValueError, match=r"elan.pt is truncated or damaged .*Invalid argument"):
+        load_model(tmp_path / "elan.pt")
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "denied"), FileNotFoundError(2, "gone"), OSError(5, "Input/output error")]
+)
+def test_a_file_that_cannot_be_reached_is_not_called_damaged(elan, error, tmp_path, monkeypatch):
+    write_elan(elan, tmp_path / "elan.pt")
+    monkeypatch.setattr(torch, "load", raising(error))
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        load_model(tmp_path / "elan.pt")
+
+
+def raising(error):
+    def fail(*arguments, **options):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"hello", r"is text, not a checkpoint; it begins 'hello'"),
+        (b"<!DOCTYPE html>" * 9, r"is text, not a checkpoint; it begins '<!DOCTYPE html>"),
+        (b"", r"is empty; download or copy it again"),
+        (bytes(100), r"is no checkpoint: it begins with 00 00 00 00 00 00 00 00, as no known format does"),
+        (pickle.dumps({"a": 1}), r"is a pickle that torch.save did not write; it could run code and is not"),
+        (pickle.dumps(_Bomb(), 2), r"asks for \w+.mkdir, which could run code; only tensors and plain data"),
+        (
+            pickle.dumps(_Bomb(), 4),
+            r"is a pickle that torch.save did not write; it could run code and is not",
+        ),
+        *((random.Random(seed).randbytes(4096), r"is no checkpoint: it begins with") for seed in range(5)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_files_of_other_kinds_are_told_what_they_are(content, message, suffix, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / f"file.{suffix}"
+    file.write_bytes(content)
+    layouts = "" if "asks for" in message else r".*; known are checkpoints .*official state dicts of .*ELAN"
+    with pytest.raises(ValueError, match=rf"file.{suffix} {message}{layouts}"):
+        load_model(file)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_numpy_files_are_told_what_they_are(tmp_path):
+    np.savez(tmp_path / "w.npz", weight=np.zeros(3))
+    np.save(tmp_path / "w.npy", np.zeros(3))
+    with pytest.raises(
+        ValueError, match=r"w.npz is a NumPy archive, not a checkpoint; it holds weight.npy; known"
+    ):
+        load_model(tmp_path / "w.npz")
+    with pytest.raises(ValueError, match=r"w.npy is a NumPy array, not a checkpoint; known are"):
+        load_model(tmp_path / "w.npy")
+
+
+FIRST_ELAN = "body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight"
+TABLE = "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"
+
+
+@pytest.mark.parametrize(
+    ("network", "changes", "message"),
+    [
+        ("elan", {"tail.0.weight": 1.0}, r"ELAN, but cannot be read at tail.0.weight of shape \(\)"),
+        ("elan", {FIRST_ELAN: 1.0}, rf"ELAN, but cannot be read at {FIRST_ELAN} of shape \(\)"),
+        ("elan", {"body.x.foo": 1.0}, r"ELAN, but cannot be read at body.x.foo of shape \(\): invalid .*'x'"),
+        ("elan", {"body": 1.0}, r"pth does not fit ELAN: 1 unexpected: body$"),
+        ("elan", {"body.": 1.0}, r"ELAN, but cannot be read at body. of shape \(\)"),
+        ("elan", {"sub_mean.weight": 1.0}, r"ELAN, but cannot be read at sub_mean.weight of .* differs from"),
+        ("swinir", {"conv_first.weight": 1.0}, r"SwinIR, but cannot be read at conv_first.weight of shape"),
+        ("swinir", {TABLE: 1.0}, rf"SwinIR, but cannot be read at {TABLE} of shape \(\)"),
+        ("swinir", {"upsample.0.weight": 1.0}, r"SwinIR, but cannot be read at upsample.0.weight of shape"),
+        (
+            "swinir",
+            {"upsample.0.weight": None, "upsample.0.bias": None},
+            r"SwinIR, but lacks upsample.0.weight$",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_read_is_named_with_the_key_at_fault(
+    request, network, changes, message, tmp_path
+):
+    state = request.getfixturevalue(network).to_official()
+    for key, value in changes.items():
+        state[key] = torch.tensor(value or 0.0)
+        if value is None:
+            del state[key]
+    torch.save(state, tmp_path / "odd.pth")
+    looks = "" if "does not fit" in message else "odd.pth looks like "
+    with pytest.raises(ValueError, match=looks + message):
+        load_model(tmp_path / "odd.pth")
+
+
+def test_numbered_tensors_are_no_state_dict(tmp_path):
+    torch.save({0: torch.zeros(1), "a": torch.zeros(1)}, tmp_path / "list.pth")
+    with pytest.raises(
+        ValueError, match=r"list.pth: no known network .* keys .* are names, here are 0 \(int\)"
+    ):
+        load_model(tmp_path / "list.pth")
+
+
+def test_a_file_without_tensors_tells_what_it_holds(tmp_path):
+    torch.save({"epoch": 3, 4: "x"}, tmp_path / "log.pth")
+    with pytest.raises(ValueError, match=r"log.pth: no known .* it holds no tensors, only epoch, 4$"):
+        load_model(tmp_path / "log.pth")
+
+
+def test_our_checkpoint_with_strange_entries_names_what_it_lacks(elan, tmp_path):
+    content = ours(elan, arguments=ELAN_ARGUMENTS)
+    content["state_dict"] |= {7: torch.zeros(1), "network.head.weight": 3.0}
+    torch.save(content, tmp_path / "best.ckpt")
+    with pytest.raises(ValueError, match=r"best.ckpt does not fit ELAN: 1 missing: head.weight$"):
+        load_model(tmp_path / "best.ckpt")
+
+
+def test_impossible_arguments_name_the_file(elan, tmp_path):
+    write_elan(elan, tmp_path / "elan.pt")
+    with pytest.raises(ValueError, match=r"elan.pt: dim=30 channels cannot be divided .* 4 windows"):
+        load_model(tmp_path / "elan.pt", window_sizes=[2, 2, 2, 2])
+
+
+EDSR_START = ["conv_first.weight", "conv_first.bias", "body.0.conv1.weight"]
+
+
+@pytest.mark.parametrize(
+    ("file", "removed", "message"),
+    [
+        ("keys/elan_light_x4.json", [FIRST_ELAN], rf"\d+ of \d+ keys are ELAN's, .* missing {FIRST_ELAN};"),
+        ("keys/elan_light_x4.json", [FIRST_ELAN, "tail.0.weight"], rf"missing {FIRST_ELAN}, tail.0.weight;"),
+        (
+            "keys/swinir_light_x2.json",
+            ["conv_first.weight"],
+            r"365 of 366 keys are SwinIR's, .* conv_first.we",
+        ),
+        ("keys/swinir_light_x2.json", [TABLE], rf"365 of 366 keys are SwinIR's, .* the missing {TABLE};"),
+        ("keys/edsr_baseline_x4.json", EDSR_START, r"EDSR's, .* conv_first.weight, body.0.conv1.weight;"),
+    ],
+)
+def test_an_official_file_without_its_first_keys_is_told_which(file, removed, message, tmp_path):
+    shapes = load_golden(file).about
+    state = {key: torch.zeros(()).expand(shape) for key, (shape, _) in shapes.items() if key not in removed}
+    torch.save({**state, "foo.bar": torch.zeros(2)}, tmp_path / "hole.pth")
+    with pytest.raises(ValueError, match=rf"hole.pth: .*{message}.* ?unexpected: foo.bar$"):
+        load_model(tmp_path / "hole.pth")
+
+
+RECORDED_KEYS = [
+    file for kind in ("elan", "swinir", "edsr") for file in golden_files(f"keys/{kind}_*_x?.json")
+]
+
+
+@pytest.mark.parametrize("file", RECORDED_KEYS)
+def test_every_recorded_official_key_belongs_to_its_network_and_landmarks_are_among_them(file):
+    network = {"elan": ELAN, "swinir": SwinIR, "edsr": EDSR}[file.removeprefix("keys/").split("_")[0]]
+    keys = load_golden(file).about
+    assert [key for key in keys if not re.fullmatch(network.official_keys, key)] == []
+    assert set(network.official_landmarks) <= keys.keys()
+
+
+def test_a_mistyped_folder_of_recorded_outputs_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("golden_files.ROOT", tmp_path)
+    for options in ({}, {"beyond_selection": True}):
+        with pytest.raises(
+            FileNotFoundError, match=r"no fixture matches elan/\*.npz .*SRLAB_GOLDEN must name"
+        ):
+            golden_files("elan/*.npz", **options)
+
+
+def test_only_declared_patterns_may_lie_beyond_the_committed_selection(monkeypatch):
+    monkeypatch.setattr("golden_files.ROOT", COMMITTED)
+    assert golden_files("none/*.npz", beyond_selection=True) == []
+    with pytest.raises(
+        FileNotFoundError, match=r"no fixture matches none/\*.npz .*the selection in tests/gol"
+    ):
+        golden_files("none/*.npz")

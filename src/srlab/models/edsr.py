@@ -53,6 +53,14 @@ class EDSR(Network):
         value_range: the network sees (image - mean colour) times this.
     """
 
+    official_landmarks = (
+        "conv_first.weight",
+        "body.0.conv1.weight",
+        "conv_after_body.weight",
+        "upsample.0.weight",
+    )
+    official_keys = r"(conv_first|body\.\d+\.conv[12]|conv_after_body|upsample\.\d+|conv_last)\.(weight|bias)"
+
     def __init__(
         self,
         *,
@@ -88,8 +96,7 @@ class EDSR(Network):
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Read scale, width and depth."""
-        needed = ("conv_first.weight", "body.0.conv1.weight", "conv_after_body.weight", "upsample.0.weight")
-        if any(key not in state for key in needed):
+        if any(key not in state for key in cls.official_landmarks):
             return None
         dim = state["conv_first.weight"].shape[0]
         depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))

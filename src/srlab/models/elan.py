@@ -168,6 +168,9 @@ class ELAN(AttentionNetwork):
         backend: see :class:`AttentionNetwork`.
     """
 
+    official_landmarks = ("body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight", "tail.0.weight")
+    official_keys = r"(sub_mean|add_mean|head\.0|tail\.0|body\.\d+\.modules_(lfe|gmsa))\..+"
+
     def __init__(
         self,
         *,
@@ -240,8 +243,7 @@ class ELAN(AttentionNetwork):
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Read scale, width, depth, sharing and expansion; windows and shifts leave no trace in the file."""
-        first = "body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight"
-        if first not in state or "tail.0.weight" not in state:
+        if any(key not in state for key in cls.official_landmarks):
             return None
         n_share = (
             len(
@@ -250,7 +252,7 @@ class ELAN(AttentionNetwork):
             - 1
         )
         blocks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
-        hidden, dim = state[first].shape[:2]
+        hidden, dim = state[cls.official_landmarks[0]].shape[:2]
         return {
             "scale": math.isqrt(state["tail.0.weight"].shape[0] // 3),
             "dim": dim,

@@ -4,7 +4,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,10 @@ class Network(nn.Module, ABC):
 
     #: Sides are padded to multiples of this inside ``forward``.
     size_multiple: int = 1
+    #: Official keys without which ``recognise`` cannot read a state dict.
+    official_landmarks: ClassVar[tuple[str, ...]] = ()
+    #: Regular expression of all official keys: tells which network an incomplete file is closest to.
+    official_keys: ClassVar[str] = r"(?!)"
 
     def __init__(self, *, scale: int) -> None:
         super().__init__()
@@ -45,7 +49,11 @@ class Network(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Constructor arguments read from an official state dict; None if it is another network's."""
+        """Constructor arguments read from an official state dict; None if it is another network's.
+
+        Raises:
+            KeyError: it is this network's, but the named key is missing.
+        """
 
     @classmethod
     def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:

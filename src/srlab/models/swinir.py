@@ -196,6 +196,16 @@ class SwinIR(AttentionNetwork):
         backend: see :class:`AttentionNetwork`.
     """
 
+    official_landmarks = (
+        "conv_first.weight",
+        "layers.0.residual_group.blocks.0.attn.relative_position_bias_table",
+        "layers.0.residual_group.blocks.0.mlp.fc1.weight",
+    )
+    official_keys = (
+        r"(conv_first|patch_embed\.norm|layers\.\d+\.(residual_group\.blocks\.\d+|conv)|norm|conv_after_body"
+        r"|conv_before_upsample\.0|upsample\.\d+|conv_up[12]|conv_hr|conv_last)\..+"
+    )
+
     def __init__(
         self,
         *,
@@ -260,9 +270,10 @@ class SwinIR(AttentionNetwork):
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Read all but value range and drop path; shifts from stored masks, else ``alternate`` is assumed."""
         first = "layers.0.residual_group.blocks.0"
-        table = state.get(f"{first}.attn.relative_position_bias_table")
-        if table is None or "conv_first.weight" not in state or f"{first}.mlp.fc1.weight" not in state:
+        if any(key not in state for key in cls.official_landmarks):
             return None
+        if "upsample.0.weight" not in state and "conv_up1.weight" not in state:
+            raise KeyError("upsample.0.weight")
         depths, num_heads = [], []
         while f"layers.{len(depths)}.residual_group.blocks.0.attn.relative_position_bias_table" in state:
             prefix = f"layers.{len(depths)}.residual_group.blocks."
@@ -271,13 +282,14 @@ class SwinIR(AttentionNetwork):
             )
             num_heads.append(state[f"{prefix}0.attn.relative_position_bias_table"].shape[1])
         dim, hidden = state["conv_first.weight"].shape[0], state[f"{first}.mlp.fc1.weight"].shape[0]
+        rows = state[f"{first}.attn.relative_position_bias_table"].shape[0]
         head, scale = recognise_head(state)
         return {
             "scale": scale,
             "dim": dim,
             "depths": depths,
             "num_heads": num_heads,
-            "window_side": (math.isqrt(table.shape[0]) + 1) // 2,
+            "window_side": (math.isqrt(rows) + 1) // 2,
             "mlp_ratio": hidden / dim if hidden % dim == 0 else (hidden + 0.5) / dim,
             "head": head,
             "connection": "3conv" if "conv_after_body.0.weight" in state else "1conv",
