@@ -1,5 +1,6 @@
 """The data of a run: crops for training, whole images for validation and scoring."""
 
+import signal
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -151,6 +152,7 @@ class SuperResolutionData(LightningDataModule):
             num_workers=self.num_workers,
             pin_memory=_on_cuda(trainer),
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=_leave_interrupts_to_the_parent,
         )
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -167,6 +169,7 @@ class SuperResolutionData(LightningDataModule):
             num_workers=workers,
             pin_memory=_on_cuda(trainer),
             persistent_workers=workers > 0,
+            worker_init_fn=_leave_interrupts_to_the_parent,
         )
 
     def _trainer(self) -> Any:
@@ -186,6 +189,11 @@ class _StepLoader(DataLoader[dict[str, Tensor]]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+
+def _leave_interrupts_to_the_parent(_worker: int) -> None:
+    """A terminal sends Ctrl-C to every process; loaders go on until the run has finished its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _check_least(name: str, value: int, least: int) -> None:
