@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
 from torch import nn
 
 from srlab.data import datasets
 from srlab.data.datamodule import SuperResolutionData
 from srlab.data.degradation import BicubicDegradation
+from srlab.data.sources import Folder
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,38 @@ def test_scoring_needs_no_training_images(cache: Path, tmp_path: Path, real_imag
     data = datasets.folder(root=str(tmp_path / "nowhere"), validation_root=str(validation), **loading)
     assert [len(images) for images in data.evaluation_sets().sets] == [5]
     with pytest.raises(ValueError, match="nowhere is not there"):
+        data.setup("fit")
+
+
+def on_disk(folder: Path, choice: Any, cache: Path, **arguments: Any) -> SuperResolutionData:
+    loading = {"scale": 2, "patch_size": 4, "batch_size": 8, "num_workers": 0, "seed": 0, "augment": True}
+    loading |= {"degradation": BicubicDegradation(), "on_bad_image": "skip", "cache": str(cache)}
+    return choice(root=str(folder), **arguments, **loading)
+
+
+def test_a_held_out_part_without_a_usable_image_names_the_remedy(cache: Path, tmp_path: Path):
+    """Two files: one trains and one is held out, whichever it is."""
+    for number, side in enumerate((8, 8)):
+        Image.new("RGB", (side, side)).save(tmp_path / f"{number}.png")
+    (held_out,) = Folder(root=str(tmp_path), part="held_out").find().sets[0].files
+    remedy = r"held_out is .*chosen by name alone .*data\.validation_root=PATH"
+    Image.new("RGB", (8, 1)).save(held_out.path)
+    with pytest.raises(ValueError, match=f"no image of {remedy.replace('is .', 'is left to score.')}"):
+        on_disk(tmp_path, datasets.folder, cache, validation_root=None).evaluation_sets()
+    held_out.path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=f"not one of the 1 images of {remedy}"):
+        on_disk(tmp_path, datasets.folder, cache, validation_root=None).evaluation_sets()
+
+
+def test_every_image_of_data_images_is_scored_and_none_trains(cache: Path, tmp_path: Path):
+    for name in ("a", "b", "deep/c"):
+        (tmp_path / f"mine/{name}.png").parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"mine/{name}.png")
+    data = on_disk(tmp_path / "mine", datasets.images, cache)
+    (images,) = data.evaluation_sets().sets
+    assert (images.name, [images[index]["name"] for index in range(3)]) == ("mine", ["a", "b", "deep/c"])
+    assert len(images) == 3
+    with pytest.raises(ValueError, match=r"no training images.*data=images"):
         data.setup("fit")
 
 

@@ -41,9 +41,12 @@ def test_lr_is_made_from_hr_cropped_at_the_bottom_and_right(tmp_path: Path):
 
 def test_an_lr_file_is_preferred_to_making_one(tmp_path: Path):
     save(tmp_path / "Set1/HR/a.png", 20, 25, 3)
-    pixels = save(tmp_path / "Set1/LR_bicubic/X3/ax3.png", 6, 8, 3)
+    made = open_set(tmp_path)[0]["lr_image"].numpy()
+    pixels = np.where(made < 255, made + 1, made)
+    (tmp_path / "Set1/LR_bicubic/X3").mkdir(parents=True)
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(tmp_path / "Set1/LR_bicubic/X3/ax3.png")
     sample = open_set(tmp_path)[0]
-    np.testing.assert_array_equal(sample["lr_image"].numpy(), pixels.transpose(2, 0, 1))
+    np.testing.assert_array_equal(sample["lr_image"].numpy(), pixels)
     assert sample["lr_source"] == "file"
     assert open_set(tmp_path, scale=2)[0]["lr_source"] == "made"
 
@@ -70,6 +73,56 @@ def test_an_lr_file_of_another_size_is_named_with_both_sizes(tmp_path: Path):
     save(tmp_path / "Set1/LR_bicubic/X3/ax3.png", 7, 8, 3)
     with pytest.raises(ValueError, match=r"ax3.png measures 7x8, but .* 20x25 asks for 6x8 at x3"):
         open_set(tmp_path)
+
+
+def test_an_lr_file_of_another_picture_is_named_with_its_psnr(tmp_path: Path):
+    """White against the bicubic of black: an error of 255 everywhere is 0 dB."""
+    for name, size, level in (("HR/a", (24, 18), 0), ("LR_bicubic/X3/ax3", (8, 6), 255)):
+        (tmp_path / f"Set1/{name}.png").parent.mkdir(parents=True)
+        Image.new("RGB", size, (level,) * 3).save(tmp_path / f"Set1/{name}.png")
+    images = open_set(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"ax3.png does not .* a of Set1: .* 0\.0 dB, .*; put the right file"
+    ):
+        images[0]
+
+
+@pytest.mark.parametrize(("error", "accepted"), [(25, True), (26, False)])
+def test_twenty_decibels_are_the_least(tmp_path: Path, error: int, accepted: bool):
+    """A constant error of 25.5 is 20 dB: 20 log10(255 / 25.5)."""
+    for name, size, level in (("HR/a", (24, 18), 100), ("LR_bicubic/X3/ax3", (8, 6), 100 + error)):
+        (tmp_path / f"Set1/{name}.png").parent.mkdir(parents=True)
+        Image.new("L", size, level).save(tmp_path / f"Set1/{name}.png")
+    images = open_set(tmp_path)
+    if accepted:
+        assert images[0]["lr_source"] == "file"
+    else:
+        with pytest.raises(ValueError, match=r"19\.8 dB, less than 20 dB"):
+            images[0]
+
+
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_lr_files_of_the_benchmarks_are_accepted(real_images: Path, tmp_path: Path, name: str, scale: int):
+    image_set = BenchmarkSets(root=str(real_images), sets=[name]).find().sets[0]
+    store = open_store(image_set, cache=tmp_path, on_bad_image="error")
+    images = EvaluationSet(image_set=image_set, store=store, scale=scale, on_bad_image="error")
+    assert {images[index]["lr_source"] for index in range(len(images))} == {"file"}
+
+
+def test_a_misnamed_lr_file_is_not_replaced_by_a_made_one(tmp_path: Path):
+    save(tmp_path / "Set1/HR/a.png", 20, 25, 3)
+    save(tmp_path / "Set1/LR_bicubic/X3/a_x3.png", 6, 8, 3)
+    with pytest.raises(
+        ValueError, match=r"X3/ax3\.png of a of Set1 is not there; rename .* remove the folder"
+    ):
+        open_set(tmp_path)
+
+
+def test_a_set_of_which_nothing_is_left_is_an_error(tmp_path: Path):
+    save(tmp_path / "Set1/HR/a.png", 2, 25, 3)
+    with pytest.raises(ValueError, match="no image of Set1 is left to score; see the warnings"):
+        open_set(tmp_path, on_bad_image="skip")
 
 
 def test_an_image_smaller_than_the_scale_is_named_or_skipped(tmp_path: Path, caplog):

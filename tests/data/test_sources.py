@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,34 @@ def test_a_folder_with_hr_inside_uses_it_and_the_lr_files_beside(tmp_path: Path)
     assert [file.name for file in image_set.files] == ["1"]
     assert image_set.lr_path("1", 3) == small
     assert image_set.lr_path("1", 2) is None
+    with pytest.raises(ValueError, match=r"X3/2x3\.png of 2 .* is not there; rename"):
+        image_set.lr_path("2", 3)
+
+
+def test_linked_folders_are_followed_once_and_cycles_end(tmp_path: Path):
+    """``a`` sorts before ``b`` but leads to it: the real folder keeps the name."""
+    touch(tmp_path / "set/b/1.png")
+    touch(tmp_path / "elsewhere/deep/2.png")
+    (tmp_path / "set/a").symlink_to(tmp_path / "set/b")
+    (tmp_path / "set/c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/b/up").symlink_to(tmp_path / "set")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "set")
+    (tmp_path / "set/broken").symlink_to(tmp_path / "nowhere")
+    assert [file.name for file in find_images(tmp_path / "set")] == ["b/1", "c/deep/2"]
+
+
+def test_images_beside_hr_are_counted_in_the_log(tmp_path: Path, caplog):
+    for name in ("HR/1.png", "other.png", "more/2.png", "LR_bicubic/X3/1x3.png"):
+        touch(tmp_path / name)
+    (tmp_path / "again").symlink_to(tmp_path / "HR")
+    with caplog.at_level(logging.INFO):
+        assert names_of(Folder(root=str(tmp_path))) == ["1"]
+    assert f"2 image(s) beside {tmp_path / 'HR'} are left out" in caplog.text
+
+
+def test_a_folder_called_hr_that_links_to_its_neighbour_leaves_nothing_out(tmp_path: Path, caplog):
+    touch(tmp_path / "DIV2K_train_HR/1.png")
+    (tmp_path / "HR").symlink_to(tmp_path / "DIV2K_train_HR")
+    with caplog.at_level(logging.INFO):
+        assert names_of(Folder(root=str(tmp_path))) == ["1"]
+    assert "left out" not in caplog.text

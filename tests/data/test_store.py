@@ -1,4 +1,5 @@
 import json
+import logging
 import multiprocessing
 import os
 import pickle
@@ -61,6 +62,25 @@ def test_the_store_is_built_once_and_again_when_a_source_changes(
     os.utime(path, ns=(1, 1))
     second = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
     np.testing.assert_array_equal(second[0], 255 - first[0])
+
+
+def test_a_store_of_files_that_have_changed_is_named_once_with_its_size(
+    image_set: ImageSet, tmp_path: Path, caplog
+):
+    caplog.set_level(logging.INFO)
+    cache = tmp_path / "cache"
+    parts = [ImageSet(image_set.name, files) for files in (image_set.files[:1], image_set.files[1:])]
+    first, other = (open_store(part, cache=cache, on_bad_image="error") for part in parts)
+    assert "earlier version" not in caplog.text
+    os.utime(image_set.files[0].path, ns=(1, 1))
+    for _ in range(2):
+        open_store(parts[0], cache=cache, on_bad_image="error")
+    (message,) = [
+        record.getMessage() for record in caplog.records if "earlier version" in record.getMessage()
+    ]
+    assert f"{first.folder} holds 0.0 MB" in message
+    assert str(other.folder) not in message
+    assert first.folder.is_dir()
 
 
 def test_a_corrupt_image_is_named_or_skipped_with_a_warning(image_set: ImageSet, tmp_path: Path, caplog):

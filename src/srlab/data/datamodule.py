@@ -84,8 +84,8 @@ class SuperResolutionData(LightningDataModule):
         if self.train is None:
             raise ValueError(
                 "these data have no training images: benchmarks neither train a network nor choose its "
-                "checkpoint; train "
-                "with data=demo, folder, div2k or df2k and score with evaluate.py data=benchmark"
+                "checkpoint; train with data=demo, folder, div2k or df2k and score with evaluate.py "
+                "data=benchmark or data=images"
             )
         (image_set,) = self.train.find().sets
         return TrainingCrops(

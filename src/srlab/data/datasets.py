@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from srlab.data.degradation import Degradation
     from srlab.data.store import BadImagePolicy
 
-__all__ = ["Loading", "benchmark", "demo", "df2k", "div2k", "folder"]
+__all__ = ["Loading", "benchmark", "demo", "df2k", "div2k", "folder", "images"]
 
 
 class Loading(TypedDict):
@@ -52,6 +52,11 @@ def folder(
             train=train, validation=[Folder(root=root, part="held_out", set_name="held_out")], **loading
         )
     return SuperResolutionData(train=Folder(root=root), validation=[Folder(root=validation_root)], **loading)
+
+
+def images(*, root: str | Sequence[str], **loading: Unpack[Loading]) -> SuperResolutionData:
+    """Every image below ``root`` is scored and none trains."""
+    return SuperResolutionData(train=None, validation=[Folder(root=root)], **loading)
 
 
 def div2k(*, root: str, validation_range: Sequence[int], **loading: Unpack[Loading]) -> SuperResolutionData:

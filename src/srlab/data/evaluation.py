@@ -1,6 +1,7 @@
 """Whole images with references, for validation and scoring."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,10 @@ __all__ = ["EvaluationSet", "EvaluationSets", "RankShare"]
 
 log = logging.getLogger(__name__)
 
+# Against the exact bicubic of their HR images, all 57 LR files of Set5 and Set14 are equal bit for bit
+# (infinite dB); of two pictures of one size there, one's LR never comes above 10.3 dB of the other's.
+_LEAST_LR_PSNR = 20.0
+
 
 class EvaluationSet:
     """The images of one set with LR from its files or else made by MATLAB's bicubic in 8 bits.
@@ -35,7 +40,8 @@ class EvaluationSet:
         on_bad_image: what happens to an image smaller than the scale.
 
     Raises:
-        ValueError: if an LR file does not measure what its HR image asks for.
+        ValueError: if an LR file is missing or does not measure what its HR image asks for, or if no image is
+            left; when a sample is read, if its LR file shows another picture.
     """
 
     def __init__(
@@ -57,6 +63,8 @@ class EvaluationSet:
             if path is not None:
                 _check_size(path, (image.height, image.width), scale)
                 self.lr_paths[number] = path
+        if not self.images:
+            raise ValueError(f"no image of {self.name} is left to score; {image_set.if_none_usable}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -67,11 +75,15 @@ class EvaluationSet:
         height, width = (side // self.scale * self.scale for side in image.shape[1:])
         hr_image = np.array(image[:, :height, :width])
         path = self.lr_paths.get(number)
-        lr_image = shrink(hr_image, self.scale) if path is None else read_image(path)
+        name = self.store.images[number].name
+        lr_image = made = shrink(hr_image, self.scale)
+        if path is not None:
+            lr_image = read_image(path)
+            _check_picture(path, lr_image, made, f"{name} of {self.name}")
         return {
             "lr_image": _replicated(lr_image),
             "hr_image": torch.from_numpy(hr_image),
-            "name": self.store.images[number].name,
+            "name": name,
             "set_name": self.name,
             "lr_source": "made" if path is None else "file",
             "counted": True,
@@ -127,6 +139,17 @@ def _check_size(path: Path, hr_size: tuple[int, int], scale: int) -> None:
         raise ValueError(
             f"{path} measures {found[0]}x{found[1]}, but its HR image of {hr_size[0]}x{hr_size[1]} asks for "
             f"{expected[0]}x{expected[1]} at x{scale}; remove it (LR is then made) or replace it"
+        )
+
+
+def _check_picture(path: Path, lr_image: NDArray[np.uint8], made: NDArray[np.uint8], image: str) -> None:
+    error = float(np.mean((lr_image.astype(np.float64) - made) ** 2))
+    psnr = 10 * math.log10(255**2 / error) if error else math.inf
+    if psnr < _LEAST_LR_PSNR:
+        raise ValueError(
+            f"the LR file {path} does not belong to its HR image {image}: its PSNR against the bicubic "
+            f"of that is {psnr:.1f} dB, less than {_LEAST_LR_PSNR:.0f} dB; put the right file there, or "
+            f"remove the folder {path.parent} to have all LR made"
         )
 
 

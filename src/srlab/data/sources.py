@@ -4,9 +4,10 @@ A new layout needs one class with a ``find`` method in a file of its own, and on
 """
 
 import hashlib
+import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -22,7 +23,14 @@ __all__ = [
     "listing",
 ]
 
+log = logging.getLogger(__name__)
+
 _MOST_HELD_OUT = 20
+# A split that looked at the pixels would move images into the training set when a file is repaired.
+_IF_NONE_HELD_OUT = (
+    "the held-out images are chosen by name alone and none of them is usable: repair them, or give images to "
+    "validate on with data.validation_root=PATH"
+)
 
 
 @dataclass(frozen=True)
@@ -41,18 +49,29 @@ class ImageSet:
         name: as tables and metric keys show it.
         files: in natural order.
         lr_root: folder with ``X{scale}/<name>x{scale}.png``, or None where LR is always made.
+        if_none_usable: what to do where every file is bad; ends messages.
     """
 
     name: str
     files: tuple[ImageFile, ...]
     lr_root: Path | None = None
+    if_none_usable: str = "see the warnings"
 
     def lr_path(self, file_name: str, scale: int) -> Path | None:
-        """The LR file that belongs to an HR file, if there is one."""
-        if self.lr_root is None:
+        """The LR file that belongs to an HR file, or None where there is no folder for this scale.
+
+        Raises:
+            ValueError: if the folder is there and lacks the file.
+        """
+        if self.lr_root is None or not (self.lr_root / f"X{scale}").is_dir():
             return None
         path = self.lr_root / f"X{scale}" / f"{file_name}x{scale}.png"
-        return path if path.is_file() else None
+        if not path.is_file():
+            raise ValueError(
+                f"the LR file {path} of {file_name} of {self.name} is not there; rename the one "
+                f"that is meant, or remove the folder {path.parent} to have all LR made"
+            )
+        return path
 
 
 @dataclass(frozen=True)
@@ -79,7 +98,7 @@ class Folder:
     """Every image below one or several folders, however deep, except in folders called ``LR_bicubic…``.
 
     Where the folder has a subfolder ``HR``, only that one counts, and ``LR_bicubic/X{scale}`` beside it holds
-    LR files.
+    LR files. Linked folders are followed; a folder that is reached twice counts once.
 
     Args:
         root: folder, or several.
@@ -112,12 +131,17 @@ class Folder:
             folder = root / "HR" if (root / "HR").is_dir() else root
             prefix = f"{root.name}/" if len(self.roots) > 1 else ""
             files += find_images(folder, prefix=prefix)
+            if folder != root:
+                _tell_of_images_beside(folder, files)
         if len({file.name for file in files}) < len(files):
             raise ValueError(f"two of the folders {listing(self.roots)} have the same name; rename one")
         lr_root = self.roots[0] / "LR_bicubic"
         beside = len(self.roots) == 1 and (self.roots[0] / "HR").is_dir() and lr_root.is_dir()
         name = self.set_name or "+".join(root.resolve().name for root in self.roots)
-        return Found((ImageSet(name, self._part_of(files), lr_root if beside else None),))
+        image_set = ImageSet(name, self._part_of(files), lr_root if beside else None)
+        if self.part == "held_out":
+            image_set = replace(image_set, if_none_usable=_IF_NONE_HELD_OUT)
+        return Found((image_set,))
 
     def _part_of(self, files: list[ImageFile]) -> tuple[ImageFile, ...]:
         if self.part == "all":
@@ -136,7 +160,8 @@ class Folder:
 def find_images(folder: Path, *, prefix: str = "") -> list[ImageFile]:
     """All images below ``folder`` in natural order (2 before 10), without folders called ``LR_bicubic…``.
 
-    Names are relative paths without suffix; where that would give two files one name, they keep their suffix.
+    Linked folders are followed. Names are relative paths without suffix; where that would give two files one
+    name, they keep their suffix.
 
     Raises:
         ValueError: if ``folder`` is not a folder or holds no image.
@@ -144,13 +169,7 @@ def find_images(folder: Path, *, prefix: str = "") -> list[ImageFile]:
     if not folder.is_dir():
         kind = "a file, not a folder" if folder.exists() else "not there"
         raise ValueError(f"the image folder {folder} is {kind}; check data.root or SRLAB_DATA")
-    paths = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith((".", "LR_bicubic")) for part in path.relative_to(folder).parts)
-    ]
+    paths = list(_image_paths(folder))
     if not paths:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
         raise ValueError(
@@ -164,6 +183,37 @@ def find_images(folder: Path, *, prefix: str = "") -> list[ImageFile]:
     ]
     files = [ImageFile(prefix + name, path) for name, path in zip(names, paths, strict=True)]
     return sorted(files, key=lambda file: _natural(file.name))
+
+
+def _image_paths(top: Path) -> Iterator[Path]:
+    """Each folder once, whatever links lead to it; links come last, so that real folders keep their names."""
+    waiting, links, seen = [top], list[Path](), set[Path]()
+    while waiting or links:
+        folder = waiting.pop() if waiting else links.pop(0)
+        if (place := folder.resolve()) in seen:
+            continue
+        seen.add(place)
+        for entry in _visible_entries(folder):
+            if entry.is_dir():
+                (links if entry.is_symlink() else waiting).append(entry)
+            elif entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+                yield entry
+
+
+def _visible_entries(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except PermissionError:
+        log.warning("skipped: the folder %s may not be read", folder)
+        return []
+    return [entry for entry in entries if not entry.name.startswith((".", "LR_bicubic"))]
+
+
+def _tell_of_images_beside(folder: Path, files: Sequence[ImageFile]) -> None:
+    inside = {file.path.resolve() for file in files}
+    beside = {path.resolve() for path in _image_paths(folder.parent)} - inside
+    if beside:
+        log.info("%d image(s) beside %s are left out: only those below it count", len(beside), folder)
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -2,19 +2,22 @@
 
 A store is a folder ``<set>-<key>`` with ``pixels.u8`` (all images one after the other, planar) and
 ``index.json``. The key is a digest of the path, size and modification time of every source file: when a
-source changes, a new store is built.
+source changes, a new store is built. The old one stays, since another process may be about to map it, and is
+named in the log.
 
 Several processes may ask at once: one builds under a file lock, which the operating system releases however
 that process ends, the others wait. The finished folder appears by one rename, so a half-built store is never
 read; what a crash left behind is removed by the next builder.
 """
 
+import glob
 import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -36,6 +39,7 @@ BadImagePolicy = Literal["error", "skip"]
 
 # Belongs to the key: raise it when read_image or the layout of a store changes.
 _FORMAT = 1
+_KEY_LENGTH = 16
 _DECODING_THREADS = 4
 
 
@@ -107,7 +111,8 @@ def open_store(image_set: ImageSet, *, cache: Path, on_bad_image: BadImagePolicy
         log.warning("skipped: %s", fault)
     if not len(store):
         raise ValueError(
-            f"not one of the {len(image_set.files)} images of {image_set.name} is readable; see the warnings"
+            f"not one of the {len(image_set.files)} images of {image_set.name} is readable; "
+            f"{image_set.if_none_usable}"
         )
     return store
 
@@ -123,6 +128,7 @@ def _build_once(image_set: ImageSet, folder: Path, on_bad_image: BadImagePolicy)
                 _build(image_set, partial, on_bad_image)
                 shutil.rmtree(folder, ignore_errors=True)  # damaged: it has no index
                 partial.rename(folder)
+                _tell_of_stale_stores(image_set, folder)
     except OSError as error:
         raise ValueError(
             f"cannot write decoded images to {folder.parent} ({error}); set SRLAB_CACHE or paths.cache "
@@ -146,8 +152,31 @@ def _build(image_set: ImageSet, folder: Path, on_bad_image: BadImagePolicy) -> N
             channels, height, width = outcome.shape
             images.append(StoredImage(file.name, channels, height, width, offset))
             offset += outcome.size
-    index = {"format": _FORMAT, "images": [asdict(image) for image in images], "bad_images": bad_images}
+    index = {
+        "format": _FORMAT,
+        "images": [asdict(image) for image in images],
+        "bad_images": bad_images,
+        "sources": [_place(file) for file in image_set.files],
+    }
     (folder / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def _tell_of_stale_stores(image_set: ImageSet, folder: Path) -> None:
+    """Those of the set's name that hold some of its files; training and held-out parts share none."""
+    sources = {_place(file) for file in image_set.files}
+    pattern = f"{glob.escape(_file_safe(image_set.name))}-{'?' * _KEY_LENGTH}"
+    for other in set(folder.parent.glob(pattern)) - {folder}:
+        with suppress(OSError, ValueError):  # someone may be deleting it
+            before = json.loads((other / "index.json").read_text(encoding="utf-8")).get("sources", [])
+            size = sum(file.stat().st_size for file in other.iterdir())
+            if not sources.isdisjoint(before):
+                log.info(
+                    "%s holds %.1f MB of an earlier version, or another part, of %s: delete it when no "
+                    "run reads it",
+                    other,
+                    size / 1e6,
+                    image_set.name,
+                )
 
 
 def _in_order(
@@ -174,10 +203,12 @@ def _key(files: Sequence[ImageFile]) -> str:
     digest = hashlib.sha256(f"format {_FORMAT}".encode())
     for file in files:
         status = file.path.stat()
-        digest.update(
-            f"\n{file.name}\t{file.path.resolve()}\t{status.st_size}\t{status.st_mtime_ns}".encode()
-        )
-    return digest.hexdigest()[:16]
+        digest.update(f"\n{file.name}\t{_place(file)}\t{status.st_size}\t{status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:_KEY_LENGTH]
+
+
+def _place(file: ImageFile) -> str:
+    return str(file.path.resolve())
 
 
 def _file_safe(name: str) -> str:

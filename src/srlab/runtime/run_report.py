@@ -221,5 +221,9 @@ class RunReport:
 def _data_choice(cfg: DictConfig) -> str:
     """How the data of this run are asked for on a command line: their functions are named as their files."""
     choice = f"data={cfg.data._target_.rpartition('.')[-1]}"
-    roots = [(key, cfg.data.get(key)) for key in ("root", "validation_root") if choice == "data=folder"]
+    roots = [
+        (key, cfg.data.get(key))
+        for key in ("root", "validation_root")
+        if choice in ("data=folder", "data=images")
+    ]
     return shlex.join([choice, *(f"data.{key}={value}" for key, value in roots if value is not None)])
