@@ -143,7 +143,7 @@ def _networks(cfg: DictConfig) -> Iterator[tuple[Network, str, str]]:
 def _from_checkpoint(cfg: DictConfig) -> tuple[Network, str, str]:
     refuse_overrides(
         ("shift_schedule", "degradation"),
-        "a checkpoint is scored as it was trained, on exact bicubic LR; +overrides.KEY=VALUE changes its network",
+        "a checkpoint is scored as trained, on exact bicubic LR; +overrides.KEY=VALUE changes its network",
     )
     loaded = read_checkpoint(Path(cfg.checkpoint), **OmegaConf.to_container(cfg.overrides))  # type: ignore[arg-type]
     if cfg.scale not in (None, loaded.network.scale):
