@@ -85,7 +85,7 @@ def explain_out_of_memory(lr_size: tuple[int, int], device: torch.device) -> Ite
         height, width = lr_size
         raise MemoryError(
             f"restoring a {height}x{width} image does not fit into the memory of {device}: use smaller "
-            "images, backend=sdpa (in training model.backend=sdpa), which stores no attention maps, a smaller "
+            "images, backend=sdpa (in training model.backend=sdpa), which stores no maps, a smaller "
             "network, or a device with more memory"
         ) from error
 
