@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -192,13 +193,13 @@ class RunReport:
         device = self.trainer.strategy.root_device
         bicubic = Bicubic(scale=self.cfg.scale)
         network = self.network.to(device).eval()
-        samples = [
+        samples = (
             dataset[index] for dataset in self.data.evaluation_sets().sets for index in range(len(dataset))
-        ]
+        )
         psnr = {(record.set_name, record.name): record.psnr for record in self.scores.images}
         reference = {(record.set_name, record.name): record.psnr for record in self.bicubic.images}
         examples = []
-        for sample in samples[:_SHOWN_IMAGES]:
+        for sample in islice(samples, _SHOWN_IMAGES):
             key = sample["set_name"], sample["name"]
             lr_image = to_unit_range(sample["lr_image"])
             examples.append(
