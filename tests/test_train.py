@@ -349,7 +349,7 @@ def test_ctrl_c_at_a_terminal_stops_every_process_and_the_run_can_go_on(photos, 
         str(ROOT / "train.py"),
         f"resume={folder}",
         f"trainer.max_steps={steps + 2}",
-        "validate_every=2",
+        "validate_every=1",
     ]
     subprocess.run(resume, check=True, timeout=300, cwd=tmp_path)
 
