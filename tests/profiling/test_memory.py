@@ -33,7 +33,8 @@ def needs_peak_of_resident_memory():
 def peaks_in_a_new_process(count: int, mib: int) -> list[float]:
     """Two measurements where no other test has left free memory to the allocator."""
     program = (
-        "import torch; from test_memory import Holder; from srlab.profiling.memory import measure_peak_memory\n"
+        "import torch; from test_memory import Holder\n"
+        "from srlab.profiling.memory import measure_peak_memory\n"
         f"for _ in range(2): print(measure_peak_memory(Holder({count}, {mib}), (8, 8), device='cpu', "
         "dtype=torch.float32).peak_mib)"
     )
