@@ -9,7 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-__all__ = ["backend_of", "device_name", "dtype_name", "random_lr_image", "ready_network", "synchronize"]
+__all__ = [
+    "backend_of",
+    "device_name",
+    "dtype_name",
+    "evaluation_mode",
+    "random_lr_image",
+    "ready_network",
+    "synchronize",
+]
 
 
 @contextmanager
@@ -20,11 +28,18 @@ def ready_network(network: nn.Module, device: torch.device, dtype: torch.dtype) 
     """
     if any(_differs(tensor, device, dtype) for tensor in (*network.parameters(), *network.buffers())):
         network = copy.deepcopy(network).to(device=device, dtype=dtype)
+    with evaluation_mode(network):
+        yield network
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode without autograd; every module's own mode is restored after."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         with torch.inference_mode():
-            yield network
+            yield
     finally:
         for module, training in modes.items():
             module.training = training

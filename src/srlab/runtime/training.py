@@ -71,6 +71,7 @@ def train(cfg: DictConfig) -> float | None:
     check_training(cfg, {*_FIXED, "val_check_interval", "callbacks", "logger", "default_root_dir"})
     # a run that is shorter than the interval is validated and saved at its end
     cfg.validate_every = min(cfg.validate_every, cfg.trainer.max_steps)
+    checkpoint = checkpoint_to_resume(Path(cfg.resume)) if cfg.resume else None
     _quieten()
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     seed_everything(cfg.seed, verbose=False)
@@ -88,7 +89,6 @@ def train(cfg: DictConfig) -> float | None:
         val_check_interval=cfg.validate_every * cfg.trainer.accumulate_grad_batches,
         **_FIXED,
     )
-    checkpoint = checkpoint_to_resume(Path(cfg.resume)) if cfg.resume else None
     status = "failed"
     try:
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)

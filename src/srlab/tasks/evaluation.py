@@ -1,8 +1,7 @@
 """Scoring one network on whole images, set by set, under every protocol asked for."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,7 +21,7 @@ from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.ops.input_padding import pad_input
 from srlab.profiling.memory import explain_out_of_memory
-from srlab.profiling.probe import device_name, dtype_name
+from srlab.profiling.probe import device_name, dtype_name, evaluation_mode
 
 __all__ = ["EvaluationReport", "EvaluationSet", "ImageRecord", "SetMean", "evaluate", "restore"]
 
@@ -112,7 +111,7 @@ def evaluate(
     usable, skipped = _split_protocols(network, protocols)
     items = [(dataset, index) for dataset in sets for index in range(len(dataset))]
     bar = track(items, "scoring", console=Console(stderr=True), disable=not progress)
-    with _evaluation_mode(network.to(device)):
+    with evaluation_mode(network.to(device)):
         samples = (dataset[index] for dataset, index in bar)
         scored = (_score_sample(network, s, usable, device, save_images) for s in samples if s["counted"])
         records = list(chain.from_iterable(scored))
@@ -241,18 +240,6 @@ def _check_arguments(
 def _network_dtype(network: Network) -> torch.dtype:
     floating = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
     return next(floating, torch.float32)
-
-
-@contextmanager
-def _evaluation_mode(network: Network) -> Iterator[None]:
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _write_png(image: Tensor, path: Path) -> None:
