@@ -218,7 +218,7 @@ def test_runs_under_bfloat16_autocast(backend):
         ({"scale": 0}, r"scale must be an integer of at least 1, got 0"),
         ({"scale": 2.0}, r"scale must be .* got 2.0"),
         ({"expansion": 0}, r"expansion must be an integer of at least 1, got 0"),
-        ({"backend": "flash"}, r"unknown backend 'flash'; choose one of reference, sdpa, auto"),
+        ({"backend": "flash"}, r"ELAN has no backend 'flash'; choose one of reference, sdpa, auto"),
     ],
 )
 def test_impossible_arguments_are_refused(overrides, message):

@@ -102,7 +102,7 @@ def test_both_backends_are_one_function_with_one_gradient(window_side, size, sch
     first = small(shift_schedule=schedule, window_side=window_side).double()
     for group in first.groups:
         for block in group.blocks:
-            torch.nn.init.normal_(block.attention.bias_table)
+            torch.nn.init.normal_(block.attention.position_bias.table)
     second = copy.deepcopy(first)
     second.use_backend("sdpa")
     image = torch.rand(2, 3, *size, dtype=torch.float64)
@@ -152,6 +152,18 @@ def test_a_network_that_has_run_can_be_copied_pickled_and_trained_after_inferenc
     twin.train()(torch.ones(1, 3, 12, 12) / 3).sum().backward()
     assert_close(twin(torch.ones(1, 3, 12, 12) / 3), before.clone())
     assert network.state_dict().keys() == {key for key, _ in network.named_parameters()}
+
+
+@pytest.mark.slow  # compiles C++
+@pytest.mark.parametrize("schedule", ["alternate", "none"])
+def test_flex_is_the_same_function(schedule):
+    torch.compiler.reset()  # each process may compile for a few shapes only
+    network, image = small(shift_schedule=schedule, window_side=8).eval(), torch.rand(2, 3, 21, 30)
+    with torch.no_grad():
+        network.use_backend("reference")
+        expected = network(image)
+        network.use_backend("flex")
+        assert_close(network(image), expected)
 
 
 def test_drop_path_grows_linearly_from_zero_over_all_blocks():

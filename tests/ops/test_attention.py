@@ -8,6 +8,7 @@ from golden_files import load_golden
 from srlab.ops import attention
 from srlab.ops.attention import (
     attention_maps,
+    flex_attention,
     fused_attention,
     relative_position_index,
     shifted_window_mask,
@@ -32,17 +33,39 @@ def test_maps_are_the_soft_maxed_scaled_products():
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_fused_equals_maps_times_values(with_bias, channels):
     query, key, value = torch.rand(3, 4, 2, 9, channels, dtype=torch.float64).unbind()
-    bias = torch.rand(1, 2, 9, 9, dtype=torch.float64) if with_bias else None
+    bias = torch.rand(2, 9, 9, dtype=torch.float64) if with_bias else None
     expected = attention_maps(query, key, scale=0.7, bias=bias) @ value
     assert_close(fused_attention(query, key, value, scale=0.7, bias=bias), expected)
 
 
 def test_batches_beyond_a_launch_grid_are_cut(monkeypatch):
     query, key, value = torch.rand(3, 7, 2, 4, 3, dtype=torch.float64).unbind()
-    bias = torch.rand(1, 2, 4, 4, dtype=torch.float64)
+    bias = torch.rand(2, 4, 4, dtype=torch.float64)
     whole = fused_attention(query, key, value, bias=bias)
     monkeypatch.setattr(attention, "_LARGEST_GRID", 3)
     assert_close(fused_attention(query, key, value, bias=bias), whole)
+
+
+@pytest.mark.slow  # compiles C++
+@pytest.mark.parametrize("channels", [3, 10, 20])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_flex_equals_maps_times_values(with_bias, channels):
+    torch.compiler.reset()  # each process may compile for a few shapes only
+    query, key, value = torch.rand(3, 4, 2, 64, channels).unbind()
+    bias = torch.rand(2, 64, 64) if with_bias else None
+    expected = attention_maps(query, key, scale=0.7, bias=bias) @ value
+    with torch.no_grad():
+        assert_close(flex_attention(query, key, value, scale=0.7, bias=bias), expected)
+
+
+def test_flex_refuses_what_it_cannot_do():
+    tokens = torch.rand(1, 1, 64, 4)
+    with pytest.raises(ValueError, match="flex has no gradients on a CPU; train with backend sdpa"):
+        flex_attention(tokens.clone().requires_grad_(), tokens, tokens)
+    with pytest.raises(ValueError, match="use sdpa for float64"):
+        flex_attention(tokens.double(), tokens.double(), tokens.double())
+    with pytest.raises(ValueError, match="at least 16 tokens, got 9; use sdpa"):
+        flex_attention(*3 * [tokens[:, :, :9]])
 
 
 def test_position_index_and_mask_are_the_official_ones():

@@ -4,9 +4,6 @@ Reference:  MATLAB's ``imresize``, which the papers' tables use.
 Deviations: none.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor
 
 from srlab.models.network import Network
@@ -25,17 +22,3 @@ class Bicubic(Network):
     def restore(self, lr_image: Tensor) -> Tensor:
         """Enlarge without rounding or clamping."""
         return imresize(lr_image, scale=self.scale, mode="float")
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """There are no files of it."""
-        return None
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Nothing to load."""
-        return {}
-
-    def to_official(self) -> dict[str, Tensor]:
-        """Nothing to save."""
-        return {}

@@ -35,6 +35,8 @@ class Network(nn.Module, ABC):
     size_multiple: int = 1
     #: Official keys without which ``recognise`` cannot read a state dict.
     official_landmarks: ClassVar[tuple[str, ...]] = ()
+    #: Scales that the presets of this network exist for; its constructor may take others.
+    published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     #: Regular expression of all official keys: tells which network an incomplete file is closest to.
     official_keys: ClassVar[str] = r"(?!)"
 
@@ -47,13 +49,13 @@ class Network(nn.Module, ABC):
         """What ``forward`` does once the input is known to be an image."""
 
     @classmethod
-    @abstractmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Constructor arguments read from an official state dict; None if it is another network's.
 
         Raises:
             KeyError: it is this network's, but the named key is missing.
         """
+        return None
 
     @classmethod
     def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -61,13 +63,17 @@ class Network(nn.Module, ABC):
         return ()
 
     @classmethod
-    @abstractmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our state dict from an official one; entries that can be derived may be absent."""
+        raise ValueError(_without_official_layout(cls))
 
-    @abstractmethod
     def to_official(self) -> dict[str, Tensor]:
-        """The official state dict of this network, complete."""
+        """The official state dict of this network, complete.
+
+        Raises:
+            ValueError: there is no official implementation of this network.
+        """
+        raise ValueError(_without_official_layout(type(self)))
 
     def forward(self, lr_image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1], any floating dtype, to (B, 3, scale * H, scale * W)."""
@@ -96,8 +102,11 @@ class AttentionNetwork(Network):
 
     Args:
         scale: enlargement of both sides.
-        backend: ``reference``, ``sdpa``, or ``auto``: chosen, and logged, at the first run on a device.
+        backend: one of :attr:`backends`, or ``auto``: chosen, and logged, at the first run on a device.
     """
+
+    #: Implementations that ``backend`` may name: all compute the same function.
+    backends: ClassVar[tuple[str, ...]] = BACKENDS
 
     def __init__(self, *, scale: int, backend: str) -> None:
         super().__init__(scale=scale)
@@ -106,14 +115,15 @@ class AttentionNetwork(Network):
 
     @property
     def backend(self) -> str:
-        """``reference`` or ``sdpa``: the implementation in use where the parameters lie."""
+        """The implementation in use where the parameters lie, never ``auto``."""
         parameter = next(self.parameters(), None)
         return self.backend_on(torch.device("cpu") if parameter is None else parameter.device)
 
     def use_backend(self, name: str) -> None:
-        """Choose ``reference``, ``sdpa`` or ``auto`` from now on."""
-        if name not in (*BACKENDS, "auto"):
-            raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}, auto")
+        """Choose one of :attr:`backends`, or ``auto``, from now on."""
+        if name not in (*self.backends, "auto"):
+            known = ", ".join((*self.backends, "auto"))
+            raise ValueError(f"{type(self).__name__} has no backend {name!r}; choose one of {known}")
         self._requested_backend = name
         self._chosen.clear()
 
@@ -131,6 +141,13 @@ class AttentionNetwork(Network):
     def automatic_backend(self, device: torch.device) -> str:
         """What ``auto`` means on ``device``."""
         return "sdpa"
+
+
+def _without_official_layout(network_class: type[Network]) -> str:
+    return (
+        f"{network_class.__name__} has no official implementation, so no official layout; "
+        "its own checkpoints and safetensors are exact"
+    )
 
 
 def require_integer(name: str, value: object, *, minimum: int = 1) -> int:

@@ -1,4 +1,4 @@
-"""Which networks there are: every concrete ``Network`` in a module of ``srlab.models``."""
+"""Which networks there are: every concrete ``Network`` in a module below ``srlab.models``."""
 
 import importlib
 import inspect
@@ -15,7 +15,7 @@ __all__ = ["construct", "find_class", "network_classes"]
 def network_classes() -> list[type[Network]]:
     """All network classes, in the order of their modules' names."""
     classes = []
-    for module_info in pkgutil.iter_modules(srlab.models.__path__, "srlab.models."):
+    for module_info in pkgutil.walk_packages(srlab.models.__path__, "srlab.models."):
         module = importlib.import_module(module_info.name)
         classes += [
             member

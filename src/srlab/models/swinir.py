@@ -2,70 +2,60 @@
 
 Paper:      Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCVW 2021, arXiv 2108.10257
 Reference:  github.com/JingyunLiang/SwinIR at 65458505
-Deviations: relative-position indices and attention masks are derived, not stored; images may be smaller than
-            the padding; no absolute position embedding, no head without enlargement.
+Deviations: relative-position indices and attention masks are derived, not stored, and built once for all
+            blocks; those of the frame.
 
 Shape legend: B batch, C features, H/W padded low-resolution size, S window side, T = S * S tokens, M heads,
 d = C / M; maps are (B, H, W, C), windows (B * H/S, W/S, T, C).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from srlab.layers.color import rgb_mean
 from srlab.layers.drop_path import DropPath
 from srlab.layers.feed_forward import FeedForward
-from srlab.layers.upsample import build_head, recognise_head
-from srlab.models.network import AttentionNetwork, rename_keys, require_integer
+from srlab.layers.position_bias import RelativePositionBias
+from srlab.layers.upsample import recognise_head
+from srlab.models.network import rename_keys, require_integer
+from srlab.models.residual_groups import (
+    FRAME_KEYS,
+    FRAME_TO_OFFICIAL,
+    FRAME_TO_OURS,
+    ResidualGroupNetwork,
+    count_groups,
+    initialise_linear,
+)
 from srlab.ops.attention import (
     attention_maps,
+    flex_attention,
     fused_attention,
     relative_position_index,
     shifted_window_mask,
     shifted_window_masks_by_row,
 )
-from srlab.ops.padding import pad_to_multiple
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
 __all__ = ["SwinBlock", "SwinIR", "WindowAttention"]
 
 _TO_OURS = (
-    (r"^layers\.", "groups."),
-    (r"\.residual_group\.", "."),
-    (r"\.attn\.relative_position_bias_table$", ".attention.bias_table"),
+    *FRAME_TO_OURS,
+    (r"\.attn\.relative_position_bias_table$", ".attention.position_bias.table"),
     (r"\.attn\.", ".attention."),
     (r"\.mlp\.fc1\.", ".mlp.expand."),
     (r"\.mlp\.fc2\.", ".mlp.contract."),
-    (r"^norm\.", "norm_out."),
-    (r"^patch_embed\.norm\.", "norm_in."),
-    (r"^conv_before_upsample\.0\.", "head.widen."),
-    (r"^upsample\.", "head.upsample."),
-    (r"^conv_up1\.", "head.stages.0."),
-    (r"^conv_up2\.", "head.stages.1."),
-    (r"^conv_hr\.", "head.refine."),
-    (r"^conv_last\.", "head.last."),
 )
 _TO_OFFICIAL = (
-    (r"^groups\.(\d+)\.blocks\.", r"layers.\1.residual_group.blocks."),
-    (r"^groups\.", "layers."),
-    (r"\.attention\.bias_table$", ".attn.relative_position_bias_table"),
+    *FRAME_TO_OFFICIAL,
+    (r"\.attention\.position_bias\.table$", ".attn.relative_position_bias_table"),
     (r"\.attention\.", ".attn."),
     (r"\.mlp\.expand\.", ".mlp.fc1."),
     (r"\.mlp\.contract\.", ".mlp.fc2."),
-    (r"^norm_out\.", "norm."),
-    (r"^norm_in\.", "patch_embed.norm."),
-    (r"^head\.widen\.", "conv_before_upsample.0."),
-    (r"^head\.upsample\.", "upsample."),
-    (r"^head\.stages\.0\.", "conv_up1."),
-    (r"^head\.stages\.1\.", "conv_up2."),
-    (r"^head\.refine\.", "conv_hr."),
-    (r"^head\.last\.", "conv_last."),
 )
 
 
@@ -79,10 +69,9 @@ class WindowAttention(nn.Module):
         self.num_heads = num_heads
         self.window_side = window_side
         self.logit_scale = (dim // num_heads) ** -0.5
-        self.bias_table = nn.Parameter(torch.zeros((2 * window_side - 1) ** 2, num_heads))
+        self.position_bias = RelativePositionBias(num_heads=num_heads, side=window_side, std=0.02)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        nn.init.trunc_normal_(self.bias_table, std=0.02)
 
     def forward(self, windows: Tensor, *, height: int, shift: int, backend: str) -> Tensor:
         """(B * H/S, W/S, T, C) to the same shape; what only the ``shift`` made neighbours stays apart."""
@@ -94,20 +83,12 @@ class WindowAttention(nn.Module):
             nh=rows,
             m=self.num_heads,
         )
-        attend = self._reference if backend == "reference" else self._fused
-        mixed = attend(query, key, value, shift)
+        if backend == "reference":
+            mixed = self._reference(query, key, value, shift)
+        else:
+            attend = flex_attention if backend == "flex" else fused_attention
+            mixed = self._fused(query, key, value, shift, attend)
         return self.proj(rearrange(mixed, "b nh nw m t d -> (b nh) nw t (m d)"))
-
-    def position_bias(self) -> Tensor:
-        """(M, T, T) from the table."""
-        index = relative_position_index(self.window_side, self.bias_table.device)
-        tokens = self.window_side**2
-        return (
-            self.bias_table[index.flatten()]
-            .view(tokens, tokens, self.num_heads)
-            .permute(2, 0, 1)
-            .contiguous()
-        )
 
     def _reference(self, query: Tensor, key: Tensor, value: Tensor, shift: int) -> Tensor:
         """Explicit maps, a mask for every window of a shifted map; all tensors (B, H/S, W/S, M, T, d)."""
@@ -118,12 +99,14 @@ class WindowAttention(nn.Module):
             bias = bias + mask[:, :, None]
         return attention_maps(query, key, scale=self.logit_scale, bias=bias) @ value
 
-    def _fused(self, query: Tensor, key: Tensor, value: Tensor, shift: int) -> Tensor:
+    def _fused(
+        self, query: Tensor, key: Tensor, value: Tensor, shift: int, attend: Callable[..., Tensor]
+    ) -> Tensor:
         """The same without maps or per-window masks: all rows of windows but the last share theirs."""
         bias, shape = self.position_bias(), query.shape
         if not shift:
             query, key, value = (tensor.flatten(0, 2) for tensor in (query, key, value))
-            return fused_attention(query, key, value, scale=self.logit_scale, bias=bias[None]).view(shape)
+            return attend(query, key, value, scale=self.logit_scale, bias=bias).view(shape)
         masks = shifted_window_masks_by_row(
             shape[2] * self.window_side, self.window_side, shift, bias.device, bias.dtype
         )
@@ -131,8 +114,8 @@ class WindowAttention(nn.Module):
         for mask, rows in zip(masks, (slice(0, -1), slice(-1, None)), strict=True):
             q, k, v = (tensor[:, rows].flatten(2, 3).flatten(0, 1) for tensor in (query, key, value))
             if len(q):
-                row_bias = (bias + mask[:, None]).flatten(0, 1)[None]
-                mixed = fused_attention(q, k, v, scale=self.logit_scale, bias=row_bias)
+                row_bias = (bias + mask[:, None]).flatten(0, 1)
+                mixed = attend(q, k, v, scale=self.logit_scale, bias=row_bias)
                 parts.append(mixed.view(shape[0], -1, *shape[2:]))
         return torch.cat(parts, dim=1)
 
@@ -162,23 +145,7 @@ class SwinBlock(nn.Module):
         return features + self.drop_path(self.mlp(self.norm2(features)))
 
 
-class SwinGroup(nn.Module):
-    """Residual Swin transformer block (RSTB): Swin blocks, a convolution, and the input added."""
-
-    def __init__(self, *, blocks: Sequence[SwinBlock], conv: nn.Module) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.conv = conv
-
-    def forward(self, features: Tensor, backend: str) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        mixed = features
-        for block in self.blocks:
-            mixed = block(mixed, backend)
-        return _convolve(self.conv, mixed) + features
-
-
-class SwinIR(AttentionNetwork):
+class SwinIR(ResidualGroupNetwork):
     """Image restoration with shifted-window transformers.
 
     Args:
@@ -196,15 +163,13 @@ class SwinIR(AttentionNetwork):
         backend: see :class:`AttentionNetwork`.
     """
 
+    backends = ("reference", "sdpa", "flex")
     official_landmarks = (
         "conv_first.weight",
         "layers.0.residual_group.blocks.0.attn.relative_position_bias_table",
         "layers.0.residual_group.blocks.0.mlp.fc1.weight",
     )
-    official_keys = (
-        r"(conv_first|patch_embed\.norm|layers\.\d+\.(residual_group\.blocks\.\d+|conv)|norm|conv_after_body"
-        r"|conv_before_upsample\.0|upsample\.\d+|conv_up[12]|conv_hr|conv_last)\..+"
-    )
+    official_keys = FRAME_KEYS
 
     def __init__(
         self,
@@ -222,49 +187,33 @@ class SwinIR(AttentionNetwork):
         shift_schedule: str | Sequence[bool | int],
         backend: str = "auto",
     ) -> None:
-        super().__init__(scale=scale, backend=backend)
         _check_groups(dim, depths, num_heads)
-        self.size_multiple = require_integer("window_side", window_side)
-        self.value_range = value_range
-        self.register_buffer("mean", rgb_mean(), persistent=False)
-        self.mean: Tensor
-        self.conv_first = nn.Conv2d(3, dim, 3, padding=1)
-        self.norm_in = nn.LayerNorm(dim)
+        require_integer("window_side", window_side)
         shifts = iter(resolve_shift_schedule(shift_schedule, depths))
         drops = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
-        hidden_dim = int(dim * mlp_ratio)
 
-        def block(heads: int) -> SwinBlock:
+        def make_block(group: int, _position: int) -> SwinBlock:
             return SwinBlock(
                 dim=dim,
-                num_heads=heads,
+                num_heads=num_heads[group],
                 window_side=window_side,
-                hidden_dim=hidden_dim,
+                hidden_dim=int(dim * mlp_ratio),
                 drop_path=next(drops),
                 shifted=next(shifts),
             )
 
-        self.groups = nn.ModuleList(
-            SwinGroup(blocks=[block(heads) for _ in range(depth)], conv=_connection(connection, dim))
-            for depth, heads in zip(depths, num_heads, strict=True)
+        super().__init__(
+            scale=scale,
+            dim=dim,
+            depths=depths,
+            make_block=make_block,
+            size_multiple=window_side,
+            head=head,
+            connection=connection,
+            value_range=value_range,
+            backend=backend,
         )
-        self.norm_out = nn.LayerNorm(dim)
-        self.conv_after_body = _connection(connection, dim)
-        self.head = build_head(head, dim=dim, scale=scale)
-        self.apply(_initialise)
-
-    def restore(self, lr_image: Tensor) -> Tensor:
-        """Pad to whole windows, subtract the mean colour, restore, crop."""
-        height, width = lr_image.shape[-2:]
-        backend = self.backend_on(lr_image.device)
-        image = (pad_to_multiple(lr_image, self.size_multiple) - self.mean) * self.value_range
-        shallow = self.conv_first(image.contiguous(memory_format=torch.channels_last))
-        features = self.norm_in(shallow.permute(0, 2, 3, 1))
-        for group in self.groups:
-            features = group(features, backend)
-        features = _convolve(self.conv_after_body, self.norm_out(features)).permute(0, 3, 1, 2) + shallow
-        image = self.head(features) / self.value_range + self.mean
-        return image[..., : height * self.scale, : width * self.scale]
+        self.apply(initialise_linear)
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -274,13 +223,11 @@ class SwinIR(AttentionNetwork):
             return None
         if "upsample.0.weight" not in state and "conv_up1.weight" not in state:
             raise KeyError("upsample.0.weight")
-        depths, num_heads = [], []
-        while f"layers.{len(depths)}.residual_group.blocks.0.attn.relative_position_bias_table" in state:
-            prefix = f"layers.{len(depths)}.residual_group.blocks."
-            depths.append(
-                1 + max(int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix))
-            )
-            num_heads.append(state[f"{prefix}0.attn.relative_position_bias_table"].shape[1])
+        depths = count_groups(state)
+        num_heads = [
+            state[f"layers.{group}.residual_group.blocks.0.attn.relative_position_bias_table"].shape[1]
+            for group in range(len(depths))
+        ]
         dim, hidden = state["conv_first.weight"].shape[0], state[f"{first}.mlp.fc1.weight"].shape[0]
         rows = state[f"{first}.attn.relative_position_bias_table"].shape[0]
         head, scale = recognise_head(state)
@@ -343,33 +290,6 @@ def _check_groups(dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> 
     for name, values in (("dim", [dim]), ("depths", depths), ("num_heads", num_heads)):
         for value in values:
             require_integer(name, value)
-
-
-def _initialise(module: nn.Module) -> None:
-    """Linear layers start as in the Swin transformer; everything else as PyTorch has it."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
-
-
-def _convolve(conv: nn.Module, features: Tensor) -> Tensor:
-    """Apply a convolution to (B, H, W, C): PyTorch's channels-last layout, nothing is copied."""
-    return conv(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-def _connection(kind: str, dim: int) -> nn.Module:
-    """The convolution at the end of a group: plain, or a bottleneck of a quarter of the channels."""
-    if kind == "1conv":
-        return nn.Conv2d(dim, dim, 3, padding=1)
-    if kind == "3conv":
-        return nn.Sequential(
-            nn.Conv2d(dim, dim // 4, 3, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(dim // 4, dim // 4, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(dim // 4, dim, 3, padding=1),
-        )
-    raise ValueError(f"unknown connection {kind!r}; choose 1conv or 3conv")
 
 
 def _recognise_schedule(state: Mapping[str, Tensor], depths: Sequence[int]) -> str | list[bool]:

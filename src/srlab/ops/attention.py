@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = [
     "attention_maps",
     "attention_regions",
+    "flex_attention",
     "fused_attention",
     "relative_position_index",
     "shifted_window_mask",
@@ -27,6 +28,9 @@ _LARGEST_GRID = 65535
 # CUDA's kernels want rows of 16 bytes; 8 elements serve every dtype of 2 bytes and more.
 _ALIGNMENT = 8
 
+# Triton's tiles: FlexAttention wants a power of two of channels, and at least this many; it fails below as
+# many tokens (pytorch/pytorch, issue 149824).
+_FLEX_TILE = 16
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +66,7 @@ def fused_attention(
 ) -> Tensor:
     """``attention_maps(query, key) @ value`` for (batch, heads, T, d), without the maps.
 
-    ``bias`` is (1, heads, T, T) or can be broadcast to it.
+    ``bias`` is (heads, T, T).
 
     On CUDA, channels are filled up with zeros to rows that the memory-saving kernels accept: without that, a
     width such as 10 silently takes the path that stores the maps.
@@ -79,6 +83,55 @@ def fused_attention(
     mixed = [F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale) for q, k, v in parts]
     whole = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
     return whole[..., :channels]
+
+
+def flex_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float = 1.0, bias: Tensor | None = None
+) -> Tensor:
+    """``fused_attention`` by PyTorch's FlexAttention, compiled: the bias is read where a logit needs it.
+
+    All are (batch, heads, T, d), ``bias`` is (heads, T, T). A CPU compiles anew for every
+    shape, up to PyTorch's recompile limit (8).
+
+    Raises:
+        ValueError: float64, gradients on a CPU, or fewer than 16 tokens: FlexAttention has none of these.
+    """
+    if query.dtype == torch.float64:
+        raise ValueError("backend flex computes in float32, float16 or bfloat16; use sdpa for float64")
+    if query.device.type == "cpu" and _needs_gradients(query, key, value, bias):
+        raise ValueError("backend flex has no gradients on a CPU; train with backend sdpa or reference")
+    if query.shape[-2] < _FLEX_TILE:
+        raise ValueError(
+            f"backend flex needs windows of at least {_FLEX_TILE} tokens, got {query.shape[-2]}; use sdpa"
+        )
+    channels = query.shape[-1]
+    surplus = max(_FLEX_TILE, 1 << (channels - 1).bit_length()) - channels
+    padded = (F.pad(tensor, (0, surplus)) for tensor in (query, key, value))
+    run = _flex if torch.compiler.is_compiling() else _compiled_flex(query.device.type)
+    return run(*padded, bias, scale)[..., :channels]
+
+
+def _needs_gradients(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _flex(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    from torch.nn.attention.flex_attention import flex_attention as flex
+
+    def add_bias(score: Tensor, _batch: Tensor, head: Tensor, query_at: Tensor, key_at: Tensor) -> Tensor:
+        assert bias is not None
+        return score + bias[head, query_at, key_at]
+
+    mixed = flex(query, key, value, score_mod=None if bias is None else add_bias, scale=scale)
+    assert isinstance(mixed, Tensor)
+    return mixed
+
+
+@lru_cache(maxsize=2)
+def _compiled_flex(device_type: str) -> Callable[..., Tensor]:
+    """Uncompiled, FlexAttention stores every map: where it does not compile, it fails instead."""
+    # For shapes left open, torch 2.13 writes C++ that does not compile.
+    return torch.compile(_flex, fullgraph=True, dynamic=False if device_type == "cpu" else None)
 
 
 @_remembered(16)

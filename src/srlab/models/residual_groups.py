@@ -1,0 +1,179 @@
+"""SwinIR's frame: groups of blocks at low resolution between a convolution and an up-sampling head.
+
+Paper:      Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCVW 2021, arXiv 2108.10257
+Reference:  github.com/JingyunLiang/SwinIR at 65458505
+Deviations: images may be smaller than the padding; no absolute position embedding, no head without
+            enlargement.
+
+Networks that put other blocks into this frame keep its keys in their official files. Shape legend: B batch, C
+features, H/W low-resolution size, padded where a network pads; maps are (B, H, W, C).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from srlab.layers.color import rgb_mean
+from srlab.layers.upsample import build_head
+from srlab.models.network import AttentionNetwork, require_integer
+from srlab.ops.padding import pad_to_multiple
+
+__all__ = [
+    "FRAME_KEYS",
+    "FRAME_TO_OFFICIAL",
+    "FRAME_TO_OURS",
+    "ResidualGroup",
+    "ResidualGroupNetwork",
+    "count_groups",
+    "initialise_linear",
+]
+
+#: Regular expression of the frame's official keys, blocks included.
+FRAME_KEYS = (
+    r"(conv_first|patch_embed\.norm|layers\.\d+\.(residual_group\.blocks\.\d+|conv)|norm|conv_after_body"
+    r"|conv_before_upsample\.0|upsample\.\d+|conv_up[12]|conv_hr|conv_last)\..+"
+)
+
+#: Rules for :func:`srlab.models.network.rename_keys`; those of the blocks' inside follow them.
+FRAME_TO_OURS = (
+    (r"^layers\.", "groups."),
+    (r"\.residual_group\.", "."),
+    (r"^norm\.", "norm_out."),
+    (r"^patch_embed\.norm\.", "norm_in."),
+    (r"^conv_before_upsample\.0\.", "head.widen."),
+    (r"^upsample\.", "head.upsample."),
+    (r"^conv_up1\.", "head.stages.0."),
+    (r"^conv_up2\.", "head.stages.1."),
+    (r"^conv_hr\.", "head.refine."),
+    (r"^conv_last\.", "head.last."),
+)
+FRAME_TO_OFFICIAL = (
+    (r"^groups\.(\d+)\.blocks\.", r"layers.\1.residual_group.blocks."),
+    (r"^groups\.", "layers."),
+    (r"^norm_out\.", "norm."),
+    (r"^norm_in\.", "patch_embed.norm."),
+    (r"^head\.widen\.", "conv_before_upsample.0."),
+    (r"^head\.upsample\.", "upsample."),
+    (r"^head\.stages\.0\.", "conv_up1."),
+    (r"^head\.stages\.1\.", "conv_up2."),
+    (r"^head\.refine\.", "conv_hr."),
+    (r"^head\.last\.", "conv_last."),
+)
+
+
+class ResidualGroup(nn.Module):
+    """Blocks, a convolution, and the input added: SwinIR's RSTB."""
+
+    def __init__(self, *, blocks: Sequence[nn.Module], conv: nn.Module) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.conv = conv
+
+    def forward(self, features: Tensor, backend: str) -> Tensor:
+        """(B, H, W, C) to the same shape."""
+        mixed = features
+        for block in self.blocks:
+            mixed = block(mixed, backend)
+        return _convolve(self.conv, mixed) + features
+
+
+class ResidualGroupNetwork(AttentionNetwork):
+    """The frame; a subclass says which blocks stand in it.
+
+    Args:
+        scale: 2, 3, 4 or any integer that the head can make.
+        dim: feature channels C.
+        depths: blocks in each group.
+        make_block: the block at (group, position), called in order; a block maps (B, H, W, C) and the name of
+            the backend to (B, H, W, C).
+        size_multiple: the image is padded to multiples of this before the first convolution.
+        head: one of :data:`srlab.layers.upsample.HEADS`.
+        connection: ``1conv`` or ``3conv``, the convolutions after each group and after the body.
+        value_range: the blocks see (image - mean colour) times this.
+        backend: see :class:`AttentionNetwork`.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        dim: int,
+        depths: Sequence[int],
+        make_block: Callable[[int, int], nn.Module],
+        size_multiple: int,
+        head: str,
+        connection: str,
+        value_range: float,
+        backend: str,
+    ) -> None:
+        super().__init__(scale=scale, backend=backend)
+        self.size_multiple = size_multiple
+        self.value_range = value_range
+        self.register_buffer("mean", rgb_mean(), persistent=False)
+        self.mean: Tensor
+        self.conv_first = nn.Conv2d(3, require_integer("dim", dim), 3, padding=1)
+        self.norm_in = nn.LayerNorm(dim)
+        self.groups = nn.ModuleList(
+            ResidualGroup(
+                blocks=[make_block(group, position) for position in range(depth)],
+                conv=_connection(connection, dim),
+            )
+            for group, depth in enumerate(depths)
+        )
+        self.norm_out = nn.LayerNorm(dim)
+        self.conv_after_body = _connection(connection, dim)
+        self.head = build_head(head, dim=dim, scale=scale)
+
+    def restore(self, lr_image: Tensor) -> Tensor:
+        """Pad, subtract the mean colour, restore, crop."""
+        height, width = lr_image.shape[-2:]
+        backend = self.backend_on(lr_image.device)
+        image = (pad_to_multiple(lr_image, self.size_multiple) - self.mean) * self.value_range
+        shallow = self.conv_first(image.contiguous(memory_format=torch.channels_last))
+        features = self.norm_in(shallow.permute(0, 2, 3, 1))
+        for group in self.groups:
+            features = group(features, backend)
+        features = _convolve(self.conv_after_body, self.norm_out(features)).permute(0, 3, 1, 2) + shallow
+        image = self.head(features) / self.value_range + self.mean
+        return image[..., : height * self.scale, : width * self.scale]
+
+
+def count_groups(state: Mapping[str, Tensor]) -> list[int]:
+    """Blocks in each group of an official state dict, in order."""
+    depths: list[int] = []
+    while blocks := _block_numbers(state, f"layers.{len(depths)}.residual_group.blocks."):
+        depths.append(1 + max(blocks))
+    return depths
+
+
+def initialise_linear(module: nn.Module) -> None:
+    """Linear layers start as in the Swin transformer; everything else as PyTorch has it."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _block_numbers(state: Mapping[str, Tensor], prefix: str) -> set[int]:
+    return {int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix)}
+
+
+def _convolve(conv: nn.Module, features: Tensor) -> Tensor:
+    """Apply a convolution to (B, H, W, C): PyTorch's channels-last layout, nothing is copied."""
+    return conv(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def _connection(kind: str, dim: int) -> nn.Module:
+    """The convolution at the end of a group: plain, or a bottleneck of a quarter of the channels."""
+    if kind == "1conv":
+        return nn.Conv2d(dim, dim, 3, padding=1)
+    if kind == "3conv":
+        return nn.Sequential(
+            nn.Conv2d(dim, dim // 4, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(dim // 4, dim // 4, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(dim // 4, dim, 3, padding=1),
+        )
+    raise ValueError(f"unknown connection {kind!r}; choose 1conv or 3conv")
