@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from srlab.layers.color import rgb_mean
 from srlab.layers.upsample import pixel_shuffle_stages
-from srlab.models.network import Network, require_integer
+from srlab.models.network import Network, count_numbered, require_integer
 
 __all__ = ["EDSR"]
 
@@ -99,7 +99,7 @@ class EDSR(Network):
         if any(key not in state for key in cls.official_landmarks):
             return None
         dim = state["conv_first.weight"].shape[0]
-        depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
+        depth = count_numbered(state, "body.")
         stages = sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
         factor = math.isqrt(state["upsample.0.weight"].shape[0] // dim)
         return {

@@ -20,7 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.color import rgb_mean
-from srlab.models.network import AttentionNetwork, ParameterCount, rename_keys, require_integer
+from srlab.models.network import (
+    AttentionNetwork,
+    ParameterCount,
+    count_numbered,
+    rename_keys,
+    require_integer,
+)
 from srlab.ops.attention import attention_maps, fused_attention
 from srlab.ops.padding import pad_to_multiple
 from srlab.ops.shift import (
@@ -168,6 +174,8 @@ class ELAN(AttentionNetwork):
         backend: see :class:`AttentionNetwork`.
     """
 
+    official_containers = ("model_state_dict",)
+    official_prefix = "module."
     official_landmarks = ("body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight", "tail.0.weight")
     official_keys = r"(sub_mean|add_mean|head\.0|tail\.0|body\.\d+\.modules_(lfe|gmsa))\..+"
 
@@ -245,13 +253,8 @@ class ELAN(AttentionNetwork):
         """Read scale, width, depth, sharing and expansion; windows and shifts leave no trace in the file."""
         if any(key not in state for key in cls.official_landmarks):
             return None
-        n_share = (
-            len(
-                [key for key in state if key.startswith("body.0.modules_gmsa") and key.endswith("out.weight")]
-            )
-            - 1
-        )
-        blocks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
+        n_share = count_numbered(state, "body.0.modules_gmsa.gmsa_") - 1
+        blocks = count_numbered(state, "body.")
         hidden, dim = state[cls.official_landmarks[0]].shape[:2]
         return {
             "scale": math.isqrt(state["tail.0.weight"].shape[0] // 3),

@@ -9,7 +9,15 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BACKENDS", "AttentionNetwork", "Network", "ParameterCount", "rename_keys", "require_integer"]
+__all__ = [
+    "BACKENDS",
+    "AttentionNetwork",
+    "Network",
+    "ParameterCount",
+    "count_numbered",
+    "rename_keys",
+    "require_integer",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +41,10 @@ class Network(nn.Module, ABC):
 
     #: Sides are padded to multiples of this inside ``forward``.
     size_multiple: int = 1
+    #: Under which names official files hold this network's state dict, all the same; none: it lies bare.
+    official_containers: ClassVar[tuple[str, ...]] = ("params",)
+    #: What official files write before every key.
+    official_prefix: ClassVar[str] = ""
     #: Official keys without which ``recognise`` cannot read a state dict.
     official_landmarks: ClassVar[tuple[str, ...]] = ()
     #: Scales that the presets of this network exist for; its constructor may take others.
@@ -66,6 +78,16 @@ class Network(nn.Module, ABC):
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our state dict from an official one; entries that can be derived may be absent."""
         raise ValueError(_without_official_layout(cls))
+
+    @classmethod
+    def official_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Arguments of ``to_official`` that write an official state dict like ``state``."""
+        return {}
+
+    @classmethod
+    def at_scale(cls, state: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """Our state dict of another scale made ready for this one, where the authors define how."""
+        return dict(state)
 
     def to_official(self) -> dict[str, Tensor]:
         """The official state dict of this network, complete.
@@ -155,6 +177,19 @@ def require_integer(name: str, value: object, *, minimum: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
     return value
+
+
+def count_numbered(state: Mapping[str, Tensor], prefix: str) -> int:
+    """How many modules a state dict holds under ``prefix`` and a number, which start from 0.
+
+    Raises:
+        KeyError: a number is left out; the first such module is named.
+    """
+    numbers = {int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix)}
+    for number in range(len(numbers)):
+        if number not in numbers:
+            raise KeyError(f"{prefix}{number}")
+    return len(numbers)
 
 
 def rename_keys(state: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from srlab.layers.color import rgb_mean
 from srlab.layers.upsample import build_head
-from srlab.models.network import AttentionNetwork, require_integer
+from srlab.models.network import AttentionNetwork, count_numbered, require_integer
 from srlab.ops.padding import pad_to_multiple
 
 __all__ = [
@@ -141,10 +141,8 @@ class ResidualGroupNetwork(AttentionNetwork):
 
 def count_groups(state: Mapping[str, Tensor]) -> list[int]:
     """Blocks in each group of an official state dict, in order."""
-    depths: list[int] = []
-    while blocks := _block_numbers(state, f"layers.{len(depths)}.residual_group.blocks."):
-        depths.append(1 + max(blocks))
-    return depths
+    groups = count_numbered(state, "layers.")
+    return [count_numbered(state, f"layers.{group}.residual_group.blocks.") for group in range(groups)]
 
 
 def initialise_linear(module: nn.Module) -> None:
@@ -153,10 +151,6 @@ def initialise_linear(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _block_numbers(state: Mapping[str, Tensor], prefix: str) -> set[int]:
-    return {int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix)}
 
 
 def _convolve(conv: nn.Module, features: Tensor) -> Tensor:

@@ -260,6 +260,16 @@ class SwinIR(ResidualGroupNetwork):
             {key: value for key, value in state.items() if not key.endswith(derivable)}, _TO_OURS
         )
 
+    @classmethod
+    def official_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The image size that stored masks are for; without any, the size of the published light network."""
+        windows = [value.shape[0] for key, value in state.items() if key.endswith("attn_mask")]
+        if not windows:
+            return {}
+        arguments = cls.recognise(state)
+        assert arguments is not None
+        return {"img_size": math.isqrt(windows[0]) * arguments["window_side"]}
+
     def to_official(self, *, img_size: int = 64) -> dict[str, Tensor]:
         """Rename keys and write the buffers as the official code does for images of ``img_size`` pixels."""
         side = self.size_multiple

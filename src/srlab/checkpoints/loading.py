@@ -1,0 +1,169 @@
+"""From a path to a network in evaluation mode, and a description of what the file says about it."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, in_words, read_file
+from srlab.checkpoints.official import CONTAINERS, OfficialFile, misfit, read_official, unwrapped
+from srlab.models.network import Network
+from srlab.models.registry import construct, network_classes
+
+__all__ = ["LoadedCheckpoint", "load_model", "load_strictly", "read_checkpoint"]
+
+logger = logging.getLogger(__name__)
+
+_RUN_FILES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+
+
+class LoadedCheckpoint(NamedTuple):
+    """A network in evaluation mode, and what its file says about it."""
+
+    network: Network
+    description: dict[str, Any]
+
+
+def load_model(path: str | Path, **overrides: Any) -> Network:
+    """The network of a file or run folder, with its weights, in evaluation mode on the CPU in float32.
+
+    Args:
+        path: our checkpoint, run folder or safetensors, or an official file of any network of the laboratory.
+        overrides: constructor arguments that the file cannot tell or that you want otherwise, such as
+            ``window_sizes=[8, 8, 8]``, ``shift_schedule="none"`` or ``backend="reference"``; also another
+            ``scale`` where the authors define how weights carry over (ESC).
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: not a checkpoint, no known network, or weights that do not fit.
+    """
+    return read_checkpoint(path, **overrides).network
+
+
+def read_checkpoint(path: str | Path, **overrides: Any) -> LoadedCheckpoint:
+    """Like :func:`load_model`, with a description.
+
+    It always holds ``file``, ``layout`` (``srlab`` or ``official``), ``network``, ``scale``, ``model``
+    (import path and constructor arguments) and ``assumed`` (arguments that the file does not tell). A
+    checkpoint of ours adds all that it carries, such as ``protocol`` and ``versions``; an official file its
+    ``container`` (None for a bare state dict) and ``official_options``, which write one like it again.
+    """
+    file = _find_file(Path(path))
+    content = read_file(file, known=_known_layouts())
+    official: OfficialFile | None = None
+    if isinstance(content.get(OUR_ENTRY), Mapping):
+        description, state = _read_ours(file, content, content[OUR_ENTRY])
+    else:
+        official = read_official(file, content)
+        description, state = official.description, official.ours
+    assumed = tuple(name for name in description.get("assumed", ()) if name not in overrides)
+    description = {**description, "model": {**description["model"], **overrides}, "assumed": assumed}
+    network = _construct(file, description["model"])
+    _load(network, state, official, str(file))
+    found = {"file": str(file), "network": type(network).__name__, "scale": network.scale}
+    description = {**description, **found}
+    _log(description)
+    return LoadedCheckpoint(network.eval(), description)
+
+
+def load_strictly(network: Network, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Copy ``state`` into ``network``, whatever its dtype.
+
+    Raises:
+        ValueError: an entry is missing, unexpected or of another shape; the first few are named.
+    """
+    own = network.state_dict()
+    shapes = [
+        f"{key} is {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the network"
+        for key in own.keys() & state.keys()
+        if own[key].shape != state[key].shape
+    ]
+    faults = {
+        "missing": sorted(own.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - own.keys()),
+        "of another shape": sorted(shapes),
+    }
+    if any(faults.values()):
+        raise _misfit_error(network, faults, source)
+    network.load_state_dict(dict(state))
+
+
+def _load(network: Network, state: Mapping[str, Tensor], official: OfficialFile | None, source: str) -> None:
+    """Fill the network; what does not fit is told under the names that the file uses."""
+    try:
+        load_strictly(network, network.at_scale(state, network.scale), source=source)
+    except ValueError as error:
+        if official is None:
+            raise
+        faults = misfit(network, official.official, official.description["official_options"])
+        if not any(faults.values()):
+            raise
+        raise _misfit_error(network, faults, source) from error
+
+
+def _misfit_error(network: Network, faults: Mapping[str, list[str]], source: str) -> ValueError:
+    complaints = [f"{len(keys)} {fault}: {in_words(keys)}" for fault, keys in faults.items() if keys]
+    return ValueError(f"{source} does not fit {type(network).__name__}: " + "; ".join(complaints))
+
+
+def _find_file(path: Path) -> Path:
+    """The checkpoint itself: of a run folder the best one, else the last one."""
+    if path.is_dir():
+        for name in _RUN_FILES:
+            if (path / name).is_file():
+                return path / name
+        raise FileNotFoundError(
+            f"{path} is a folder without {' or '.join(_RUN_FILES)}; name a checkpoint file"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    return path
+
+
+def _read_ours(
+    file: Path, content: Mapping[str, Any], ours: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description and state of a checkpoint that we wrote; the trainer's other entries are left alone."""
+    model, weights = ours.get("model"), content.get("state_dict")
+    if not isinstance(model, Mapping) or not isinstance(weights, Mapping):
+        raise ValueError(f"{file} lacks {OUR_ENTRY}.model or state_dict; it was not written completely")
+    state = {
+        unwrapped(key.removeprefix(OUR_PREFIX)): value
+        for key, value in weights.items()
+        if isinstance(key, str) and key.startswith(OUR_PREFIX) and isinstance(value, Tensor)
+    }
+    return {**ours, "layout": "srlab", "model": dict(model)}, state
+
+
+def _known_layouts() -> str:
+    """What can be read."""
+    names = ", ".join(known.__name__ for known in network_classes() if known.official_landmarks)
+    return (
+        f"known are checkpoints and run folders of srlab, and official state dicts of {names}, "
+        f"by torch.save (bare or under {', '.join(CONTAINERS)}) or as safetensors"
+    )
+
+
+def _construct(file: Path, model: Mapping[str, Any]) -> Network:
+    """The network that the file describes."""
+    try:
+        return construct(model)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def _log(description: Mapping[str, Any]) -> None:
+    """Say what was found, and what the file left open."""
+    model = description["model"]
+    arguments = ", ".join(f"{name}={value}" for name, value in model.items() if not name.startswith("_"))
+    logger.info(
+        "%s: %s layout, %s: %s", description["file"], description["layout"], description["network"], arguments
+    )
+    if description["assumed"]:
+        logger.info(
+            "the file does not tell %s; assumed as published, override with load_model(path, …) or on the "
+            "command line, evaluate.py +overrides.NAME=… such as +overrides.window_sizes=[8,8,8]",
+            ", ".join(f"{name}={model[name]}" for name in description["assumed"]),
+        )

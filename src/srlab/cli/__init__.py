@@ -1,0 +1,1 @@
+"""The console command ``srlab``: each module but ``main`` and ``arguments`` is one verb."""
