@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from srlab.layers.at_rest import KeptAtRest
 from srlab.ops.attention import relative_position_index
 
 __all__ = ["RelativePositionBias"]
@@ -27,38 +28,16 @@ class RelativePositionBias(nn.Module):
         super().__init__()
         self.side = side
         self.table = nn.Parameter(torch.zeros((2 * side - 1) ** 2, num_heads))
-        self._kept: tuple[Tensor, int, Tensor] | None = None
+        self.expanded = KeptAtRest()
         nn.init.trunc_normal_(self.table, std=std)
 
     def forward(self) -> Tensor:
         """(heads, T, T): for query q and key k the entry of their distance q - k, see ``ops.attention``."""
-        if not self._keeps():
-            return self._expanded()
-        table = self.table.detach()
-        if self._kept is None or not _is_same(self._kept[0], self._kept[1], table):
-            # An inference tensor, made during validation, could not take part in training later.
-            with torch.inference_mode(False), torch.no_grad():
-                # Holding the table keeps its memory from being used again: the address identifies it.
-                self._kept = (table, table._version, self._expanded())
-        return self._kept[2]
+        if self.side**4 * self.table.shape[1] > _LARGEST_KEPT:
+            return self._expand()
+        return self.expanded(self._expand, [self.table])
 
-    def _keeps(self) -> bool:
-        """Whether this call may use or leave a kept bias: nothing trains or traces, and it is small."""
-        trains = torch.is_grad_enabled() and self.table.requires_grad
-        large = self.side**4 * self.table.shape[1] > _LARGEST_KEPT
-        return not (trains or large or torch.compiler.is_compiling() or self.table.is_inference())
-
-    def _expanded(self) -> Tensor:
+    def _expand(self) -> Tensor:
         index = relative_position_index(self.side, self.table.device)
         tokens = self.side**2
         return self.table[index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1).contiguous()
-
-    def __getstate__(self) -> dict[str, object]:
-        """Copies and pickles do not carry what can be computed again."""
-        return {**self.__dict__, "_kept": None}
-
-
-def _is_same(known: Tensor, version: int, table: Tensor) -> bool:
-    """Whether ``table`` is the memory that ``known`` was, with nothing written to it since ``version``."""
-    same_memory = known.data_ptr() == table.data_ptr() and known.device == table.device
-    return same_memory and known.dtype == table.dtype and version == table._version

@@ -1,0 +1,66 @@
+"""Results that depend on parameters alone: computed again only when these change."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["KeptAtRest"]
+
+
+class KeptAtRest(nn.Module):
+    """Keeps a tensor that is a function of parameters for as long as they hold the same values.
+
+    Nothing is kept while gradients flow to the parameters or a compiler traces, nor across a change between
+    training and evaluation. The result is computed without autocast, so that it never depends on who asked
+    first. Copies and pickles start empty. Other writes through ``parameter.data`` go unseen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: tuple[list[tuple[Tensor, int]], Tensor] | None = None
+
+    def forward(self, compute: Callable[[], Tensor], parameters: Sequence[Tensor]) -> Tensor:
+        """``compute()``, or what it gave when ``parameters`` were last seen with these values."""
+        trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
+        if trains:
+            self._kept = None  # fused optimizers change parameters without counting it as a write
+        with _full_precision(parameters[0].device):
+            if trains or torch.compiler.is_compiling() or any(map(Tensor.is_inference, parameters)):
+                return compute()
+            kept = self._kept
+            if kept is None or not all(map(_is_same, kept[0], parameters)):
+                # An inference tensor, made during validation, could not take part in training later.
+                with torch.inference_mode(False), torch.no_grad():
+                    # Holding the memory keeps it from being used again: its address identifies it.
+                    held = [(parameter.detach(), parameter._version) for parameter in parameters]
+                    self._kept = kept = (held, compute())
+            return kept[1]
+
+    def train(self, mode: bool = True) -> "KeptAtRest":
+        """Weight averaging writes through ``data``, between the call of this and the first image."""
+        self._kept = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Empty: it can be computed again."""
+        return {**self.__dict__, "_kept": None}
+
+
+def _is_same(known: tuple[Tensor, int], parameter: Tensor) -> bool:
+    """Whether ``parameter`` is the memory that was known, with nothing written to it since."""
+    tensor, version = known
+    return (
+        tensor.data_ptr() == parameter.data_ptr()
+        and parameter._version == version
+        and tensor.dtype == parameter.dtype
+        and tensor.device == parameter.device
+    )
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """No autocast on ``device``; a device that has none, such as meta, needs nothing."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
