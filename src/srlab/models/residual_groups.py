@@ -9,6 +9,7 @@ Networks that put other blocks into this frame keep its keys in their official f
 features, H/W low-resolution size, padded where a network pads; maps are (B, H, W, C).
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -94,6 +95,7 @@ class ResidualGroupNetwork(AttentionNetwork):
         backend: see :class:`AttentionNetwork`.
     """
 
+    @abstractmethod
     def __init__(
         self,
         *,

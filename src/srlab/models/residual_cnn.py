@@ -1,0 +1,85 @@
+"""What the convolutional networks share: EDSR's frame around a body, and the block of two convolutions.
+
+Paper:      Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017,
+            arXiv 1707.02921
+Reference:  github.com/XPixelGroup/BasicSR at 8d56e3a0
+Deviations: none.
+
+Shape legend: B batch, C features, H/W low-resolution size.
+"""
+
+import math
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from srlab.layers.color import rgb_mean
+from srlab.layers.upsample import pixel_shuffle_stages
+from srlab.models.network import Network, require_integer
+
+__all__ = ["FRAME_KEYS", "ResidualBlock", "ResidualCNN", "recognise_frame"]
+
+#: Regular expression of the frame's official keys, which are ours too.
+FRAME_KEYS = r"(conv_first|conv_after_body|upsample\.\d+|conv_last)\.(weight|bias)"
+
+
+class ResidualBlock(nn.Module):
+    """Convolution, ReLU, convolution, scaled, and the input added; no normalisation."""
+
+    def __init__(self, *, dim: int, residual_scale: float) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.residual_scale = residual_scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return features + self.conv2(F.relu(self.conv1(features))) * self.residual_scale
+
+
+class ResidualCNN(Network):
+    """The frame: a body at low resolution with a skip around it, pixel shuffles, a last convolution.
+
+    Args:
+        scale: 3 or a power of two.
+        dim: feature channels C.
+        body: modules that map (B, C, H, W) to the same shape, applied in order. An iterator makes them after
+            the first convolution, so that they draw their weights in the order of the official code.
+        value_range: the network sees (image - mean colour) times this.
+    """
+
+    def __init__(self, *, scale: int, dim: int, body: Iterable[nn.Module], value_range: float) -> None:
+        super().__init__(scale=scale)
+        self.value_range = value_range
+        self.register_buffer("mean", rgb_mean(), persistent=False)
+        self.mean: Tensor
+        self.conv_first = nn.Conv2d(3, require_integer("dim", dim), 3, padding=1)
+        self.body = nn.Sequential(*body)
+        self.conv_after_body = nn.Conv2d(dim, dim, 3, padding=1)
+        self.upsample = pixel_shuffle_stages(scale=scale, channels=dim)
+        self.conv_last = nn.Conv2d(dim, 3, 3, padding=1)
+
+    def restore(self, lr_image: Tensor) -> Tensor:
+        """All blocks at low resolution, then pixel shuffles."""
+        image = ((lr_image - self.mean) * self.value_range).contiguous(memory_format=torch.channels_last)
+        shallow = self.conv_first(image)
+        features = self.conv_after_body(self.body(shallow)) + shallow
+        return self.conv_last(self.upsample(features)) / self.value_range + self.mean
+
+    @classmethod
+    @abstractmethod
+    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """See :meth:`Network.recognise`; the frame alone is no network."""
+
+
+def recognise_frame(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Arguments of the frame, read from an official state dict; the published value range is assumed."""
+    dim = state["conv_first.weight"].shape[0]
+    stages = sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
+    factor = math.isqrt(state["upsample.0.weight"].shape[0] // dim)
+    return {"scale": factor**stages, "dim": dim, "value_range": 255.0}
