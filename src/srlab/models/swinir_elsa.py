@@ -1,0 +1,121 @@
+"""SwinIR with ELSA: SwinIR whose window attention is replaced by Hadamard attention with a ghost head.
+
+Paper:      none; nobody has published ELSA for super-resolution. The question: what does local attention lose
+            or gain when its windows become a neighbourhood around each pixel, with nothing else changed?
+            Frame: Liang et al., arXiv 2108.10257. Attention: Zhou et al., arXiv 2112.12786.
+Reference:  none for the whole; the parts are held against github.com/JingyunLiang/SwinIR at 65458505 and
+            github.com/damo-cv/ELSA at f3b7ac7a.
+Deviations: from SwinIR, the attention alone: norms, feed-forward networks, drop path, groups, convolutions,
+            head and the bias of the projections are its own. Nothing is padded: filters see zeros outside.
+
+There are no windows, so nothing is shifted: in every block a pixel sees the K x K pixels around it, wherever
+it lies, and rolling the map would change its borders only. K = 7 gives 49 neighbours; a window of SwinIR has
+64 tokens, but at its edge a token sees none beyond. Gathering products over K x K pixels costs more than
+windows: 1,575,804 parameters and 89.4 G multiply-adds at x4 (1280 x 720) against 929,628 and 62.7 G.
+
+The preset has lam = 0 and gamma = 1, as ELSA-Swin: a filter is the soft-max weights of its head plus a static
+filter of each channel. Soft-max weights are averages, which blur; the static part has negative taps too,
+which sharpening needs. lam = 1 would also make the adaptive part signed, but its factors start as N(0, 1): at
+first every channel would see its neighbours through noise. Which is better is to be measured.
+
+Shape legend: B batch, C features, H/W low-resolution size; maps are (B, H, W, C).
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from srlab.layers.elsa import ElsaBlock
+from srlab.models.network import require_integer
+from srlab.models.residual_groups import ResidualGroupNetwork, initialise_linear
+
+__all__ = ["SwinIRElsa"]
+
+
+class SwinIRElsa(ResidualGroupNetwork):
+    """SwinIR whose blocks attend to a neighbourhood of each pixel.
+
+    Args:
+        scale: 2, 3, 4 or any integer that the head can make.
+        dim: feature channels C.
+        depths: blocks in each group.
+        num_heads: attention heads in each group.
+        kernel_side: side K of the neighbourhood in low-resolution pixels, odd.
+        group_width: channels in a group of the convolution that gathers products of queries and keys.
+        lam: power of the ghost head's factor, see :class:`srlab.layers.elsa.GhostHead`; 0: no factor.
+        gamma: strength of the ghost head's addend; 0: no addend.
+        mlp_ratio: hidden channels of the feed-forward networks in units of dim.
+        head: one of :data:`srlab.layers.upsample.HEADS`.
+        connection: ``1conv`` or ``3conv``, the convolutions after each group and after the body.
+        value_range: the network sees (image - mean colour) times this.
+        drop_path: probability at the last block that training skips a branch; it grows linearly from 0.
+        backend: ``reference`` stores the neighbours and filters of all pixels, ``fused`` none of them; see
+            :class:`AttentionNetwork`.
+    """
+
+    backends = ("reference", "fused")
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        dim: int,
+        depths: Sequence[int],
+        num_heads: Sequence[int],
+        kernel_side: int,
+        group_width: int,
+        lam: int,
+        gamma: float,
+        mlp_ratio: float,
+        head: str,
+        connection: str,
+        value_range: float,
+        drop_path: float,
+        backend: str = "auto",
+    ) -> None:
+        _check_groups(depths, num_heads)
+        require_integer("dim", dim)
+        drops = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
+
+        def make_block(group: int, _position: int) -> ElsaBlock:
+            return ElsaBlock(
+                dim=dim,
+                num_heads=num_heads[group],
+                kernel_side=kernel_side,
+                group_width=group_width,
+                qkv_bias=True,  # as in SwinIR
+                qk_scale=1.0,  # as in ELSA's own block
+                lam=lam,
+                gamma=gamma,
+                hidden_dim=int(dim * mlp_ratio),
+                drop_path=next(drops),
+            )
+
+        super().__init__(
+            scale=scale,
+            dim=dim,
+            depths=depths,
+            make_block=make_block,
+            size_multiple=1,
+            head=head,
+            connection=connection,
+            value_range=value_range,
+            backend=backend,
+        )
+        self.apply(initialise_linear)
+
+    def automatic_backend(self, device: torch.device) -> str:
+        """Everywhere: the other stores K * K times as much."""
+        return "fused"
+
+
+def _check_groups(depths: Sequence[int], num_heads: Sequence[int]) -> None:
+    """One number of blocks and one of heads for each group, all positive."""
+    if not len(depths) or len(depths) != len(num_heads):
+        raise ValueError(
+            f"{len(depths)} groups of blocks ({list(depths)}) with {len(num_heads)} numbers of heads "
+            f"({list(num_heads)}); give both for every group, and at least one group"
+        )
+    for group, values in enumerate(zip(depths, num_heads, strict=True)):
+        for name, value in zip(("depths", "num_heads"), values, strict=True):
+            require_integer(f"{name}[{group}]", value)
