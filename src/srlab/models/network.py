@@ -16,6 +16,7 @@ __all__ = [
     "ParameterCount",
     "count_numbered",
     "rename_keys",
+    "require_image",
     "require_integer",
 ]
 
@@ -99,14 +100,7 @@ class Network(nn.Module, ABC):
 
     def forward(self, lr_image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1], any floating dtype, to (B, 3, scale * H, scale * W)."""
-        if lr_image.ndim != 4 or lr_image.shape[1] != 3 or 0 in lr_image.shape:
-            raise ValueError(
-                f"expected RGB images (B, 3, H, W), none of them empty, got {tuple(lr_image.shape)}"
-            )
-        if not lr_image.is_floating_point():
-            raise ValueError(
-                f"expected values in [0, 1], got {lr_image.dtype}; convert with image.float() / 255"
-            )
+        require_image(lr_image)
         return self.restore(lr_image)
 
     def official_parameters(self) -> ParameterCount:
@@ -170,6 +164,14 @@ def _without_official_layout(network_class: type[Network]) -> str:
         f"{network_class.__name__} has no official implementation, so no official layout; "
         "its own checkpoints and safetensors are exact"
     )
+
+
+def require_image(lr_image: Tensor) -> None:
+    """A ValueError unless it is a batch of RGB images in a floating dtype."""
+    if lr_image.ndim != 4 or lr_image.shape[1] != 3 or 0 in lr_image.shape:
+        raise ValueError(f"expected RGB images (B, 3, H, W), none of them empty, got {tuple(lr_image.shape)}")
+    if not lr_image.is_floating_point():
+        raise ValueError(f"expected values in [0, 1], got {lr_image.dtype}; convert with image.float() / 255")
 
 
 def require_integer(name: str, value: object, *, minimum: int = 1) -> int:

@@ -14,13 +14,16 @@ log = logging.getLogger(__name__)
 def start_from(network: Network, path: Path) -> None:
     """Copy the weights in ``path`` into ``network``.
 
-    A network of the same kind and another scale lends all that fits; the rest, its head, keeps its start.
+    A network of the same kind and another scale lends all that fits; the rest, its head, keeps its start,
+    unless the authors define how it carries over (ESC).
 
     Raises:
         ValueError: if the file holds another network.
     """
     source = read_checkpoint(path).network
     theirs, ours = source.state_dict(), network.state_dict()
+    if type(source) is type(network):
+        theirs = network.at_scale(theirs, network.scale)
     fitting = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
     left_out = sorted(ours.keys() ^ theirs.keys() | (ours.keys() - fitting.keys()))
     another_scale = type(source) is type(network) and source.scale != network.scale

@@ -1,0 +1,1 @@
+"""ESC's networks: convolutional attention instead of most self-attention."""

@@ -1,0 +1,234 @@
+"""The parts that all ESC networks share, small ones first.
+
+Shape legend: B batch, C features, P channels that convolutional attention mixes (the first P of C), H/W
+low-resolution size, K side of the large kernel, S window side, T = S * S tokens, M heads, d = C / M; maps are
+(B, C, H, W).
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from srlab.layers.position_bias import RelativePositionBias
+from srlab.ops.attention import attention_maps, flex_attention, fused_attention
+from srlab.ops.padding import pad_to_multiple
+from srlab.ops.windows import merge_windows, split_windows
+
+__all__ = [
+    "ChannelNorm",
+    "ConvFeedForward",
+    "ConvolutionStep",
+    "ConvolutionalAttention",
+    "EscBlock",
+    "KernelPredictor",
+    "SymmetricKernel",
+    "WindowAttention",
+    "convolve_each",
+]
+
+# Side of the kernels that are predicted for each image.
+PREDICTED_SIDE = 3
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of every pixel."""
+
+    def __init__(self, *, dim: int) -> None:
+        super().__init__(dim, eps=1e-6)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape, channels last in memory."""
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ConvFeedForward(nn.Module):
+    """Feed-forward network whose hidden channels see their 3x3 neighbourhood (ConvFFN); without a residual.
+
+    Args:
+        dim: channels C.
+        hidden_dim: channels inside.
+    """
+
+    def __init__(self, *, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(dim, hidden_dim, 1)
+        self.local = nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim)
+        self.contract = nn.Conv2d(hidden_dim, dim, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        hidden = F.gelu(self.expand(features))
+        return self.contract(F.gelu(self.local(hidden)) + hidden)
+
+
+class SymmetricKernel(nn.Module):
+    """Dense kernel, shared by all blocks, that sees an image and its turned or mirrored copies alike.
+
+    What convolves is the mean of the weight's 8 rotations and reflections, in training and evaluation.
+
+    Args:
+        dim: channels P.
+        side: side K, odd.
+    """
+
+    def __init__(self, *, dim: int, side: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(dim, dim, side, side))
+        nn.init.orthogonal_(self.weight)
+
+    def forward(self) -> Tensor:
+        """(P, P, K, K)."""
+        kernel = self.weight + self.weight.flip(-1)
+        kernel = kernel + kernel.flip(-2)
+        return (kernel + kernel.transpose(-2, -1)) / 8
+
+
+class KernelPredictor(nn.Module):
+    """A 3x3 kernel for every channel of every image, from the channels' means over the whole map.
+
+    Args:
+        dim: channels P.
+        hidden_dim: channels inside.
+    """
+
+    def __init__(self, *, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(dim, hidden_dim, 1)
+        self.predict = nn.Conv2d(hidden_dim, dim * PREDICTED_SIDE**2, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, P, H, W) to (B, P, 3, 3)."""
+        kernels = self.predict(F.gelu(self.squeeze(features.mean((-2, -1), keepdim=True))))
+        return kernels.view(len(features), -1, PREDICTED_SIDE, PREDICTED_SIDE)
+
+
+def convolve_each(features: Tensor, kernels: Tensor) -> Tensor:
+    """Convolve every channel of every image with a kernel of its own; zeros outside.
+
+    Args:
+        features: (B, P, H, W).
+        kernels: (B, P, K, K), K odd.
+    """
+    images = kernels.flatten(0, 1)[:, None]
+    mixed = F.conv2d(features.flatten(0, 1)[None], images, padding=kernels.shape[-1] // 2, groups=len(images))
+    return mixed.reshape(features.shape)
+
+
+class ConvolutionalAttention(nn.Module):
+    """The first P channels see far through the shared kernel and react to the image through predicted ones.
+
+    Args:
+        dim: channels C.
+        mixed_dim: channels P.
+    """
+
+    def __init__(self, *, dim: int, mixed_dim: int) -> None:
+        super().__init__()
+        self.mixed_dim = mixed_dim
+        self.predictor = KernelPredictor(dim=mixed_dim, hidden_dim=mixed_dim // 2)
+        # Training starts from the shared kernel alone.
+        nn.init.zeros_(self.predictor.predict.weight)
+        nn.init.zeros_(self.predictor.predict.bias)  # pyright: ignore[reportArgumentType] it has one
+        self.mix = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, features: Tensor, kernel: Tensor) -> Tensor:
+        """(B, C, H, W) and the shared kernel, (P, P, K, K), to (B, C, H, W)."""
+        near, rest = features.tensor_split((self.mixed_dim,), dim=1)
+        far = F.conv2d(near, kernel, padding=kernel.shape[-1] // 2)
+        mixed = far + convolve_each(near, self.predictor(near))
+        return self.mix(torch.cat((mixed, rest), dim=1))
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside windows with a learned bias for each relative position.
+
+    Args:
+        dim: channels C, a multiple of num_heads.
+        num_heads: heads M.
+        window_side: side S.
+    """
+
+    def __init__(self, *, dim: int, num_heads: int, window_side: int) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}")
+        self.num_heads = num_heads
+        self.window_side = window_side
+        self.logit_scale = (dim // num_heads) ** -0.5
+        self.position_bias = RelativePositionBias(num_heads=num_heads, side=window_side, std=0.001)
+        self.qkv = nn.Conv2d(dim, 3 * dim, 1)
+        self.out = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, features: Tensor, backend: str) -> Tensor:
+        """(B, C, H, W) of any size to the same shape; padded to whole windows by reflection inside."""
+        height, width = features.shape[-2:]
+        qkv = self.qkv(pad_to_multiple(features, self.window_side)).permute(0, 2, 3, 1)
+        windows = split_windows(qkv, self.window_side)
+        query, key, value = rearrange(
+            windows, "n nw t (three m d) -> three (n nw) m t d", three=3, m=self.num_heads
+        )
+        mixed = self._attend(query, key, value, backend)
+        mixed = rearrange(mixed, "(n nw) m t d -> n nw t (m d)", nw=windows.shape[1])
+        mixed = merge_windows(mixed, self.window_side, qkv.shape[1]).permute(0, 3, 1, 2)
+        return self.out(mixed[..., :height, :width])
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, backend: str) -> Tensor:
+        """All (windows, M, T, d)."""
+        bias = self.position_bias()
+        if backend == "reference":
+            return attention_maps(query, key, scale=self.logit_scale, bias=bias) @ value
+        attend = flex_attention if backend == "flex" else fused_attention
+        return attend(query, key, value, scale=self.logit_scale, bias=bias)
+
+
+class ConvolutionStep(nn.Module):
+    """Feed-forward network, then convolutional attention, and the input added.
+
+    Args:
+        dim: channels C.
+        hidden_dim: channels inside the feed-forward network.
+        mixer: maps (B, C, H, W) and the shared kernel to (B, C, H, W).
+        normed: begin with a norm.
+    """
+
+    def __init__(self, *, dim: int, hidden_dim: int, mixer: nn.Module, normed: bool) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(dim=dim) if normed else nn.Identity()
+        self.feed_forward = ConvFeedForward(dim=dim, hidden_dim=hidden_dim)
+        self.mixer = mixer
+
+    def forward(self, features: Tensor, kernel: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return features + self.mixer(self.feed_forward(self.norm(features)), kernel)
+
+
+class EscBlock(nn.Module):
+    """One window attention, then steps of convolutional attention, and the input added.
+
+    Args:
+        dim: channels C.
+        hidden_dim: channels inside the first feed-forward network, around which there is no residual.
+        attention: the window attention.
+        steps: the steps.
+    """
+
+    def __init__(
+        self, *, dim: int, hidden_dim: int, attention: WindowAttention, steps: list[ConvolutionStep]
+    ) -> None:
+        super().__init__()
+        self.norm_in = ChannelNorm(dim=dim)
+        self.feed_forward = ConvFeedForward(dim=dim, hidden_dim=hidden_dim)
+        self.norm_attention = ChannelNorm(dim=dim)
+        self.attention = attention
+        self.steps = nn.ModuleList(steps)
+        self.norm_out = ChannelNorm(dim=dim)
+        self.conv_out = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, features: Tensor, kernel: Tensor | tuple[Tensor, ...], backend: str) -> Tensor:
+        """(B, C, H, W) of any size to the same shape; ``kernel`` is what the mixers of the steps share."""
+        inner = self.feed_forward(self.norm_in(features))
+        inner = inner + self.attention(self.norm_attention(inner), backend)
+        for step in self.steps:
+            inner = step(inner, kernel)
+        return self.conv_out(self.norm_out(inner)) + features
