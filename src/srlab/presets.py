@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,17 @@ if TYPE_CHECKING:
 
     from srlab.models.network import Network
 
-__all__ = ["build_network", "configuration_folder", "create_model", "list_models"]
+__all__ = [
+    "build_network",
+    "configuration_folder",
+    "create_model",
+    "list_models",
+    "list_recipes",
+    "match_preset",
+]
+
+# Arguments that two networks of one function may differ in: how it is computed, and what only training does.
+_BESIDE_THE_FUNCTION = frozenset({"_target_", "_convert_", "backend", "drop_path"})
 
 
 def configuration_folder() -> Path:
@@ -52,6 +63,51 @@ def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
     config = _compose("network", [f"model={name}"])
     OmegaConf.update(config, "scale", scale)
     return construct({**_plain(config.model), **overrides})
+
+
+def list_recipes(name: str) -> list[int]:
+    """Scales that preset ``name`` has a paper's recipe for, ``conf/experiment/<name>_x<scale>.yaml``."""
+    files = (configuration_folder() / "experiment").glob(f"{name}_x*.yaml")
+    suffixes = (path.stem.removeprefix(f"{name}_x") for path in files)
+    return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
+
+
+def match_preset(model: Mapping[str, Any]) -> str | None:
+    """The preset that computes the same function of the same weights as ``model``; None if there is none.
+
+    Args:
+        model: import path ``_target_`` and constructor arguments, as a checkpoint's description has them.
+    """
+    wanted = _function_of(model)
+    for name in list_models():
+        if _target(name) in (None, model.get("_target_")):
+            config = _compose("network", [f"model={name}", f"scale={model.get('scale')}"])
+            if _function_of(_plain(config.model)) == wanted:
+                return name
+    return None
+
+
+def _target(name: str) -> str | None:
+    """What a preset builds, without composing it; None if it inherits that from another preset."""
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml")
+    return OmegaConf.to_container(node).get("_target_")  # type: ignore[union-attr]
+
+
+def _function_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Class and arguments that matter, defaults filled in, sequences as lists."""
+    from srlab.models.registry import find_class
+
+    network_class = find_class(str(model.get("_target_")))
+    parameters = inspect.signature(network_class).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    arguments = {
+        name: list(value) if isinstance(value, (list, tuple)) else value
+        for name, value in {**defaults, **model}.items()
+        if name not in _BESIDE_THE_FUNCTION
+    }
+    return {"class": network_class, **arguments}
 
 
 def build_network(model_node: DictConfig | Mapping[str, Any]) -> Network:

@@ -36,7 +36,7 @@ def test_what_cannot_be_read_is_named(words, message):
 
 
 def test_a_misspelt_name_is_refused():
-    with pytest.raises(ValueError, match="unknown skale; known are scale, model"):
+    with pytest.raises(ValueError, match="unknown skale; known: scale, model"):
         refuse_unknown({"skale": 3}, ["scale", "model"])
 
 

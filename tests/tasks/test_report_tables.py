@@ -130,3 +130,39 @@ def test_terminal_table_shows_every_row(evaluations):
     assert scores.row_count == 2
     assert [str(cell) for cell in scores.columns[5].cells] == ["inf", "inf"]
     assert costs.row_count == len({evaluation.conditions.model for evaluation in evaluations})
+
+
+@pytest.fixture
+def published():
+    mean = SetMean("Set5", "basicsr", 5, 32.40, 0.897, (), "file")
+    report = EvaluationReport(4, "Some CPU", "float32", (basicsr(4),), (mean,), (), (), ())
+    costs = {"parameters": None, "multiply_adds": None, "latency": None, "memory": None}
+    known = describe_conditions(
+        model="mine", checkpoint="a.pt", preset="swinir_light", training=None, **costs
+    )
+    random = describe_conditions(model="mine", checkpoint="random weights, seed 0", **costs)
+    return [Evaluation(report, known), Evaluation(report, random)]
+
+
+def test_the_difference_from_the_paper_is_in_every_form(published, tmp_path):
+    known, random = summary_rows(published)
+    assert known["psnr_difference"] == pytest.approx(32.40 - 32.44)
+    assert known["ssim_difference"] == pytest.approx(0.897 - 0.8976)
+    assert random["psnr_difference"] is None
+    write_evaluations(published, tmp_path)
+    data = json.loads((tmp_path / "evaluation.json").read_text())
+    assert data["evaluations"][0]["differences"][0]["reference"]["psnr"] == 32.44
+    assert data["evaluations"][1]["differences"] == []
+    with (tmp_path / "evaluation.csv").open() as file:
+        assert [row["published_psnr"] for row in csv.DictReader(file)] == ["32.44", ""]
+    text = to_markdown(published)
+    assert (
+        "- Set5, basicsr: -0.040 dB and SSIM -0.0006 from the published 32.44 0.8976 (trained on DIV2K;"
+        in text
+    )
+    assert text.count("from the published") == 1
+
+
+def test_the_terminal_has_a_third_table_only_if_something_was_published(published):
+    assert len(display_tables(published)) == 3
+    assert len(display_tables(published[1:])) == 2

@@ -43,7 +43,7 @@ def refuse_unknown(assignments: Mapping[str, Any], known: Sequence[str]) -> None
     """
     unknown = sorted(assignments.keys() - set(known))
     if unknown:
-        raise ValueError(f"unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
 
 
 def _value(text: str) -> Any:

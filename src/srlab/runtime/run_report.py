@@ -20,11 +20,13 @@ from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
+from srlab.presets import match_preset
 from srlab.profiling.costs import Costs
 from srlab.tasks.comparison import Example, comparison_picture
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.cost_record import CostRecord
 from srlab.tasks.evaluation import EvaluationReport, evaluate, restore
+from srlab.tasks.published import Difference, difference_table, differences, training_data
 from srlab.tasks.super_resolution import MONITOR, SuperResolutionTask, to_unit_range
 
 __all__ = ["RunReport"]
@@ -46,6 +48,8 @@ class RunReport:
     scores: EvaluationReport
     bicubic: EvaluationReport
     costs: Costs
+    published: tuple[Difference, ...]
+    """From the papers' scores of the same network, where the validation sets are ones that papers score."""
 
     @classmethod
     def of(
@@ -69,6 +73,7 @@ class RunReport:
                 progress=False,
             )
 
+        scores = scored(loaded.network)
         return cls(
             cfg=cfg,
             trainer=trainer,
@@ -76,9 +81,14 @@ class RunReport:
             network=loaded.network,
             protocol=task.protocol,
             data=data,
-            scores=scored(loaded.network),
+            scores=scores,
             bicubic=scored(Bicubic(scale=cfg.scale)),
             costs=costs,
+            published=differences(
+                scores,
+                match_preset(loaded.description["model"]),
+                training=training_data(loaded.description.get("config")),
+            ),
         )
 
     @property
@@ -101,7 +111,8 @@ class RunReport:
                 logger.log_image("comparison", [str(picture)])
         console = Console()
         console.print()
-        for table in (self._image_table(), self._cost_table()):
+        published = [difference_table(self.published)] if self.published else []
+        for table in (self._image_table(), self._cost_table(), *published):
             console.print(table)
         console.print(self._closing_words(folder), highlight=False, soft_wrap=True)
 
@@ -123,6 +134,7 @@ class RunReport:
             MONITOR: self.best_psnr,
             "scores": [asdict(mean) for mean in self.scores.means],
             "bicubic": [asdict(mean) for mean in self.bicubic.means],
+            "published": [asdict(difference) for difference in self.published],
             "protocol": {key: getattr(value, "name", value) for key, value in asdict(self.protocol).items()},
             "conditions": asdict(conditions),
         }

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -14,19 +15,34 @@ from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import AttentionNetwork, Network
-from srlab.presets import build_network
+from srlab.presets import build_network, match_preset
 from srlab.profiling.costs import measure_costs
 from srlab.runtime.checks import refuse_overrides
 from srlab.runtime.resume import CONFIG_NAME, save_config
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.evaluation import evaluate
+from srlab.tasks.published import training_data
 from srlab.tasks.report_tables import Evaluation, display_tables, write_evaluations
 
-__all__ = ["evaluate_network", "score_sets"]
+__all__ = ["Candidate", "evaluate_network", "score_sets"]
 
 log = logging.getLogger(__name__)
 
 _PAPER_SCALES = (2, 3, 4)
+
+
+class Candidate(NamedTuple):
+    """A network to score.
+
+    ``label`` is what tables call it, ``weights`` says what they are; ``preset`` and ``training`` find the
+    scores that papers print for it, None for none.
+    """
+
+    network: Network
+    label: str
+    weights: str
+    preset: str | None = None
+    training: str | None = None
 
 
 def score_sets(cfg: DictConfig) -> None:
@@ -40,11 +56,11 @@ def score_sets(cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
     folder = Path(cfg.paths.run)
     evaluations = []
-    for network, label, weights in _networks(cfg):
-        cfg.scale = network.scale
+    for candidate in _candidates(cfg):
+        cfg.scale = candidate.network.scale
         if cfg.backend is not None:
-            _choose_backend(network, cfg.backend)
-        evaluations.append(evaluate_network(cfg, network, label=label, weights=weights, folder=folder))
+            _choose_backend(candidate.network, cfg.backend)
+        evaluations.append(evaluate_network(cfg, candidate, folder=folder))
     console = Console()
     for table in display_tables(evaluations):
         console.print(table)
@@ -55,10 +71,9 @@ def score_sets(cfg: DictConfig) -> None:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
-def evaluate_network(
-    cfg: DictConfig, network: Network, *, label: str, weights: str, folder: Path
-) -> Evaluation:
-    """Score ``network`` on the data of ``cfg``, measure its costs, and join both with the conditions."""
+def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> Evaluation:
+    """Score a network on the data of ``cfg``, measure its costs, and join both with the conditions."""
+    network = candidate.network
     device = pick_device(cfg.device)
     data = instantiate(cfg.data)
     found = data.evaluation_sets()
@@ -81,13 +96,15 @@ def evaluate_network(
         repeats=cfg.latency.repeats,
     )
     conditions = describe_conditions(
-        model=label,
-        checkpoint=weights,
+        model=candidate.label,
+        checkpoint=candidate.weights,
         parameters=costs.parameters._asdict(),
         multiply_adds=costs.multiply_adds,
         latency=costs.latency,
         memory=costs.memory,
         output_size=costs.output_size,
+        preset=candidate.preset,
+        training=candidate.training,
     )
     return Evaluation(report, conditions)
 
@@ -116,8 +133,7 @@ def _choose_backend(network: Network, backend: str) -> None:
     network.use_backend(backend)
 
 
-def _networks(cfg: DictConfig) -> Iterator[tuple[Network, str, str]]:
-    """Each network to score, what tables call it, and what its weights are."""
+def _candidates(cfg: DictConfig) -> Iterator[Candidate]:
     if (cfg.checkpoint is None) == (cfg.model is None):
         given = "both" if cfg.checkpoint is not None else "neither"
         raise ValueError(
@@ -132,15 +148,15 @@ def _networks(cfg: DictConfig) -> Iterator[tuple[Network, str, str]]:
         network = build_network(cfg.model)
         label = str(HydraConfig.get().runtime.choices["model"])
         if isinstance(network, Bicubic):
-            yield network, label, "none"
+            yield Candidate(network, label, "none", preset=label)
         else:
             log.warning(
                 "model=… alone builds random weights: costs are meaningful, PSNR is not; give checkpoint=…"
             )
-            yield network, label, f"random weights, seed {cfg.seed}"
+            yield Candidate(network, label, f"random weights, seed {cfg.seed}")
 
 
-def _from_checkpoint(cfg: DictConfig) -> tuple[Network, str, str]:
+def _from_checkpoint(cfg: DictConfig) -> Candidate:
     refuse_overrides(
         ("shift_schedule", "degradation"),
         "a checkpoint is scored as trained, on exact bicubic LR; +overrides.KEY=VALUE changes its network",
@@ -153,7 +169,13 @@ def _from_checkpoint(cfg: DictConfig) -> tuple[Network, str, str]:
         )
     label = loaded.description.get("name", loaded.description["network"])
     step = f", step {loaded.description['step']}" if "step" in loaded.description else ""
-    return loaded.network, label, loaded.description["file"] + step
+    return Candidate(
+        network=loaded.network,
+        label=label,
+        weights=loaded.description["file"] + step,
+        preset=match_preset(loaded.description["model"]),
+        training=training_data(loaded.description.get("config")),
+    )
 
 
 def _scales(cfg: DictConfig) -> tuple[int, ...]:

@@ -35,6 +35,10 @@ class Conditions:
     memory: MemoryReport | None
     output_size: tuple[int, int] | None
     """Height and width of the image that latency and memory are for; multiply-adds are of 720x1280."""
+    preset: str | None
+    """The preset that this is a trained network of, under whose name papers' scores are looked up."""
+    training: str | None
+    """What the weights were trained on, where that is known."""
 
 
 def describe_conditions(
@@ -46,8 +50,13 @@ def describe_conditions(
     latency: LatencyReport | None,
     memory: MemoryReport | None,
     output_size: tuple[int, int] | None = None,
+    preset: str | None = None,
+    training: str | None = None,
 ) -> Conditions:
-    """Add date, versions and commit to what the caller measured (``parameters``: ``all``, ``trainable``)."""
+    """Add date, versions and commit to what the caller measured (``parameters``: ``all``, ``trainable``).
+
+    ``preset`` is None for random weights and for networks that nobody published.
+    """
     return Conditions(
         model=model,
         checkpoint=checkpoint,
@@ -61,6 +70,8 @@ def describe_conditions(
         latency=latency,
         memory=memory,
         output_size=output_size,
+        preset=preset,
+        training=training,
     )
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord
+from srlab.tasks.published import Difference, difference_columns, difference_table, differences
 
 __all__ = ["Evaluation", "display_tables", "image_rows", "summary_rows", "to_markdown", "write_evaluations"]
 
@@ -26,6 +27,11 @@ class Evaluation:
 
     report: EvaluationReport
     conditions: Conditions
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """From what papers print for this network."""
+        return differences(self.report, self.conditions.preset, training=self.conditions.training)
 
 
 def summary_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
@@ -40,10 +46,12 @@ def summary_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
             "psnr": mean.psnr,
             "ssim": mean.ssim,
             **_costs(evaluation.conditions),
+            **difference_columns(found, mean),
             "lr_source": mean.lr_source,
             "gray_images": " ".join(mean.gray_images),
         }
         for evaluation in evaluations
+        for found in [evaluation.differences]
         for mean in evaluation.report.means
     ]
 
@@ -58,7 +66,7 @@ def image_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
 
 
 def display_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
-    """For a terminal of 80 columns: the scores of every set, then the costs of every network."""
+    """For a terminal of 80 columns: scores of every set, costs of every network, difference from papers."""
     rows = summary_rows(evaluations)
     scores = _table("means over images of PSNR (dB) and SSIM", _SCORE_COLUMNS, rows)
     height, width = evaluations[0].conditions.output_size or (0, 0)
@@ -68,7 +76,8 @@ def display_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
         _COST_COLUMNS,
         list(networks.values()),
     )
-    return [scores, costs]
+    found = [difference for evaluation in evaluations for difference in evaluation.differences]
+    return [scores, costs, *([difference_table(found)] if found else [])]
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Row]) -> Table:
@@ -86,14 +95,15 @@ def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     rows = [[show(row) for show in _COLUMNS.values()] for row in summary_rows(evaluations)]
     lines = ["| " + " | ".join(cells) + " |" for cells in (list(_COLUMNS), ruler, *rows)]
     for evaluation in evaluations:
-        lines += ["", *_condition_lines(evaluation)]
+        lines += ["", *_condition_lines(evaluation), *_difference_lines(evaluation)]
     return "\n".join(lines) + "\n"
 
 
 def write_evaluations(evaluations: Sequence[Evaluation], folder: Path) -> list[Path]:
     """Write ``evaluation.{json,csv,md}`` and ``images.csv``; each file appears whole or not at all."""
     rows, images = summary_rows(evaluations), image_rows(evaluations)
-    content = {"rows": rows, "evaluations": [asdict(evaluation) for evaluation in evaluations]}
+    details = [{**asdict(each), "differences": list(map(asdict, each.differences))} for each in evaluations]
+    content = {"rows": rows, "evaluations": details}
     texts = {
         "evaluation.json": json.dumps(_plain(content), indent=1, allow_nan=False) + "\n",
         "evaluation.csv": _to_csv(rows, list(rows[0]) if rows else []),
@@ -185,6 +195,16 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
     lines += [f"- latency: {_settings(asdict(conditions.latency))}"] if conditions.latency else []
     lines += [f"- memory: {_settings(asdict(conditions.memory))}"] if conditions.memory else []
     return lines
+
+
+def _difference_lines(evaluation: Evaluation) -> list[str]:
+    return [
+        f"- {each.set_name}, {each.protocol}: {each.psnr:+.3f} dB"
+        + ("" if each.ssim is None else f" and SSIM {each.ssim:+.4f}")
+        + f" from the published {each.reference.shown} (trained on {each.reference.training}; "
+        + f"{', '.join(each.reference.sources)})"
+        for each in evaluation.differences
+    ]
 
 
 def _settings(values: Mapping[str, Any]) -> str:

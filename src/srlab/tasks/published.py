@@ -1,0 +1,134 @@
+"""How far measured scores are from those that papers print for the same network."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from srlab.config import ColorSpace, ProtocolConfig
+from srlab.literature.published import UNVERIFIED, Reference, references
+from srlab.literature.schema import DATASETS
+from srlab.metrics.functional import protocol_label
+from srlab.tasks.evaluation import EvaluationReport, SetMean
+
+__all__ = ["Difference", "difference_columns", "difference_table", "differences", "training_data"]
+
+_BICUBIC = "bicubic"
+# What tables call the data that our choices of data=… train on; other choices are called by their own names.
+_TRAINING_DATA = {"div2k": "DIV2K", "df2k": "DF2K"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A set's mean under one protocol against one published figure."""
+
+    network: str
+    scale: int
+    set_name: str
+    protocol: str
+    psnr: float
+    """Ours minus theirs, in dB."""
+    ssim: float | None
+    """Likewise; None where nothing is published."""
+    reference: Reference
+
+
+def differences(
+    report: EvaluationReport, network: str | None, *, training: str | None
+) -> tuple[Difference, ...]:
+    """Against every distinct published figure, the one to go by first.
+
+    Only whole test sets are compared, under protocols that papers use: luma or RGB with a border of the
+    scale, and for bicubic interpolation that of the luma itself.
+
+    Args:
+        report: the scores.
+        network: the literature's name or our preset's; None for a network that nobody published.
+        training: the data that the weights were trained on, as far as known; figures of other data are then
+            shown only where there are none of these.
+    """
+    if network is None:
+        return ()
+    protocols = {protocol_label(protocol): protocol for protocol in report.protocols}
+    return tuple(
+        _difference(report.scale, network, mean, reference)
+        for mean in report.means
+        if DATASETS.get(mean.set_name) == mean.images
+        for color in _compared(protocols[mean.protocol], report.scale, network)
+        for reference in references(
+            network, scale=report.scale, dataset=mean.set_name, training=training, color=color
+        )
+    )
+
+
+def difference_columns(found: Sequence[Difference], mean: SetMean) -> dict[str, Any]:
+    """For one row of a file: the first figure for this mean, None in every column where there is none."""
+    chosen = next(
+        (each for each in found if (each.set_name, each.protocol) == (mean.set_name, mean.protocol)), None
+    )
+    reference = chosen.reference if chosen else None
+    return {
+        "published_psnr": reference.psnr if reference else None,
+        "psnr_difference": chosen.psnr if chosen else None,
+        "published_ssim": reference.ssim if reference else None,
+        "ssim_difference": chosen.ssim if chosen else None,
+        "published_training": reference.training if reference else None,
+        "published_verified": reference.verified if reference else None,
+        "published_sources": " ".join(reference.sources) if reference else None,
+    }
+
+
+def difference_table(found: Sequence[Difference]) -> Table:
+    """For a terminal of 80 columns; the sources are numbered below it."""
+    sources = {name: str(number) for number, name in enumerate(_sources(found), 1)}
+    table = Table(
+        title=f"ours minus the published scores of {', '.join(dict.fromkeys(d.network for d in found))}"
+    )
+    for heading in ("set", "protocol", "published", "difference", "data", "from"):
+        table.add_column(heading, justify="right" if heading in ("published", "difference") else "left")
+    for each in found:
+        reference = each.reference
+        table.add_row(
+            f"{each.set_name} x{each.scale}",
+            each.protocol,
+            reference.shown,
+            f"{each.psnr:+.3f}" + ("" if each.ssim is None else f" {each.ssim:+.4f}"),
+            reference.training,
+            ",".join(sources[name] for name in reference.sources),
+        )
+    doubtful = not all(each.reference.verified for each in found)
+    table.caption = (
+        f"{UNVERIFIED} read from a picture, not confirmed by a second source\n" if doubtful else ""
+    )
+    table.caption += "from: " + ", ".join(f"{number} {name}" for name, number in sources.items())
+    return table
+
+
+def training_data(config: Mapping[str, Any] | None) -> str | None:
+    """What a run's configuration trains on, by the name that tables have; None for no configuration."""
+    target = ((config or {}).get("data") or {}).get("_target_")
+    choice = str(target).rpartition(".")[-1]
+    return None if target is None else _TRAINING_DATA.get(choice, choice)
+
+
+def _difference(scale: int, network: str, mean: SetMean, reference: Reference) -> Difference:
+    return Difference(
+        network=network,
+        scale=scale,
+        set_name=mean.set_name,
+        protocol=mean.protocol,
+        psnr=mean.psnr - reference.psnr,
+        ssim=None if reference.ssim is None else mean.ssim - reference.ssim,
+        reference=reference,
+    )
+
+
+def _compared(protocol: ProtocolConfig, scale: int, network: str) -> Iterator[str]:
+    """The colours of the published tables that a protocol's scores can be held against: one or none."""
+    if protocol.border == scale and protocol.bicubic_only == (network == _BICUBIC):
+        yield "rgb" if protocol.color is ColorSpace.rgb else "y"
+
+
+def _sources(found: Sequence[Difference]) -> list[str]:
+    return list(dict.fromkeys(name for each in found for name in each.reference.sources))

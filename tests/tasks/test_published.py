@@ -1,0 +1,99 @@
+"""Differences from papers, on reports made by hand."""
+
+import pytest
+from rich.console import Console
+
+from protocols import basicsr, elan, published_y, rgb
+from srlab.tasks.evaluation import EvaluationReport, SetMean
+from srlab.tasks.published import difference_columns, difference_table, differences, training_data
+
+PROTOCOLS = (basicsr(4), rgb(4), elan(4))
+
+
+def report(*means, protocols=PROTOCOLS, scale=4):
+    return EvaluationReport(
+        scale=scale,
+        device="cpu",
+        dtype="float32",
+        protocols=tuple(protocols),
+        means=means,
+        images=(),
+        skipped_protocols=(),
+        absent_sets=(),
+    )
+
+
+def mean(set_name, protocol="basicsr", *, images, psnr=30.0, ssim=0.85):
+    return SetMean(set_name, protocol, images, psnr, ssim, (), "file")
+
+
+def test_a_difference_is_ours_minus_theirs():
+    scores = report(mean("Set5", images=5, psnr=32.0, ssim=0.89), mean("Set5", "elan", images=5, psnr=33.0))
+    luma, unrounded = differences(scores, "swinir_light", training=None)
+    assert (luma.psnr, luma.ssim) == pytest.approx((32.0 - 32.44, 0.89 - 0.8976))
+    assert unrounded.psnr == pytest.approx(33.0 - 32.44)
+    columns = difference_columns([luma, unrounded], scores.means[0])
+    assert columns["published_psnr"] == 32.44
+    assert columns["psnr_difference"] == luma.psnr
+    assert columns["published_verified"] is True
+    assert "swinir_paper" in columns["published_sources"]
+
+
+def test_only_whole_benchmarks_under_the_papers_protocols_are_compared():
+    scores = report(
+        mean("Set5", images=4),
+        mean("demo", images=2),
+        mean("DIV2K", images=100),
+        mean("Set14", "rgb", images=14),
+        mean("Set14", "basicsr", images=14),
+        protocols=(basicsr(2), rgb(4)),
+    )
+    assert differences(scores, "swinir_light", training=None) == ()
+    (first,) = {each.set_name for each in differences(scores, "edsr_baseline", training=None)}
+    assert first == "Set14"
+
+
+def test_rgb_is_held_against_rgb_and_knows_div2k():
+    scores = report(mean("DIV2K", "rgb", images=100, psnr=29.0), mean("DIV2K", images=100))
+    (only,) = differences(scores, "msrresnet", training="DIV2K")
+    assert only.psnr == pytest.approx(29.0 - 28.9967)
+
+
+def test_bicubic_is_compared_under_the_protocol_of_its_published_rows_alone():
+    means = [mean("Set5", "published_y", images=5, psnr=28.421), mean("Set5", images=5, psnr=28.431)]
+    scores = report(*means, protocols=(published_y(4), basicsr(4)))
+    (only,) = differences(scores, "bicubic", training=None)
+    assert (only.protocol, only.psnr) == ("published_y", pytest.approx(0.001))
+
+
+def test_without_a_published_network_there_is_no_difference():
+    scores = report(mean("Set5", images=5))
+    assert differences(scores, None, training=None) == ()
+    assert differences(scores, "elan_demo", training=None) == ()
+    assert set(difference_columns((), scores.means[0]).values()) == {None}
+
+
+def test_the_table_fits_80_columns_and_names_every_source():
+    scores = report(*(mean(name, images=n) for name, n in [("Set5", 5), ("Manga109", 109)]))
+    table = difference_table(differences(scores, "esc", training=None))
+    console = Console(width=80, record=True)
+    console.print(table)
+    text = console.export_text()
+    assert "Manga109 x4" in text
+    assert "1 esc_main_div2k, 2 esc_dflip" in text
+    assert "* read from a picture" in text
+    assert "…" not in text
+
+
+@pytest.mark.parametrize(
+    ("config", "training"),
+    [
+        (None, None),
+        ({}, None),
+        ({"data": {"_target_": "srlab.data.datasets.div2k"}}, "DIV2K"),
+        ({"data": {"_target_": "srlab.data.datasets.df2k"}}, "DF2K"),
+        ({"data": {"_target_": "srlab.data.datasets.folder"}}, "folder"),
+    ],
+)
+def test_a_runs_configuration_tells_what_it_trained_on(config, training):
+    assert training_data(config) == training
