@@ -9,24 +9,29 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from preset_cases import recorded
 from srlab.models.network import Network
 from srlab.presets import build_network, configuration_folder
 from srlab.runtime.application import register
 
 CONF = configuration_folder()
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-# Parameters of the official formulation, all and trainable: the papers' own code, counted.
-SIZES = {
-    "elan_light_x2": (620_916, 582_012),
-    "elan_light_x3": (629_031, 590_127),
-    "elan_light_x4": (640_392, 601_488),
-    "elan_x4": (8_487_432, 8_312_448),
-    "swinir_light_x2": (910_152, 910_152),
-    "swinir_light_x3": (918_267, 918_267),
-    "swinir_light_x4": (929_628, 929_628),
-    "edsr_baseline_x2": (1_369_859, 1_369_859),
-    "edsr_baseline_x3": (1_554_499, 1_554_499),
-    "edsr_baseline_x4": (1_517_571, 1_517_571),
+# From the released option files: learning rate, betas, milestones in thousands, steps in thousands, LR patch,
+# effective batch, weight averaging.
+HALVINGS = [250, 400, 450, 475]
+RECIPES = {
+    "elan_light_x4": (2e-4, [0.9, 0.999], [*HALVINGS, 500], 1000, 64, 64, False),
+    "swinir_light_x2": (2e-4, [0.9, 0.999], [*HALVINGS, 500], 500, 64, 64, True),
+    "swinir_light_x4": (1e-4, [0.9, 0.999], [125, 200, 225, 237.5, 250], 250, 64, 64, True),
+    "swinir_x2": (2e-4, [0.9, 0.999], [*HALVINGS, 500], 500, 48, 32, True),
+    "swinir_x3": (1e-4, [0.9, 0.999], [125, 200, 225, 237.5, 250], 250, 48, 32, True),
+    "esc_x2": (5e-4, [0.9, 0.9], [*HALVINGS, 490], 500, 64, 64, True),
+    "esc_light_x3": (5e-4, [0.9, 0.9], [*HALVINGS, 490], 500, 64, 64, True),
+    "esc_fp_x4": (5e-4, [0.9, 0.9], [*HALVINGS, 490], 500, 64, 64, True),
+    "hit_sir_x2": (5e-4, [0.9, 0.99], HALVINGS, 500, 64, 64, False),
+    "hit_srf_x4": (5e-4, [0.9, 0.99], HALVINGS, 500, 64, 64, False),
+    "edsr_baseline_x2": (1e-4, [0.9, 0.99], [200], 300, 48, 16, True),
+    "rcan_x2": (1e-4, [0.9, 0.99], [200], 300, 48, 16, True),
 }
 
 
@@ -41,14 +46,36 @@ def test_experiment_builds_a_network_of_the_recorded_size(experiment):
     cfg = composed(f"experiment={experiment}")
     with torch.device("meta"):
         network = build_network(cfg.model)
-    assert tuple(network.official_parameters()) == SIZES[experiment]
-    assert experiment.endswith(f"_x{network.scale}")
+    preset, _, scale = experiment.rpartition("_")
+    size = recorded(preset)[scale]
+    assert tuple(network.official_parameters()) == (size["parameters"], size["trainable"])
+    assert scale == f"x{network.scale}"
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_milestones_of_an_experiment_lie_within_its_steps(experiment):
     cfg = composed(f"experiment={experiment}")
-    assert max(cfg.scheduler.milestones) <= cfg.trainer.max_steps
+    assert max(cfg.scheduler.get("milestones", [0])) <= cfg.trainer.max_steps
+    assert cfg.trainer.max_steps % cfg.validate_every == 0
+
+
+@pytest.mark.parametrize("experiment", RECIPES)
+def test_recipes_are_the_released_ones(experiment):
+    rate, betas, milestones, steps, patch, batch, averaged = RECIPES[experiment]
+    cfg = composed(f"experiment={experiment}")
+    assert (cfg.optimizer.lr, cfg.optimizer.betas, cfg.optimizer.weight_decay) == (rate, betas, 0.0)
+    assert [milestone / 1000 for milestone in cfg.scheduler.milestones] == milestones
+    assert (cfg.scheduler.gamma, cfg.trainer.max_steps) == (0.5, steps * 1000)
+    assert (cfg.data.patch_size, cfg.data.batch_size) == (patch, batch)
+    assert ("ema" in cfg.callbacks) == averaged
+    assert cfg.scheduler.warmup == (20_000 if experiment.startswith("esc") else 0)
+
+
+@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if not name.endswith("_x2")])
+def test_larger_scales_start_from_x2_where_their_authors_do(experiment):
+    cfg = composed(f"experiment={experiment}")
+    from_scratch = experiment.startswith(("elan", "msrresnet"))
+    assert cfg.initial_weights == (None if from_scratch else "RUN_OF_X2")
 
 
 def groups() -> list[str]:

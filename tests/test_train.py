@@ -95,8 +95,8 @@ def test_a_run_leaves_everything_to_compare_it_by(train):
     validated = [float(row["val/psnr"]) for row in curve(run) if row["val/psnr"]]
     assert len(validated) == 2
     assert summary["val/psnr"] == pytest.approx(max(validated), abs=1e-4)
-    assert summary["conditions"]["parameters"]["trainable"] > 0
-    assert summary["conditions"]["latency"]["median_ms"] > 0
+    assert summary["conditions"]["costs"]["parameters"]["trainable"] > 0
+    assert summary["conditions"]["costs"]["latency"]["median_ms"] > 0
     assert OmegaConf.load(run / "config.yaml").trainer.max_steps == 4
 
 
@@ -206,6 +206,18 @@ def test_a_shift_schedule_is_refused_for_a_network_without_windows(train, capsys
             network=("model=edsr_baseline",),
         )
     assert "no windows to shift" in capsys.readouterr().out
+
+
+def test_a_shift_schedule_that_the_preset_overrules_is_refused(train, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        train("shift_schedule=every", network=("model=hit_srf",))
+    assert "preset sets model.shift_schedule=none itself" in capsys.readouterr().out
+
+
+def test_a_recipe_of_a_larger_scale_asks_for_its_x2_network(train, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        train("initial_weights=RUN_OF_X2")  # as experiment=rcan_x4 has it
+    assert "give initial_weights=RUN_OR_FILE of it, or initial_weights=null" in capsys.readouterr().out
 
 
 def test_resuming_what_is_not_there_says_where_it_looked(train, capsys):

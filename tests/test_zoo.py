@@ -3,8 +3,16 @@
 import pytest
 from rich.console import Console
 
-from srlab import zoo
-from srlab.zoo import find_card, literature_table, to_markdown, update_readme, zoo_rows, zoo_table
+from srlab.zoo import (
+    convention_table,
+    find_card,
+    literature_table,
+    networks,
+    to_markdown,
+    update_readme,
+    zoo_rows,
+    zoo_table,
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +70,13 @@ def test_a_preset_without_a_card_is_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"preset foo must be listed by exactly one card, got no file"):
         find_card("foo")
     twice = find_card("elan")
-    monkeypatch.setattr(zoo, "cards", lambda: (twice, twice))
+    monkeypatch.setattr(networks, "cards", lambda: (twice, twice))
     with pytest.raises(ValueError, match=r"got elan\.yaml, elan\.yaml"):
         find_card("elan")
 
 
 def test_the_readme_is_rewritten_between_its_markers_alone(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(zoo, "zoo_rows", lambda: rows)
+    monkeypatch.setattr(networks, "zoo_rows", lambda: rows)
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- networks -->\nold\n<!-- end of networks -->\nafter\n")
     assert update_readme(readme)
@@ -87,3 +95,26 @@ def test_a_readme_without_its_markers_is_left_alone(tmp_path, text):
     with pytest.raises(ValueError, match=r"needs one line <!-- networks -->"):
         update_readme(readme)
     assert readme.read_text() == text
+
+
+def test_a_papers_column_stands_beside_what_is_printed():
+    """Oracle: the figures in SwinIR's own table."""
+    text = printed(convention_table(None, convention="swinir_paper", scale=2), 120)
+    assert "swinir_light" in text
+    assert "878" in text
+    assert "195.59" in text
+    assert "195.6 swinir_paper" in text
+    assert "elan" not in text
+
+
+@pytest.mark.parametrize(
+    ("names", "convention", "message"),
+    [
+        (["elan"], "fvcor", r"unknown convention 'fvcor'; choose one of official, fvcore"),
+        (["elan_light"], "swinir_paper", r"swinir_paper is defined for SwinIR .*, not for this ELAN"),
+        (["elan_lite"], "fvcore", r"unknown model elan_lite; choose from bicubic"),
+    ],
+)
+def test_what_a_convention_is_not_defined_for_is_refused(names, convention, message):
+    with pytest.raises(ValueError, match=message):
+        convention_table(names, convention=convention, scale=4)

@@ -5,8 +5,11 @@ import math
 import pytest
 
 from protocols import basicsr
+from srlab.profiling.complexity import ParameterReport
+from srlab.profiling.costs import Costs
 from srlab.profiling.latency import LatencyReport
 from srlab.profiling.memory import MemoryReport
+from srlab.profiling.operations import UncountedOperation
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean
 from srlab.tasks.report_tables import (
@@ -21,6 +24,17 @@ from srlab.tasks.report_tables import (
 LATENCY = LatencyReport("Some GPU", "2.13.0", "float32", (1, 3, 180, 320), 2, 5, 1, "sdpa", 12.34, 11.0, 15.0)
 MEMORY = MemoryReport(
     "Some GPU", "2.13.0", "float32", (1, 3, 180, 320), "sdpa", "max_memory_allocated", 512.4, 600.0, None
+)
+
+COSTS = Costs(
+    parameters=ParameterReport(all=601_000, trainable=600_000, held=590_000),
+    multiply_adds=43_200_000_000,
+    executed_multiply_adds=45_600_000_000,
+    activations=1_230_000_000,
+    uncounted=(UncountedOperation("soft-max", "aten._softmax", 12, 300),),
+    output_size=(720, 1280),
+    latency=LATENCY,
+    memory=MEMORY,
 )
 
 
@@ -43,15 +57,9 @@ def evaluations():
     measured = describe_conditions(
         model="elan_light",
         checkpoint="model_x4.pt",
-        parameters={"all": 601_000, "trainable": 600_000},
-        multiply_adds=43_200_000_000,
-        latency=LATENCY,
-        memory=MEMORY,
-        output_size=(720, 1280),
+        costs=COSTS,
     )
-    bare = describe_conditions(
-        model="bicubic", checkpoint="none", parameters=None, multiply_adds=None, latency=None, memory=None
-    )
+    bare = describe_conditions(model="bicubic", checkpoint="none", costs=None)
     return [Evaluation(report, measured), Evaluation(report, bare)]
 
 
@@ -103,7 +111,7 @@ def test_json_carries_protocol_fields_and_conditions(evaluations, tmp_path):
     ]
     assert first["report"]["absent_sets"] == ["Urban100"]
     assert first["conditions"]["checkpoint"] == "model_x4.pt"
-    assert first["conditions"]["latency"]["input_shape"] == [1, 3, 180, 320]
+    assert first["conditions"]["costs"]["latency"]["input_shape"] == [1, 3, 180, 320]
     assert {"date", "commit", "torch_version", "srlab_version", "python_version"} <= first[
         "conditions"
     ].keys()
@@ -113,15 +121,17 @@ def test_markdown_is_a_table_with_its_conditions(evaluations):
     lines = to_markdown(evaluations).splitlines()
     assert lines[0].startswith("| model | scale | set | protocol | images | PSNR | SSIM | params (K) |")
     assert lines[2] == (
-        "| elan_light | x4 | Set14 | basicsr | 2 | inf | 0.8500 | 601.0 | 43.20 | 12.3 (11.0 to 15.0) | 512 |"
+        "| elan_light | x4 | Set14 | basicsr | 2 | inf | 0.8500 | 601.0 | 43.20 | 45.60 | 1230.0 "
+        "| 12.3 (11.0 to 15.0) | 512 |"
     )
-    assert lines[3] == "| bicubic | x4 | Set14 | basicsr | 2 | inf | 0.8500 | – | – | – | – |"
+    assert lines[3] == "| bicubic | x4 | Set14 | basicsr | 2 | inf | 0.8500 | – | – | – | – | – | – |"
     assert len({line.count("|") for line in lines[:4]}) == 1
     text = "\n".join(lines)
     assert "protocol name=basicsr, color=y, quantize=True, border=4, arithmetic=double, padding=model" in text
     assert "protocol published_y: skipped" in text
     assert "set Urban100: absent" in text
     assert text.count("one restored image of 1280x720") == 1
+    assert "not counted: soft-max: aten._softmax, 12 calls, 3.00e+02 elements" in text
     assert "LR file and made; gray files, scored on their own values: bridge" in text
 
 
@@ -136,11 +146,10 @@ def test_terminal_table_shows_every_row(evaluations):
 def published():
     mean = SetMean("Set5", "basicsr", 5, 32.40, 0.897, (), "file")
     report = EvaluationReport(4, "Some CPU", "float32", (basicsr(4),), (mean,), (), (), ())
-    costs = {"parameters": None, "multiply_adds": None, "latency": None, "memory": None}
     known = describe_conditions(
-        model="mine", checkpoint="a.pt", preset="swinir_light", training=None, **costs
+        model="mine", checkpoint="a.pt", preset="swinir_light", training=None, costs=None
     )
-    random = describe_conditions(model="mine", checkpoint="random weights, seed 0", **costs)
+    random = describe_conditions(model="mine", checkpoint="random weights, seed 0", costs=None)
     return [Evaluation(report, known), Evaluation(report, random)]
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, MultiStepLR
 
-from srlab.tasks.schedules import constant, cosine, multistep
+from srlab.tasks.schedules import constant, cosine, cosine_restarts, multistep
 
 
 def rates(build, steps: int) -> list[float]:
@@ -31,6 +31,26 @@ def test_multistep_equals_torchs():
     assert ours == pytest.approx(
         rates(lambda optimizer: MultiStepLR(optimizer, [3, 7, 8], 0.5), 12), abs=1e-12
     )
+
+
+def test_a_warm_up_rises_by_equal_steps_to_what_follows():
+    ours = rates(lambda optimizer: multistep(optimizer, milestones=[3, 7], gamma=0.5, warmup=4), 9)
+    assert ours == pytest.approx([0.125, 0.25, 0.375, 0.25, 0.25, 0.25, 0.25, 0.125, 0.125])
+
+
+def test_cosine_with_restarts_equals_torchs():
+    ours = rates(lambda optimizer: cosine_restarts(optimizer, period=5, lowest=0.01), 14)
+    theirs = rates(lambda optimizer: CosineAnnealingWarmRestarts(optimizer, 5, eta_min=0.01), 14)
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("changes", [{"period": 0}, {"lowest": -1.0}, {"lowest": 2.0}])
+def test_impossible_restarts_and_warm_ups_are_refused(changes):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    with pytest.raises(ValueError, match=r"lie between 0 and optimizer.lr=1.0; got"):
+        cosine_restarts(optimizer, **{"period": 5, "lowest": 0.1, **changes})
+    with pytest.raises(ValueError, match=r"warmup must be 0 or more steps, got -1"):
+        multistep(optimizer, milestones=[3], gamma=0.5, warmup=-1)
 
 
 def test_constant_is_constant():

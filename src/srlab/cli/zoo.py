@@ -7,10 +7,14 @@ srlab zoo --write README.md
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srlab.cli.arguments import refuse_unknown
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["add_arguments", "run"]
 
@@ -39,21 +43,39 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
     """
     from rich.console import Console
 
-    from srlab.zoo import literature_table, update_readme, zoo_rows, zoo_table
+    _check(arguments, assignments)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH)
+    for line in _output(arguments, **assignments):
+        console.print(line)
 
-    refuse_unknown(assignments, ())
+
+def _output(
+    arguments: argparse.Namespace, convention: str | None = None, scale: int = 4
+) -> Iterator["Table | str"]:
+    """What to print."""
+    from srlab.zoo import convention_table, literature_table, update_readme, zoo_rows, zoo_table
+
+    networks = arguments.networks or None
+    if arguments.write:
+        yield f"{arguments.write} {'updated' if update_readme(arguments.write) else 'is up to date'}"
+    elif convention:
+        yield convention_table(networks, convention=convention, scale=scale)
+    elif arguments.published:
+        yield from map(literature_table, arguments.networks)
+    else:
+        yield zoo_table(zoo_rows(networks))
+
+
+def _check(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
+    """Refuse what would be ignored."""
+    refuse_unknown(assignments, ("convention", "scale"))
+    if "scale" in assignments and "convention" not in assignments:
+        raise ValueError("scale=… belongs to convention=…; the table of networks is of x4")
+    if "convention" in assignments and (arguments.write or arguments.published):
+        raise ValueError("convention=… prints a table of its own: leave --write and --published out")
     if arguments.write and (arguments.networks or arguments.published):
         raise ValueError("--write writes the whole table: name no networks and leave --published out")
     if arguments.published and not arguments.networks:
         raise ValueError("--published wants networks: srlab zoo --published elan_light")
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH)
-    if arguments.write:
-        changed = update_readme(arguments.write)
-        console.print(f"{arguments.write} {'updated' if changed else 'is up to date'}")
-    elif arguments.published:
-        for network in arguments.networks:
-            console.print(literature_table(network))
-    else:
-        console.print(zoo_table(zoo_rows(arguments.networks or None)))

@@ -1,20 +1,41 @@
-"""Size and arithmetic of a network, counted on its official formulation, so as to compare with papers."""
+"""Size and arithmetic of a network: of its official formulation, as papers count, and as executed."""
 
-import copy
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from srlab.models.network import AttentionNetwork, Network
+from srlab.profiling.operations import (
+    Call,
+    UncountedOperation,
+    group_uncounted,
+    is_convolution,
+    is_product,
+    multiply_adds_of,
+    record_calls,
+)
 
-__all__ = ["OUTPUT_SIZE", "ParameterReport", "count_parameters", "multiply_adds"]
+__all__ = [
+    "OUTPUT_SIZE",
+    "ParameterReport",
+    "activations",
+    "count_parameters",
+    "executed_multiply_adds",
+    "lr_size_for",
+    "multiply_adds",
+    "official_calls",
+    "uncounted_operations",
+]
 
 #: Height and width of the enlarged image that papers count at.
 OUTPUT_SIZE = (720, 1280)
 
+# ``multiply_adds_apart`` is of 1x1 convolutions between RGB images: so many for each element of a result.
+_APART_PER_OUTPUT = 3
 
-class ParameterReport(NamedTuple):
+
+@dataclass(frozen=True)
+class ParameterReport:
     """Numbers of parameters: all and trainable in the official formulation, and what is really held."""
 
     all: int
@@ -33,18 +54,86 @@ def count_parameters(network: Network) -> ParameterReport:
 def multiply_adds(network: Network, output_size: tuple[int, int] = OUTPUT_SIZE) -> int:
     """Multiply-adds of the official formulation for one image, padding to windows included.
 
-    Convolutions and matrix products are counted; additions, normalisation, soft-max, activations, pooling and
-    interpolation are not. Shapes alone are computed (meta device): no memory, no time.
+    Convolutions and matrix products are counted, attention with both of its products, whatever back end the
+    network is set to; :func:`uncounted_operations` lists the rest. Shapes alone are computed (meta device):
+    no memory, no time.
+
+    Args:
+        network: any, on any device; it is left as it is.
+        output_size: height and width of the enlarged image; low-resolution sides are rounded up.
+    """
+    counted = sum(map(multiply_adds_of, official_calls(network, output_size)))
+    return counted + network.multiply_adds_apart(*lr_size_for(network, output_size))
+
+
+def executed_multiply_adds(
+    network: Network,
+    output_size: tuple[int, int] = OUTPUT_SIZE,
+    *,
+    device: torch.device | str | None = None,
+) -> int:
+    """Multiply-adds that our implementation executes for one image with its back end, counted alike.
+
+    They differ from :func:`multiply_adds` where a back end computes the same function another way: ELAN's
+    ``sdpa`` compares queries anew in modules that share maps, and moves pixels where the official code
+    convolves. Fused attention, ``sdpa`` and ``flex``, is counted as the two matrix products that it is; zero
+    channels that some of its kernels add are not counted. Products that a back end adds to a sum one by one
+    (``addcmul``, in ELSA's ``fused``) count like the matrix products that they replace.
 
     Args:
         network: any; it is left as it is.
-        output_size: height and width of the enlarged image; low-resolution sides are rounded up.
+        output_size: as in :func:`multiply_adds`.
+        device: where back end ``auto`` is to be resolved; None: where the parameters lie.
     """
+    calls = record_calls(network, lr_size_for(network, output_size), backend=_backend(network, device))
+    return sum(map(multiply_adds_of, calls))
+
+
+def activations(
+    network: Network, output_size: tuple[int, int] = OUTPUT_SIZE, *, convolutions_only: bool = False
+) -> int:
+    """Elements of the results of all convolutions and matrix products of the official formulation.
+
+    So counts fvcore's ActivationCountAnalysis, after Radosavovic et al., "Designing Network Design Spaces"
+    (arXiv 2003.13678), who have convolutions alone. Maps and results of attention are among them, results of
+    normalisation, soft-max and activation functions are not.
+
+    Args:
+        network: any; it is left as it is.
+        output_size: as in :func:`multiply_adds`.
+        convolutions_only: leave matrix products out, as the NTIRE challenges do. Their hook sees
+            ``nn.Conv2d`` alone; here convolutions with kernels that are no module's are counted, too.
+    """
+    total = sum(
+        call.result.numel()
+        for call in official_calls(network, output_size)
+        if is_convolution(call) or (is_product(call) and not convolutions_only)
+    )
+    return total + network.multiply_adds_apart(*lr_size_for(network, output_size)) // _APART_PER_OUTPUT
+
+
+def uncounted_operations(
+    network: Network, output_size: tuple[int, int] = OUTPUT_SIZE
+) -> list[UncountedOperation]:
+    """What :func:`multiply_adds` leaves out of one forward pass, one entry for each kind of operation."""
+    return group_uncounted(official_calls(network, output_size))
+
+
+def official_calls(network: Network, output_size: tuple[int, int]) -> list[Call]:
+    """Operators that the official formulation calls, but for what ``multiply_adds_apart`` tells."""
+    backend = "reference" if isinstance(network, AttentionNetwork) else None
+    return record_calls(network, lr_size_for(network, output_size), backend=backend)
+
+
+def lr_size_for(network: Network, output_size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the image that enlarges to ``output_size`` at least."""
     height, width = (-(-side // network.scale) for side in output_size)
-    replica = copy.deepcopy(network).to("meta").eval()
-    if isinstance(replica, AttentionNetwork):
-        replica.use_backend("reference")
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        replica(torch.empty(1, 3, height, width, device="meta"))
-    return counter.get_total_flops() // 2 + network.multiply_adds_apart(height, width)
+    return height, width
+
+
+def _backend(network: Network, device: torch.device | str | None) -> str | None:
+    """The back end that runs on ``device``, but ``sdpa`` for ``flex``: the same products, on meta too."""
+    if not isinstance(network, AttentionNetwork):
+        return None
+    backend = network.backend if device is None else network.backend_on(torch.device(device))
+    return "sdpa" if backend == "flex" else backend

@@ -5,9 +5,18 @@ from dataclasses import dataclass
 import torch
 
 from srlab.models.network import Network
-from srlab.profiling.complexity import OUTPUT_SIZE, ParameterReport, count_parameters, multiply_adds
+from srlab.profiling.complexity import (
+    OUTPUT_SIZE,
+    ParameterReport,
+    activations,
+    count_parameters,
+    executed_multiply_adds,
+    multiply_adds,
+    uncounted_operations,
+)
 from srlab.profiling.latency import LatencyReport, measure_latency
 from srlab.profiling.memory import MemoryReport, measure_peak_memory
+from srlab.profiling.operations import UncountedOperation
 
 __all__ = ["Costs", "measure_costs"]
 
@@ -18,7 +27,10 @@ class Costs:
 
     Attributes:
         parameters: as the official formulation has them, and as held.
-        multiply_adds: for an image restored to 1280x720, as papers count them.
+        multiply_adds: for an image restored to 1280x720, of the official formulation.
+        executed_multiply_adds: likewise, of what the back end in use executes on the device.
+        activations: likewise, elements of the results of convolutions and matrix products, official.
+        uncounted: what multiply-adds leave out of one forward pass.
         output_size: height and width of the restored image that latency and memory are for.
         latency: of one float32 image on one device.
         memory: likewise.
@@ -26,6 +38,9 @@ class Costs:
 
     parameters: ParameterReport
     multiply_adds: int
+    executed_multiply_adds: int
+    activations: int
+    uncounted: tuple[UncountedOperation, ...]
     output_size: tuple[int, int]
     latency: LatencyReport
     memory: MemoryReport
@@ -33,10 +48,13 @@ class Costs:
     def summary(self) -> dict[str, float | int | None]:
         """Flat numbers for loggers, under names that carry their units."""
         height, width = self.output_size
+        counted_at = f"{OUTPUT_SIZE[0]}x{OUTPUT_SIZE[1]}"
         return {
             "params/all": self.parameters.all,
             "params/trainable": self.parameters.trainable,
-            f"multiply_adds/{OUTPUT_SIZE[0]}x{OUTPUT_SIZE[1]}": self.multiply_adds,
+            f"multiply_adds/{counted_at}": self.multiply_adds,
+            f"executed_multiply_adds/{counted_at}": self.executed_multiply_adds,
+            f"activations/{counted_at}": self.activations,
             f"latency_ms/{height}x{width}": self.latency.median_ms,
             f"latency_ms_p10/{height}x{width}": self.latency.p10_ms,
             f"latency_ms_p90/{height}x{width}": self.latency.p90_ms,
@@ -47,7 +65,7 @@ class Costs:
 def measure_costs(
     network: Network, *, output_size: tuple[int, int], device: torch.device | str, warmup: int, repeats: int
 ) -> Costs:
-    """Count parameters and multiply-adds; time and weigh restoring ``output_size`` (height, width) once.
+    """Count what can be counted; time and weigh restoring ``output_size`` (height, width) once.
 
     Sides are rounded up to the scale. The network is left as it was.
     """
@@ -55,6 +73,9 @@ def measure_costs(
     return Costs(
         parameters=count_parameters(network),
         multiply_adds=multiply_adds(network),
+        executed_multiply_adds=executed_multiply_adds(network, device=device),
+        activations=activations(network),
+        uncounted=tuple(uncounted_operations(network)),
         output_size=output_size,
         latency=measure_latency(
             network, (height, width), device=device, dtype=torch.float32, warmup=warmup, repeats=repeats

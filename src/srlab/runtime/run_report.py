@@ -121,11 +121,7 @@ class RunReport:
         conditions = describe_conditions(
             model=name,
             checkpoint=f"checkpoints/best.ckpt, step {self.step}",
-            parameters=self.costs.parameters._asdict(),
-            multiply_adds=self.costs.multiply_adds,
-            latency=self.costs.latency,
-            memory=self.costs.memory,
-            output_size=self.costs.output_size,
+            costs=self.costs,
         )
         return {
             "name": name,

@@ -98,11 +98,7 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
     conditions = describe_conditions(
         model=candidate.label,
         checkpoint=candidate.weights,
-        parameters=costs.parameters._asdict(),
-        multiply_adds=costs.multiply_adds,
-        latency=costs.latency,
-        memory=costs.memory,
-        output_size=costs.output_size,
+        costs=costs,
         preset=candidate.preset,
         training=candidate.training,
     )

@@ -2,7 +2,6 @@
 
 import platform
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -11,15 +10,14 @@ from pathlib import Path
 import torch
 
 import srlab
-from srlab.profiling.latency import LatencyReport
-from srlab.profiling.memory import MemoryReport
+from srlab.profiling.costs import Costs
 
 __all__ = ["Conditions", "describe_conditions", "source_commit"]
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Of one network's evaluation; the costs are None where they were not measured."""
+    """Of one network's evaluation."""
 
     model: str
     checkpoint: str
@@ -29,12 +27,8 @@ class Conditions:
     commit: str | None
     torch_version: str
     python_version: str
-    parameters: dict[str, int] | None
-    multiply_adds: int | None
-    latency: LatencyReport | None
-    memory: MemoryReport | None
-    output_size: tuple[int, int] | None
-    """Height and width of the image that latency and memory are for; multiply-adds are of 720x1280."""
+    costs: Costs | None
+    """None where they were not measured."""
     preset: str | None
     """The preset that this is a trained network of, under whose name papers' scores are looked up."""
     training: str | None
@@ -45,15 +39,11 @@ def describe_conditions(
     *,
     model: str,
     checkpoint: str,
-    parameters: Mapping[str, int] | None,
-    multiply_adds: int | None,
-    latency: LatencyReport | None,
-    memory: MemoryReport | None,
-    output_size: tuple[int, int] | None = None,
+    costs: Costs | None,
     preset: str | None = None,
     training: str | None = None,
 ) -> Conditions:
-    """Add date, versions and commit to what the caller measured (``parameters``: ``all``, ``trainable``).
+    """Add date, versions and commit to what the caller measured.
 
     ``preset`` is None for random weights and for networks that nobody published.
     """
@@ -65,11 +55,7 @@ def describe_conditions(
         commit=source_commit(),
         torch_version=torch.__version__,
         python_version=platform.python_version(),
-        parameters=dict(parameters) if parameters is not None else None,
-        multiply_adds=multiply_adds,
-        latency=latency,
-        memory=memory,
-        output_size=output_size,
+        costs=costs,
         preset=preset,
         training=training,
     )

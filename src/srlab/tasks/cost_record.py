@@ -50,8 +50,7 @@ class CostRecord(Callback):
             repeats=self.repeats,
         )
         self.folder.mkdir(parents=True, exist_ok=True)
-        record = {**asdict(self.costs), "parameters": self.costs.parameters._asdict()}
-        (self.folder / "costs.json").write_text(json.dumps(record, indent=1) + "\n")
+        (self.folder / "costs.json").write_text(json.dumps(asdict(self.costs), indent=1) + "\n")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.summary.update(self.costs.summary())

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
+from srlab.profiling.costs import Costs
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord
 from srlab.tasks.published import Difference, difference_columns, difference_table, differences
@@ -45,7 +46,7 @@ def summary_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
             "images": mean.images,
             "psnr": mean.psnr,
             "ssim": mean.ssim,
-            **_costs(evaluation.conditions),
+            **_costs(evaluation.conditions.costs),
             **difference_columns(found, mean),
             "lr_source": mean.lr_source,
             "gray_images": " ".join(mean.gray_images),
@@ -69,7 +70,8 @@ def display_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     """For a terminal of 80 columns: scores of every set, costs of every network, difference from papers."""
     rows = summary_rows(evaluations)
     scores = _table("means over images of PSNR (dB) and SSIM", _SCORE_COLUMNS, rows)
-    height, width = evaluations[0].conditions.output_size or (0, 0)
+    measured = evaluations[0].conditions.costs
+    height, width = measured.output_size if measured else (0, 0)
     networks = {(row["model"], row["scale"]): row for row in rows}
     costs = _table(
         f"latency and memory of one {width}x{height} image on {evaluations[0].report.device}",
@@ -118,17 +120,19 @@ def write_evaluations(evaluations: Sequence[Evaluation], folder: Path) -> list[P
     return [folder / name for name in texts]
 
 
-def _costs(conditions: Conditions) -> Row:
-    latency, memory, parameters = conditions.latency, conditions.memory, conditions.parameters or {}
-    return {
-        "parameters": parameters.get("all"),
-        "trainable_parameters": parameters.get("trainable"),
-        "multiply_adds": conditions.multiply_adds,
-        "latency_median_ms": latency.median_ms if latency else None,
-        "latency_p10_ms": latency.p10_ms if latency else None,
-        "latency_p90_ms": latency.p90_ms if latency else None,
-        "peak_memory_mib": memory.peak_mib if memory else None,
+def _costs(costs: Costs | None) -> Row:
+    columns = {
+        "parameters": lambda costs: costs.parameters.all,
+        "trainable_parameters": lambda costs: costs.parameters.trainable,
+        "multiply_adds": lambda costs: costs.multiply_adds,
+        "executed_multiply_adds": lambda costs: costs.executed_multiply_adds,
+        "activations": lambda costs: costs.activations,
+        "latency_median_ms": lambda costs: costs.latency.median_ms,
+        "latency_p10_ms": lambda costs: costs.latency.p10_ms,
+        "latency_p90_ms": lambda costs: costs.latency.p90_ms,
+        "peak_memory_mib": lambda costs: costs.memory.peak_mib,
     }
+    return {name: None if costs is None else read(costs) for name, read in columns.items()}
 
 
 def _show(key: str, pattern: str, divisor: float = 1) -> Callable[[Row], str]:
@@ -155,6 +159,8 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "SSIM": _show("ssim", "{:.4f}"),
     "params (K)": _show("parameters", "{:.1f}", 1e3),
     "mult-adds (G at 1280x720)": _show("multiply_adds", "{:.2f}", 1e9),
+    "executed (G)": _show("executed_multiply_adds", "{:.2f}", 1e9),
+    "activations (M)": _show("activations", "{:.1f}", 1e6),
     "latency ms (p10 to p90)": _show_latency,
     "peak memory (MiB)": _show("peak_memory_mib", "{:.0f}"),
 }
@@ -186,15 +192,21 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
         )
         for mean in report.means
     ]
-    lines += [f"- parameters: {_settings(conditions.parameters)}"] if conditions.parameters else []
-    if conditions.output_size is not None:
-        height, width = conditions.output_size
-        lines.append(
-            f"- latency and memory: one restored image of {width}x{height}; multiply-adds: of 1280x720"
-        )
-    lines += [f"- latency: {_settings(asdict(conditions.latency))}"] if conditions.latency else []
-    lines += [f"- memory: {_settings(asdict(conditions.memory))}"] if conditions.memory else []
+    if conditions.costs is not None:
+        lines += _cost_lines(conditions.costs)
     return lines
+
+
+def _cost_lines(costs: Costs) -> list[str]:
+    height, width = costs.output_size
+    return [
+        f"- parameters: {_settings(asdict(costs.parameters))}",
+        "- multiply-adds: of the official formulation at 1280x720, padding included; not counted: "
+        + "; ".join(map(str, costs.uncounted)),
+        f"- latency and memory: one restored image of {width}x{height}",
+        f"- latency: {_settings(asdict(costs.latency))}",
+        f"- memory: {_settings(asdict(costs.memory))}",
+    ]
 
 
 def _difference_lines(evaluation: Evaluation) -> list[str]:

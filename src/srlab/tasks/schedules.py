@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["constant", "cosine", "multistep"]
+__all__ = ["constant", "cosine", "cosine_restarts", "multistep"]
 
 
 def cosine(optimizer: Optimizer, *, steps: int) -> LambdaLR:
@@ -30,16 +30,46 @@ def cosine(optimizer: Optimizer, *, steps: int) -> LambdaLR:
     return LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
 
 
-def multistep(optimizer: Optimizer, *, milestones: Sequence[int], gamma: float) -> LambdaLR:
-    """Multiplied by ``gamma`` once each of the ``milestones`` is reached.
+def cosine_restarts(optimizer: Optimizer, *, period: int, lowest: float) -> LambdaLR:
+    """From the optimizer's learning rate to ``lowest`` along half a cosine, again in every ``period``.
+
+    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5 with periods of equal length.
 
     Raises:
-        ValueError: unless the milestones grow.
+        ValueError: unless ``period`` is at least 1 and ``lowest`` lies between 0 and the learning rate.
+    """
+    highest = optimizer.defaults["lr"]
+    if period < 1 or not 0 <= lowest <= highest:
+        raise ValueError(
+            f"scheduler.period must be at least 1 step and scheduler.lowest lie between 0 and optimizer.lr="
+            f"{highest}; got {period} and {lowest}"
+        )
+    floor = lowest / highest
+    return LambdaLR(
+        optimizer,
+        lambda step: floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step % period) / period)),
+    )
+
+
+def multistep(optimizer: Optimizer, *, milestones: Sequence[int], gamma: float, warmup: int = 0) -> LambdaLR:
+    """Multiplied by ``gamma`` once each of the ``milestones`` is reached, after ``warmup`` steps of a rise.
+
+    Step n of the warm-up (from 1) has n / warmup of the learning rate, as BasicSR's.
+
+    Raises:
+        ValueError: unless the milestones grow and the warm-up is no negative number of steps.
     """
     steps = list(milestones)
     if steps != sorted(set(steps)):
         raise ValueError(f"scheduler.milestones must grow, got {steps}")
-    return LambdaLR(optimizer, lambda step: gamma ** bisect_right(steps, step))
+    if warmup < 0:
+        raise ValueError(f"scheduler.warmup must be 0 or more steps, got {warmup}")
+
+    def factor(step: int) -> float:
+        rise = min((step + 1) / warmup, 1.0) if warmup else 1.0
+        return rise * gamma ** bisect_right(steps, step)
+
+    return LambdaLR(optimizer, factor)
 
 
 def constant(optimizer: Optimizer) -> LambdaLR:

@@ -13,13 +13,13 @@ import torch
 from rich import box
 from rich.table import Table
 
-from srlab.literature.published import UNVERIFIED, Reference, published, references
-from srlab.literature.reading import cards, sources
-from srlab.literature.schema import DATASETS, Card, Row, Source
+from srlab.literature.published import UNVERIFIED, Reference, references
+from srlab.literature.reading import cards
+from srlab.literature.schema import Card
 from srlab.presets import create_model, list_models, list_recipes
 from srlab.profiling.complexity import count_parameters, multiply_adds
 
-__all__ = ["ZooRow", "find_card", "literature_table", "to_markdown", "update_readme", "zoo_rows", "zoo_table"]
+__all__ = ["ZooRow", "find_card", "known_presets", "to_markdown", "update_readme", "zoo_rows", "zoo_table"]
 
 _SHOWN_SETS = ("Set5", "Urban100")
 _USUAL_SCALE = 4
@@ -60,11 +60,7 @@ def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
     Raises:
         ValueError: an unknown preset, or one without a card in ``srlab/literature/networks``.
     """
-    known = list_models()
-    unknown = [name for name in names or () if name not in known]
-    if unknown:
-        raise ValueError(f"unknown model {', '.join(unknown)}; choose from {', '.join(known)}")
-    return [_row(name) for name in (known if names is None else names)]
+    return [_row(name) for name in known_presets(names)]
 
 
 def find_card(preset: str) -> Card:
@@ -108,44 +104,6 @@ def zoo_table(rows: Sequence[ZooRow]) -> Table:
     return table
 
 
-def literature_table(network: str) -> Table:
-    """All that was published for one network, every source for itself; fits 80 columns.
-
-    Args:
-        network: a preset's name, or the literature's such as ``OmniSR``.
-
-    Raises:
-        ValueError: no source has it.
-    """
-    found = [(source, row) for source in sources() for row in source.rows if row.network == network]
-    if not found:
-        known = sorted({row.network for source in sources() for row in source.rows})
-        raise ValueError(f"nothing is recorded for {network!r}; recorded are {', '.join(known)}")
-    found.sort(key=lambda pair: (pair[1].scale, pair[1].training, pair[1].self_ensemble))
-    used = [name for name in DATASETS if any(name in row.scores for _, row in found)]
-    table = Table(
-        title=f"published for {network}: PSNR (dB) and SSIM; thousands of parameters, 1e9 multiply-adds, ms",
-        box=None,
-        padding=(0, 1, 0, 0),
-    )
-    for heading in ("", "data", *used, "K", "G", "ms", "source"):
-        table.add_column(
-            heading, overflow="fold", min_width=max(len(heading), _FIGURE_WIDTH if heading in used else 0)
-        )
-    shown = {
-        (score.source, score.scale, score.training, score.self_ensemble, score.dataset): score.shown
-        for color in ("y", "rgb")
-        for score in published(network, color=color)
-    }
-    for source, row in found:
-        key = (source.name, row.scale, row.training, row.self_ensemble)
-        scores = [shown.get((*key, dataset), "") for dataset in used]
-        table.add_row(*_first_cells(row), *scores, *_last_cells(source, row))
-    cautions = dict.fromkeys(f"{source.name}: {row.caution}" for source, row in found if row.caution)
-    table.caption = "\n".join(["+ self-ensemble; ! not to be compared with; * unverified", *cautions])
-    return table
-
-
 def update_readme(path: Path) -> bool:
     """Write the table between the markers of ``path``; True if that changed the file.
 
@@ -166,6 +124,15 @@ def update_readme(path: Path) -> bool:
     partial.write_text(updated, encoding="utf-8")
     partial.replace(path)
     return True
+
+
+def known_presets(names: Sequence[str] | None) -> Sequence[str]:
+    """``names`` if all are presets; all presets for None."""
+    known = list_models()
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ValueError(f"unknown model {', '.join(unknown)}; choose from {', '.join(known)}")
+    return known if names is None else names
 
 
 def _row(name: str) -> ZooRow:
@@ -217,19 +184,3 @@ _COLUMNS: dict[str, Callable[[ZooRow], str]] = {
     "what": lambda row: row.phrase,
 }
 _TEXT_COLUMNS = frozenset({"recipe", "weights", "what"})
-
-
-def _first_cells(row: Row) -> tuple[str, str]:
-    marks = ("+" if row.self_ensemble else "") + ("!" if row.caution else "")
-    return f"x{row.scale}", row.training + marks
-
-
-def _last_cells(source: Source, row: Row) -> tuple[str, ...]:
-    low, high = row.latency_ms or (None, None)
-    latency = _plain(low) if low == high else f"{low:g}–{high:g}"
-    name = source.name + (" (RGB)" if source.color == "rgb" else "")
-    return _plain(row.params_k), _plain(row.multiply_adds_g), latency, name
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"

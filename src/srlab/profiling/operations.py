@@ -1,0 +1,225 @@
+"""What a forward pass executes, operator by operator, from shapes alone: no memory, no time."""
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from srlab.models.network import AttentionNetwork, Network
+
+__all__ = [
+    "Call",
+    "UncountedOperation",
+    "group_uncounted",
+    "is_convolution",
+    "is_product",
+    "multiply_adds_of",
+    "record_calls",
+]
+
+# Matrix products, and which argument is the left factor; the right one follows it.
+_PRODUCTS = {
+    "aten.mm": 0,
+    "aten.bmm": 0,
+    "aten.mv": 0,
+    "aten.dot": 0,
+    "aten.addmm": 1,
+    "aten.baddbmm": 1,
+    "aten.addmv": 1,
+}
+_CONVOLUTION = "aten.convolution"
+
+# The result gains the product of two tensors: what a back end may sum up term by term instead.
+_MULTIPLY_ADD = "aten.addcmul"
+
+# Kinds of work that is not counted, in the order of the list; arithmetic is what else goes by elements.
+_ARITHMETIC, _OTHER = "element-wise arithmetic", "other"
+_GROUPS = {
+    "normalisation": ("native_layer_norm", "native_batch_norm", "native_group_norm"),
+    "soft-max": ("_softmax", "_safe_softmax"),
+    "activation function": ("relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh"),
+    "pooling and sums": ("mean", "sum", "avg_pool2d", "_adaptive_avg_pool2d"),
+    "interpolation": (
+        "upsample_nearest2d",
+        "upsample_bilinear2d",
+        "upsample_bicubic2d",
+        "grid_sampler_2d",
+    ),
+    _ARITHMETIC: (),
+    "moving memory": (
+        "clone",
+        "_to_copy",
+        "copy",
+        "cat",
+        "stack",
+        "roll",
+        "flip",
+        "repeat",
+        "repeat_interleave",
+        "index",
+        "index_select",
+        "gather",
+        "masked_fill",
+        "pixel_shuffle",
+        "reflection_pad2d",
+        "constant_pad_nd",
+        "im2col",
+        "fill",
+    ),
+    _OTHER: (),
+}
+# Views that do not say so in their signature.
+_UNDECLARED_VIEWS = ("_unsafe_view", "squeeze_", "unsqueeze_", "transpose_")
+
+_GROUP_OF = {f"aten.{name}": group for group, names in _GROUPS.items() for name in names}
+
+
+class Call(NamedTuple):
+    """One call of an operator that computes or moves something; views are none.
+
+    Attributes:
+        operation: its name without the overload, and without the mark of writing in place: ``aten.add``.
+        arguments: as they were given, tensors replaced by their shapes.
+        result: shape of the first result.
+        elementwise: each element of the result depends on the same element of the arguments alone.
+    """
+
+    operation: str
+    arguments: tuple[Any, ...]
+    result: torch.Size
+    elementwise: bool
+
+
+@dataclass(frozen=True)
+class UncountedOperation:
+    """All calls of one operator that multiply-adds leave out.
+
+    Attributes:
+        group: what kind of work it is.
+        operation: the operator's name in PyTorch.
+        calls: how many.
+        elements: of their results, all together.
+    """
+
+    group: str
+    operation: str
+    calls: int
+    elements: int
+
+    def __str__(self) -> str:
+        return f"{self.group}: {self.operation}, {self.calls} calls, {self.elements:.2e} elements"
+
+
+def record_calls(network: Network, lr_size: tuple[int, int], *, backend: str | None) -> list[Call]:
+    """What restoring one image of ``lr_size`` (height, width) in evaluation mode executes.
+
+    Fused attention is recorded as the two matrix products that it is. The network is left as it was.
+
+    Args:
+        network: any.
+        lr_size: height and width of the low-resolution image.
+        backend: the attention's implementation; None for a network that has no choice.
+    """
+    replica = _on_meta(network).eval()
+    if backend is not None:
+        assert isinstance(replica, AttentionNetwork)
+        replica.use_backend(backend)
+    recorder = _Recorder()
+    # In inference mode composite operators would arrive whole; without autograd they arrive in their parts.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
+        replica(torch.empty(1, 3, *lr_size, device="meta"))
+    return recorder.calls
+
+
+def is_convolution(call: Call) -> bool:
+    """Of any kind, transposed ones included."""
+    return call.operation == _CONVOLUTION
+
+
+def is_product(call: Call) -> bool:
+    """Of two matrices, batches of matrices or a matrix and a vector."""
+    return call.operation in _PRODUCTS
+
+
+def multiply_adds_of(call: Call) -> int:
+    """Of a convolution, a matrix product or an ``addcmul``, without the bias; 0 for everything else."""
+    if is_convolution(call):
+        image, weight, transposed = call.arguments[0], call.arguments[1], call.arguments[6]
+        return (image if transposed else call.result).numel() * weight[1:].numel()
+    if is_product(call):
+        at = _PRODUCTS[call.operation]
+        left, right = call.arguments[at : at + 2]
+        return left.numel() * (right[-1] if len(right) > 1 else 1)
+    return call.result.numel() if call.operation == _MULTIPLY_ADD else 0
+
+
+def group_uncounted(calls: Iterable[Call]) -> list[UncountedOperation]:
+    """All that has no multiply-adds, one entry for each operator, the largest of a group first."""
+    numbers, elements = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for call in calls:
+        if not (is_convolution(call) or is_product(call) or call.operation == _MULTIPLY_ADD):
+            group = _GROUP_OF.get(call.operation, _ARITHMETIC if call.elementwise else _OTHER)
+            numbers[group, call.operation] += 1
+            elements[group, call.operation] += call.result.numel()
+    found = [UncountedOperation(*kind, numbers[kind], elements[kind]) for kind in numbers]
+    order = list(_GROUPS)
+    return sorted(found, key=lambda entry: (order.index(entry.group), -entry.elements, entry.operation))
+
+
+class _Recorder(TorchDispatchMode):
+    """Keeps every call below autograd, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        namespace, name = func.overloadpacket._qualified_op_name.split("::")
+        if namespace not in ("aten", "prims", "prim"):
+            raise ValueError(
+                f"operator {namespace}.{name} cannot be counted: only PyTorch's own operators have known "
+                "arithmetic; count with another backend, such as reference"
+            )
+        first = result[0] if isinstance(result, (tuple, list)) else result
+        if isinstance(first, Tensor) and not _is_bookkeeping(func, name, args):
+            shapes = tuple(argument.shape if isinstance(argument, Tensor) else argument for argument in args)
+            in_place = name.endswith("_") and not name.endswith("__")
+            operation = f"{namespace}.{name[:-1] if in_place else name}"
+            self.calls.append(Call(operation, shapes, first.shape, torch.Tag.pointwise in func.tags))
+        return result
+
+
+def _is_bookkeeping(func: Callable[..., Any], name: str, args: tuple[Any, ...]) -> bool:
+    """Whether the call only describes memory anew (a view), or makes a constant from no tensor."""
+    returns = func._schema.returns  # type: ignore[attr-defined]
+    views = any(value.alias_info is not None and not value.alias_info.is_write for value in returns)
+    flat = [item for value in args for item in (value if isinstance(value, (list, tuple)) else [value])]
+    return views or name in _UNDECLARED_VIEWS or not any(isinstance(item, Tensor) for item in flat)
+
+
+def _on_meta(network: Network) -> Network:
+    """A copy whose parameters and buffers are float32 shapes without memory."""
+    shapes: dict[int, Any] = {}
+    for parameter in network.parameters():
+        shapes[id(parameter)] = nn.Parameter(_shape_of(parameter), requires_grad=parameter.requires_grad)
+    for buffer in network.buffers():
+        shapes[id(buffer)] = _shape_of(buffer)
+    return copy.deepcopy(network, shapes)  # found in the memo, nothing of them is copied
+
+
+def _shape_of(tensor: Tensor) -> Tensor:
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return torch.empty_like(tensor, dtype=dtype, device="meta")
