@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException
 
 import srlab
+from preset_cases import recorded_scales
 from srlab.models.network import Network
 from srlab.models.registry import network_classes
 from srlab.presets import build_network, configuration_folder, create_model, list_models
@@ -27,7 +28,7 @@ def composed(*overrides):
 def test_every_preset_is_listed_and_every_network_has_one():
     assert set(list_models()) >= PUBLISHED
     with torch.device("meta"):
-        built = {type(create_model(name, scale=2)) for name in list_models()}
+        built = {type(create_model(name, scale=recorded_scales(name)[0])) for name in list_models()}
     assert built == set(network_classes())
 
 

@@ -61,6 +61,12 @@ def test_official_swinir_files(swinir, container, buffers, tmp_path):
     assert_same_function(load_model(tmp_path / "swinir.pth"), swinir)
 
 
+def test_files_of_implicit_image_functions_keep_their_weights_deeper(swinir, tmp_path):
+    model = {"name": "lte", "args": {"hidden_dim": 256}, "sd": swinir.to_official()}
+    torch.save({"model": model, "optimizer": {"name": "adam"}, "epoch": 1}, tmp_path / "epoch-last.pth")
+    assert_same_function(load_model(tmp_path / "epoch-last.pth"), swinir)
+
+
 def test_averaged_weights_are_preferred(swinir, tmp_path):
     other = {key: torch.zeros_like(value) for key, value in swinir.to_official().items()}
     torch.save({"params": other, "params_ema": swinir.to_official()}, tmp_path / "both.pth")

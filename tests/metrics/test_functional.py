@@ -13,6 +13,10 @@ from srlab.metrics.functional import protocol_label, psnr, score, ssim, to_level
 
 GOLDEN = "degrade_metrics/metrics.json"
 TOLERANCES = {"y": (1e-6, 1e-6), "rgb": (1e-6, 1e-6), "elan": (1e-8, 1e-6)}  # dB, SSIM
+# Flat areas leave ELAN's float32 SSIM a difference of squares that are equal but for rounding, which differs
+# between processors: one rounding of 255^2 beside the constant C2 = (0.03 * 255)^2.
+FLAT = ("constant_offset", "elan")
+FLAT_TOLERANCE = 2**-24 * 255**2 / (0.03 * 255) ** 2
 
 
 def recorded_scores():
@@ -48,6 +52,8 @@ def test_scores_equal_the_official_code(pairs, pair, kind, border, expected, dty
     protocol = {"y": basicsr, "rgb": rgb, "elan": elan}[kind](border)
     result = score(pairs[f"{pair}/a"].to(dtype) / 255, pairs[f"{pair}/b"], protocol)
     psnr_tolerance, ssim_tolerance = TOLERANCES[kind]
+    if (pair, kind) == FLAT:
+        ssim_tolerance = FLAT_TOLERANCE
     assert result.psnr.item() == pytest.approx(expected[0], abs=psnr_tolerance)
     assert result.ssim.item() == pytest.approx(expected[1], abs=ssim_tolerance)
 

@@ -15,6 +15,8 @@ __all__ = ["CONTAINERS", "OfficialFile", "misfit", "read_official", "unwrapped"]
 
 # Where official files keep their weights, the averaged ones first: SwinIR's and BasicSR's, then ELAN's.
 CONTAINERS = ("params_ema", "params", "model_state_dict", "state_dict")
+# Scripts of implicit image functions (LIIF, LTE) keep theirs one level deeper, beside a description.
+_IMPLICIT = "sd"
 # What wrappers put before every key: DataParallel and torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
 
@@ -89,7 +91,10 @@ def _is_derived(network: Network, key: str, value: Tensor) -> bool:
 
 def _official_state(file: Path, content: Mapping[str, Any]) -> tuple[str | None, dict[str, Tensor]]:
     """The tensors of a file that is not ours, averaged weights first, under bare keys; and where they lay."""
-    container = next((name for name in CONTAINERS if isinstance(content.get(name), Mapping)), None)
+    if isinstance(content.get("model"), Mapping) and isinstance(content["model"].get(_IMPLICIT), Mapping):
+        content = content["model"]
+    names = (*CONTAINERS, _IMPLICIT)
+    container = next((name for name in names if isinstance(content.get(name), Mapping)), None)
     inner = content if container is None else content[container]
     tensors = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
     nameless = [f"{key!r} ({type(key).__name__})" for key in tensors if not isinstance(key, str)]

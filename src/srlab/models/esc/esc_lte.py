@@ -161,6 +161,7 @@ class EscLTE(EscNetwork):
     encoder_prefix = "encoder."
     own_to_ours = _TO_OURS
     own_to_official = _TO_OFFICIAL
+    official_containers = ()
     official_landmarks = (
         "encoder.plk_filter",
         "encoder.blocks.0.convffns.0.proj.weight",
