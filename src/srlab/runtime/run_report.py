@@ -168,7 +168,7 @@ class RunReport:
         for heading in (
             "params",
             "trainable",
-            "mult-adds (G at 1280x720)",
+            "mult-adds (G)",
             "latency ms (p10 to p90)",
             "peak memory (MiB)",
         ):

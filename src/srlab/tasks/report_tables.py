@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from srlab.profiling.costs import Costs
@@ -74,7 +75,8 @@ def display_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     height, width = measured.output_size if measured else (0, 0)
     networks = {(row["model"], row["scale"]): row for row in rows}
     costs = _table(
-        f"latency and memory of one {width}x{height} image on {evaluations[0].report.device}",
+        "multiply-adds of 1280x720, as published and as executed; latency and memory of one "
+        f"{width}x{height} image on {evaluations[0].report.device}",
         _COST_COLUMNS,
         list(networks.values()),
     )
@@ -83,9 +85,10 @@ def display_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Row]) -> Table:
-    table = Table(title=title)
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in _TEXT_COLUMNS else "right")
+        justify = "left" if heading in _TEXT_COLUMNS else "right"
+        table.add_column(heading, justify=justify, no_wrap=heading == "model")
     for row in rows:
         table.add_row(*(_COLUMNS[heading](row) for heading in headings))
     return table
@@ -158,14 +161,19 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "PSNR": _show("psnr", "{:.3f}"),
     "SSIM": _show("ssim", "{:.4f}"),
     "params (K)": _show("parameters", "{:.1f}", 1e3),
-    "mult-adds (G at 1280x720)": _show("multiply_adds", "{:.2f}", 1e9),
+    "mult-adds (G)": _show("multiply_adds", "{:.2f}", 1e9),
     "executed (G)": _show("executed_multiply_adds", "{:.2f}", 1e9),
     "activations (M)": _show("activations", "{:.1f}", 1e6),
     "latency ms (p10 to p90)": _show_latency,
     "peak memory (MiB)": _show("peak_memory_mib", "{:.0f}"),
 }
 _SCORE_COLUMNS = ("model", "scale", "set", "protocol", "images", "PSNR", "SSIM")
-_COST_COLUMNS = ("model", "scale", *(heading for heading in _COLUMNS if heading not in _SCORE_COLUMNS))
+_FILES_ONLY = ("activations (M)",)  # a terminal has 80 columns
+_COST_COLUMNS = (
+    "model",
+    "scale",
+    *(heading for heading in _COLUMNS if heading not in (*_SCORE_COLUMNS, *_FILES_ONLY)),
+)
 _TEXT_COLUMNS = frozenset({"model", "set", "protocol"})
 
 
