@@ -15,7 +15,8 @@ from official_networks import (
     rebuild,
     recorded_pairs,
 )
-from srlab.models.elan import ELAN, ElanBlock, GroupAttention, LocalFeatures, ShiftConvolution
+from srlab.layers.shift_convolution import LocalFeatures, ShiftConvolution
+from srlab.models.elan import ELAN, ElanBlock, GroupAttention
 from srlab.models.network import BACKENDS, rename_keys
 
 SMALL = {

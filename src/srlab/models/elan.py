@@ -16,28 +16,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.color import rgb_mean
-from srlab.models.network import (
-    AttentionNetwork,
-    ParameterCount,
-    count_numbered,
-    rename_keys,
-    require_integer,
-)
+from srlab.models.network import count_numbered, rename_keys, require_integer
+from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, count_blocks
 from srlab.ops.attention import attention_maps, fused_attention
-from srlab.ops.padding import pad_to_multiple
-from srlab.ops.shift import (
-    resolve_shift_schedule,
-    shift_channels,
-    shift_channels_by_convolution,
-    shift_kernel,
-)
+from srlab.ops.shift import resolve_shift_schedule, shift_kernel
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
-__all__ = ["ELAN", "ElanBlock", "GroupAttention", "LocalFeatures", "ShiftConvolution"]
+__all__ = ["ELAN", "ElanBlock", "GroupAttention"]
 
 _PUBLISHED_WINDOWS = (4, 8, 16)
 
@@ -59,32 +47,6 @@ _TO_OFFICIAL = (
     (r"\.attention\.(\d+)\.norm\.", r".modules_gmsa.gmsa_\1.project_inp.1."),
     (r"\.attention\.(\d+)\.mix\.", r".modules_gmsa.gmsa_\1.project_out."),
 )
-
-
-class ShiftConvolution(nn.Module):
-    """Shift groups of channels by one pixel, then mix all channels by a 1x1 convolution."""
-
-    def __init__(self, *, dim_in: int, dim_out: int) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(dim_in, dim_out, 1)
-
-    def forward(self, features: Tensor, backend: str) -> Tensor:
-        """(B, dim_in, H, W) to (B, dim_out, H, W)."""
-        shift = shift_channels_by_convolution if backend == "reference" else shift_channels
-        return self.mix(shift(features))
-
-
-class LocalFeatures(nn.Module):
-    """Local feature extraction (LFE): shift-convolution, ReLU, shift-convolution."""
-
-    def __init__(self, *, dim: int, expansion: int) -> None:
-        super().__init__()
-        self.expand = ShiftConvolution(dim_in=dim, dim_out=dim * expansion)
-        self.contract = ShiftConvolution(dim_in=dim * expansion, dim_out=dim)
-
-    def forward(self, features: Tensor, backend: str) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return self.contract(F.relu(self.expand(features, backend)), backend)
 
 
 class GroupAttention(nn.Module):
@@ -135,32 +97,26 @@ class GroupAttention(nn.Module):
         return maps @ value, maps
 
 
-class ElanBlock(nn.Module):
+class ElanBlock(SharedAttentionBlock):
     """Efficient long-range attention block (ELAB): 1 + n_share pairs of modules, one set of maps."""
 
     def __init__(
         self, *, dim: int, n_share: int, window_sizes: Sequence[int], expansion: int, shifted: bool
     ) -> None:
-        super().__init__()
+        def make_attention(computes: bool) -> GroupAttention:
+            return GroupAttention(dim=dim, window_sizes=window_sizes, computes_maps=computes)
+
+        super().__init__(dim=dim, n_share=n_share, expansion=expansion, make_attention=make_attention)
         self.shifted = shifted
-        self.local = nn.ModuleList(LocalFeatures(dim=dim, expansion=expansion) for _ in range(1 + n_share))
-        self.attention = nn.ModuleList(
-            GroupAttention(dim=dim, window_sizes=window_sizes, computes_maps=index == 0)
-            for index in range(1 + n_share)
-        )
 
-    def forward(self, features: Tensor, backend: str) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        shared = None
-        for local, attention in zip(self.local, self.attention, strict=True):
-            features = local(features, backend) + features
-            mixed, handed_on = attention(features, shared, shifted=self.shifted, backend=backend)
-            features = mixed + features
-            shared = handed_on if shared is None else shared
-        return features
+    def attend(
+        self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
+    ) -> tuple[Tensor, list[Tensor]]:
+        """All modules of a block shift their windows, or none."""
+        return attention(features, shared, shifted=self.shifted, backend=backend)
 
 
-class ELAN(AttentionNetwork):
+class ELAN(SharedAttentionNetwork):
     """Efficient long-range attention network.
 
     Args:
@@ -191,50 +147,32 @@ class ELAN(AttentionNetwork):
         shift_schedule: str | Sequence[bool | int],
         backend: str = "auto",
     ) -> None:
-        super().__init__(scale=scale, backend=backend)
         window_sizes = _checked_windows(window_sizes, require_integer("dim", dim))
-        count = _checked_block_count(depth, n_share)
-        require_integer("expansion", expansion)
-        self.size_multiple = math.lcm(*window_sizes)
-        self.register_buffer("color_offset", rgb_mean(255.0), persistent=False)
-        self.color_offset: Tensor
-        self.head = nn.Conv2d(3, dim, 3, padding=1)
-        self.body = nn.ModuleList(
-            ElanBlock(
-                dim=dim, n_share=n_share, window_sizes=window_sizes, expansion=expansion, shifted=shifted
-            )
-            for shifted in resolve_shift_schedule(shift_schedule, [count])
-        )
-        self.tail = nn.Conv2d(dim, 3 * scale**2, 3, padding=1)
+        shifts = resolve_shift_schedule(shift_schedule, [count_blocks(depth, n_share)])
 
-    def restore(self, lr_image: Tensor) -> Tensor:
-        """Work in 0..255 without the mean colour, as the paper does."""
-        height, width = lr_image.shape[-2:]
-        backend = self.backend_on(lr_image.device)
-        image = pad_to_multiple(lr_image, self.size_multiple) * 255.0 - self.color_offset
-        # Channels last: cutting windows then moves whole rows of channels, 5x faster on a Zen 3 core.
-        shallow = self.head(image.contiguous(memory_format=torch.channels_last))
-        features = shallow
-        for block in self.body:
-            features = block(features, backend)
-        image = F.pixel_shuffle(self.tail(features + shallow), self.scale)
-        image = (image + self.color_offset) / 255.0
-        return image[..., : height * self.scale, : width * self.scale]
+        def make_block(index: int) -> ElanBlock:
+            return ElanBlock(
+                dim=dim,
+                n_share=n_share,
+                window_sizes=window_sizes,
+                expansion=expansion,
+                shifted=shifts[index],
+            )
+
+        super().__init__(
+            scale=scale,
+            dim=dim,
+            depth=depth,
+            n_share=n_share,
+            expansion=expansion,
+            make_block=make_block,
+            size_multiple=math.lcm(*window_sizes),
+            backend=backend,
+        )
 
     def automatic_backend(self, device: torch.device) -> str:
         """On a CPU stored maps pay: elan_light trained 7 to 15 % faster than recomputing them (Zen 3)."""
         return "reference" if device.type == "cpu" else "sdpa"
-
-    def official_parameters(self) -> ParameterCount:
-        """With mean shifts and shift kernels, which the official code keeps as frozen parameters."""
-        held = super().official_parameters()
-        frozen = sum(tensor.numel() for tensor in self._frozen().values())
-        return ParameterCount(held.all + frozen, held.trainable)
-
-    def multiply_adds_apart(self, height: int, width: int) -> int:
-        """The mean shifts, 1x1 convolutions there: 9 for each padded pixel, before and after enlarging."""
-        pixels = math.prod(side + -side % self.size_multiple for side in (height, width))
-        return 9 * pixels * (1 + self.scale**2)
 
     def _frozen(self) -> dict[str, Tensor]:
         """Official entries that are constants here."""
@@ -312,17 +250,3 @@ def _checked_windows(window_sizes: Sequence[int], dim: int) -> tuple[int, ...]:
             f"use a multiple of {len(sizes)}"
         )
     return sizes
-
-
-def _checked_block_count(depth: int, n_share: int) -> int:
-    """Number of blocks, if the modules divide into blocks without a rest."""
-    per_block = 1 + require_integer("n_share", n_share, minimum=0)
-    require_integer("depth", depth)
-    blocks, rest = divmod(depth, per_block)
-    if rest:
-        choices = [str(count * per_block) for count in (blocks, blocks + 1) if count]
-        raise ValueError(
-            f"depth={depth} modules do not divide into blocks of 1 + n_share = {per_block}; "
-            f"{rest} would be dropped: use depth={' or '.join(choices)}"
-        )
-    return blocks

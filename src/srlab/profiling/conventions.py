@@ -13,8 +13,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from srlab.layers.shift_convolution import LocalFeatures
 from srlab.layers.upsample import DirectHead
-from srlab.models.elan import ELAN, GroupAttention, LocalFeatures
+from srlab.models.elan import ELAN, GroupAttention
 from srlab.models.network import Network
 from srlab.models.swinir import SwinBlock, SwinIR
 from srlab.profiling.complexity import (
