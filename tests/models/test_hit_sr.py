@@ -269,10 +269,10 @@ def test_compiles_to_one_graph_that_computes_the_same(kind, backend):
     [
         ({"dim": 18}, r"dim=18 must be a multiple of twice num_heads=2"),
         ({"dim": 12}, r"dim must be an integer of at least 16, got 12"),
-        ({"depths": [2]}, r"depths has 1 entries, num_heads 2; give one per group"),
+        ({"depths": [2]}, r"depths has 1 entries and num_heads 2; give one of each"),
         ({"depths": [], "num_heads": []}, r"depths has 0 entries"),
-        ({"depths": [3, 0]}, r"every entry of depths must be an integer of at least 1, got 0"),
-        ({"num_heads": [2, 0]}, r"every entry of num_heads must be an integer of at least 1, got 0"),
+        ({"depths": [3, 0]}, r"depths\[\d\] must be an integer of at least 1, got 0"),
+        ({"num_heads": [2, 0]}, r"num_heads\[\d\] must be an integer of at least 1, got 0"),
         ({"window_sizes": [4, 8]}, r"window_sizes=\[4, 8\] must list one side for each of 3 positions"),
         ({"window_sizes": 8}, r"window_sizes=8 must list one side for each of 3 positions"),
         ({"window_sizes": [4, 8, 12]}, r"window side 12 must be at most 8 or a multiple of it"),

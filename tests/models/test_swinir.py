@@ -191,7 +191,7 @@ def test_stored_masks_tell_the_schedule_and_its_absence_is_admitted():
         ({"dim": 13}, r"dim=13 must be a multiple of num_heads=2"),
         ({"depths": [2]}, r"depths has 1 entries and num_heads 2"),
         ({"depths": []}, r"depths has 0 entries"),
-        ({"depths": [2, 0]}, r"depths must be an integer of at least 1, got 0"),
+        ({"depths": [2, 0]}, r"depths\[1\] must be an integer of at least 1, got 0"),
         ({"window_side": 0}, r"window_side must be an integer of at least 1, got 0"),
         ({"head": "transpose"}, r"unknown head 'transpose'; choose one of pixelshuffledirect"),
         ({"head": "nearest+conv", "scale": 3}, r"enlarges by 2 or 4, got scale=3"),

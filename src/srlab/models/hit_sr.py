@@ -31,6 +31,7 @@ from srlab.models.residual_groups import (
     FRAME_TO_OFFICIAL,
     FRAME_TO_OURS,
     ResidualGroupNetwork,
+    check_groups,
     count_groups,
     initialise_linear,
 )
@@ -382,12 +383,10 @@ def _read_windows(state: Mapping[str, Tensor], depths: Sequence[int]) -> list[in
 
 def _check_sizes(dim: int, depths: Sequence[int], num_heads: Sequence[int], windows: Sequence[int]) -> None:
     """Depth and heads for each group, a window for each position; the channels can be shared out."""
-    if not len(depths) or len(depths) != len(num_heads):
-        raise ValueError(f"depths has {len(depths)} entries, num_heads {len(num_heads)}; give one per group")
+    check_groups(dim, depths, num_heads)
     require_integer("dim", dim, minimum=16)  # the network of the position bias has dim // 16 channels
-    for depth, heads in zip(depths, num_heads, strict=True):
-        require_integer("every entry of depths", depth)
-        if dim % (2 * require_integer("every entry of num_heads", heads)):
+    for heads in num_heads:
+        if dim % (2 * heads):
             raise ValueError(f"dim={dim} must be a multiple of twice num_heads={heads}")
     if isinstance(windows, (str, int)) or len(windows) != max(depths):
         raise ValueError(

@@ -26,6 +26,7 @@ __all__ = [
     "FRAME_TO_OURS",
     "ResidualGroup",
     "ResidualGroupNetwork",
+    "check_groups",
     "count_groups",
     "initialise_linear",
 ]
@@ -145,6 +146,19 @@ def count_groups(state: Mapping[str, Tensor]) -> list[int]:
     """Blocks in each group of an official state dict, in order."""
     groups = count_numbered(state, "layers.")
     return [count_numbered(state, f"layers.{group}.residual_group.blocks.") for group in range(groups)]
+
+
+def check_groups(dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
+    """One depth and one number of heads for each group, all positive."""
+    if not len(depths) or len(depths) != len(num_heads):
+        raise ValueError(
+            f"depths has {len(depths)} entries and num_heads {len(num_heads)}; "
+            "give one of each for every group"
+        )
+    require_integer("dim", dim)
+    for name, values in (("depths", depths), ("num_heads", num_heads)):
+        for group, value in enumerate(values):
+            require_integer(f"{name}[{group}]", value)
 
 
 def initialise_linear(module: nn.Module) -> None:

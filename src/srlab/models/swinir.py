@@ -27,6 +27,7 @@ from srlab.models.residual_groups import (
     FRAME_TO_OFFICIAL,
     FRAME_TO_OURS,
     ResidualGroupNetwork,
+    check_groups,
     count_groups,
     initialise_linear,
 )
@@ -187,7 +188,7 @@ class SwinIR(ResidualGroupNetwork):
         shift_schedule: str | Sequence[bool | int],
         backend: str = "auto",
     ) -> None:
-        _check_groups(dim, depths, num_heads)
+        check_groups(dim, depths, num_heads)
         require_integer("window_side", window_side)
         shifts = iter(resolve_shift_schedule(shift_schedule, depths))
         drops = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
@@ -288,18 +289,6 @@ class SwinIR(ResidualGroupNetwork):
                     mask = shifted_window_mask(img_size, img_size, side, block.shift, device, dtype)
                     state[f"{prefix}.attn_mask"] = mask.flatten(0, 1)
         return state
-
-
-def _check_groups(dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
-    """One depth and one number of heads for each group, all positive."""
-    if not len(depths) or len(depths) != len(num_heads):
-        raise ValueError(
-            f"depths has {len(depths)} entries and num_heads {len(num_heads)}; "
-            "give one of each for every group"
-        )
-    for name, values in (("dim", [dim]), ("depths", depths), ("num_heads", num_heads)):
-        for value in values:
-            require_integer(name, value)
 
 
 def _recognise_schedule(state: Mapping[str, Tensor], depths: Sequence[int]) -> str | list[bool]:

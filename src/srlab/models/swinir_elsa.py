@@ -26,8 +26,7 @@ from collections.abc import Sequence
 import torch
 
 from srlab.layers.elsa import ElsaBlock
-from srlab.models.network import require_integer
-from srlab.models.residual_groups import ResidualGroupNetwork, initialise_linear
+from srlab.models.residual_groups import ResidualGroupNetwork, check_groups, initialise_linear
 
 __all__ = ["SwinIRElsa"]
 
@@ -73,8 +72,7 @@ class SwinIRElsa(ResidualGroupNetwork):
         drop_path: float,
         backend: str = "auto",
     ) -> None:
-        _check_groups(depths, num_heads)
-        require_integer("dim", dim)
+        check_groups(dim, depths, num_heads)
         drops = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
 
         def make_block(group: int, _position: int) -> ElsaBlock:
@@ -107,15 +105,3 @@ class SwinIRElsa(ResidualGroupNetwork):
     def automatic_backend(self, device: torch.device) -> str:
         """Everywhere: the other stores K * K times as much."""
         return "fused"
-
-
-def _check_groups(depths: Sequence[int], num_heads: Sequence[int]) -> None:
-    """One number of blocks and one of heads for each group, all positive."""
-    if not len(depths) or len(depths) != len(num_heads):
-        raise ValueError(
-            f"{len(depths)} groups of blocks ({list(depths)}) with {len(num_heads)} numbers of heads "
-            f"({list(num_heads)}); give both for every group, and at least one group"
-        )
-    for group, values in enumerate(zip(depths, num_heads, strict=True)):
-        for name, value in zip(("depths", "num_heads"), values, strict=True):
-            require_integer(f"{name}[{group}]", value)
