@@ -2,8 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from srlab.checkpoints.files import OUR_ENTRY
 from srlab.checkpoints.loading import LoadedCheckpoint
 from srlab.models.network import Network
+from srlab.whole_files import whole_file
 
 __all__ = ["official_option_names", "save_official", "save_safetensors"]
 
@@ -41,7 +41,7 @@ def save_official(network: Network, path: str | Path, **options: Any) -> None:
             f"it has {', '.join(sorted(known)) or 'none'}"
         )
     state = _separate(network.to_official(**options))
-    with _whole(Path(path)) as partial:
+    with whole_file(Path(path)) as partial:
         if Path(path).suffix == _SAFETENSORS:
             _save_safetensors(state, partial, {})
             return
@@ -61,7 +61,7 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
     """
     left_out = ("file", "layout", "container")
     description = {name: value for name, value in checkpoint.description.items() if name not in left_out}
-    with _whole(Path(path)) as partial:
+    with whole_file(Path(path)) as partial:
         metadata = {OUR_ENTRY: json.dumps(description)}
         _save_safetensors(_separate(checkpoint.network.state_dict()), partial, metadata)
 
@@ -80,15 +80,3 @@ def _save_safetensors(state: dict[str, Tensor], path: Path, metadata: dict[str, 
     from safetensors.torch import save
 
     path.write_bytes(save(state, {**metadata, "format": "pt"}))  # save_file would hide it from other users
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A name to write to; the file takes ``path`` once it is complete, and leaves nothing if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from srlab.config import TrainConfig
 from srlab.presets import configuration_folder
+from srlab.whole_files import whole_file
 
 __all__ = ["CONFIG_NAME", "checkpoint_to_resume", "resumed_config", "run_folder", "save_config"]
 
@@ -59,9 +60,8 @@ def save_config(cfg: DictConfig, folder: Path) -> None:
     OmegaConf.resolve(saved.paths)
     for key in ("data", "cache", "run"):
         saved.paths[key] = str(Path(saved.paths[key]).absolute())
-    partial = folder / f"{CONFIG_NAME}.partial"
-    OmegaConf.save(saved, partial)
-    partial.replace(folder / CONFIG_NAME)
+    with whole_file(folder / CONFIG_NAME) as partial:
+        OmegaConf.save(saved, partial)
 
 
 def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:

@@ -28,6 +28,7 @@ from srlab.tasks.cost_record import CostRecord
 from srlab.tasks.evaluation import EvaluationReport, evaluate, restore
 from srlab.tasks.published import Difference, difference_table, differences, training_data
 from srlab.tasks.super_resolution import MONITOR, SuperResolutionTask, to_unit_range
+from srlab.whole_files import whole_file
 
 __all__ = ["RunReport"]
 
@@ -102,9 +103,8 @@ class RunReport:
         picture = folder / "comparison.png"
         comparison_picture(self._examples()).save(picture)
         summary = self._summary()
-        partial = folder / "summary.json.partial"
-        partial.write_text(json.dumps(summary, indent=1) + "\n")
-        partial.replace(folder / "summary.json")
+        with whole_file(folder / "summary.json") as partial:
+            partial.write_text(json.dumps(summary, indent=1) + "\n")
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.summary.update({f"best/{MONITOR}": self.best_psnr, "best/step": self.step})

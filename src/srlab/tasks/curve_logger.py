@@ -12,6 +12,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
+from srlab.whole_files import whole_file
+
 __all__ = ["CurveLogger"]
 
 # Lightning asks for a save after every logged row; writing the whole file each time would cost O(rows²) in
@@ -96,10 +98,7 @@ class CurveLogger(Logger):
             return
         self._saved_at = time.monotonic()
         columns = ["step", *sorted({key for row in self._rows for key in row} - {"step"})]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".csv.partial")
-        with partial.open("w", newline="") as file:
+        with whole_file(self.path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self._rows)
-        partial.replace(self.path)

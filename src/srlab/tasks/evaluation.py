@@ -22,6 +22,7 @@ from srlab.models.network import Network
 from srlab.ops.input_padding import pad_input
 from srlab.profiling.memory import explain_out_of_memory
 from srlab.profiling.probe import device_name, dtype_name, evaluation_mode
+from srlab.whole_files import whole_file
 
 __all__ = ["EvaluationReport", "EvaluationSet", "ImageRecord", "SetMean", "evaluate", "restore"]
 
@@ -244,8 +245,6 @@ def _network_dtype(network: Network) -> torch.dtype:
 
 def _write_png(image: Tensor, path: Path) -> None:
     """Appears whole or not at all, so that an interrupted run leaves no broken picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     pixels = to_levels(image, quantize=True).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    partial = path.with_name(f".{path.name}.partial")
-    Image.fromarray(pixels).save(partial, format="PNG")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        Image.fromarray(pixels).save(partial, format="PNG")

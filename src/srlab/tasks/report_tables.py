@@ -17,6 +17,7 @@ from srlab.profiling.costs import Costs
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord
 from srlab.tasks.published import Difference, difference_columns, difference_table, differences
+from srlab.whole_files import whole_file
 
 __all__ = ["Evaluation", "display_tables", "image_rows", "summary_rows", "to_markdown", "write_evaluations"]
 
@@ -117,9 +118,8 @@ def write_evaluations(evaluations: Sequence[Evaluation], folder: Path) -> list[P
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        partial = folder / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        with whole_file(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
     return [folder / name for name in texts]
 
 

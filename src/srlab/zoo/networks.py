@@ -18,6 +18,7 @@ from srlab.literature.reading import cards
 from srlab.literature.schema import Card
 from srlab.presets import create_model, list_models, list_recipes
 from srlab.profiling.complexity import count_parameters, multiply_adds
+from srlab.whole_files import whole_file
 
 __all__ = ["ZooRow", "find_card", "known_presets", "to_markdown", "update_readme", "zoo_rows", "zoo_table"]
 
@@ -120,9 +121,8 @@ def update_readme(path: Path) -> bool:
     updated = f"{before}{_START}\n{to_markdown(zoo_rows())}{_END}{after}"
     if updated == text:
         return False
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(updated, encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(updated, encoding="utf-8")
     return True
 
 
