@@ -108,13 +108,15 @@ def test_a_papers_column_stands_beside_what_is_printed():
 
 
 @pytest.mark.parametrize(
-    ("names", "convention", "message"),
+    ("names", "convention", "message", "scale"),
     [
-        (["elan"], "fvcor", r"unknown convention 'fvcor'; choose one of official, fvcore"),
-        (["elan_light"], "swinir_paper", r"swinir_paper is defined for SwinIR .*, not for this ELAN"),
-        (["elan_lite"], "fvcore", r"unknown model elan_lite; choose from bicubic"),
+        (["elan"], "fvcor", r"unknown convention 'fvcor'; choose one of official, fvcore", 4),
+        (["elan_light"], "swinir_paper", r"swinir_paper is defined for SwinIR .*, not for this ELAN", 4),
+        (None, "swinir_paper", r"scale must be an integer of at least 1, got None", None),
+        (None, "ntire", r"convention ntire is defined for no preset at scale 3", 3),
+        (["elan_lite"], "fvcore", r"unknown model elan_lite; choose from bicubic", 4),
     ],
 )
-def test_what_a_convention_is_not_defined_for_is_refused(names, convention, message):
+def test_what_a_convention_is_not_defined_for_is_refused(names, convention, message, scale):
     with pytest.raises(ValueError, match=message):
-        convention_table(names, convention=convention, scale=4)
+        convention_table(names, convention=convention, scale=scale)

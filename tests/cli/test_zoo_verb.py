@@ -39,6 +39,8 @@ def test_a_file_is_brought_up_to_date_once(tmp_path, monkeypatch, capsys):
         (["--published"], "--published wants networks"),
         (["--published", "elam"], "nothing is recorded for 'elam'"),
         (["scale=2"], "scale=… belongs to convention=…"),
+        (["convention="], "convention= needs a name"),
+        (["convention=fvcore", "scale="], "scale must be an integer"),
         (["convention=foo"], "unknown convention 'foo'; choose one of official"),
         (["convention=ntire", "scale=2", "esc"], "ntire is defined for networks of scale 4"),
         (["convention=fvcore", "--published"], "leave --write and --published out"),

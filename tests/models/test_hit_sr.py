@@ -322,3 +322,14 @@ def test_weights_are_initialised_as_officially(name):
         ours = torch.cat([state[key].flatten() for key in keys]).square().sum().item()
         assert len(keys) == 24
         assert ours == sum(squares) == 0 or 0.5**2 < ours / sum(squares) < 2**2, role
+
+
+@pytest.mark.parametrize("name", ["hit_sir", "hit_sng", "hit_srf"])
+def test_float16_does_not_overflow_in_the_largest_windows(name):
+    torch.manual_seed(0)
+    network = srlab.create_model(name, scale=2, depths=[6], num_heads=[6]).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(image)
+        with torch.autocast("cpu", dtype=torch.float16):
+            assert deviation(network(image), expected) < 0.02

@@ -58,6 +58,15 @@ def test_flex_equals_maps_times_values(with_bias, channels):
         assert_close(flex_attention(query, key, value, scale=0.7, bias=bias), expected)
 
 
+@pytest.mark.slow  # compiles C++
+def test_flex_serves_more_shapes_than_the_compilers_limit():
+    torch.compiler.reset()
+    with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=1):
+        for windows in (1, 2, 3):
+            query, key, value = torch.rand(3, windows, 2, 64, 16).unbind()
+            assert_close(flex_attention(query, key, value), attention_maps(query, key) @ value)
+
+
 def test_flex_refuses_what_it_cannot_do():
     tokens = torch.rand(1, 1, 64, 4)
     with pytest.raises(ValueError, match="flex has no gradients on a CPU; train with backend sdpa"):

@@ -234,3 +234,10 @@ def test_frozen_parameters_are_not_counted_as_trainable():
     network.conv_last.requires_grad_(False)
     report = count_parameters(network)
     assert report.all - report.trainable == 64 * 3 * 9 + 3
+
+
+def test_counting_for_another_device_chooses_nothing_there(caplog):
+    network = srlab.create_model("elan_demo", scale=2)
+    with caplog.at_level("INFO"):
+        executed_multiply_adds(network, (64, 64), device="cuda")
+    assert "backend auto" not in caplog.text

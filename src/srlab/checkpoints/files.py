@@ -98,7 +98,7 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
         if OUR_ENTRY not in metadata:
             return tensors
         description = json.loads(metadata[OUR_ENTRY])
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, json.JSONDecodeError, RecursionError) as error:
         raise _damaged(file, error) from error
     return {
         OUR_ENTRY: description,

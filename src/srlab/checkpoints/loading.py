@@ -150,7 +150,7 @@ def _construct(file: Path, model: Mapping[str, Any]) -> Network:
     """The network that the file describes."""
     try:
         return construct(model)
-    except (ValueError, TypeError, ArithmeticError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"{file}: {error}") from error
 
 

@@ -73,6 +73,8 @@ def _check(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
     refuse_unknown(assignments, ("convention", "scale"))
     if "scale" in assignments and "convention" not in assignments:
         raise ValueError("scale=… belongs to convention=…; the table of networks is of x4")
+    if "convention" in assignments and not assignments["convention"]:
+        raise ValueError("convention= needs a name: official, fvcore, swinir_paper, elan_paper or ntire")
     if "convention" in assignments and (arguments.write or arguments.published):
         raise ValueError("convention=… prints a table of its own: leave --write and --published out")
     if arguments.write and (arguments.networks or arguments.published):

@@ -14,7 +14,8 @@ class KeptAtRest(nn.Module):
 
     Nothing is kept while gradients flow to the parameters or a compiler traces, nor across a change between
     training and evaluation. The result is computed without autocast, so that it never depends on who asked
-    first. Copies and pickles start empty. Other writes through ``parameter.data`` go unseen.
+    first. Copies and pickles start empty. Nothing else is seen of writes through ``parameter.data``, and of
+    fused optimizers' steps without a forward pass that has gradients between.
     """
 
     def __init__(self) -> None:
@@ -27,7 +28,7 @@ class KeptAtRest(nn.Module):
         if trains:
             self._kept = None  # fused optimizers change parameters without counting it as a write
         with _full_precision(parameters[0].device):
-            if trains or torch.compiler.is_compiling() or any(map(Tensor.is_inference, parameters)):
+            if trains or _is_recorded() or any(map(Tensor.is_inference, parameters)):
                 return compute()
             kept = self._kept
             if kept is None or not all(map(_is_same, kept[0], parameters)):
@@ -46,6 +47,12 @@ class KeptAtRest(nn.Module):
     def __getstate__(self) -> dict[str, object]:
         """Empty: it can be computed again."""
         return {**self.__dict__, "_kept": None}
+
+
+def _is_recorded() -> bool:
+    """Whether a compiler or a CUDA graph keeps what runs: it would keep today's values."""
+    capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    return capturing or torch.compiler.is_compiling()
 
 
 def _is_same(known: tuple[Tensor, int], parameter: Tensor) -> bool:

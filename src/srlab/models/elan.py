@@ -171,7 +171,7 @@ class ELAN(SharedAttentionNetwork):
         )
 
     def automatic_backend(self, device: torch.device) -> str:
-        """On a CPU stored maps pay: elan_light trained 7 to 15 % faster than recomputing them (Zen 3)."""
+        """On a CPU stored maps pay: elan_light trained 4 to 7 % faster than recomputing them (Zen 3)."""
         return "reference" if device.type == "cpu" else "sdpa"
 
     def _frozen(self) -> dict[str, Tensor]:

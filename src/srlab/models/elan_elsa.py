@@ -164,7 +164,7 @@ class ElanElsa(SharedAttentionNetwork):
         )
 
     def automatic_backend(self, device: torch.device) -> str:
-        """Everywhere: the other stores K * K times as much."""
+        """Everywhere: the other stores all neighbours and filters of all pixels."""
         return "fused"
 
 

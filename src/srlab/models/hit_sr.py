@@ -103,7 +103,7 @@ class MergedPositionBias(nn.Module):
         self._averages = KeptAtRest()
 
     def forward(self) -> Tensor:
-        """(M, T, K * K) for query minus key; in evaluation the network does not run again."""
+        """(M, T, K * K) for query minus key; in evaluation the small network does not run again."""
         table = self._averages(self._average_table, list(self.parameters()))
         # Windows of the table, one for each key: the first belongs to the last key.
         reversed_keys = table.unfold(1, self.side, self.factor).unfold(2, self.side, self.factor)
@@ -174,7 +174,8 @@ class SpatialChannelCorrelation(nn.Module):
             windows = windows + self.context(windows, height // self.window_side)
         query, value = windows.chunk(2, dim=-1)
         correlate = self._spatial_reference if backend == "reference" else self._spatial_linear
-        channel_maps = query.transpose(-2, -1) @ value / query.shape[-2]
+        # Divided first: sums over 4096 tokens would leave float16's range.
+        channel_maps = (query / query.shape[-2]).transpose(-2, -1) @ value
         by_channel = value @ channel_maps.transpose(-2, -1)
         mixed = torch.cat([correlate(query, self._merged(value)), by_channel], dim=-1)
         return self.proj(roll_map(merge_windows(mixed, self.window_side, height), self.shift))

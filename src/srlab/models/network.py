@@ -1,6 +1,7 @@
 """What every network offers: one interface for training, scoring, profiling and checkpoints."""
 
 import logging
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ __all__ = [
     "rename_keys",
     "require_image",
     "require_integer",
+    "require_positive",
 ]
 
 logger = logging.getLogger(__name__)
@@ -143,16 +145,20 @@ class AttentionNetwork(Network):
         self._requested_backend = name
         self._chosen.clear()
 
+    def resolved_backend(self, device: torch.device) -> str:
+        """The implementation for ``device``; nothing is logged or remembered."""
+        requested = self._requested_backend
+        return self.automatic_backend(device) if requested == "auto" else requested
+
     def backend_on(self, device: torch.device) -> str:
-        """The implementation that runs on ``device``; the first choice for it is logged."""
-        if self._requested_backend != "auto":
-            return self._requested_backend
-        if torch.compiler.is_compiling():
-            return self.automatic_backend(device)  # a compiler cannot trace the log entry
-        if device.type not in self._chosen:
-            self._chosen[device.type] = choice = self.automatic_backend(device)
-            logger.info("%s: backend auto means %s on %s", type(self).__name__, choice, device.type)
-        return self._chosen[device.type]
+        """The implementation that runs on ``device``; the first choice of ``auto`` for it is logged."""
+        choice = self.resolved_backend(device)
+        # a compiler cannot trace the log entry
+        if self._requested_backend == "auto" and not torch.compiler.is_compiling():
+            if device.type not in self._chosen:
+                logger.info("%s: backend auto means %s on %s", type(self).__name__, choice, device.type)
+            self._chosen[device.type] = choice
+        return choice
 
     def automatic_backend(self, device: torch.device) -> str:
         """What ``auto`` means on ``device``."""
@@ -178,6 +184,13 @@ def require_integer(name: str, value: object, *, minimum: int = 1) -> int:
     """``value`` if it is an integer of at least ``minimum``, else a ValueError that names it."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return value
+
+
+def require_positive(name: str, value: object) -> float:
+    """``value`` if it is a finite number above 0, else a ValueError that names it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a number above 0, got {value!r}")
     return value
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from srlab.layers.color import rgb_mean
 from srlab.layers.upsample import pixel_shuffle_stages
-from srlab.models.network import Network, require_integer
+from srlab.models.network import Network, require_integer, require_positive
 
 __all__ = ["FRAME_KEYS", "ResidualBlock", "ResidualCNN", "recognise_frame"]
 
@@ -55,7 +55,7 @@ class ResidualCNN(Network):
 
     def __init__(self, *, scale: int, dim: int, body: Iterable[nn.Module], value_range: float) -> None:
         super().__init__(scale=scale)
-        self.value_range = value_range
+        self.value_range = require_positive("value_range", value_range)
         self.register_buffer("mean", rgb_mean(), persistent=False)
         self.mean: Tensor
         self.conv_first = nn.Conv2d(3, require_integer("dim", dim), 3, padding=1)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from srlab.layers.color import rgb_mean
 from srlab.layers.upsample import build_head
-from srlab.models.network import AttentionNetwork, count_numbered, require_integer
+from srlab.models.network import AttentionNetwork, count_numbered, require_integer, require_positive
 from srlab.ops.padding import pad_to_multiple
 
 __all__ = [
@@ -112,7 +112,7 @@ class ResidualGroupNetwork(AttentionNetwork):
     ) -> None:
         super().__init__(scale=scale, backend=backend)
         self.size_multiple = size_multiple
-        self.value_range = value_range
+        self.value_range = require_positive("value_range", value_range)
         self.register_buffer("mean", rgb_mean(), persistent=False)
         self.mean: Tensor
         self.conv_first = nn.Conv2d(3, require_integer("dim", dim), 3, padding=1)

@@ -103,5 +103,5 @@ class SwinIRElsa(ResidualGroupNetwork):
         self.apply(initialise_linear)
 
     def automatic_backend(self, device: torch.device) -> str:
-        """Everywhere: the other stores K * K times as much."""
+        """Everywhere: the other stores all neighbours and filters of all pixels."""
         return "fused"

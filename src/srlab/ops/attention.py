@@ -31,6 +31,8 @@ _ALIGNMENT = 8
 # Triton's tiles: FlexAttention wants a power of two of channels, and at least this many; it fails below as
 # many tokens (pytorch/pytorch, issue 149824).
 _FLEX_TILE = 16
+# More shapes than any test set has; PyTorch's own limit of 8 would end an evaluation.
+_FLEX_SHAPES = 4096
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,8 +93,8 @@ def flex_attention(
 ) -> Tensor:
     """``fused_attention`` by PyTorch's FlexAttention, compiled: the bias is read where a logit needs it.
 
-    All are (batch, heads, T, d), ``bias`` is (heads, T, T). A CPU compiles anew for every
-    shape, up to PyTorch's recompile limit (8).
+    All are (batch, heads, T, d), ``bias`` is (heads, T, T). A CPU compiles anew, for many seconds,
+    for every shape.
 
     Raises:
         ValueError: float64, gradients on a CPU, or fewer than 16 tokens: FlexAttention has none of these.
@@ -107,9 +109,11 @@ def flex_attention(
         )
     channels = query.shape[-1]
     surplus = max(_FLEX_TILE, 1 << (channels - 1).bit_length()) - channels
-    padded = (F.pad(tensor, (0, surplus)) for tensor in (query, key, value))
-    run: Callable[..., Tensor] = _flex if torch.compiler.is_compiling() else _compiled_flex(query.device.type)
-    return run(*padded, bias, scale)[..., :channels]
+    query, key, value = (F.pad(tensor, (0, surplus)) for tensor in (query, key, value))
+    if torch.compiler.is_compiling():
+        return _flex(query, key, value, bias, scale)[..., :channels]
+    with torch._dynamo.config.patch(recompile_limit=_FLEX_SHAPES, accumulated_recompile_limit=_FLEX_SHAPES):
+        return _compiled_flex(query.device.type)(query, key, value, bias, scale)[..., :channels]
 
 
 def _needs_gradients(*tensors: Tensor | None) -> bool:

@@ -1,6 +1,5 @@
 """Padding of images to the sides that windows need."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,13 +16,18 @@ def reflected_positions(length: int, padded: int) -> list[int]:
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Pad (B, C, H, W) at the bottom and right by reflection until ``multiple`` divides both sides."""
-    height, width = image.shape[-2:]
-    bottom, right = -height % multiple, -width % multiple
-    if not bottom and not right:
-        return image
-    if bottom < height and right < width:
-        return F.pad(image, (0, right, 0, bottom), mode="reflect")
-    rows = torch.tensor(reflected_positions(height, height + bottom), device=image.device)
-    columns = torch.tensor(reflected_positions(width, width + right), device=image.device)
-    return image.index_select(-2, rows).index_select(-1, columns)
+    """Pad (B, C, H, W) at the bottom and right by reflection until ``multiple`` divides both sides.
+
+    What is reflected is reflected again where there is too little of it, see :func:`reflected_positions`.
+    """
+    bottom, right = (-side % multiple for side in image.shape[-2:])
+    while bottom or right:
+        height, width = image.shape[-2:]
+        if (bottom and height == 1) or (right and width == 1):
+            rows, columns = (bottom if height == 1 else 0), (right if width == 1 else 0)
+            image = F.pad(image, (0, columns, 0, rows), mode="replicate")
+        else:
+            rows, columns = min(bottom, height - 1), min(right, width - 1)
+            image = F.pad(image, (0, columns, 0, rows), mode="reflect")
+        bottom, right = bottom - rows, right - columns
+    return image

@@ -135,5 +135,7 @@ def _backend(network: Network, device: torch.device | str | None) -> str | None:
     """The back end that runs on ``device``, but ``sdpa`` for ``flex``: the same products, on meta too."""
     if not isinstance(network, AttentionNetwork):
         return None
-    backend = network.backend if device is None else network.backend_on(torch.device(device))
+    if device is None:
+        device = next(network.parameters()).device
+    backend = network.resolved_backend(torch.device(device))
     return "sdpa" if backend == "flex" else backend

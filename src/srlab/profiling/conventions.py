@@ -28,7 +28,7 @@ from srlab.profiling.complexity import (
 )
 from srlab.profiling.operations import Call
 
-__all__ = ["CONVENTIONS", "ConventionReport", "cost_under"]
+__all__ = ["CONVENTIONS", "ConventionReport", "UndefinedConventionError", "cost_under"]
 
 _NTIRE_SCALE, _NTIRE_LR_SIDE = 4, 256
 
@@ -63,11 +63,16 @@ class ConventionReport:
     note: str
 
 
+class UndefinedConventionError(ValueError):
+    """The convention is not defined for the network."""
+
+
 def cost_under(network: Network, convention: str) -> ConventionReport:
     """Parameters and multiply-adds of ``network`` as the papers of ``convention`` count them.
 
     Raises:
-        ValueError: an unknown convention, or one that is not defined for this network.
+        UndefinedConventionError: the convention is not defined for this network.
+        ValueError: no such convention.
     """
     if convention not in _COUNTS:
         raise ValueError(f"unknown convention {convention!r}; choose one of {', '.join(CONVENTIONS)}")
@@ -181,8 +186,8 @@ _COUNTS: dict[str, Callable[[Network], ConventionReport]] = {
 CONVENTIONS = tuple(_COUNTS)
 
 
-def _undefined(convention: str, network: Network, defined_for: str) -> ValueError:
-    return ValueError(
+def _undefined(convention: str, network: Network, defined_for: str) -> UndefinedConventionError:
+    return UndefinedConventionError(
         f"convention {convention} is defined for {defined_for}, not for this {type(network).__name__} of "
         f"scale {network.scale}; official and fvcore are defined for every network"
     )

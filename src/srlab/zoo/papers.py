@@ -11,12 +11,20 @@ from rich.table import Table
 from srlab.literature.published import published
 from srlab.literature.reading import sources
 from srlab.literature.schema import DATASETS, Row, Source
+from srlab.models.network import require_integer
 from srlab.presets import create_model
-from srlab.profiling.conventions import CONVENTIONS, ConventionReport, cost_under
+from srlab.profiling.conventions import (
+    CONVENTIONS,
+    ConventionReport,
+    UndefinedConventionError,
+    cost_under,
+)
 from srlab.zoo.networks import known_presets
 
 __all__ = ["convention_table", "literature_table"]
 
+# The one scale that all presets exist for.
+_EVERYONES_SCALE = 4
 _FIGURE_WIDTH = len("0.9611")
 
 
@@ -38,18 +46,20 @@ def convention_table(names: Sequence[str] | None, *, convention: str, scale: int
     )
     for heading in ("model", "params K", "mult-adds G", "activations M", "output", "printed G"):
         table.add_column(heading, justify="left" if heading in ("model", "printed G") else "right")
+    require_integer("scale", scale)
     notes = {}
-    for name in known_presets(names):
+    for name in known_presets(names) if names else _published_at(scale):
         try:
             with torch.device("meta"):
-                network = create_model(name, scale=scale)
-            report = cost_under(network, convention)
-        except ValueError:
-            if names is not None:
+                report = cost_under(create_model(name, scale=scale), convention)
+        except UndefinedConventionError:
+            if names:
                 raise
             continue
         notes[report.note] = None
         table.add_row(name, *_convention_cells(report), _printed(name, scale))
+    if not notes:
+        raise ValueError(f"convention {convention} is defined for no preset at scale {scale}")
     table.caption = "\n".join(notes)
     return table
 
@@ -90,6 +100,13 @@ def literature_table(network: str) -> Table:
     cautions = dict.fromkeys(f"{source.name}: {row.caution}" for source, row in found if row.caution)
     table.caption = "\n".join(["+ self-ensemble; ! not to be compared with; * unverified", *cautions])
     return table
+
+
+def _published_at(scale: int) -> list[str]:
+    """Presets that exist for ``scale``."""
+    with torch.device("meta"):
+        every = {name: create_model(name, scale=_EVERYONES_SCALE) for name in known_presets(None)}
+    return [name for name, network in every.items() if scale in network.published_scales]
 
 
 def _convention_cells(report: ConventionReport) -> tuple[str, ...]:

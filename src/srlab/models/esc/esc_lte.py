@@ -96,7 +96,7 @@ class TextureEstimator(nn.Module):
         Returns:
             (B, 3, h, w), in float32 at least.
         """
-        phase = self.phase(torch.tensor(pixel_size, device=features.device, dtype=features.dtype))
+        phase = self.phase(torch.stack([features.new_full((), side) for side in pixel_size]))
         amplitude = self.amplitude(features).permute(0, 2, 3, 1)
         frequency = self.frequency(features).permute(0, 2, 3, 1)
         # In half precision, waves would come out wrong by several per cent.
