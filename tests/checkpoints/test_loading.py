@@ -43,8 +43,7 @@ def test_windows_of_official_elan_files_are_assumed_as_published_and_this_is_sai
     with caplog.at_level(logging.INFO, logger="srlab.checkpoints.loading"):
         assert_same_function(load_model(tmp_path / "elan.pt"), published)
     assert "does not tell window_sizes=[4, 8, 16], shift_schedule=alternate" in caplog.text
-    assert "override with load_model(path, …) or on the command line, evaluate.py " in caplog.text
-    assert "+overrides.window_sizes=[8,8,8]" in caplog.text
+    assert "give window_sizes=…: to load_model and srlab convert, and to evaluate.py as +" in caplog.text
 
 
 @pytest.mark.parametrize("container", ["params", "params_ema", None])
@@ -67,10 +66,36 @@ def test_files_of_implicit_image_functions_keep_their_weights_deeper(swinir, tmp
     assert_same_function(load_model(tmp_path / "epoch-last.pth"), swinir)
 
 
-def test_averaged_weights_are_preferred(swinir, tmp_path):
+def test_averaged_weights_are_preferred_and_this_is_said(swinir, tmp_path, caplog):
     other = {key: torch.zeros_like(value) for key, value in swinir.to_official().items()}
     torch.save({"params": other, "params_ema": swinir.to_official()}, tmp_path / "both.pth")
     assert_same_function(load_model(tmp_path / "both.pth"), swinir)
+    assert "took params_ema; other weights in params are not read; container=params takes them" in caplog.text
+    assert not load_model(tmp_path / "both.pth", container="params").conv_first.weight.any()
+    with pytest.raises(ValueError, match="has no weights called state_dict; it has params_ema, params"):
+        load_model(tmp_path / "both.pth", container="state_dict")
+
+
+def test_equal_weights_under_two_names_are_no_matter(swinir, tmp_path, caplog):
+    state = swinir.to_official()
+    torch.save({"params": state, "params_ema": {**state}}, tmp_path / "both.pth")
+    load_model(tmp_path / "both.pth")
+    assert "are not read" not in caplog.text
+
+
+def test_weights_that_do_not_carry_over_to_a_scale_are_told_so(swinir, tmp_path):
+    torch.save(swinir.to_official(), tmp_path / "x2.pth")
+    message = r"x2.pth holds SwinIR x2, and its weights do not carry over to x3 .*: leave scale out"
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path / "x2.pth", scale=3)
+
+
+def test_weights_that_are_no_numbers_are_told(swinir, tmp_path, caplog):
+    state = swinir.to_official()
+    state["conv_first.bias"] = torch.full_like(state["conv_first.bias"], torch.nan)
+    torch.save(state, tmp_path / "nan.pth")
+    load_model(tmp_path / "nan.pth")
+    assert "nan.pth has weights that are no finite numbers: conv_first.bias" in caplog.text
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -128,7 +153,7 @@ def test_overrides_reach_the_network(elan, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_weights_of_any_precision_become_float32(swinir, dtype, tmp_path):
+def test_weights_of_any_precision_become_float32_and_this_is_said(swinir, dtype, tmp_path, caplog):
     state = {
         key: value.to(dtype) if value.is_floating_point() else value
         for key, value in swinir.to_official().items()
@@ -137,6 +162,7 @@ def test_weights_of_any_precision_become_float32(swinir, dtype, tmp_path):
     assert {parameter.dtype for parameter in load_model(tmp_path / "weights.pth").parameters()} == {
         torch.float32
     }
+    assert f"weights in {str(dtype)[6:]}; they are float32 from here on" in caplog.text
 
 
 @pytest.mark.parametrize(

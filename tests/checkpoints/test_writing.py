@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 import srlab
 from checkpoint_samples import ELAN_ARGUMENTS, assert_same_function, ours
 from srlab.checkpoints import load_model, read_checkpoint, save_official, save_safetensors
-from srlab.checkpoints.writing import official_option_names
+from srlab.checkpoints.writing import official_option_names, untold_by_official
 from srlab.models.registry import network_classes
 
 
@@ -76,8 +76,8 @@ def test_unknown_options_and_failed_writes_leave_no_file(swinir, tmp_path, monke
     with pytest.raises(ValueError, match="layout of SwinIR has no option size; it has img_size"):
         save_official(swinir, tmp_path / "a.pth", size=3)
 
-    def fail(content, path):
-        path.write_bytes(b"half")
+    def fail(content, stream):
+        stream.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
@@ -92,3 +92,16 @@ def test_no_option_of_a_layout_is_also_an_argument_of_a_network():
     for network in network_classes():
         arguments = set(inspect.signature(network).parameters)
         assert not any(official_option_names(other) & arguments for other in network_classes())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"window_sizes": [8, 8, 8]}, {"window_sizes": [8, 8, 8]}),
+        ({"shift_schedule": "none"}, {"shift_schedule": "none"}),
+        ({"window_sizes": (4, 8, 16)}, {}),
+    ],
+)
+def test_what_an_official_file_cannot_say_is_listed(changes, expected, tmp_path):
+    save_official(srlab.create_model("elan_demo", scale=2), tmp_path / "elan.pt")
+    assert untold_by_official(read_checkpoint(tmp_path / "elan.pt", **changes)) == expected

@@ -22,7 +22,9 @@ def run(tmp_path, monkeypatch):
 def test_a_run_becomes_an_official_file_and_a_safetensors_file(run, capsys):
     assert main(["convert", "outputs", "elan.pt", "--to", "official"]) == 0
     assert main(["convert", "outputs", "elan.safetensors", "--to", "safetensors"]) == 0
-    assert "wrote elan.safetensors: ELAN x3" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "wrote elan.safetensors: ELAN x3" in printed
+    assert "the official layout cannot say window_sizes=[2, 4]: whoever loads the file must" in printed
     assert_same_function(load_model("elan.safetensors"), run)
     assert_same_function(load_model("elan.pt", window_sizes=[2, 4]), run)
     state = torch.load("elan.pt", weights_only=True)["model_state_dict"]
@@ -45,7 +47,14 @@ def test_what_the_file_does_not_tell_is_given_on_the_command_line(run):
         (["outputs", "a.pt", "--to", "official", "windows=3"], "unknown: windows"),
         (["outputs", "a.pt", "--to", "official", "img_size=48"], "layout of ELAN has no option img_size"),
         (["outputs", "a.safetensors", "--to", "safetensors", "img_size=48"], "only the official layout has"),
-        (["outputs", "a.pt", "--to", "official", "scale=4"], "does not fit ELAN: 2 of another shape: tail."),
+        (
+            ["outputs", "a.pt", "--to", "official", "scale=4"],
+            "holds ELAN x3, and its weights do not carry over to x4",
+        ),
+        (["outputs", "outputs", "--to", "official"], "outputs is a folder; name a file in it"),
+        (["outputs", "/dev/null", "--to", "official", "--overwrite"], "is no ordinary file"),
+        (["outputs", "present.pt/a.pt", "--to", "official"], "present.pt is no folder, so"),
+        (["present.pt", "present.pt", "--to", "official", "--overwrite"], "is the file to convert"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_writes_nothing(run, arguments, message, tmp_path, capsys):

@@ -33,7 +33,8 @@ def load_model(path: str | Path, **overrides: Any) -> Network:
         path: our checkpoint, run folder or safetensors, or an official file of any network of the laboratory.
         overrides: constructor arguments that the file cannot tell or that you want otherwise, such as
             ``window_sizes=[8, 8, 8]``, ``shift_schedule="none"`` or ``backend="reference"``; also another
-            ``scale`` where the authors define how weights carry over (ESC).
+            ``scale`` where the authors define how weights carry over (ESC). ``container="params"`` reads the
+            plain weights of an official file that has averaged ones, too.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -42,26 +43,39 @@ def load_model(path: str | Path, **overrides: Any) -> Network:
     return read_checkpoint(path, **overrides).network
 
 
-def read_checkpoint(path: str | Path, **overrides: Any) -> LoadedCheckpoint:
+def read_checkpoint(path: str | Path, *, container: str | None = None, **overrides: Any) -> LoadedCheckpoint:
     """Like :func:`load_model`, with a description.
 
     It always holds ``file``, ``layout`` (``srlab`` or ``official``), ``network``, ``scale``, ``model``
     (import path and constructor arguments) and ``assumed`` (arguments that the file does not tell). A
     checkpoint of ours adds all that it carries, such as ``protocol`` and ``versions``; an official file its
-    ``container`` (None for a bare state dict) and ``official_options``, which write one like it again.
+    ``container`` (None for a bare state dict), the containers with other weights that were ``passed_over``,
+    and ``official_options``, which write one like it again.
     """
     file = _find_file(Path(path))
     content = read_file(file, known=_known_layouts())
     official: OfficialFile | None = None
     if isinstance(content.get(OUR_ENTRY), Mapping):
+        if container is not None:
+            raise ValueError(f"container={container}: {file} is srlab's own and has one set of weights")
         description, state = _read_ours(file, content, content[OUR_ENTRY])
     else:
-        official = read_official(file, content)
+        official = read_official(file, content, container)
         description, state = official.description, official.ours
     assumed = tuple(name for name in description.get("assumed", ()) if name not in overrides)
+    told_scale = description["model"].get("scale")
     description = {**description, "model": {**description["model"], **overrides}, "assumed": assumed}
     network = _construct(file, description["model"])
-    _load(network, state, official, str(file))
+    try:
+        _load(network, state, official, str(file))
+    except ValueError as error:
+        if network.scale == told_scale:
+            raise
+        raise ValueError(
+            f"{file} holds {type(network).__name__} x{told_scale}, and its weights do not carry over to "
+            f"x{network.scale} (ESC's alone do): leave scale out"
+        ) from error
+    _warn_of_weights(file, state)
     found = {"file": str(file), "network": type(network).__name__, "scale": network.scale}
     description = {**description, **found}
     _log(description)
@@ -154,6 +168,17 @@ def _construct(file: Path, model: Mapping[str, Any]) -> Network:
         raise ValueError(f"{file}: {error}") from error
 
 
+def _warn_of_weights(file: Path, state: Mapping[str, Tensor]) -> None:
+    """What loads, but not as a user may think."""
+    floating = {key: value for key, value in state.items() if value.is_floating_point()}
+    dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in floating.values()} - {"float32"})
+    if dtypes:
+        logger.warning("%s has weights in %s; they are float32 from here on", file, ", ".join(dtypes))
+    broken = [key for key, value in floating.items() if not value.isfinite().all()]
+    if broken:
+        logger.warning("%s has weights that are no finite numbers: %s", file, in_words(broken))
+
+
 def _log(description: Mapping[str, Any]) -> None:
     """Say what was found, and what the file left open."""
     model = description["model"]
@@ -161,9 +186,22 @@ def _log(description: Mapping[str, Any]) -> None:
     logger.info(
         "%s: %s layout, %s: %s", description["file"], description["layout"], description["network"], arguments
     )
+    if description.get("passed_over"):
+        logger.warning(
+            "took %s; other weights in %s are not read; container=%s takes them",
+            description["container"],
+            in_words(description["passed_over"]),
+            description["passed_over"][0],
+        )
     if description["assumed"]:
+        told = (
+            "the official file did not tell" if description["layout"] == "srlab" else "the file does not tell"
+        )
         logger.info(
-            "the file does not tell %s; assumed as published, override with load_model(path, …) or on the "
-            "command line, evaluate.py +overrides.NAME=… such as +overrides.window_sizes=[8,8,8]",
+            "%s %s; assumed as published. Otherwise give %s=…: to load_model and srlab convert, and to "
+            "evaluate.py as +overrides.%s=…",
+            told,
             ", ".join(f"{name}={model[name]}" for name in description["assumed"]),
+            description["assumed"][0],
+            description["assumed"][0],
         )

@@ -32,9 +32,21 @@ class OfficialFile(NamedTuple):
     official: dict[str, Tensor]
 
 
-def read_official(file: Path, content: Mapping[str, Any]) -> OfficialFile:
-    """Of a file that names no network: each network is asked."""
-    container, state = _official_state(file, content)
+def read_official(file: Path, content: Mapping[str, Any], container: str | None) -> OfficialFile:
+    """Of a file that names no network: each network is asked.
+
+    Args:
+        file: for messages.
+        content: its top level.
+        container: the entry to read where a file has several; None: averaged weights first.
+    """
+    containers = _containers(content)
+    if container is not None and container not in containers:
+        raise ValueError(
+            f"{file} has no weights called {container}; it has {in_words(list(containers)) or 'none'}"
+        )
+    container = container or next(iter(containers), None)
+    state = _tensors(file, content if container is None else containers[container])
     refusals = []
     for network_class in network_classes():
         watched = _WatchedState(state)
@@ -53,6 +65,7 @@ def read_official(file: Path, content: Mapping[str, Any]) -> OfficialFile:
         description = {
             "layout": "official",
             "container": container,
+            "passed_over": tuple(_others(containers, container)),
             "official_options": written,
             "model": {"_target_": target, **arguments},
             "assumed": untold,
@@ -89,21 +102,38 @@ def _is_derived(network: Network, key: str, value: Tensor) -> bool:
     return not network.from_official({key: value})
 
 
-def _official_state(file: Path, content: Mapping[str, Any]) -> tuple[str | None, dict[str, Tensor]]:
-    """The tensors of a file that is not ours, averaged weights first, under bare keys; and where they lay."""
+def _containers(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Where weights lie in a file that is not ours, averaged ones first; empty for a bare state dict."""
     if isinstance(content.get("model"), Mapping) and isinstance(content["model"].get(_IMPLICIT), Mapping):
         content = content["model"]
     names = (*CONTAINERS, _IMPLICIT)
-    container = next((name for name in names if isinstance(content.get(name), Mapping)), None)
-    inner = content if container is None else content[container]
-    tensors = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+    return {name: content[name] for name in names if isinstance(content.get(name), Mapping)}
+
+
+def _others(containers: Mapping[str, Mapping[str, Any]], chosen: str | None) -> list[str]:
+    """Entries whose weights are not those of the chosen one."""
+
+    def differs(weights: Mapping[str, Any]) -> bool:
+        wanted = containers[chosen] if chosen else {}
+        if weights.keys() != wanted.keys():
+            return True
+        return any(
+            isinstance(value, Tensor) and not value.equal(wanted[key]) for key, value in weights.items()
+        )
+
+    return [name for name, weights in containers.items() if name != chosen and differs(weights)]
+
+
+def _tensors(file: Path, weights: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """A state dict under bare keys."""
+    tensors = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
     nameless = [f"{key!r} ({type(key).__name__})" for key in tensors if not isinstance(key, str)]
     if nameless:
         raise ValueError(
             f"{file}: no known network has such weights: the keys of a state dict are names, "
             f"here are {in_words(nameless)}"
         )
-    return container, {unwrapped(key): value for key, value in tensors.items()}
+    return {unwrapped(key): value for key, value in tensors.items()}
 
 
 class _WatchedState(Mapping[str, Tensor]):

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from srlab.checkpoints.loading import LoadedCheckpoint
 from srlab.models.network import Network
 from srlab.whole_files import whole_file
 
-__all__ = ["official_option_names", "save_official", "save_safetensors"]
+__all__ = ["official_option_names", "save_official", "save_safetensors", "untold_by_official"]
 
 _SAFETENSORS = ".safetensors"
 
@@ -47,7 +47,8 @@ def save_official(network: Network, path: str | Path, **options: Any) -> None:
             return
         prefixed = {f"{network.official_prefix}{key}": value for key, value in state.items()}
         containers = network.official_containers
-        torch.save(dict.fromkeys(containers, prefixed) if containers else prefixed, partial)
+        with partial.open("wb") as stream:  # given a path, PyTorch raises errors of its own for what fails
+            torch.save(dict.fromkeys(containers, prefixed) if containers else prefixed, stream)
 
 
 def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
@@ -59,11 +60,33 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
         checkpoint: from :func:`srlab.checkpoints.read_checkpoint`.
         path: the new file; it appears whole or not at all.
     """
-    left_out = ("file", "layout", "container")
+    left_out = ("file", "layout", "container", "passed_over")
     description = {name: value for name, value in checkpoint.description.items() if name not in left_out}
     with whole_file(Path(path)) as partial:
         metadata = {OUR_ENTRY: json.dumps(description)}
         _save_safetensors(_separate(checkpoint.network.state_dict()), partial, metadata)
+
+
+def untold_by_official(checkpoint: LoadedCheckpoint, **options: Any) -> dict[str, Any]:
+    """Arguments that ``save_official`` cannot write, where they are not what a reader assumes.
+
+    Args:
+        checkpoint: from :func:`srlab.checkpoints.read_checkpoint`.
+        options: as of :func:`save_official`.
+    """
+    network, model = checkpoint.network, checkpoint.description["model"]
+    state = network.to_official(**options)
+    assumed = type(network).recognise(state) or {}
+    return {
+        name: model[name]
+        for name in type(network).untold(state)
+        if name in model and _plain(model[name]) != _plain(assumed[name])
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Sequences of any kind as lists."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def official_option_names(network_class: type[Network]) -> set[str]:

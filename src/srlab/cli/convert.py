@@ -2,7 +2,8 @@
 
 Reads runs and checkpoints of srlab and official files of every network, and says what it found. An official
 file of one scale becomes one of another by scale=3 where its authors define how (ESC). NAME=VALUE sets what
-the file does not tell (window_sizes=[8,8,8]) or how the official layout is written (img_size=48 for SwinIR).
+the file does not tell (window_sizes=[8,8,8]), which of several weights to read (container=params), or how the
+official layout is written (img_size=48 for SwinIR). Weights are written as float32.
 
   srlab convert outputs/elan_light_x4/2026-11-21_10-00-00 elan_light_x4.pt --to official
   srlab convert model_x4_500.pt elan_light_x4.safetensors --to safetensors
@@ -41,12 +42,11 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
         FileExistsError: the destination exists.
     """
     from srlab.checkpoints import read_checkpoint, save_official, save_safetensors
-    from srlab.checkpoints.writing import official_option_names
+    from srlab.checkpoints.writing import official_option_names, untold_by_official
     from srlab.models.registry import network_classes
 
     source, destination = arguments.source, arguments.destination
-    if destination.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{destination} exists and is kept; choose another name or add --overwrite")
+    _check_destination(source, destination, arguments.overwrite)
     if arguments.to == "safetensors" and destination.suffix != ".safetensors":
         raise ValueError(f"{destination} would hold safetensors; let its name end in .safetensors")
     layout_options = set().union(*(official_option_names(known) for known in network_classes()))
@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
     if arguments.to == "official":
         options = {**checkpoint.description.get("official_options", {}), **options}
         save_official(checkpoint.network, destination, **options)
+        for name, value in untold_by_official(checkpoint, **options).items():
+            print(f"the official layout cannot say {name}={value}: whoever loads the file must give it")
     else:
         save_safetensors(checkpoint, destination)
     _read_back(checkpoint, destination)
@@ -64,6 +66,21 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
     print(
         f"wrote {destination}: {type(network).__name__} x{network.scale}, {size / 2**20:.1f} MiB, read back"
     )
+
+
+def _check_destination(source: Path, destination: Path, overwrite: bool) -> None:
+    """Refuse before any work what could not be written, or would destroy something."""
+    if destination.is_dir():
+        raise IsADirectoryError(f"{destination} is a folder; name a file in it")
+    if destination.exists() and not destination.is_file():
+        raise FileExistsError(f"{destination} is no ordinary file; choose another name")
+    if destination.exists() and source.exists() and destination.samefile(source):
+        raise ValueError(f"{destination} is the file to convert; choose another name")
+    if destination.exists() and not overwrite:
+        raise FileExistsError(f"{destination} exists and is kept; choose another name or add --overwrite")
+    parent = next(folder for folder in destination.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise NotADirectoryError(f"{parent} is no folder, so {destination} cannot lie in it")
 
 
 def _read_back(checkpoint: "LoadedCheckpoint", destination: Path) -> None:

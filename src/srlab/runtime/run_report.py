@@ -20,7 +20,7 @@ from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
-from srlab.presets import match_preset
+from srlab.presets import list_recipes, match_preset
 from srlab.profiling.costs import Costs
 from srlab.tasks.comparison import Example, comparison_picture
 from srlab.tasks.conditions import describe_conditions
@@ -49,6 +49,7 @@ class RunReport:
     scores: EvaluationReport
     bicubic: EvaluationReport
     costs: Costs
+    preset: str | None
     published: tuple[Difference, ...]
     """From the papers' scores of the same network, where the validation sets are ones that papers score."""
 
@@ -74,7 +75,7 @@ class RunReport:
                 progress=False,
             )
 
-        scores = scored(loaded.network)
+        scores, preset = scored(loaded.network), match_preset(loaded.description["model"])
         return cls(
             cfg=cfg,
             trainer=trainer,
@@ -85,11 +86,8 @@ class RunReport:
             scores=scores,
             bicubic=scored(Bicubic(scale=cfg.scale)),
             costs=costs,
-            published=differences(
-                scores,
-                match_preset(loaded.description["model"]),
-                training=training_data(loaded.description.get("config")),
-            ),
+            preset=preset,
+            published=differences(scores, preset, training=training_data(loaded.description.get("config"))),
         )
 
     @property
@@ -189,8 +187,7 @@ class RunReport:
             "  comparison.png (LR, bicubic, SR, HR) summary.json metrics.csv config.yaml checkpoints/",
             "next:",
             f"  python evaluate.py checkpoint={run} {_data_choice(self.cfg)}",
-            "  python train.py model=elan_light            (the paper's network, same data)",
-            "  python train.py experiment=elan_light_x4    (the paper's recipe; needs DIV2K)",
+            *_next_runs(self.preset, self.cfg.scale),
         ]
         if any(isinstance(logger, WandbLogger) for logger in self.trainer.loggers):
             lines.append(f"  wandb sync {run}/wandb/offline-run-*    (upload what was logged offline)")
@@ -236,3 +233,15 @@ def _data_choice(cfg: DictConfig) -> str:
         if choice in ("data=folder", "data=images")
     ]
     return shlex.join([choice, *(f"data.{key}={value}" for key, value in roots if value is not None)])
+
+
+def _next_runs(preset: str | None, scale: int) -> list[str]:
+    """Commands that go on from here: the published network after the demo, the recipe of a published one."""
+    if preset == "elan_demo":
+        return [
+            "  python train.py model=elan_light            (the paper's network, same data)",
+            "  python train.py experiment=elan_light_x4    (the paper's recipe; needs DIV2K)",
+        ]
+    if preset is None or scale not in list_recipes(preset):
+        return []
+    return [f"  python train.py experiment={preset}_x{scale}    (the paper's recipe; needs DIV2K)"]

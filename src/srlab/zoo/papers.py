@@ -8,7 +8,7 @@ import torch
 from rich import box
 from rich.table import Table
 
-from srlab.literature.published import published
+from srlab.literature.published import UNVERIFIED, published
 from srlab.literature.reading import sources
 from srlab.literature.schema import DATASETS, Row, Source
 from srlab.models.network import require_integer
@@ -98,7 +98,9 @@ def literature_table(network: str) -> Table:
         scores = [shown.get((*key, dataset), "") for dataset in used]
         table.add_row(*_first_cells(row), *scores, *_last_cells(source, row))
     cautions = dict.fromkeys(f"{source.name}: {row.caution}" for source, row in found if row.caution)
-    table.caption = "\n".join(["+ self-ensemble; ! not to be compared with; * unverified", *cautions])
+    conditions = dict.fromkeys(_conditions(source) for source, _ in found)
+    lines = ["+ self-ensemble; ! not to be compared with; * unverified", *cautions, *filter(None, conditions)]
+    table.caption = "\n".join(lines)
     return table
 
 
@@ -140,7 +142,19 @@ def _last_cells(source: Source, row: Row) -> tuple[str, ...]:
     low, high = row.latency_ms or (None, None)
     latency = _plain(low) if low == high else f"{low:g}–{high:g}"
     name = source.name + (" (RGB)" if source.color == "rgb" else "")
-    return _plain(row.params_k), _plain(row.multiply_adds_g), latency, name
+    mark = UNVERIFIED if source.read == "image" else ""
+    figures = (_plain(row.params_k), _plain(row.multiply_adds_g), latency)
+    return *(f"{figure}{mark}" if figure else "" for figure in figures), name
+
+
+def _conditions(source: Source) -> str:
+    """What a source's costs are of."""
+    parts = [source.counting] if source.counting else []
+    if source.latency:
+        height, width = source.latency.output_size or (0, 0)
+        size = f"{width}x{height}" if width else source.latency.images
+        parts.append(f"ms on {source.latency.device}" + (f", {size}" if size else ""))
+    return f"{source.name}: {'; '.join(parts)}" if parts else ""
 
 
 def _plain(value: float | None) -> str:
