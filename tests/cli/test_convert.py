@@ -1,5 +1,7 @@
 """srlab convert: from files to files, with nothing lost and nothing overwritten."""
 
+import os
+
 import pytest
 import torch
 
@@ -52,19 +54,20 @@ def test_what_the_file_does_not_tell_is_given_on_the_command_line(run):
             "holds ELAN x3, and its weights do not carry over to x4",
         ),
         (["outputs", "outputs", "--to", "official"], "outputs is a folder; name a file in it"),
-        (["outputs", "/dev/null", "--to", "official", "--overwrite"], "is no ordinary file"),
+        (["outputs", "pipe", "--to", "official", "--overwrite"], "is no ordinary file"),
         (["outputs", "present.pt/a.pt", "--to", "official"], "present.pt is no folder, so"),
         (["present.pt", "present.pt", "--to", "official", "--overwrite"], "is the file to convert"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_writes_nothing(run, arguments, message, tmp_path, capsys):
     (tmp_path / "present.pt").write_text("mine")
+    os.mkfifo(tmp_path / "pipe")
     assert main(["convert", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("error:") == 1
     assert (tmp_path / "present.pt").read_text() == "mine"
-    assert {path.name for path in tmp_path.iterdir()} == {"outputs", "present.pt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs", "pipe", "present.pt"}
 
 
 def test_an_existing_file_is_replaced_when_asked(run, tmp_path):
