@@ -49,10 +49,12 @@ def test_markdown_has_a_line_for_each_network(rows):
 
 def test_the_terminal_table_loses_nothing_at_100_columns_or_at_80(rows):
     for width in (80, 100):
-        text = printed(zoo_table(rows), width)
+        text = printed(zoo_table(rows, width=width), width)
         assert "…" not in text
         assert max(map(len, text.splitlines())) <= width
-    assert "x2 x3 x4" in printed(zoo_table(rows), 100)
+        assert "elan_light" in text
+        assert ("one map" in " ".join(text.split())) == (width == 100)
+    assert "x2 x3 x4" in printed(zoo_table(rows, width=100), 100)
 
 
 def test_every_source_of_a_network_is_listed_with_its_marks():

@@ -47,12 +47,12 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, _WIDTH)
-    for line in _output(arguments, **assignments):
+    for line in _output(arguments, console.width, **assignments):
         console.print(line)
 
 
 def _output(
-    arguments: argparse.Namespace, convention: str | None = None, scale: int = 4
+    arguments: argparse.Namespace, width: int, convention: str | None = None, scale: int = 4
 ) -> Iterator["Table | str"]:
     """What to print."""
     from srlab.zoo import convention_table, literature_table, update_readme, zoo_rows, zoo_table
@@ -65,7 +65,7 @@ def _output(
     elif arguments.published:
         yield from map(literature_table, arguments.networks)
     else:
-        yield zoo_table(zoo_rows(networks))
+        yield zoo_table(zoo_rows(networks), width=width)
 
 
 def _check(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:

@@ -162,7 +162,10 @@ class RunReport:
     def _cost_table(self) -> Table:
         height, width = self.costs.output_size
         latency, memory = self.costs.latency, self.costs.memory
-        table = Table(title=f"latency and memory of one {width}x{height} image on {latency.device}")
+        table = Table(
+            title=f"multiply-adds of 1280x720; latency and memory of one {width}x{height} image on "
+            f"{latency.device}"
+        )
         for heading in (
             "params",
             "trainable",

@@ -163,13 +163,14 @@ def _from_checkpoint(cfg: DictConfig) -> Candidate:
             f"scale={cfg.scale}, but {cfg.checkpoint} holds a x{loaded.network.scale} network; "
             "leave scale out"
         )
-    label = loaded.description.get("name", loaded.description["network"])
+    preset = match_preset(loaded.description["model"])
+    label = loaded.description.get("name", preset or loaded.description["network"])
     step = f", step {loaded.description['step']}" if "step" in loaded.description else ""
     return Candidate(
         network=loaded.network,
         label=label,
         weights=loaded.description["file"] + step,
-        preset=match_preset(loaded.description["model"]),
+        preset=preset,
         training=training_data(loaded.description.get("config")),
     )
 

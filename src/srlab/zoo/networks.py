@@ -25,6 +25,7 @@ __all__ = ["ZooRow", "find_card", "known_presets", "to_markdown", "update_readme
 _SHOWN_SETS = ("Set5", "Urban100")
 _USUAL_SCALE = 4
 _FIGURE_WIDTH = len("0.9611")
+_DESCRIBED_FROM = 100
 _START, _END = "<!-- networks -->", "<!-- end of networks -->"
 _FOOTNOTE = (
     "Sizes, multiply-adds (for 1280x720) and PSNR (dB) at x4. PSNR is the papers', trained on DIV2K; "
@@ -93,15 +94,16 @@ def to_markdown(rows: Sequence[ZooRow]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_FOOTNOTE}\n"
 
 
-def zoo_table(rows: Sequence[ZooRow]) -> Table:
-    """For a terminal: from 110 columns on each network has a line of its own."""
+def zoo_table(rows: Sequence[ZooRow], *, width: int) -> Table:
+    """For a terminal of ``width`` columns; below 100 the networks are not described."""
+    columns = {name: show for name, show in _COLUMNS.items() if width >= _DESCRIBED_FROM or name != "what"}
     table = Table(title="networks", caption=_FOOTNOTE, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)
-    for heading in _COLUMNS:
+    for heading in columns:
         justify = "left" if heading in _TEXT_COLUMNS else "right"
         table.add_column(heading, justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(row.name, *(show(row) for show in _COLUMNS.values()))
+        table.add_row(row.name, *(show(row) for show in columns.values()))
     return table
 
 
