@@ -67,8 +67,8 @@ def main() -> None:
         functions = {name: forward(preset, name, tuple(options.size)) for name in ("reference", backend)}
         report = measure_interleaved(functions, device="cpu", warmup=1, repeats=options.repeats)
         record["networks"][preset] = asdict(report)
-        ratio = report.ratios[backend]
-        print(f"{preset}: {backend} {ratio['median']:.2f} of reference", file=sys.stderr, flush=True)
+        ratio = report.ratios[backend].median
+        print(f"{preset}: {backend} {ratio:.2f} of reference", file=sys.stderr, flush=True)
     print(json.dumps(record, indent=1))
 
 

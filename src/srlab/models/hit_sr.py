@@ -319,7 +319,7 @@ class HiTSR(ResidualGroupNetwork):
         self.apply(initialise_linear)
 
     def automatic_backend(self, device: torch.device) -> str:
-        """On one CPU core ``linear`` ran 1.5 to 1.7 times as fast as ``reference``, and trained 1.3 times."""
+        """On a CPU ``linear`` ran 1.5 to 1.7 times as fast as ``reference`` (docs/LOG.md)."""
         return "linear"
 
     @classmethod
