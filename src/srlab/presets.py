@@ -20,6 +20,7 @@ __all__ = [
     "list_models",
     "list_recipes",
     "match_preset",
+    "published_scales",
 ]
 
 # Arguments that two networks of one function may differ in: how it is computed, and what only training does.
@@ -63,6 +64,14 @@ def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
     config = _compose("network", [f"model={name}"])
     OmegaConf.update(config, "scale", scale)
     return construct({**_plain(config.model), **overrides})
+
+
+def published_scales(name: str) -> tuple[int, ...]:
+    """Scales that preset ``name`` exists for."""
+    from srlab.models.registry import find_class
+
+    target = _target(name) or _compose("network", [f"model={name}"]).model["_target_"]
+    return find_class(target).published_scales
 
 
 def list_recipes(name: str) -> list[int]:

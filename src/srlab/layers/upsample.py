@@ -11,6 +11,7 @@ __all__ = [
     "HEADS",
     "DirectHead",
     "NearestHead",
+    "NearestStages",
     "ShuffleHead",
     "build_head",
     "pixel_shuffle_stages",
@@ -60,26 +61,35 @@ class ShuffleHead(nn.Module):
         return self.last(self.upsample(F.leaky_relu(self.widen(features), 0.01)))
 
 
-class NearestHead(nn.Module):
-    """64 channels, nearest-neighbour enlargement by 2 and a convolution, once or twice: for real photos."""
+class NearestStages(nn.Module):
+    """Nearest-neighbour enlargement by 2 and a convolution, once or twice, then two convolutions."""
 
     def __init__(self, *, dim: int, scale: int) -> None:
         super().__init__()
         if scale not in (2, 4):
             raise ValueError(f"the nearest+conv head enlarges by 2 or 4, got scale={scale}")
-        self.widen = nn.Conv2d(dim, _HEAD_CHANNELS, 3, padding=1)
-        self.stages = nn.ModuleList(
-            nn.Conv2d(_HEAD_CHANNELS, _HEAD_CHANNELS, 3, padding=1) for _ in range(scale // 2)
-        )
-        self.refine = nn.Conv2d(_HEAD_CHANNELS, _HEAD_CHANNELS, 3, padding=1)
-        self.last = nn.Conv2d(_HEAD_CHANNELS, 3, 3, padding=1)
+        self.stages = nn.ModuleList(nn.Conv2d(dim, dim, 3, padding=1) for _ in range(scale // 2))
+        self.refine = nn.Conv2d(dim, dim, 3, padding=1)
+        self.last = nn.Conv2d(dim, 3, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to (B, 3, scale * H, scale * W)."""
-        features = F.leaky_relu(self.widen(features), 0.01)
         for stage in self.stages:
             features = F.leaky_relu(stage(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)
         return self.last(F.leaky_relu(self.refine(features), 0.2))
+
+
+class NearestHead(NearestStages):
+    """64 channels, then :class:`NearestStages`: for real photos."""
+
+    def __init__(self, *, dim: int, scale: int) -> None:
+        widen = nn.Conv2d(dim, _HEAD_CHANNELS, 3, padding=1)  # draws its weights before the stages do
+        super().__init__(dim=_HEAD_CHANNELS, scale=scale)
+        self.widen = widen
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, 3, scale * H, scale * W)."""
+        return super().forward(F.leaky_relu(self.widen(features), 0.01))
 
 
 def build_head(kind: str, *, dim: int, scale: int) -> nn.Module:

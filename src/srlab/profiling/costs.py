@@ -11,6 +11,7 @@ from srlab.profiling.complexity import (
     activations,
     count_parameters,
     executed_multiply_adds,
+    lr_size_for,
     multiply_adds,
     uncounted_operations,
 )
@@ -69,7 +70,7 @@ def measure_costs(
 
     Sides are rounded up to the scale. The network is left as it was.
     """
-    height, width = (-(-side // network.scale) for side in output_size)
+    lr_size = lr_size_for(network, output_size)
     return Costs(
         parameters=count_parameters(network),
         multiply_adds=multiply_adds(network),
@@ -78,7 +79,7 @@ def measure_costs(
         uncounted=tuple(uncounted_operations(network)),
         output_size=output_size,
         latency=measure_latency(
-            network, (height, width), device=device, dtype=torch.float32, warmup=warmup, repeats=repeats
+            network, lr_size, device=device, dtype=torch.float32, warmup=warmup, repeats=repeats
         ),
-        memory=measure_peak_memory(network, (height, width), device=device, dtype=torch.float32),
+        memory=measure_peak_memory(network, lr_size, device=device, dtype=torch.float32),
     )

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from srlab.profiling.costs import Costs, measure_costs
 from srlab.tasks.super_resolution import SuperResolutionTask
+from srlab.whole_files import whole_file
 
 __all__ = ["CostRecord"]
 
@@ -49,8 +50,8 @@ class CostRecord(Callback):
             warmup=self.warmup,
             repeats=self.repeats,
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "costs.json").write_text(json.dumps(asdict(self.costs), indent=1) + "\n")
+        with whole_file(self.folder / "costs.json") as partial:
+            partial.write_text(json.dumps(asdict(self.costs), indent=1) + "\n")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.summary.update(self.costs.summary())

@@ -16,7 +16,7 @@ from rich.table import Table
 from srlab.literature.published import UNVERIFIED, Reference, references
 from srlab.literature.reading import cards
 from srlab.literature.schema import Card
-from srlab.presets import create_model, list_models, list_recipes
+from srlab.presets import create_model, list_models, list_recipes, published_scales
 from srlab.profiling.complexity import count_parameters, multiply_adds
 from srlab.whole_files import whole_file
 
@@ -139,11 +139,9 @@ def known_presets(names: Sequence[str] | None) -> Sequence[str]:
 
 def _row(name: str) -> ZooRow:
     card = find_card(name)
+    scales = published_scales(name)
     with torch.device("meta"):
-        network = create_model(name, scale=_USUAL_SCALE)
-        scales = network.published_scales
-        if _USUAL_SCALE not in scales:
-            network = create_model(name, scale=max(scales))
+        network = create_model(name, scale=_USUAL_SCALE if _USUAL_SCALE in scales else max(scales))
     size = count_parameters(network)
     found = {
         dataset: references(name, scale=network.scale, dataset=dataset, training="DIV2K")

@@ -12,7 +12,7 @@ from srlab.literature.published import UNVERIFIED, published
 from srlab.literature.reading import sources
 from srlab.literature.schema import DATASETS, Row, Source
 from srlab.models.network import require_integer
-from srlab.presets import create_model
+from srlab.presets import create_model, published_scales
 from srlab.profiling.conventions import (
     CONVENTIONS,
     ConventionReport,
@@ -23,8 +23,6 @@ from srlab.zoo.networks import known_presets
 
 __all__ = ["convention_table", "literature_table"]
 
-# The one scale that all presets exist for.
-_EVERYONES_SCALE = 4
 _FIGURE_WIDTH = len("0.9611")
 
 
@@ -48,7 +46,9 @@ def convention_table(names: Sequence[str] | None, *, convention: str, scale: int
         table.add_column(heading, justify="left" if heading in ("model", "printed G") else "right")
     require_integer("scale", scale)
     notes = {}
-    for name in known_presets(names) if names else _published_at(scale):
+    for name in known_presets(names):
+        if not names and scale not in published_scales(name):
+            continue
         try:
             with torch.device("meta"):
                 report = cost_under(create_model(name, scale=scale), convention)
@@ -102,13 +102,6 @@ def literature_table(network: str) -> Table:
     lines = ["+ self-ensemble; ! not to be compared with; * unverified", *cautions, *filter(None, conditions)]
     table.caption = "\n".join(lines)
     return table
-
-
-def _published_at(scale: int) -> list[str]:
-    """Presets that exist for ``scale``."""
-    with torch.device("meta"):
-        every = {name: create_model(name, scale=_EVERYONES_SCALE) for name in known_presets(None)}
-    return [name for name, network in every.items() if scale in network.published_scales]
 
 
 def _convention_cells(report: ConventionReport) -> tuple[str, ...]:

@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.upsample import NearestStages
 from srlab.models.esc.blocks import ConvolutionalAttention, SymmetricKernel
 from srlab.models.esc.encoder import EscEncoder, EscNetwork, check_mixed
 from srlab.ops.padding import reflected_positions
 
-__all__ = ["EscReal", "ImageSkip", "PhotoHead"]
+__all__ = ["EscReal", "ImageSkip"]
 
 _SLOPE = 0.2
 
@@ -60,26 +61,6 @@ class ImageSkip(nn.Module):
         """(B, 3, H, W) to (B, C, H, W); reflected at the borders, repeatedly where the image is small."""
         padded = _reflect(self.expand(image), self.local.kernel_size[0] // 2)
         return self.contract(F.leaky_relu(self.local(padded), _SLOPE))
-
-
-class PhotoHead(nn.Module):
-    """Nearest-neighbour enlargement by 2 and a convolution, twice, then two convolutions.
-
-    Args:
-        dim: channels C.
-    """
-
-    def __init__(self, *, dim: int) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(nn.Conv2d(dim, dim, 3, padding=1) for _ in range(2))
-        self.refine = nn.Conv2d(dim, dim, 3, padding=1)
-        self.last = nn.Conv2d(dim, 3, 3, padding=1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, 3, 4H, 4W)."""
-        for stage in self.stages:
-            features = F.leaky_relu(stage(F.interpolate(features, scale_factor=2, mode="nearest")), _SLOPE)
-        return self.last(F.leaky_relu(self.refine(features), _SLOPE))
 
 
 class EscReal(EscNetwork):
@@ -142,7 +123,7 @@ class EscReal(EscNetwork):
         )
         super().__init__(scale=scale, encoder=encoder, window_side=window_side, backend=backend)
         self.skip = ImageSkip(dim=dim)
-        self.head = PhotoHead(dim=dim)
+        self.head = NearestStages(dim=dim, scale=scale)
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """Features of the image and of its blocks, enlarged."""
