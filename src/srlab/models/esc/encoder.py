@@ -169,13 +169,20 @@ class EscNetwork(AttentionNetwork):
         self.encoder = encoder
 
     @classmethod
-    def recognise_encoder(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Constructor arguments that all networks have, from an official state dict."""
+    def recognise_encoder(cls, state: Mapping[str, Tensor], *, kernel: str) -> dict[str, Any]:
+        """Constructor arguments that all networks have, from an official state dict.
+
+        Args:
+            state: the official state dict.
+            kernel: key of the shared kernel, (P, ..., K, K).
+        """
         blocks = f"{cls.encoder_prefix}blocks."
         first = f"{blocks}0"
         heads, rows = state[f"{first}.attn.relative_position_bias"].shape
         dim = state[f"{cls.encoder_prefix}proj.weight"].shape[0]
         return {
+            "mixed_dim": state[kernel].shape[0],
+            "kernel_side": state[kernel].shape[-1],
             "dim": dim,
             "depth": count_numbered(state, blocks),
             "steps_per_block": count_numbered(state, f"{first}.convffns."),

@@ -86,11 +86,8 @@ class ESC(EscNetwork):
         """Everything can be read."""
         if any(key not in state for key in cls.official_landmarks):
             return None
-        kernel = state["plk_filter"]
         return {
             "scale": math.isqrt(state["to_img.weight"].shape[0] // 3),
-            "mixed_dim": kernel.shape[0],
-            "kernel_side": kernel.shape[-1],
             "normed_steps": "blocks.0.lns.0.weight" in state,
-            **cls.recognise_encoder(state),
+            **cls.recognise_encoder(state, kernel="plk_filter"),
         }

@@ -131,10 +131,7 @@ class EscFP(EscNetwork):
         """Everything can be read."""
         if any(key not in state for key in cls.official_landmarks):
             return None
-        kernel = state["lk_spatial"]
         return {
             "scale": math.isqrt(state["to_img.weight"].shape[0] // 3),
-            "mixed_dim": kernel.shape[0],
-            "kernel_side": kernel.shape[-1],
-            **cls.recognise_encoder(state),
+            **cls.recognise_encoder(state, kernel="lk_spatial"),
         }

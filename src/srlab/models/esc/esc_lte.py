@@ -251,13 +251,10 @@ class EscLTE(EscNetwork):
         """Read all but the scale: a file serves every one."""
         if any(key not in state for key in cls.official_landmarks):
             return None
-        kernel = state["encoder.plk_filter"]
         return {
             "scale": 4,
-            "mixed_dim": kernel.shape[0],
-            "kernel_side": kernel.shape[-1],
             "query_dim": state["coef.weight"].shape[0],
-            **cls.recognise_encoder(state),
+            **cls.recognise_encoder(state, kernel="encoder.plk_filter"),
         }
 
     @classmethod

@@ -135,12 +135,9 @@ class EscReal(EscNetwork):
         """Everything can be read."""
         if any(key not in state for key in cls.official_landmarks):
             return None
-        kernel = state["plk_filter"]
         return {
             "scale": 4,
-            "mixed_dim": kernel.shape[0],
-            "kernel_side": kernel.shape[-1],
-            **cls.recognise_encoder(state),
+            **cls.recognise_encoder(state, kernel="plk_filter"),
         }
 
     @classmethod
