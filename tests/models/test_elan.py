@@ -1,6 +1,7 @@
 """ELAN against recorded outputs of the official code."""
 
 import copy
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch.testing import assert_close
 
 import srlab
 from golden_files import golden_files, load_golden
+from native_kernels import NEEDS_KERNELS
 from official_networks import (
     assert_gradients_match,
     assert_initialised_as,
@@ -57,6 +59,57 @@ def test_whole_network_gives_the_official_output(name, backend, dtype):
     for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
         with torch.no_grad():
             assert deviation(network(lr_image / 255) * 255, expected) <= tolerance
+
+
+@NEEDS_KERNELS
+@pytest.mark.parametrize("name", golden_files("elan/elan_*.npz"))
+def test_cpu_kernels_give_the_official_output(name):
+    golden = load_golden(name)
+    network = rebuild(ELAN, golden, window_sizes=golden.about["config"]["windows"], backend="fused").float()
+    for lr_image, expected, tolerance in recorded_pairs(golden, torch.float32):
+        with torch.no_grad():
+            assert deviation(network(lr_image / 255) * 255, expected) <= tolerance
+
+
+@NEEDS_KERNELS
+@pytest.mark.parametrize("schedule", ["alternate", "every", "none", "late"])
+@pytest.mark.parametrize("n_share", [0, 1, 3])
+@pytest.mark.parametrize("window_sizes", [[2, 4, 8], [3], [5, 2], [4, 4, 8, 2], [16, 16, 16]], ids=str)
+def test_cpu_kernels_are_the_reference_for_any_windows_sharing_and_schedule(window_sizes, n_share, schedule):
+    network = small(
+        dim=20 if len(window_sizes) != 3 else 12, window_sizes=window_sizes, n_share=n_share,
+        shift_schedule=schedule, expansion=1 + n_share,
+    )  # fmt: skip
+    with settled_statistics(network):
+        image = torch.rand(2, 3, 11, 21)
+        exact = copy.deepcopy(network).double()(image.double())
+        network.use_backend("fused")
+        assert_close(network(image).double(), exact, rtol=2e-5, atol=2e-5)
+
+
+@contextmanager
+def settled_statistics(network):
+    """Evaluation with statistics as training leaves them: without, unscaled logits saturate."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.constant_(module.weight, 0.3)
+    network.eval()
+    with torch.inference_mode():
+        yield
+
+
+def test_cpu_kernels_refuse_what_they_are_not_for():
+    network, image = small(backend="fused"), torch.rand(1, 3, 8, 8)
+    with pytest.raises(
+        ValueError, match=r"inference on a CPU, but the network is in training mode; call eval"
+    ):
+        network(image)
+    with pytest.raises(ValueError, match=r"but gradients are recorded; .* or train with backend auto, sdpa"):
+        network.eval()(image)
+    with torch.no_grad(), pytest.raises(ValueError, match=r"contiguous float32 .* got torch.float64"):
+        network.double()(image.double())
 
 
 @pytest.mark.parametrize("name", golden_files("elan/elan_*.npz"))
@@ -219,7 +272,7 @@ def test_runs_under_bfloat16_autocast(backend):
         ({"scale": 0}, r"scale must be an integer of at least 1, got 0"),
         ({"scale": 2.0}, r"scale must be .* got 2.0"),
         ({"expansion": 0}, r"expansion must be an integer of at least 1, got 0"),
-        ({"backend": "flash"}, r"ELAN has no backend 'flash'; choose one of reference, sdpa, auto"),
+        ({"backend": "flash"}, r"ELAN has no backend 'flash'; choose one of reference, sdpa, fused, auto"),
     ],
 )
 def test_impossible_arguments_are_refused(overrides, message):

@@ -40,11 +40,11 @@ def test_an_odd_image_in_a_batch_of_two_is_restored_and_every_weight_learns(name
 
 @BY_PRESET
 def test_images_of_a_batch_do_not_see_one_another(name, scale):
-    network = srlab.create_model(name, scale=scale).eval()
-    images = torch.rand(2, 3, 7, 5)
+    network = srlab.create_model(name, scale=scale).double().eval()
+    images = torch.rand(2, 3, 7, 5, dtype=torch.float64)
     with torch.no_grad():
         together, alone = network(images), torch.cat([network(image[None]) for image in images])
-    assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    assert_close(together, alone, rtol=1e-9, atol=1e-9)
 
 
 @BY_PRESET
@@ -72,7 +72,8 @@ def test_every_backend_is_the_same_function(name, scale):
     image = torch.rand(1, 3, 9, 6, dtype=torch.float64)
     outputs = {}
     for backend in network.backends:
-        if backend != "flex":  # which has no float64; its own tests are slow ones
+        # flex has no float64, nor have own kernels, where sdpa is the choice for it; tested elsewhere
+        if backend != "flex" and not (backend == "fused" and "sdpa" in network.backends):
             network.use_backend(backend)
             with torch.no_grad():
                 outputs[backend] = network(image)

@@ -16,11 +16,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
+from srlab.layers.at_rest import KeptAtRest
 from srlab.layers.color import rgb_mean
+from srlab.layers.folding import fold_batch_norm
+from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.network import count_numbered, rename_keys, require_integer
 from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, count_blocks
+from srlab.ops import native
 from srlab.ops.attention import attention_maps, fused_attention
 from srlab.ops.shift import resolve_shift_schedule, shift_kernel
 from srlab.ops.windows import merge_windows, roll_map, split_windows
@@ -59,6 +64,7 @@ class GroupAttention(nn.Module):
         self.project = nn.Conv2d(dim, 2 * dim if computes_maps else dim, 1)
         self.norm = nn.BatchNorm2d(2 * dim if computes_maps else dim)
         self.mix = nn.Conv2d(dim, dim, 1)
+        self._packed = KeptAtRest()
 
     def forward(
         self, features: Tensor, shared: list[Tensor] | None, *, shifted: bool, backend: str
@@ -77,24 +83,103 @@ class GroupAttention(nn.Module):
         """
         if self.computes_maps == (shared is not None):
             raise ValueError("the first module of a block computes its maps, the others need the shared ones")
-        groups = self.norm(self.project(features)).permute(0, 2, 3, 1).chunk(len(self.window_sizes), dim=-1)
+        attend = _attend_as_published if backend == "reference" else _attend_channels_last
+        groups = self.norm(self.project(features)).chunk(len(self.window_sizes), dim=1)
         outputs, handed_on = [], []
         for index, (group, side) in enumerate(zip(groups, self.window_sizes, strict=True)):
             shift = side // 2 if shifted else 0
-            windows = split_windows(roll_map(group, -shift), side)
-            mixed, keep = self._attend(windows, None if shared is None else shared[index], backend)
-            outputs.append(roll_map(merge_windows(mixed, side, group.shape[1]), shift))
+            mixed, keep = attend(group, None if shared is None else shared[index], side, shift)
+            outputs.append(mixed)
             handed_on.append(keep)
-        return self.mix(torch.cat(outputs, dim=-1).permute(0, 3, 1, 2)), handed_on
+        return self.mix(torch.cat(outputs, dim=1)), handed_on
 
-    @staticmethod
-    def _attend(windows: Tensor, shared: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
-        """Windows of [q, v], or of v alone when something is shared, to the mixed v and what to share."""
-        query, value = windows.chunk(2, dim=-1) if shared is None else (shared, windows)
-        if backend == "sdpa":
-            return fused_attention(query, query, value), query
-        maps = attention_maps(query, query) if shared is None else shared
-        return maps @ value, maps
+    def step_natively(
+        self, local: LocalFeatures, previous: "GroupAttention | None", maps: tuple[Tensor, ...], shift: bool
+    ) -> None:
+        """``local`` and this module on the CPU kernels, in place, after the last step's 1x1 convolution.
+
+        Args:
+            local: what stands before this module.
+            previous: the module before that one; None in front of the first.
+            maps: features, query and value, each (B, C, H, W); value holds what ``previous`` averaged.
+            shift: move the windows of each group cyclically by half their side.
+        """
+        features, query, value = maps
+        hidden = local.expand.mix.out_channels
+        weights = self._packed(
+            # nothing is mixed before the first step: any weights fill the place
+            lambda: native.pack_convolutions(
+                [
+                    _affine((previous or self).mix),
+                    _affine(local.expand.mix),
+                    _affine(local.contract.mix),
+                    self._folded_projection(),
+                ]
+            ),
+            [
+                *(previous or self).mix.parameters(),
+                *local.parameters(),
+                *self.project.parameters(),
+                *self.norm.parameters(),
+                *self.norm.buffers(),
+            ],
+        )
+        native.local_features(
+            features, query, value, weights, hidden, previous is not None, self.computes_maps
+        )
+        native.attend_in_windows(query, query, value, value, self._window_groups(shift), None, 1.0, False)
+
+    def _folded_projection(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias with the norm, all queries before all values; the module has them by groups."""
+        weight, bias = fold_batch_norm(self.project, self.norm)
+        if not self.computes_maps:
+            return weight, bias
+        groups = len(self.window_sizes)
+        return (
+            rearrange(weight, "(g p d) k h w -> (p g d) k h w", g=groups, p=2),
+            rearrange(bias, "(g p d) -> (p g d)", g=groups, p=2),
+        )
+
+    def _window_groups(self, shifted: bool) -> list[int]:
+        """The numbers of a :class:`srlab.ops.native.WindowGroup` for each group, large windows first."""
+        width = self.mix.in_channels // len(self.window_sizes)
+        groups = [
+            native.WindowGroup(side, side // 2 if shifted else 0, index * width, 1, width)
+            for index, side in enumerate(self.window_sizes)
+        ]
+        return [number for group in sorted(groups, reverse=True) for number in group]
+
+
+def _affine(convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    assert convolution.bias is not None
+    return convolution.weight, convolution.bias
+
+
+def _attend_as_published(group: Tensor, maps: Tensor | None, side: int, shift: int) -> tuple[Tensor, Tensor]:
+    """Step by step: (B, 2d, H, W) of [q, v], or (B, d, H, W) of v and its maps, to the mixed v and maps."""
+    rolled = torch.roll(group, (-shift, -shift), dims=(2, 3)) if shift else group
+    windows = split_windows(rolled.permute(0, 2, 3, 1), side)
+    if maps is None:
+        query, windows = windows.chunk(2, dim=-1)
+        maps = attention_maps(query, query)
+    mixed = rearrange(
+        maps @ windows,
+        "(b nh) nw (sh sw) d -> b d (nh sh) (nw sw)",
+        nh=group.shape[2] // side,
+        sh=side,
+        sw=side,
+    )
+    return torch.roll(mixed, (shift, shift), dims=(2, 3)) if shift else mixed, maps
+
+
+def _attend_channels_last(
+    group: Tensor, query: Tensor | None, side: int, shift: int
+) -> tuple[Tensor, Tensor]:
+    """The same without maps and with rows of channels: windows of queries are handed on."""
+    windows = split_windows(roll_map(group.permute(0, 2, 3, 1), -shift), side)
+    query, value = windows.chunk(2, dim=-1) if query is None else (query, windows)
+    mixed = merge_windows(fused_attention(query, query, value), side, group.shape[2])
+    return roll_map(mixed, shift).permute(0, 3, 1, 2), query
 
 
 class ElanBlock(SharedAttentionBlock):
@@ -130,6 +215,7 @@ class ELAN(SharedAttentionNetwork):
         backend: see :class:`AttentionNetwork`.
     """
 
+    backends = ("reference", "sdpa", "fused")
     official_containers = ("model_state_dict",)
     official_prefix = "module."
     official_landmarks = ("body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight", "tail.0.weight")
@@ -170,9 +256,35 @@ class ELAN(SharedAttentionNetwork):
             backend=backend,
         )
 
-    def automatic_backend(self, device: torch.device) -> str:
-        """On a CPU stored maps pay: elan_light trained 4 to 7 % faster than recomputing them (Zen 3)."""
-        return "reference" if device.type == "cpu" else "sdpa"
+    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
+        """The fastest that was measured (docs/speed.md): the own kernels where they serve."""
+        return "fused" if self.infers_natively(device, dtype) else "sdpa"
+
+    def run_body(self, features: Tensor, backend: str) -> Tensor:
+        """All blocks; on a CPU ``fused`` runs two kernels for each pair of modules."""
+        if backend == "fused" and features.device.type == "cpu":
+            return self._run_natively(features)
+        return super().run_body(features, backend)
+
+    def _run_natively(self, features: Tensor) -> Tensor:
+        native.require_inference(self.training)
+        features = features.clone(memory_format=torch.contiguous_format)
+        query, value = torch.empty_like(features), torch.empty_like(features)
+        previous = None
+        for block in self.body:
+            assert isinstance(block, ElanBlock)
+            for local, attention in zip(block.local, block.attention, strict=True):
+                assert isinstance(local, LocalFeatures)
+                assert isinstance(attention, GroupAttention)
+                attention.step_natively(local, previous, (features, query, value), block.shifted)
+                previous = attention
+        assert previous is not None
+        del query
+        return features.add_(previous.mix(value))
+
+    def memory_format(self, backend: str) -> torch.memory_format:
+        """The CPU kernels read whole rows of one channel."""
+        return torch.contiguous_format if backend == "fused" else super().memory_format(backend)
 
     def _frozen(self) -> dict[str, Tensor]:
         """Official entries that are constants here."""

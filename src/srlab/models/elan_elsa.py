@@ -163,7 +163,7 @@ class ElanElsa(SharedAttentionNetwork):
             backend=backend,
         )
 
-    def automatic_backend(self, device: torch.device) -> str:
+    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
         """Everywhere: the other stores all neighbours and filters of all pixels."""
         return "fused"
 

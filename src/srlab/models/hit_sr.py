@@ -318,7 +318,7 @@ class HiTSR(ResidualGroupNetwork):
         )
         self.apply(initialise_linear)
 
-    def automatic_backend(self, device: torch.device) -> str:
+    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
         """On a CPU ``linear`` ran 1.5 to 1.7 times as fast as ``reference`` (docs/LOG.md)."""
         return "linear"
 

@@ -10,6 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from srlab.layers.recomputation import keep_activations, recompute_activations
+from srlab.ops import native
+
 __all__ = [
     "BACKENDS",
     "AttentionNetwork",
@@ -44,6 +47,10 @@ class Network(nn.Module, ABC):
 
     #: Sides are padded to multiples of this inside ``forward``.
     size_multiple: int = 1
+    #: Whether that is the first thing done to the image, so that padding it outside changes nothing.
+    pads_image: ClassVar[bool] = True
+    #: Regular expression of the names of the blocks that follow one another in the body.
+    block_names: ClassVar[str] = r"body\.\d+"
     #: Under which names official files hold this network's state dict, all the same; none: it lies bare.
     official_containers: ClassVar[tuple[str, ...]] = ("params",)
     #: What official files write before every key.
@@ -105,6 +112,23 @@ class Network(nn.Module, ABC):
         require_image(lr_image)
         return self.restore(lr_image)
 
+    def use_activation_checkpointing(self, enabled: bool) -> None:
+        """Whether each block keeps only its input for the backward pass and is computed again there.
+
+        Less memory for about a third more arithmetic in training; outputs, gradients and keys stay the same.
+
+        Raises:
+            ValueError: there are no blocks.
+        """
+        blocks = [module for name, module in self.named_modules() if re.fullmatch(self.block_names, name)]
+        if enabled and not blocks:
+            raise ValueError(
+                f"{type(self).__name__} has no blocks whose activations could be recomputed; "
+                "leave activation_checkpointing=false"
+            )
+        for block in blocks:
+            (recompute_activations if enabled else keep_activations)(block)
+
     def official_parameters(self) -> ParameterCount:
         """Parameters as the official formulation has them, with constants that it keeps as parameters."""
         counts = [(parameter.numel(), parameter.requires_grad) for parameter in self.parameters()]
@@ -120,7 +144,8 @@ class AttentionNetwork(Network):
 
     Args:
         scale: enlargement of both sides.
-        backend: one of :attr:`backends`, or ``auto``: chosen, and logged, at the first run on a device.
+        backend: one of :attr:`backends`, or ``auto``: chosen for the device, dtype and mode at hand; a
+            choice that differs from the last one on the device is logged.
     """
 
     #: Implementations that ``backend`` may name: all compute the same function.
@@ -135,7 +160,9 @@ class AttentionNetwork(Network):
     def backend(self) -> str:
         """The implementation in use where the parameters lie, never ``auto``."""
         parameter = next(self.parameters(), None)
-        return self.backend_on(torch.device("cpu") if parameter is None else parameter.device)
+        if parameter is None:
+            return self._logged(self.resolved_backend(torch.device("cpu")), "cpu")
+        return self.backend_for(parameter)
 
     def use_backend(self, name: str) -> None:
         """Choose one of :attr:`backends`, or ``auto``, from now on."""
@@ -145,24 +172,37 @@ class AttentionNetwork(Network):
         self._requested_backend = name
         self._chosen.clear()
 
-    def resolved_backend(self, device: torch.device) -> str:
-        """The implementation for ``device``; nothing is logged or remembered."""
+    def resolved_backend(self, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
+        """The implementation for ``device`` as things are: evaluation or training, gradients or none."""
         requested = self._requested_backend
-        return self.automatic_backend(device) if requested == "auto" else requested
+        return self.automatic_backend(device, dtype) if requested == "auto" else requested
 
-    def backend_on(self, device: torch.device) -> str:
-        """The implementation that runs on ``device``; the first choice of ``auto`` for it is logged."""
-        choice = self.resolved_backend(device)
+    def backend_for(self, tensor: Tensor) -> str:
+        """The implementation where ``tensor`` lies, for its dtype; choices of ``auto`` are logged."""
+        return self._logged(self.resolved_backend(tensor.device, tensor.dtype), tensor.device.type)
+
+    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
+        """What ``auto`` means on ``device`` for images of ``dtype``."""
+        return "sdpa"
+
+    def infers_natively(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether the CPU kernels serve: float32, evaluation, no gradients, not under a compiler."""
+        trains = self.training or torch.is_grad_enabled()
+        if device.type != "cpu" or dtype != torch.float32 or trains or torch.compiler.is_compiling():
+            return False
+        reason = native.why_unavailable()
+        if reason is not None and "native" not in self._chosen:
+            logger.warning("%s: auto does without the fused kernels: %s", type(self).__name__, reason)
+            self._chosen["native"] = "unavailable"
+        return reason is None
+
+    def _logged(self, choice: str, device_type: str) -> str:
         # a compiler cannot trace the log entry
         if self._requested_backend == "auto" and not torch.compiler.is_compiling():
-            if device.type not in self._chosen:
-                logger.info("%s: backend auto means %s on %s", type(self).__name__, choice, device.type)
-            self._chosen[device.type] = choice
+            if self._chosen.get(device_type) != choice:
+                logger.info("%s: backend auto means %s on %s", type(self).__name__, choice, device_type)
+            self._chosen[device_type] = choice
         return choice
-
-    def automatic_backend(self, device: torch.device) -> str:
-        """What ``auto`` means on ``device``."""
-        return "sdpa"
 
 
 def _without_official_layout(network_class: type[Network]) -> str:

@@ -96,6 +96,8 @@ class ResidualGroupNetwork(AttentionNetwork):
         backend: see :class:`AttentionNetwork`.
     """
 
+    block_names = r"groups\.\d+\.blocks\.\d+"
+
     @abstractmethod
     def __init__(
         self,
@@ -131,7 +133,7 @@ class ResidualGroupNetwork(AttentionNetwork):
     def restore(self, lr_image: Tensor) -> Tensor:
         """Pad, subtract the mean colour, restore, crop."""
         height, width = lr_image.shape[-2:]
-        backend = self.backend_on(lr_image.device)
+        backend = self.backend_for(lr_image)
         image = (pad_to_multiple(lr_image, self.size_multiple) - self.mean) * self.value_range
         shallow = self.conv_first(image.contiguous(memory_format=torch.channels_last))
         features = self.norm_in(shallow.permute(0, 2, 3, 1))

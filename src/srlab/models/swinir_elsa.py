@@ -102,6 +102,6 @@ class SwinIRElsa(ResidualGroupNetwork):
         )
         self.apply(initialise_linear)
 
-    def automatic_backend(self, device: torch.device) -> str:
+    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
         """Everywhere: the other stores all neighbours and filters of all pixels."""
         return "fused"

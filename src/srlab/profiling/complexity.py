@@ -20,6 +20,7 @@ __all__ = [
     "ParameterReport",
     "activations",
     "count_parameters",
+    "counted_backend",
     "executed_multiply_adds",
     "lr_size_for",
     "multiply_adds",
@@ -131,11 +132,19 @@ def lr_size_for(network: Network, output_size: tuple[int, int]) -> tuple[int, in
     return height, width
 
 
+def counted_backend(network: AttentionNetwork, backend: str) -> str:
+    """The back end that executes the arithmetic of ``backend`` in operators that can be counted.
+
+    ``flex`` needs a compiler and ``fused`` may be our own kernels: both compute the products of ``sdpa``
+    where a network has it.
+    """
+    return "sdpa" if backend in ("flex", "fused") and "sdpa" in network.backends else backend
+
+
 def _backend(network: Network, device: torch.device | str | None) -> str | None:
-    """The back end that runs on ``device``, but ``sdpa`` for ``flex``: the same products, on meta too."""
+    """The back end that runs on ``device``, as it is counted."""
     if not isinstance(network, AttentionNetwork):
         return None
     if device is None:
         device = next(network.parameters()).device
-    backend = network.resolved_backend(torch.device(device))
-    return "sdpa" if backend == "flex" else backend
+    return counted_backend(network, network.resolved_backend(torch.device(device)))

@@ -154,6 +154,8 @@ class EscNetwork(AttentionNetwork):
     """
 
     backends = ("reference", "sdpa", "flex")
+    pads_image = False
+    block_names = r"encoder\.blocks\.\d+"
     official_containers = ("params", "params_ema")
     encoder: EscEncoder
     #: What stands before the encoder's keys in official files.

@@ -77,7 +77,7 @@ class ESC(EscNetwork):
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """All sub-pixels at once; the image is added as nearest-neighbour enlargement has it."""
-        features = self.encoder(lr_image, self.backend_on(lr_image.device))
+        features = self.encoder(lr_image, self.backend_for(lr_image))
         subpixels = self.to_image(features) + lr_image.repeat_interleave(self.scale**2, dim=1)
         return F.pixel_shuffle(subpixels, self.scale)
 

@@ -122,7 +122,7 @@ class EscFP(EscNetwork):
     def restore(self, lr_image: Tensor) -> Tensor:
         """All sub-pixels at once, and the image as PyTorch's bicubic interpolation enlarges it."""
         size = [self.scale * side for side in lr_image.shape[-2:]]
-        features = self.encoder(lr_image, self.backend_on(lr_image.device))
+        features = self.encoder(lr_image, self.backend_for(lr_image))
         enlarged = F.interpolate(lr_image, size, mode="bicubic", align_corners=False)
         return F.pixel_shuffle(self.to_image(features), self.scale) + enlarged
 

@@ -241,7 +241,7 @@ class EscLTE(EscNetwork):
         scales = [size[axis] / sides[axis] for axis in (0, 1)]
         # Beyond the scales of the training, a pixel is described as one of its largest scale.
         clip = max(1.0, max(scales) / _LARGEST_TRAINED_SCALE)
-        features = self.encoder(image, self.backend_on(lr_image.device))
+        features = self.encoder(image, self.backend_for(lr_image))
         details = self.estimator(features, size, (2 * clip / scales[0], 2 * clip / scales[1]))
         enlarged = F.interpolate(image, size, mode="bilinear", align_corners=False)
         return (details.to(image.dtype) + enlarged + 1.0) / 2.0

@@ -127,7 +127,7 @@ class EscReal(EscNetwork):
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """Features of the image and of its blocks, enlarged."""
-        features = self.encoder(lr_image, self.backend_on(lr_image.device))
+        features = self.encoder(lr_image, self.backend_for(lr_image))
         return self.head(features + self.skip(lr_image))
 
     @classmethod

@@ -1,0 +1,15 @@
+"""Own kernels for inference on a CPU, in C++ and float32; the machine's compiler builds them at first use."""
+
+from srlab.ops.native.compiled import require_inference, why_unavailable
+from srlab.ops.native.local_features import local_features, pack_convolutions
+from srlab.ops.native.window_attention import WindowGroup, attend_in_windows, window_attention
+
+__all__ = [
+    "WindowGroup",
+    "attend_in_windows",
+    "local_features",
+    "pack_convolutions",
+    "require_inference",
+    "why_unavailable",
+    "window_attention",
+]

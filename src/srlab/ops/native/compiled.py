@@ -1,0 +1,146 @@
+"""The kernels' shared library: built once for a machine and compiler, kept in the user's cache folder."""
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+__all__ = ["NativeUnavailableError", "library", "require_inference", "why_unavailable"]
+
+log = logging.getLogger(__name__)
+
+_HERE = Path(__file__).parent
+_SOURCES = ("local_features.cpp", "window_attention.cpp")
+_FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-march=native",
+    "-fPIC",
+    "-fopenmp",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+)
+_SECONDS = 300  # a compiler that takes longer hangs
+
+
+class NativeUnavailableError(RuntimeError):
+    """The kernels cannot be built or loaded here; the message says why."""
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL:
+    """The loaded library.
+
+    It takes its threads from the OpenMP runtime that torch has loaded: a second one would compete with it.
+
+    Raises:
+        NativeUnavailableError: no compiler, or one that fails; what it said is in the message.
+    """
+    path = _cache_folder() / f"kernels-{_fingerprint()}.so"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                _build(path)
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeUnavailableError(f"the CPU kernels cannot be built or loaded: {error}") from error
+    for name in ("local_features_scratch", "window_attention_scratch", "window_attention_bias_side"):
+        getattr(loaded, name).restype = ctypes.c_int64
+    return loaded
+
+
+@lru_cache(maxsize=1)
+def why_unavailable() -> str | None:
+    """None if the kernels work here, else the reason; they are built if they have not been."""
+    try:
+        library()
+    except NativeUnavailableError as error:
+        return str(error)
+    return None
+
+
+def require_inference(training: bool) -> None:
+    """The kernels have no gradients and take batch norms as they are in evaluation.
+
+    Raises:
+        ValueError: in training mode, or where gradients are recorded.
+    """
+    if training or torch.is_grad_enabled():
+        state = "the network is in training mode" if training else "gradients are recorded"
+        raise ValueError(
+            f"backend fused is for inference on a CPU, but {state}; call eval() and use "
+            "torch.inference_mode(), or train with backend auto, sdpa or reference"
+        )
+
+
+def _cache_folder() -> Path:
+    """``SRLAB_NATIVE_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get("SRLAB_NATIVE_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srlab" / "native"
+
+
+@lru_cache(maxsize=1)
+def _compiler() -> str:
+    """``CXX``, or the first compiler on the path."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        raise NativeUnavailableError(
+            f"no C++ compiler found ({', '.join(names)}); install one, for example g++, or name it in CXX"
+        )
+    return found
+
+
+def _fingerprint() -> str:
+    """Changes with the sources, the compiler and the processor's instructions."""
+    digest = hashlib.sha256()
+    for name in ("vectors.h", *_SOURCES):
+        digest.update((_HERE / name).read_bytes())
+    version = subprocess.run([_compiler(), "--version"], capture_output=True, text=True, check=False)
+    digest.update(" ".join((_compiler(), version.stdout, *_FLAGS, torch.__version__, _processor())).encode())
+    return digest.hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The instructions that ``-march=native`` may use: home folders are shared by unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+
+
+def _build(path: Path) -> None:
+    log.info("compiling the CPU kernels with %s into %s", _compiler(), path.parent)
+    unfinished = path.with_suffix(f".{os.getpid()}.so")
+    objects = [path.with_name(f"{Path(name).stem}.{os.getpid()}.o") for name in _SOURCES]
+    try:
+        for name, target in zip(_SOURCES, objects, strict=True):
+            _run([_compiler(), *_FLAGS, "-c", str(_HERE / name), "-o", str(target)])
+        # not linked with an OpenMP library: its functions are found in the one that torch has loaded
+        _run([_compiler(), "-shared", "-o", str(unfinished), *map(str, objects)])
+        unfinished.replace(path)
+    finally:
+        for leftover in (unfinished, *objects):
+            leftover.unlink(missing_ok=True)
+
+
+def _run(command: list[str]) -> None:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NativeUnavailableError(f"{' '.join(command)} took more than {_SECONDS} s") from error
+    if result.returncode:
+        raise NativeUnavailableError(f"{' '.join(command)} failed: {result.stderr.strip()[-2000:]}")

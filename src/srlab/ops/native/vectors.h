@@ -1,0 +1,60 @@
+// Vectors of the machine's width by GCC's and Clang's vector extensions, and the one inner loop of all kernels.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+constexpr int TILE_VECTORS = 4;  // a tile of 6 x 4 accumulators leaves 8 of 32 registers
+constexpr int TALL_TILE = 10;    // rows of the tiles that are two vectors wide
+#else
+constexpr int LANES = 8;
+constexpr int TILE_VECTORS = 2;  // 6 x 2 accumulators of 16 registers
+constexpr int TALL_TILE = 6;
+#endif
+constexpr int TILE_ROWS = 6;
+
+typedef float Vector __attribute__((vector_size(LANES * 4)));
+typedef int32_t Integers __attribute__((vector_size(LANES * 4)));
+typedef float Unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+#define INLINE inline __attribute__((always_inline))
+
+static INLINE Vector load(const float* at) { return *reinterpret_cast<const Unaligned*>(at); }
+static INLINE void store(float* at, Vector value) { *reinterpret_cast<Unaligned*>(at) = value; }
+static INLINE Vector spread(float value) { return Vector{} + value; }
+// NaN in the second stays NaN, so that it reaches the result.
+static INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+
+constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// 2^x for x <= 0, to 2e-7 of its value; below 2^-126 it is about 2^-126. NaN stays NaN.
+static INLINE Vector exp2_of_negative(Vector x) {
+    const Vector lowest = spread(-126.0f), magic = spread(12582912.0f);  // 1.5 * 2^23: adding it rounds
+    x = x < lowest ? lowest : x;
+    const Vector rounded = x + magic;
+    const Vector f = x - (rounded - magic);
+    Vector y = spread(1.5403530e-4f);  // Taylor's coefficients ln(2)^n / n!
+    y = y * f + 1.3333558e-3f;
+    y = y * f + 9.6181291e-3f;
+    y = y * f + 5.5504109e-2f;
+    y = y * f + 2.4022651e-1f;
+    y = y * f + 6.9314718e-1f;
+    y = y * f + 1.0f;
+    return reinterpret_cast<Vector>(reinterpret_cast<Integers>(y) + (reinterpret_cast<Integers>(rounded) << 23));
+}
+
+// tile[m][n] += sum over k of weights[k * step + m * pitch] * rows(k)[n * LANES ...]; rows(k) is the address of row k.
+template <int M, int N, class Rows>
+static INLINE void multiply_add(Vector (&tile)[M][N], const float* weights, int64_t step, int64_t pitch, int64_t depth,
+                                Rows rows) {
+    for (int64_t k = 0; k < depth; ++k) {
+        const float* row = rows(k);
+        Vector x[N];
+        for (int n = 0; n < N; ++n) x[n] = load(row + n * LANES);
+        const float* w = weights + k * step;
+        for (int m = 0; m < M; ++m)
+            for (int n = 0; n < N; ++n) tile[m][n] += x[n] * w[m * pitch];
+    }
+}

@@ -1,0 +1,159 @@
+"""Attention inside windows on the CPU: maps in, maps out, of any strides; no logits or rolled maps stored."""
+
+import ctypes
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from srlab.ops.native.compiled import library
+
+__all__ = ["WindowGroup", "attend_in_windows", "window_attention"]
+
+_packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+class WindowGroup(NamedTuple):
+    """Consecutive channels that attend inside windows of one size.
+
+    Attributes:
+        side: side S of the windows.
+        shift: the windows' cyclic displacement, 0 to S - 1: window (0, 0) begins at pixel (shift, shift).
+        first: its first channel.
+        heads: number of heads.
+        depth: channels of each head.
+    """
+
+    side: int
+    shift: int
+    first: int
+    heads: int
+    depth: int
+
+
+def window_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    side: int,
+    shift: int = 0,
+    scale: float = 1.0,
+    bias: Tensor | None = None,
+    masked: bool = False,
+    num_heads: int = 1,
+) -> Tensor:
+    """Attention of (B, H, W, C) maps inside windows, float32, without gradients.
+
+    Args:
+        query: any strides, as all maps; H and W are multiples of the side.
+        key: may be the query.
+        value: like them.
+        side: S; T = S * S.
+        shift: the windows' cyclic displacement.
+        scale: factor of the logits.
+        bias: (num_heads, T, T), added to the logits of (query, key).
+        masked: tokens that only the shift made neighbours are kept apart by adding -100.
+        num_heads: heads M; head m has channels m * C/M to (m + 1) * C/M.
+
+    Returns:
+        (B, H, W, C), contiguous.
+    """
+    result = torch.empty(query.shape)
+    group = WindowGroup(side, shift % side, 0, num_heads, query.shape[-1] // num_heads)
+    packed = None if bias is None else _pack(bias)
+    maps = [tensor.permute(0, 3, 1, 2) for tensor in (query, key, value, result)]
+    attend_in_windows(*maps, list(group), packed, scale, masked)
+    return result
+
+
+@torch.library.custom_op("srlab::attend_in_windows", mutates_args=("result",), device_types="cpu")
+def attend_in_windows(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    result: Tensor,
+    groups: Sequence[int],
+    bias: Tensor | None,
+    scale: float,
+    masked: bool,
+) -> None:
+    """Write into ``result``, which may be ``value``: (B, C, H, W) in all places, any strides, float32.
+
+    Args:
+        query: compared with the keys.
+        key: may be the query.
+        value: averaged.
+        result: written.
+        groups: the numbers of each :class:`WindowGroup`, one group behind the other.
+        bias: of the first group, packed; the others have none.
+        scale: factor of the logits.
+        masked: see :func:`window_attention`.
+    """
+    parts = [WindowGroup(*groups[at : at + 5]) for at in range(0, len(groups), 5)]
+    _check((query, key, value, result), parts, bias)
+    batch, _, height, width = query.shape
+    threads = torch.get_num_threads()
+    tokens, depth = max(part.side for part in parts) ** 2, max(part.depth for part in parts)
+    scratch = torch.empty(library().window_attention_scratch(*map(ctypes.c_int64, (tokens, depth, threads))))
+    maps = (query, key, value, result)
+    strides = [tensor.stride(axis) for tensor in maps for axis in (0, 1, 2, 3)]
+    biases = [None if bias is None else bias.data_ptr(), *[None] * (len(parts) - 1)]
+    library().window_attention(
+        (ctypes.c_void_p * 4)(*(tensor.data_ptr() for tensor in maps)),
+        (ctypes.c_int64 * 16)(*strides),
+        (ctypes.c_int64 * len(groups))(*groups),
+        (ctypes.c_void_p * len(parts))(*biases),
+        ctypes.c_int64(len(parts)),
+        ctypes.c_void_p(scratch.data_ptr()),
+        *map(ctypes.c_int64, (batch, height, width)),
+        ctypes.c_float(scale),
+        ctypes.c_int64(masked),
+        ctypes.c_int64(threads),
+    )
+
+
+@attend_in_windows.register_fake
+def _(*_arguments: object) -> None:
+    return None
+
+
+def _pack(bias: Tensor) -> Tensor:
+    """(M, T, T) to (M, keys, queries) for powers of 2, padded to whole vectors; kept while the bias lives."""
+    known = _packed.get(bias)
+    if known is not None and known[0] == bias._version:
+        return known[1]
+    tokens = bias.shape[-1]
+    surplus = library().window_attention_bias_side(ctypes.c_int64(tokens)) - tokens
+    packed = F.pad(bias.float().transpose(1, 2) * math.log2(math.e), (0, surplus, 0, surplus)).contiguous()
+    _packed[bias] = (bias._version, packed)
+    return packed
+
+
+def _check(maps: Sequence[Tensor], groups: Sequence[WindowGroup], bias: Tensor | None) -> None:
+    shape = maps[0].shape
+    for tensor in maps:
+        if tensor.dtype != torch.float32 or tensor.shape != shape:
+            raise ValueError(
+                "the CPU kernel attends in float32 maps of one shape, got "
+                f"{', '.join(f'{m.dtype} {tuple(m.shape)}' for m in maps)}; use backend sdpa"
+            )
+    for group in groups:
+        if shape[2] % group.side or shape[3] % group.side:
+            raise ValueError(
+                f"feature map is {shape[2]}x{shape[3]}, not a multiple of the window side {group.side}; "
+                "pad it first with ops.padding.pad_to_multiple"
+            )
+        if not 0 <= group.shift < group.side or group.first + group.heads * group.depth > shape[1]:
+            raise ValueError(f"{group} does not fit a map of {shape[1]} channels")
+    if bias is not None:
+        side = library().window_attention_bias_side(ctypes.c_int64(groups[0].side ** 2))
+        if bias.shape != (groups[0].heads, side, side) or not bias.is_contiguous():
+            raise ValueError(
+                f"bias must be (heads, T, T) for {groups[0].heads} heads and T={groups[0].side ** 2}, got "
+                f"{tuple(bias.shape)} when packed"
+            )

@@ -1,0 +1,9 @@
+"""What tests of the CPU kernels share."""
+
+import pytest
+
+from srlab.ops.native import why_unavailable
+
+NEEDS_KERNELS = pytest.mark.skipif(
+    why_unavailable() is not None, reason=f"no CPU kernels: {why_unavailable()}"
+)
