@@ -86,20 +86,17 @@ class Worker {
             const int64_t channel = group.first + head * group.depth;
             gather(group, window, maps_.query, channel, query_);
             const int64_t size = group.depth * group.padded();
-            const float scale = maps_.scale * LOG2_E;
-            const float* keys = query_;
             if (maps_.key.data == maps_.query.data) {
                 memcpy(key_, query_, size * sizeof(float));
             } else {
                 gather(group, window, maps_.key, channel, key_);
             }
-            for (int64_t at = 0; at < size; at += LANES) store(query_ + at, load(query_ + at) * scale);
-            keys = key_;
+            for (int64_t at = 0; at < size; at += LANES) store(query_ + at, load(query_ + at) * (maps_.scale * LOG2_E));
             gather(group, window, maps_.value, channel, value_);
             const float* bias = group.bias ? group.bias + head * group.padded() * group.padded() : nullptr;
             int64_t at = 0;
-            for (; at + 2 * LANES <= group.padded(); at += 2 * LANES) mix<2>(group, keys, bias, masks, at);
-            for (; at < group.padded(); at += LANES) mix<1>(group, keys, bias, masks, at);
+            for (; at + 2 * LANES <= group.padded(); at += 2 * LANES) mix<2>(group, bias, masks, at);
+            for (; at < group.padded(); at += LANES) mix<1>(group, bias, masks, at);
             scatter(group, window, channel);
         }
     }
@@ -154,9 +151,9 @@ class Worker {
 
     // Attention of N vectors of queries, from token `at` on.
     template <int N>
-    void mix(const Group& group, const float* keys, const float* bias, bool masks, int64_t at) {
+    void mix(const Group& group, const float* bias, bool masks, int64_t at) {
         Vector most[N], sum[N];
-        multiply<N>(group, keys, bias, at);
+        multiply<N>(group, bias, at);
         if (masks) add_mask<N>(group, at);
         find_maxima<N>(group, most);
         exponentiate<N>(group, most, sum);
@@ -169,14 +166,14 @@ class Worker {
     }
 
     template <int N>
-    INLINE void multiply(const Group& group, const float* keys, const float* bias, int64_t at) {
+    INLINE void multiply(const Group& group, const float* bias, int64_t at) {
         const int64_t padded = group.padded();
         for (int64_t j = 0; j < group.tokens(); j += KEYS) {
             Vector tile[KEYS][N];
             for (int m = 0; m < KEYS; ++m)
                 for (int n = 0; n < N; ++n)
                     tile[m][n] = bias ? load(bias + (j + m) * padded + at + n * LANES) : Vector{};
-            multiply_add(tile, keys + j, padded, 1, group.depth, [&](int64_t c) { return query_ + c * padded + at; });
+            multiply_add(tile, key_ + j, padded, 1, group.depth, [&](int64_t c) { return query_ + c * padded + at; });
             for (int m = 0; m < KEYS; ++m)
                 for (int n = 0; n < N; ++n) store(logits_ + ((j + m) * N + n) * LANES, tile[m][n]);
         }
