@@ -1,5 +1,6 @@
 """The oracle is ops.resize.imresize, which is held against MATLAB's own files and rational arithmetic."""
 
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srlab.data.bicubic_window import context, shrink
+from srlab.data import bicubic_window
+from srlab.data.bicubic_window import context, kernel_weights, shrink
 from srlab.data.images import read_image
 from srlab.ops.resize import imresize
 
@@ -60,6 +62,43 @@ def test_shrinking_equals_imresize_on_photographs(scale: int, real_images: Path)
         image = read_image(file)
         image = image[:, : image.shape[1] // scale * scale, : image.shape[2] // scale * scale]
         np.testing.assert_array_equal(shrink(image, scale), whole(image, scale), err_msg=file.name)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_windows_are_shrunk_in_fixed_point_here(scale: int, monkeypatch):
+    """imresize itself is not asked: were torch's rounding other than MATLAB's, it would be, and logged."""
+    bicubic_window._is_exact_here(scale)
+    monkeypatch.setattr(bicubic_window, "imresize", None)
+    shrink(np.zeros((3, 5 * scale, 7 * scale), np.uint8), scale)
+
+
+def test_a_torch_that_rounds_otherwise_is_found_out(monkeypatch, caplog):
+    """Half down instead of up, on values that end in .5: noise must hold some."""
+    right = bicubic_window._shrink_rows
+    monkeypatch.setattr(
+        bicubic_window, "_shrink_rows", lambda planes, count: 255 - right(255 - planes, count)
+    )
+    bicubic_window._is_exact_here.cache_clear()
+    image = np.random.default_rng(0).integers(0, 2, (3, 40, 24), dtype=np.uint8) * 255
+    np.testing.assert_array_equal(shrink(image, 2), whole(image, 2))
+    assert "x2 crops are made by the slower imresize" in caplog.text
+    bicubic_window._is_exact_here.cache_clear()
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_rounding_errors_of_sixteen_bits_stay_below_the_distance_from_a_tie(scale: int):
+    """In rational arithmetic, of MATLAB's weights: none at x2 and x4; over 81 a tie is 1/162 away."""
+    taps = scale + 2 * context(scale)
+    distances = [abs(Fraction(2 * tap + 1 - taps, 2 * scale)) for tap in range(taps)]
+    weights = [
+        (3 * x**3 - 5 * x**2 + 2 if x <= 1 else -(x**3) + 5 * x**2 - 8 * x + 4) / (2 * scale)
+        for x in distances
+    ]
+    assert sum(weights) == 1
+    np.testing.assert_array_equal(kernel_weights(scale), [float(weight) for weight in weights])
+    errors = [Fraction(math.floor(weight * 2**16 + Fraction(1, 2)), 2**16) - weight for weight in weights]
+    worst = 255 * max(sum(e for e in errors if e > 0), -sum(e for e in errors if e < 0))
+    assert worst == 0 if scale != 3 else worst < Fraction(1, 162)
 
 
 @pytest.mark.parametrize("scale", [1, 6, 12])

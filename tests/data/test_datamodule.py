@@ -27,6 +27,7 @@ def demo(cache: Path, **changes: Any) -> SuperResolutionData:
         "num_workers": 0,
         "seed": 0,
         "degradation": BicubicDegradation(),
+        "degrade_on": "worker",
         "augment": True,
         "on_bad_image": "error",
         "cache": str(cache),
@@ -64,7 +65,15 @@ def test_ranks_and_micro_batches_partition_the_steps_of_one_device(cache: Path):
 
 
 def test_data_that_cannot_train_say_so(cache: Path, real_images: Path):
-    loading = {"scale": 4, "patch_size": 8, "batch_size": 8, "num_workers": 0, "seed": 0, "augment": True}
+    loading = {
+        "scale": 4,
+        "patch_size": 8,
+        "batch_size": 8,
+        "num_workers": 0,
+        "seed": 0,
+        "augment": True,
+        "degrade_on": "worker",
+    }
     loading |= {"degradation": BicubicDegradation(), "on_bad_image": "error", "cache": str(cache)}
     data = datasets.benchmark(root=str(real_images), sets=["Set5", "Urban100"], **loading)
     assert data.evaluation_sets().absent == ("Urban100",)
@@ -74,7 +83,15 @@ def test_data_that_cannot_train_say_so(cache: Path, real_images: Path):
 
 
 def test_scoring_needs_no_training_images(cache: Path, tmp_path: Path, real_images: Path):
-    loading = {"scale": 4, "patch_size": 8, "batch_size": 8, "num_workers": 0, "seed": 0, "augment": True}
+    loading = {
+        "scale": 4,
+        "patch_size": 8,
+        "batch_size": 8,
+        "num_workers": 0,
+        "seed": 0,
+        "augment": True,
+        "degrade_on": "worker",
+    }
     loading |= {"degradation": BicubicDegradation(), "on_bad_image": "error", "cache": str(cache)}
     validation = real_images / "benchmark/Set5"
     data = datasets.folder(root=str(tmp_path / "nowhere"), validation_root=str(validation), **loading)
@@ -84,7 +101,15 @@ def test_scoring_needs_no_training_images(cache: Path, tmp_path: Path, real_imag
 
 
 def on_disk(folder: Path, choice: Any, cache: Path, **arguments: Any) -> SuperResolutionData:
-    loading = {"scale": 2, "patch_size": 4, "batch_size": 8, "num_workers": 0, "seed": 0, "augment": True}
+    loading = {
+        "scale": 2,
+        "patch_size": 4,
+        "batch_size": 8,
+        "num_workers": 0,
+        "seed": 0,
+        "augment": True,
+        "degrade_on": "worker",
+    }
     loading |= {"degradation": BicubicDegradation(), "on_bad_image": "skip", "cache": str(cache)}
     return choice(root=str(folder), **arguments, **loading)
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> TrainingCrops:
         degradation=realistic(),
         augment=True,
         on_bad_image="error",
+        degrade_on="worker",
     )
 
 
@@ -47,7 +50,7 @@ def test_samples_of_one_window_differ_by_index():
     degradation = realistic(1)
     margin = degradation.context(2)
     assert margin == 3 + 5
-    made = [degradation(window, 2, degradation_random(0, index)) for index in range(5)]
+    made = degradation(np.stack([window] * 5), 2, partial(degradation_random, 0))
     assert {image.shape for image in made} == {(3, (60 - 2 * margin) // 2, (60 - 2 * margin) // 2)}
     assert len({image.tobytes() for image in made}) == 5
 
@@ -55,7 +58,8 @@ def test_samples_of_one_window_differ_by_index():
 def test_with_probability_zero_it_is_bicubic():
     window = np.random.default_rng(0).integers(0, 256, (3, 60, 60), dtype=np.uint8)
     expected = shrink_window(window[:, 5:-5, 5:-5], 2)
-    np.testing.assert_array_equal(realistic(0)(window, 2, degradation_random(0, 0)), expected)
+    (made,) = realistic(0)(window[None], 2, partial(degradation_random, 0))
+    np.testing.assert_array_equal(made, expected)
 
 
 def test_it_spoils_a_photograph_but_stays_near_it(crops: TrainingCrops):
@@ -68,6 +72,7 @@ def test_it_spoils_a_photograph_but_stays_near_it(crops: TrainingCrops):
         degradation=realistic(0),
         augment=True,
         on_bad_image="error",
+        degrade_on="worker",
     )
     pairs = [(crops[index]["lr_image"].float(), plain[index]["lr_image"].float()) for index in range(40)]
     assert all(torch.equal(crops[index]["hr_image"], plain[index]["hr_image"]) for index in range(5))

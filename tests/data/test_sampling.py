@@ -1,3 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
 
 from srlab.data.sampling import GlobalBatchSampler, draw_crop, image_of
@@ -81,6 +84,25 @@ def test_without_augmentation_the_crop_stays_and_nothing_turns():
         turned, plain = draw_crop(3, index, (9, 9), augment=True), draw_crop(3, index, (9, 9), augment=False)
         assert (plain.top, plain.left) == (turned.top, turned.left)
         assert (plain.transpose, plain.flip_rows, plain.flip_columns) == (False, False, False)
+
+
+def test_a_draw_does_not_depend_on_those_before_it():
+    """Any order, two seeds in turn and two threads, against a generator made for each index alone."""
+    indices = [5, 0, 2**40, 5, 1, 2**62]
+
+    def draws() -> list[tuple[int, int, int]]:
+        made = (draw_crop(seed, index, (2**64, 2**64), augment=True) for index in indices for seed in (0, 9))
+        return [(crop.top, crop.left, crop.turn) for crop in made]
+
+    fresh = (
+        np.random.Philox(key=[seed, 2], counter=[0, index, 0, 0]).random_raw(3).tolist()
+        for index in indices
+        for seed in (0, 9)
+    )
+    expected = [(row, column, turn % 8) for row, column, turn in fresh]
+    with ThreadPoolExecutor(2) as threads:
+        made = [threads.submit(draws) for _ in range(8)]
+    assert all(future.result() == expected for future in made)
 
 
 def test_draws_are_the_recorded_ones():

@@ -49,6 +49,7 @@ def crops_of(store: ImageStore, **changes) -> TrainingCrops:
         "degradation": BicubicDegradation(),
         "augment": True,
         "on_bad_image": "error",
+        "degrade_on": "worker",
     }
     return TrainingCrops(store=store, **(arguments | changes))
 

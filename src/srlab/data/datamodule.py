@@ -1,6 +1,5 @@
 """The data of a run: crops for training, whole images for validation and scoring."""
 
-import signal
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +10,13 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from srlab.data.degradation import Degradation
+from srlab.data.batches import CopiedBatches, leave_interrupts_to_the_parent
+from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.evaluation import EvaluationSet, EvaluationSets, RankShare
 from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import Source
 from srlab.data.store import BadImagePolicy, open_store
-from srlab.data.training_crops import TrainingCrops
+from srlab.data.training_crops import DegradeOn, TrainingCrops
 
 __all__ = ["SuperResolutionData"]
 
@@ -35,6 +35,7 @@ class SuperResolutionData(LightningDataModule):
         num_workers: loader processes of each device for training; validation uses one at most.
         seed: of crops, turns and degradations.
         degradation: makes training LR from HR. (Validation LR is a file or exact bicubic, always.)
+        degrade_on: where, with the same result: ``"worker"``, or ``"device"`` for the training device.
         augment: turn and flip training pairs.
         on_bad_image: ``"error"``, or ``"skip"`` to warn of corrupt or too small images and go on without
             them.
@@ -52,6 +53,7 @@ class SuperResolutionData(LightningDataModule):
         num_workers: int,
         seed: int,
         degradation: Degradation,
+        degrade_on: DegradeOn,
         augment: bool,
         on_bad_image: BadImagePolicy,
         cache: str,
@@ -59,6 +61,7 @@ class SuperResolutionData(LightningDataModule):
         super().__init__()
         if on_bad_image not in ("error", "skip"):
             raise ValueError(f"data.on_bad_image must be error or skip, got {on_bad_image!r}")
+        _check_place(degrade_on, degradation)
         _check_least("patch_size", patch_size, 1)
         _check_least("batch_size", batch_size, 1)
         _check_least("num_workers", num_workers, 0)
@@ -70,6 +73,7 @@ class SuperResolutionData(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.degradation = degradation
+        self.degrade_on: DegradeOn = degrade_on
         self.augment = augment
         self.on_bad_image: BadImagePolicy = on_bad_image
         self.cache = Path(cache).expanduser()
@@ -96,6 +100,7 @@ class SuperResolutionData(LightningDataModule):
             degradation=self.degradation,
             augment=self.augment,
             on_bad_image=self.on_bad_image,
+            degrade_on=self.degrade_on,
         )
 
     @cached_property
@@ -147,13 +152,19 @@ class SuperResolutionData(LightningDataModule):
             num_steps=trainer.max_steps if trainer.max_steps >= 0 else None,
         )
         return _StepLoader(
-            self.training_crops,
+            self.training_crops.batch,
             batch_sampler=sampler,
             num_workers=self.num_workers,
             pin_memory=_on_cuda(trainer),
-            persistent_workers=self.num_workers > 0,
-            worker_init_fn=_leave_interrupts_to_the_parent,
         )
+
+    def on_after_batch_transfer(
+        self,
+        batch: dict[str, Any],
+        dataloader_idx: int,  # noqa: ARG002  (Lightning's signature)
+    ) -> dict[str, Any]:
+        """With ``degrade_on="device"``: training batches become pairs there."""
+        return self.training_crops.finish(batch) if "hr_window" in batch else batch
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """This rank's share of the images of all sets, one by one."""
@@ -169,7 +180,7 @@ class SuperResolutionData(LightningDataModule):
             num_workers=workers,
             pin_memory=_on_cuda(trainer),
             persistent_workers=workers > 0,
-            worker_init_fn=_leave_interrupts_to_the_parent,
+            worker_init_fn=leave_interrupts_to_the_parent,
         )
 
     def _trainer(self) -> Any:
@@ -180,7 +191,7 @@ class SuperResolutionData(LightningDataModule):
         return self.trainer
 
 
-class _StepLoader(DataLoader[dict[str, Tensor]]):
+class _StepLoader(CopiedBatches):
     """Starts at the trainer's step by itself: having these two methods tells Lightning that it can resume."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -191,9 +202,14 @@ class _StepLoader(DataLoader[dict[str, Tensor]]):
         """Nothing to restore."""
 
 
-def _leave_interrupts_to_the_parent(_worker: int) -> None:
-    """A terminal sends Ctrl-C to every process; loaders go on until the run has finished its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _check_place(degrade_on: DegradeOn, degradation: Degradation) -> None:
+    if degrade_on not in ("worker", "device"):
+        raise ValueError(f"data.degrade_on must be worker or device, got {degrade_on!r}")
+    if degrade_on == "device" and not isinstance(degradation, TensorDegradation):
+        raise ValueError(
+            f"{type(degradation).__name__} works on a CPU only, got data.degrade_on=device; set "
+            "data.degrade_on=worker or degradation=bicubic"
+        )
 
 
 def _check_least(name: str, value: int, least: int) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from srlab.data.degradation import Degradation
     from srlab.data.store import BadImagePolicy
+    from srlab.data.training_crops import DegradeOn
 
 __all__ = ["Loading", "benchmark", "demo", "df2k", "div2k", "folder", "images"]
 
@@ -31,6 +32,7 @@ class Loading(TypedDict):
     num_workers: int
     seed: int
     degradation: Degradation
+    degrade_on: DegradeOn
     augment: bool
     on_bad_image: BadImagePolicy
     cache: str

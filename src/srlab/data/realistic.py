@@ -6,7 +6,7 @@ not the whole photograph, so that unlike bicubic a crop is not a window of one d
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import ceil
 from typing import Any
@@ -51,9 +51,14 @@ class RealisticDegradation:
         return bicubic_window.context(scale) + self._reach
 
     def __call__(
-        self, window: NDArray[np.uint8], scale: int, random: np.random.Generator, /
+        self, windows: NDArray[np.uint8], scale: int, random: Callable[[int], np.random.Generator], /
     ) -> NDArray[np.uint8]:
         """Blur, noise, JPEG, shrink, noise, JPEG; the last two on the LR grid."""
+        return np.stack([self._degrade(window, scale, random(b)) for b, window in enumerate(windows)])
+
+    def _degrade(
+        self, window: NDArray[np.uint8], scale: int, random: np.random.Generator
+    ) -> NDArray[np.uint8]:
         spoiled = self._compress(self._blur(window, random), random)
         return self._compress(bicubic_window.shrink_window(spoiled, scale), random)
 

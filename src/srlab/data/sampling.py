@@ -5,17 +5,31 @@ words of its own, so that workers, devices and restarts cannot change a sample. 
 NumPy keeps across versions.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from itertools import count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-__all__ = ["CropDraw", "GlobalBatchSampler", "degradation_random", "draw_crop", "image_of"]
+__all__ = [
+    "FLIP_COLUMNS",
+    "FLIP_ROWS",
+    "TRANSPOSE",
+    "CropDraw",
+    "GlobalBatchSampler",
+    "degradation_random",
+    "draw_crop",
+    "image_of",
+]
+
+# Bits of a turn. Transposed first, then flipped.
+TRANSPOSE, FLIP_ROWS, FLIP_COLUMNS = 1, 2, 4
 
 
 class _Stream(IntEnum):
@@ -28,13 +42,26 @@ class _Stream(IntEnum):
 
 @dataclass(frozen=True)
 class CropDraw:
-    """A crop in LR pixels and how it is turned: transposed first, then flipped."""
+    """A crop in LR pixels and how it is turned: a sum of the three bits above, 0..7."""
 
     top: int
     left: int
-    transpose: bool
-    flip_rows: bool
-    flip_columns: bool
+    turn: int
+
+    @property
+    def transpose(self) -> bool:
+        """Rows become columns, before the flips."""
+        return bool(self.turn & TRANSPOSE)
+
+    @property
+    def flip_rows(self) -> bool:
+        """Upside down."""
+        return bool(self.turn & FLIP_ROWS)
+
+    @property
+    def flip_columns(self) -> bool:
+        """Left and right exchanged."""
+        return bool(self.turn & FLIP_COLUMNS)
 
 
 def image_of(seed: int, index: int, num_images: int) -> int:
@@ -49,14 +76,11 @@ def image_of(seed: int, index: int, num_images: int) -> int:
 
 def draw_crop(seed: int, index: int, positions: tuple[int, int], *, augment: bool) -> CropDraw:
     """Corner and turn of sample ``index``, uniform over ``positions`` (rows, columns) and 8 turns."""
-    row, column, turn = (int(word) for word in _philox(seed, _Stream.crop, index).random_raw(3))
-    bits = turn if augment else 0
+    row, column, turn = _crop_words.of(seed, index)
     return CropDraw(
         top=row * positions[0] >> 64,
         left=column * positions[1] >> 64,
-        transpose=bool(bits & 1),
-        flip_rows=bool(bits & 2),
-        flip_columns=bool(bits & 4),
+        turn=turn & (TRANSPOSE | FLIP_ROWS | FLIP_COLUMNS) if augment else 0,
     )
 
 
@@ -126,6 +150,28 @@ class GlobalBatchSampler(Sampler[list[int]]):
 def _order(seed: int, pass_number: int, num_images: int) -> NDArray[np.int64]:
     words = _philox(seed, _Stream.image_order, pass_number).random_raw(num_images)
     return np.argsort(words, kind="stable")
+
+
+class _CropWords(threading.local):
+    """The first words of each index of the crops' stream.
+
+    One generator a thread has its counter set: 2 us, where making a generator for each index takes 8.
+    """
+
+    def __init__(self) -> None:
+        self.seed: int | None = None
+
+    def of(self, seed: int, index: int) -> list[int]:
+        if seed != self.seed:
+            self.seed = seed
+            self.generator = _philox(seed, _Stream.crop, 0)
+            self.state: Any = self.generator.state
+        self.state["state"]["counter"][1] = index
+        self.generator.state = self.state
+        return self.generator.random_raw(3).tolist()
+
+
+_crop_words = _CropWords()
 
 
 def _philox(seed: int, stream: _Stream, index: int) -> np.random.Philox:

@@ -75,7 +75,8 @@ class ImageStore:
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """Read-only (C, H, W) view of the file; reading a part touches only that part."""
         if self._pixels is None:
-            self._pixels = np.memmap(self.folder / "pixels.u8", dtype=np.uint8, mode="r")
+            # as a plain array: each slice of a memmap passes through Python
+            self._pixels = np.asarray(np.memmap(self.folder / "pixels.u8", dtype=np.uint8, mode="r"))
         image = self.images[index]
         flat = self._pixels[image.offset : image.offset + image.channels * image.height * image.width]
         return flat.reshape(image.channels, image.height, image.width)

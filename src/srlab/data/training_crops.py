@@ -1,21 +1,26 @@
 """Training pairs: random HR crops from a store, LR made on the way as if the whole image had been shrunk."""
 
 import logging
+from collections.abc import Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from srlab.data.degradation import Degradation
+from srlab.data.batches import BatchMemory, fresh_memory
+from srlab.data.degradation import Degradation, TensorDegradation
+from srlab.data.device_degradation import turn_on_device
 from srlab.data.sampling import CropDraw, degradation_random, draw_crop, image_of
 from srlab.data.store import BadImagePolicy, ImageStore
 
-__all__ = ["TrainingCrops", "cut_window"]
+__all__ = ["DegradeOn", "TrainingCrops", "cut_window"]
 
 log = logging.getLogger(__name__)
+
+DegradeOn = Literal["worker", "device"]
 
 # OpenCV's code of a flip, by (rows, columns).
 _FLIP_CODES = {(False, False): None, (True, False): 0, (False, True): 1, (True, True): -1}
@@ -24,7 +29,10 @@ _FLIP_CODES = {(False, False): None, (True, False): 0, (False, True): 1, (True, 
 class TrainingCrops(Dataset[dict[str, Tensor]]):
     """Sample ``i``, for any i >= 0, is a pure function of (seed, i).
 
-    It holds ``lr_image`` (3, p, p) and ``hr_image`` (3, sp, sp), uint8.
+    It holds ``lr_image`` (3, p, p) and ``hr_image`` (3, sp, sp), uint8. A batch is made at once, in the
+    stages ``draw``, ``read``, ``degrade`` and ``turn``, and written where it stays: nothing is left to
+    collate. With ``degrade_on="device"`` the last two are left to ``finish``: until then a batch holds
+    ``hr_window`` (B, 3, sp + 2m, sp + 2m) with the degradation's context m, and ``turn`` (B,).
 
     Crops lie on the LR grid. Turns and flips come after the degradation, to both images alike, so that an
     untouched LR crop is the window of the whole LR image. Gray images are replicated to three channels.
@@ -37,6 +45,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         degradation: makes LR from HR.
         augment: turn by multiples of 90° and flip, 8 cases alike.
         on_bad_image: what happens to images smaller than a crop.
+        degrade_on: ``"worker"``, or ``"device"`` to shrink and turn where ``finish`` is called.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         degradation: Degradation,
         augment: bool,
         on_bad_image: BadImagePolicy,
+        degrade_on: DegradeOn,
     ) -> None:
         self.store = store
         self.scale = scale
@@ -56,52 +66,118 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         self.seed = seed
         self.degradation = degradation
         self.augment = augment
+        self.degrade_on: DegradeOn = degrade_on
         self.images = _large_enough(store, scale * patch_size, on_bad_image)
         self._context = degradation.context(scale)
+        self._inner = slice(self._context, self._context + scale * patch_size)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        stored = self.store[self.images[image_of(self.seed, index, len(self.images))]]
-        image = np.broadcast_to(stored, (3, *stored.shape[1:]))
-        scale, side = self.scale, self.patch_size
-        height, width = image.shape[1] // scale, image.shape[2] // scale
-        crop = draw_crop(self.seed, index, (height - side + 1, width - side + 1), augment=self.augment)
+        """One sample, without a batch axis."""
+        return {name: part[0] for name, part in self.batch([index]).items()}
 
-        image = image[:, : height * scale, : width * scale]
-        top, left, hr_side = crop.top * scale, crop.left * scale, side * scale
-        window = cut_window(image, top, left, hr_side, self._context)
-        lr_image = self.degradation(window, scale, degradation_random(self.seed, index))
-        hr_image = image[:, top : top + hr_side, left : left + hr_side]
-        return {"lr_image": _turned(lr_image, crop), "hr_image": _turned(hr_image, crop)}
+    def batch(self, indices: Sequence[int], memory: BatchMemory = fresh_memory) -> dict[str, Tensor]:
+        """The batch of these samples, written into ``memory``."""
+        draws = self.draw(indices)
+        count, side = len(indices), self.scale * self.patch_size
+        window_side = side + 2 * self._context
+        if self.degrade_on == "device":
+            batch = memory({"hr_window": (count, 3, window_side, window_side), "turn": (count,)})
+            self.read(draws, batch["hr_window"].numpy())
+            batch["turn"].numpy()[:] = [crop.turn for _, crop in draws]
+            return batch
+        batch = memory(
+            {"lr_image": (count, 3, self.patch_size, self.patch_size), "hr_image": (count, 3, side, side)}
+        )
+        windows = np.empty((count, 3, window_side, window_side), np.uint8)
+        self.read(draws, windows)
+        self.turn(draws, self.degrade(windows, indices), batch["lr_image"].numpy())
+        self.turn(draws, windows[..., self._inner, self._inner], batch["hr_image"].numpy())
+        return batch
+
+    def draw(self, indices: Sequence[int]) -> list[tuple[int, CropDraw]]:
+        """Stage 1: the image in the store, the place and the turn of each sample."""
+        draws: list[tuple[int, CropDraw]] = []
+        for index in indices:
+            number = self.images[image_of(self.seed, index, len(self.images))]
+            image = self.store.images[number]
+            rows, columns = (side // self.scale - self.patch_size + 1 for side in (image.height, image.width))
+            draws.append((number, draw_crop(self.seed, index, (rows, columns), augment=self.augment)))
+        return draws
+
+    def read(self, draws: Sequence[tuple[int, CropDraw]], windows: NDArray[np.uint8]) -> None:
+        """Stage 2: copy each HR crop and its context from the store into ``windows`` (B, 3, S, S)."""
+        scale = self.scale
+        for (number, crop), window in zip(draws, windows, strict=True):
+            image = self.store[number]
+            height, width = (side // scale * scale for side in image.shape[1:])
+            cut_window(image[:, :height, :width], crop.top * scale, crop.left * scale, self._context, window)
+
+    def degrade(self, windows: NDArray[np.uint8], indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Stage 3: the LR crops (B, 3, p, p), not yet turned."""
+        return self.degradation(
+            windows, self.scale, lambda sample: degradation_random(self.seed, indices[sample])
+        )
+
+    def turn(
+        self, draws: Sequence[tuple[int, CropDraw]], images: NDArray[np.uint8], turned: NDArray[np.uint8]
+    ) -> None:
+        """Stage 4: turn and flip ``images`` (B, 3, S, S) into ``turned``."""
+        for (_, crop), image, target in zip(draws, images, turned, strict=True):
+            _turn(image, crop, target)
+
+    def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is left to do on the device where the batch lies now; nothing for finished batches."""
+        if "hr_window" not in batch:
+            return batch
+        assert isinstance(self.degradation, TensorDegradation)
+        windows, turns = batch["hr_window"], batch["turn"]
+        return {
+            "lr_image": turn_on_device(self.degradation.on_device(windows, self.scale), turns),
+            "hr_image": turn_on_device(windows[..., self._inner, self._inner], turns),
+        }
 
 
-def cut_window(image: NDArray[np.uint8], top: int, left: int, side: int, context: int) -> NDArray[np.uint8]:
-    """A square crop with ``context`` more pixels all around; beyond the image, it mirrored, edge repeated."""
-    spans = [
-        (max(start - context, 0), min(start + side + context, length))
-        for start, length in zip((top, left), image.shape[1:], strict=True)
-    ]
-    piece = image[:, spans[0][0] : spans[0][1], spans[1][0] : spans[1][1]]
-    missing = [
-        (begin - (start - context), start + side + context - end)
-        for start, (begin, end) in zip((top, left), spans, strict=True)
-    ]
+def cut_window(
+    image: NDArray[np.uint8], top: int, left: int, context: int, window: NDArray[np.uint8]
+) -> None:
+    """Copy a square crop with ``context`` more pixels all around; beyond the image, it mirrored.
+
+    The edge is repeated, as MATLAB does.
+
+    Args:
+        image: (C, H, W); one channel is copied to all of the window's.
+        top: row of the crop, without the context.
+        left: its column.
+        context: pixels on each side.
+        window: (3, S, S), written to; S includes the context.
+    """
+    spans, missing = [], []
+    for start, length in zip((top - context, left - context), image.shape[1:], strict=True):
+        stop = start + window.shape[1]
+        spans.append(slice(max(start, 0), min(stop, length)))
+        missing += [max(-start, 0), max(stop - length, 0)]
+    piece = image[:, spans[0], spans[1]]
+    above, below, before, after = missing
+    if not any(missing):
+        np.copyto(window, piece)
+        return
     # The piece reaches at least ``context`` pixels into the image, or all through it: mirroring it mirrors
     # the image.
-    return np.pad(piece, ((0, 0), *missing), mode="symmetric") if np.any(missing) else piece
+    for source, target in zip(np.broadcast_to(piece, (3, *piece.shape[1:])), window, strict=True):
+        cv2.copyMakeBorder(source, above, below, before, after, cv2.BORDER_REFLECT, dst=target)
 
 
-def _turned(image: NDArray[np.uint8], crop: CropDraw) -> Tensor:
-    """A turned copy. OpenCV turns a 256x256 plane in a fifth of the time of NumPy's strided copies."""
-    rows, columns = image.shape[1:]
-    turned = np.empty((3, columns, rows) if crop.transpose else (3, rows, columns), np.uint8)
+def _turn(image: NDArray[np.uint8], crop: CropDraw, turned: NDArray[np.uint8]) -> None:
+    """OpenCV turns a 256x256 plane in a fifth of the time of NumPy's strided copies."""
     flip = _FLIP_CODES[crop.flip_rows, crop.flip_columns]
     for source, target in zip(image, turned, strict=True):
-        plane = cv2.transpose(source) if crop.transpose else source
-        if flip is None:
-            np.copyto(target, plane)
-        else:
-            cv2.flip(plane, flip, dst=target)
-    return torch.from_numpy(turned)
+        if crop.transpose:
+            cv2.transpose(source, dst=target)
+            source = target
+        if flip is not None:
+            cv2.flip(source, flip, dst=target)
+        elif not crop.transpose:
+            np.copyto(target, source)
 
 
 def _large_enough(store: ImageStore, hr_side: int, on_bad_image: BadImagePolicy) -> list[int]:

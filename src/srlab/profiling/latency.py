@@ -1,7 +1,7 @@
 """How long one forward pass takes: medians with their spread, never a bare mean."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,14 @@ from srlab.profiling.probe import (
     synchronize,
 )
 
-__all__ = ["InterleavedReport", "LatencyReport", "Spread", "measure_interleaved", "measure_latency"]
+__all__ = [
+    "LatencyReport",
+    "Spread",
+    "interleaved",
+    "measure_latency",
+    "spread_of",
+    "time_ms",
+]
 
 
 @dataclass(frozen=True)
@@ -54,21 +61,6 @@ class LatencyReport:
         )
 
 
-@dataclass(frozen=True)
-class InterleavedReport:
-    """Several functions timed in turn, so that a busy machine slows all of them alike."""
-
-    device: str
-    torch_version: str
-    threads: int
-    warmup: int
-    repeats: int
-    baseline: str
-    times_ms: dict[str, Spread]
-    ratios: dict[str, Spread]
-    """Time over the baseline's of the same round: above 1 is slower."""
-
-
 def measure_latency(
     network: nn.Module,
     lr_size: tuple[int, int],
@@ -86,9 +78,9 @@ def measure_latency(
     _check_counts(warmup, repeats)
     with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
         lr_image = random_lr_image(lr_size, device, dtype)
-        times = [_time_ms(lambda: ready(lr_image), device) for _ in range(warmup + repeats)][warmup:]
+        times = [time_ms(lambda: ready(lr_image), device) for _ in range(warmup + repeats)][warmup:]
         backend = backend_of(ready)
-    spread = _spread(times)
+    spread = spread_of(times)
     return LatencyReport(
         device=device_name(device),
         torch_version=torch.__version__,
@@ -104,38 +96,15 @@ def measure_latency(
     )
 
 
-def measure_interleaved(
-    functions: Mapping[str, Callable[[], object]], *, device: torch.device | str, warmup: int, repeats: int
-) -> InterleavedReport:
-    """Time the functions round by round; the first is the baseline, each round starts with another one."""
-    device = torch.device(device)
-    _check_counts(warmup, repeats)
-    names = list(functions)
-    if not names:
-        raise ValueError("measure_interleaved needs at least one function, got none")
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(warmup + repeats):
+def interleaved(names: Sequence[str], *, rounds: int) -> Iterator[list[str]]:
+    """The order of each round: every name once, each round starting with another one; none without names."""
+    for turn in range(rounds if names else 0):
         shift = turn % len(names)
-        for name in names[shift:] + names[:shift]:
-            times[name].append(_time_ms(functions[name], device))
-    times = {name: values[warmup:] for name, values in times.items()}
-    baseline = times[names[0]]
-    return InterleavedReport(
-        device=device_name(device),
-        torch_version=torch.__version__,
-        threads=torch.get_num_threads(),
-        warmup=warmup,
-        repeats=repeats,
-        baseline=names[0],
-        times_ms={name: _spread(values) for name, values in times.items()},
-        ratios={
-            name: _spread([value / base for value, base in zip(values, baseline, strict=True)])
-            for name, values in times.items()
-        },
-    )
+        yield [*names[shift:], *names[:shift]]
 
 
-def _time_ms(function: Callable[[], object], device: torch.device) -> float:
+def time_ms(function: Callable[[], object], device: torch.device) -> float:
+    """Milliseconds of one call; on CUDA between two events, nothing else being under way."""
     if device.type != "cuda":
         start = time.perf_counter()
         function()
@@ -150,7 +119,8 @@ def _time_ms(function: Callable[[], object], device: torch.device) -> float:
         return start_event.elapsed_time(end_event)
 
 
-def _spread(values: list[float]) -> Spread:
+def spread_of(values: Sequence[float]) -> Spread:
+    """Median, p10 and p90 with linear interpolation, of at least one value."""
     quantiles: Tensor = torch.tensor(values, dtype=torch.float64).quantile(
         torch.tensor([0.5, 0.1, 0.9], dtype=torch.float64)
     )
