@@ -188,6 +188,16 @@ def test_a_resumed_run_follows_the_schedule_that_it_is_given_now(train):
         (["trainer.max_steps=5", "validate_every=2"], "no multiple of"),
         (["optimizer.lr=fast"], "must be a number"),
         (["+trainer.max_epochs=3"], "decided by the run"),
+        (["compile=fast"], "compile must be false, true or one of default,"),
+        (
+            ["compile=reduce-overhead"],
+            "compile=reduce-overhead replays CUDA graphs, and this run trains without CUDA",
+        ),
+        (["optimizer.fused=maybe"], "optimizer.fused must be auto, true or false, got 'maybe'"),
+        (
+            ["optimizer.fused=true", "trainer.gradient_clip_val=1.0", "trainer.precision=bf16-mixed"],
+            "optimizer.fused=true cannot go with trainer.gradient_clip_val=1.0",
+        ),
     ],
 )
 def test_what_cannot_work_ends_with_one_message_and_status_2(train, overrides, message, capsys):
@@ -264,10 +274,25 @@ def test_one_bad_cell_does_not_end_a_sweep(train, tmp_path):
     assert (tmp_path / "sweep" / "1" / "summary.json").exists()
 
 
+def test_recomputed_blocks_leave_the_same_weights_statistics_and_curve(train):
+    """Bit for bit, moving averages included, across a stop and a resume; oracle: the plain run in one go."""
+    common = ["callbacks=ema", "scheduler=constant", "validate_every=2"]
+    plain = train("trainer.max_steps=4", *common, into="plain")
+    train("trainer.max_steps=2", *common, "activation_checkpointing=true", into="recomputed")
+    recomputed = train(f"resume={plain.parent / 'recomputed'}", "trainer.max_steps=4", into="recomputed")
+    assert OmegaConf.load(recomputed / "config.yaml").activation_checkpointing is True
+    for key in ("state_dict", "current_model_state"):
+        assert weights(plain, key).keys() == weights(recomputed, key).keys()
+        for name, value in weights(plain, key).items():
+            assert torch.equal(value, weights(recomputed, key)[name]), (key, name)
+    assert curve(plain) == curve(recomputed)
+
+
 @pytest.mark.slow
-def test_compiled_training_follows_the_eager_one(train):
+@pytest.mark.parametrize("extra", [[], ["activation_checkpointing=true"]], ids=["kept", "recomputed"])
+def test_compiled_training_follows_the_eager_one(train, extra):
     common = ["trainer.max_steps=2", "validate_every=1"]
-    eager, compiled = train(*common, into="eager"), train(*common, "compile=true", into="compiled")
+    eager, compiled = train(*common, into="eager"), train(*common, *extra, "compile=true", into="compiled")
     for name, value in weights(eager).items():
         torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-3, atol=1e-3)
 
@@ -367,16 +392,18 @@ def test_ctrl_c_at_a_terminal_stops_every_process_and_the_run_can_go_on(photos, 
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(photos, tmp_path):
+@pytest.mark.parametrize("extra", [[], ["activation_checkpointing=true"]], ids=["kept", "recomputed"])
+def test_two_processes_learn_what_one_learns(photos, tmp_path, extra):
     """From the plain command line, without BatchNorm; oracle: the same effective batch on one process."""
 
-    def run(devices: int) -> Path:
+    def run(devices: int, *extra: str) -> Path:
         folder = tmp_path / f"devices{devices}"
-        command = command_line(photos, tmp_path, folder, f"trainer.devices={devices}", "data.num_workers=1")
+        settings = (f"trainer.devices={devices}", "data.num_workers=1", *extra)
+        command = command_line(photos, tmp_path, folder, *settings)
         subprocess.run(command, check=True, timeout=300, cwd=tmp_path)
         return folder
 
-    one, two = run(1), run(2)
+    one, two = run(1), run(2, *extra)
     for name, value in weights(one).items():
         torch.testing.assert_close(weights(two)[name], value, rtol=1e-4, atol=1e-6)
     scores = [[float(row["val/psnr"]) for row in curve(folder) if row["val/psnr"]] for folder in (one, two)]

@@ -122,7 +122,10 @@ class TrainConfig(ExperimentConfig):
     logger: dict[str, Any] = field(default_factory=dict)
     resume: str | None = None
     initial_weights: str | None = None
-    compile: bool = False
+    compile: Any = False
+    """Whether, or in which mode, training steps run through ``torch.compile``."""
+    activation_checkpointing: bool = False
+    """Whether blocks are computed again in the backward pass instead of being kept."""
     validate_every: int = 2000
 
 
@@ -135,4 +138,6 @@ class EvaluateConfig(ExperimentConfig):
     backend: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     device: str
+    cuda_graphs: bool = False
+    """Whether images are restored by replaying a recorded graph for each size."""
     save_images: bool

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+import srlab
 from evaluation_sets import ListedSet, benchmark, sample
 from protocols import basicsr, elan, published_y, rgb
 from srlab.config import InputPadding
@@ -205,3 +206,17 @@ def test_out_of_memory_names_the_image_size(small_sets):
     network.restore = lambda lr_image: torch.empty(10**15, device=lr_image.device)
     with pytest.raises(MemoryError, match=r"restoring a 15x20 image does not fit into the memory of cpu"):
         run(network, small_sets, [basicsr(2)])
+
+
+def test_cuda_graphs_are_refused_on_a_cpu(small_sets):
+    with pytest.raises(ValueError, match="need a CUDA device, got cpu"):
+        run(Nearest(), small_sets, [basicsr(2)], cuda_graphs=True)
+
+
+@pytest.mark.gpu
+def test_cuda_graphs_change_no_score(small_sets):
+    torch.manual_seed(0)
+    network = srlab.create_model("elan_demo", scale=2)
+    settings = {"device": "cuda", "sets": small_sets, "protocols": [basicsr(2)]}
+    plain, graphed = (run(network, cuda_graphs=graphs, **settings).means for graphs in (False, True))
+    assert [mean.psnr for mean in graphed] == pytest.approx([mean.psnr for mean in plain], abs=1e-3)

@@ -3,13 +3,19 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from srlab.runtime.optimizers import check_fused
 from srlab.runtime.resume import CONFIG_NAME
 
-__all__ = ["check_training", "refuse_overrides"]
+__all__ = ["check_training", "compile_mode", "refuse_overrides"]
+
+# Modes of torch.compile; those that replay CUDA graphs need a GPU.
+_COMPILE_MODES = ("default", "max-autotune-no-cudagraphs", "max-autotune", "reduce-overhead")
+_MODES_WITH_GRAPHS = ("max-autotune", "reduce-overhead")
 
 # Recipes of x3 and x4 that start from x2 say so with this; ??? would not do, since a default outlives it.
 _PLACEHOLDER = "RUN_OF_X2"
@@ -26,6 +32,8 @@ def check_training(cfg: DictConfig, fixed_trainer_keys: Iterable[str]) -> None:
         ValueError: naming key, value and remedy.
     """
     _check_numbers(cfg)
+    _check_compilation(cfg)
+    check_fused(cfg)
     _check_sweep(cfg)
     decided = sorted(set(fixed_trainer_keys) & cfg.trainer.keys())
     if decided:
@@ -42,6 +50,29 @@ def check_training(cfg: DictConfig, fixed_trainer_keys: Iterable[str]) -> None:
     folder = Path(cfg.paths.run)
     if not cfg.resume and (folder / CONFIG_NAME).exists():
         raise ValueError(f"{folder} already holds a run: go on with resume={folder}, or name another folder")
+
+
+def compile_mode(asked: object) -> str | None:
+    """The mode of ``torch.compile`` that ``compile=…`` names; None for no compilation.
+
+    Raises:
+        ValueError: there is no such mode.
+    """
+    if isinstance(asked, bool):
+        return "default" if asked else None
+    if asked not in _COMPILE_MODES:
+        raise ValueError(f"compile must be false, true or one of {', '.join(_COMPILE_MODES)}, got {asked!r}")
+    return str(asked)
+
+
+def _check_compilation(cfg: DictConfig) -> None:
+    mode = compile_mode(cfg.compile)
+    trains_on_cuda = torch.cuda.is_available() and cfg.trainer.accelerator in ("auto", "cuda", "gpu")
+    if mode in _MODES_WITH_GRAPHS and not trains_on_cuda:
+        raise ValueError(
+            f"compile={mode} replays CUDA graphs, and this run trains without CUDA; use compile=true or "
+            "compile=max-autotune-no-cudagraphs"
+        )
 
 
 def _check_shift_schedule(cfg: DictConfig) -> None:

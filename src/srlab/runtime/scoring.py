@@ -20,6 +20,7 @@ from srlab.profiling.costs import measure_costs
 from srlab.runtime.checks import refuse_overrides
 from srlab.runtime.resume import CONFIG_NAME, save_config
 from srlab.tasks.conditions import describe_conditions
+from srlab.tasks.cuda_graphs import require_cuda
 from srlab.tasks.evaluation import evaluate
 from srlab.tasks.published import training_data
 from srlab.tasks.report_tables import Evaluation, display_tables, write_evaluations
@@ -72,9 +73,15 @@ def score_sets(cfg: DictConfig) -> None:
 
 
 def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> Evaluation:
-    """Score a network on the data of ``cfg``, measure its costs, and join both with the conditions."""
+    """Score a network on the data of ``cfg``, measure its costs, and join both with the conditions.
+
+    Raises:
+        ValueError: for ``cuda_graphs`` elsewhere than on CUDA.
+    """
     network = candidate.network
     device = pick_device(cfg.device)
+    if cfg.cuda_graphs:
+        require_cuda(device)
     data = instantiate(cfg.data)
     found = data.evaluation_sets()
     protocols: Sequence[ProtocolConfig] = [OmegaConf.to_object(node) for node in cfg.protocol.values()]  # type: ignore[misc]
@@ -87,6 +94,7 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
         save_images=folder / "images" if cfg.save_images else None,
         progress=True,
         absent_sets=found.absent,
+        cuda_graphs=cfg.cuda_graphs,
     )
     costs = measure_costs(
         network,

@@ -23,8 +23,9 @@ from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
 from srlab.models.network import Network
 from srlab.presets import build_network
-from srlab.runtime.checks import check_training
+from srlab.runtime.checks import check_training, compile_mode
 from srlab.runtime.initial_weights import start_from
+from srlab.runtime.optimizers import optimizer_builder
 from srlab.runtime.resume import checkpoint_to_resume, resumed_config, save_config
 from srlab.runtime.run_report import RunReport
 from srlab.tasks.conditions import source_commit
@@ -79,6 +80,7 @@ def train(cfg: DictConfig) -> float | None:
     network = build_network(cfg.model)
     if cfg.initial_weights and not cfg.resume:
         start_from(network, Path(cfg.initial_weights))
+    network.use_activation_checkpointing(cfg.activation_checkpointing)
     data: SuperResolutionData = instantiate(cfg.data)
     task = _task(cfg, network)
     trainer: Trainer = instantiate(
@@ -137,9 +139,9 @@ def _task(cfg: DictConfig, network: Network) -> SuperResolutionTask:
         network=network,
         loss=instantiate(cfg.loss),
         protocol=single_protocol(cfg.protocol),
-        build_optimizer=instantiate(cfg.optimizer),
+        build_optimizer=optimizer_builder(cfg),
         build_scheduler=instantiate(cfg.scheduler),
-        compile_training=cfg.compile,
+        compile_mode=compile_mode(cfg.compile),
         record={
             "name": cfg.paths.name,
             "model": OmegaConf.to_container(cfg.model, resolve=True),

@@ -22,6 +22,7 @@ from srlab.models.network import Network
 from srlab.ops.input_padding import pad_input
 from srlab.profiling.memory import explain_out_of_memory
 from srlab.profiling.probe import device_name, dtype_name, evaluation_mode
+from srlab.tasks.cuda_graphs import GraphedNetwork
 from srlab.whole_files import whole_file
 
 __all__ = ["EvaluationReport", "EvaluationSet", "ImageRecord", "SetMean", "evaluate", "restore"]
@@ -98,6 +99,7 @@ def evaluate(
     save_images: Path | None,
     progress: bool,
     absent_sets: Sequence[str] = (),
+    cuda_graphs: bool = False,
 ) -> EvaluationReport:
     """Restore every image once for each input padding in use and score it under every protocol.
 
@@ -105,16 +107,18 @@ def evaluate(
     it came in. Samples with ``counted`` False are left out. Protocols need distinct names; those with
     ``bicubic_only`` are skipped unless the network is ``Bicubic``. ``save_images`` is a folder for
     ``<set>/<name>_x<scale>.png``, below a folder for each input padding if there are several. ``absent_sets``
-    were asked for and are not there: the report names them.
+    were asked for and are not there: the report names them. ``cuda_graphs`` restores images through
+    :class:`GraphedNetwork`.
     """
     device = torch.device(device)
     _check_arguments(network, sets, protocols, scale)
     usable, skipped = _split_protocols(network, protocols)
     items = [(dataset, index) for dataset in sets for index in range(len(dataset))]
     bar = track(items, "scoring", console=Console(stderr=True), disable=not progress)
+    called = GraphedNetwork(network) if cuda_graphs else network
     with evaluation_mode(network.to(device)):
         samples = (dataset[index] for dataset, index in bar)
-        scored = (_score_sample(network, s, usable, device, save_images) for s in samples if s["counted"])
+        scored = (_score_sample(called, s, usable, device, save_images) for s in samples if s["counted"])
         records = list(chain.from_iterable(scored))
     return EvaluationReport(
         scale=scale,
@@ -128,7 +132,7 @@ def evaluate(
     )
 
 
-def restore(network: Network, lr_image: Tensor, padding: InputPadding) -> Tensor:
+def restore(network: Network | GraphedNetwork, lr_image: Tensor, padding: InputPadding) -> Tensor:
     """(B, 3, H, W) in [0, 1] to (B, 3, sH, sW), with the input padding that a protocol asks for."""
     height, width = lr_image.shape[-2:]
     padded = pad_input(lr_image, network.size_multiple, padding)
@@ -136,7 +140,7 @@ def restore(network: Network, lr_image: Tensor, padding: InputPadding) -> Tensor
 
 
 def _score_sample(
-    network: Network,
+    network: Network | GraphedNetwork,
     sample: Mapping[str, Any],
     protocols: Sequence[ProtocolConfig],
     device: torch.device,
@@ -158,11 +162,12 @@ def _score_sample(
     return [_record(sample, p, result, network.scale) for p, result in zip(protocols, scores, strict=True)]
 
 
-def _restore_sample(network: Network, lr_image: Tensor, padding: InputPadding) -> Tensor:
+def _restore_sample(network: Network | GraphedNetwork, lr_image: Tensor, padding: InputPadding) -> Tensor:
     """uint8 (3, h, w) to float (3, sh, sw)."""
     lr_size = (lr_image.shape[-2], lr_image.shape[-1])
+    dtype = _network_dtype(network.network if isinstance(network, GraphedNetwork) else network)
     with explain_out_of_memory(lr_size, lr_image.device):
-        return restore(network, lr_image[None].to(_network_dtype(network)) / 255, padding)[0]
+        return restore(network, lr_image[None].to(dtype) / 255, padding)[0]
 
 
 def _score_one(

@@ -40,9 +40,8 @@ class SuperResolutionTask(LightningModule):
         protocol: how restored images are compared with their references.
         build_optimizer: from the trainable parameters.
         build_scheduler: from the optimizer; stepped after every optimizer step, never by epochs.
-        compile_training: run training steps through ``torch.compile``; validation, whose images all differ in
-        size,
-            stays as it is.
+        compile_mode: run training steps through ``torch.compile`` in this mode, for the one size that crops
+            have; None: not at all. Validation, whose images all differ in size, stays as it is.
         record: plain data (configuration, protocol, versions) that every checkpoint carries under
         ``"srlab"``.
     """
@@ -55,7 +54,7 @@ class SuperResolutionTask(LightningModule):
         protocol: ProtocolConfig,
         build_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         build_scheduler: Callable[[Optimizer], LambdaLR],
-        compile_training: bool,
+        compile_mode: str | None,
         record: Mapping[str, Any],
     ) -> None:
         super().__init__()
@@ -66,7 +65,9 @@ class SuperResolutionTask(LightningModule):
         self._build_optimizer = build_optimizer
         self._build_scheduler = build_scheduler
         # a function, not a module: checkpoints would hold that one's weights, too, under other names
-        self._restore_crops = torch.compile(network.forward) if compile_training else network.forward
+        self._restore_crops = network.forward
+        if compile_mode is not None:
+            self._restore_crops = torch.compile(network.forward, mode=compile_mode, dynamic=False)
         self._psnr: dict[str, MeanPSNR] = {}
         self._ssim: dict[str, MeanSSIM] = {}
 
