@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from srlab.layers.at_rest import KeptAtRest
+from srlab.ops.window_attention import reads_distances
 
 __all__ = ["RelativePositionBias"]
 
@@ -36,9 +37,16 @@ class RelativePositionBias(nn.Module):
             return self._expand()
         return self.expanded(self._expand, [self.table])
 
+    def by_distance(self) -> Tensor:
+        """(heads, 2S - 1, 2S - 1): the table, for kernels that read it where they need an entry."""
+        return self.table.T.reshape(-1, 2 * self.side - 1, 2 * self.side - 1)
+
+    def for_kernels(self, device: torch.device) -> Tensor:
+        """The form that :func:`srlab.ops.window_attention.window_attention` reads best on ``device``."""
+        return self.by_distance() if reads_distances(device, self.side) else self()
+
     def _expand(self) -> Tensor:
         """Each query sees a slice of the table, backwards: views, with a cheaper gradient than indices."""
-        heads, distances = self.table.shape[1], 2 * self.side - 1
-        by_distance = self.table.T.reshape(heads, distances, distances)
-        slices = by_distance.unfold(1, self.side, 1).unfold(2, self.side, 1)  # heads, query y, x, key y, x
+        heads = self.table.shape[1]
+        slices = self.by_distance().unfold(1, self.side, 1).unfold(2, self.side, 1)  # heads, query, key
         return slices.flip(3, 4).reshape(heads, self.side**2, self.side**2)

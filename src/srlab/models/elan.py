@@ -28,6 +28,7 @@ from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionN
 from srlab.ops import native
 from srlab.ops.attention import attention_maps, fused_attention
 from srlab.ops.shift import resolve_shift_schedule, shift_kernel
+from srlab.ops.window_attention import runs_natively
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
 __all__ = ["ELAN", "ElanBlock", "GroupAttention"]
@@ -262,7 +263,7 @@ class ELAN(SharedAttentionNetwork):
 
     def run_body(self, features: Tensor, backend: str) -> Tensor:
         """All blocks; on a CPU ``fused`` runs two kernels for each pair of modules."""
-        if backend == "fused" and features.device.type == "cpu":
+        if backend == "fused" and runs_natively(features.device):
             return self._run_natively(features)
         return super().run_body(features, backend)
 

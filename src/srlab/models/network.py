@@ -186,9 +186,10 @@ class AttentionNetwork(Network):
         return "sdpa"
 
     def infers_natively(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether the CPU kernels serve: float32, evaluation, no gradients, not under a compiler."""
-        trains = self.training or torch.is_grad_enabled()
-        if device.type != "cpu" or dtype != torch.float32 or trains or torch.compiler.is_compiling():
+        """Whether the CPU kernels serve: float32, evaluation, neither gradients, autocast nor a compiler."""
+        if device.type != "cpu" or dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            return False
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return False
         reason = native.why_unavailable()
         if reason is not None and "native" not in self._chosen:

@@ -40,6 +40,7 @@ from srlab.ops.attention import (
     shifted_window_masks_by_row,
 )
 from srlab.ops.shift import resolve_shift_schedule
+from srlab.ops.window_attention import window_attention
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
 __all__ = ["SwinBlock", "SwinIR", "WindowAttention"]
@@ -91,6 +92,22 @@ class WindowAttention(nn.Module):
             mixed = self._fused(query, key, value, shift, attend)
         return self.proj(rearrange(mixed, "b nh nw m t d -> (b nh) nw t (m d)"))
 
+    def on_map(self, features: Tensor, *, shift: int) -> Tensor:
+        """The same by own kernels, for windows that stay in their (B, H, W, C) map and are not rolled."""
+        query, key, value = self.qkv(features).chunk(3, dim=-1)
+        mixed = window_attention(
+            query,
+            key,
+            value,
+            side=self.window_side,
+            shift=shift,
+            scale=self.logit_scale,
+            bias=self.position_bias.for_kernels(features.device),
+            masked=shift > 0,
+            num_heads=self.num_heads,
+        )
+        return self.proj(mixed)
+
     def _reference(self, query: Tensor, key: Tensor, value: Tensor, shift: int) -> Tensor:
         """Explicit maps, a mask for every window of a shifted map; all tensors (B, H/S, W/S, M, T, d)."""
         bias = self.position_bias()
@@ -138,12 +155,19 @@ class SwinBlock(nn.Module):
 
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) to the same shape; H and W must be multiples of the window side."""
-        height = features.shape[1]
-        windows = split_windows(roll_map(self.norm1(features), -self.shift), self.window_side)
-        mixed = self.attention(windows, height=height, shift=self.shift, backend=backend)
-        mixed = roll_map(merge_windows(mixed, self.window_side, height), self.shift)
+        normed = self.norm1(features)
+        if backend == "fused":
+            mixed = self.attention.on_map(normed, shift=self.shift)
+        else:
+            mixed = self._in_cut_windows(normed, backend)
         features = features + self.drop_path(mixed)
         return features + self.drop_path(self.mlp(self.norm2(features)))
+
+    def _in_cut_windows(self, features: Tensor, backend: str) -> Tensor:
+        height = features.shape[1]
+        windows = split_windows(roll_map(features, -self.shift), self.window_side)
+        mixed = self.attention(windows, height=height, shift=self.shift, backend=backend)
+        return roll_map(merge_windows(mixed, self.window_side, height), self.shift)
 
 
 class SwinIR(ResidualGroupNetwork):
@@ -164,7 +188,7 @@ class SwinIR(ResidualGroupNetwork):
         backend: see :class:`AttentionNetwork`.
     """
 
-    backends = ("reference", "sdpa", "flex")
+    backends = ("reference", "sdpa", "flex", "fused")
     official_landmarks = (
         "conv_first.weight",
         "layers.0.residual_group.blocks.0.attn.relative_position_bias_table",
@@ -215,6 +239,10 @@ class SwinIR(ResidualGroupNetwork):
             backend=backend,
         )
         self.apply(initialise_linear)
+
+    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
+        """The fastest that was measured (docs/speed.md)."""
+        return "fused" if self.infers_natively(device, dtype) else "sdpa"
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:

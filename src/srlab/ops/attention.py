@@ -1,6 +1,8 @@
 """Attention inside windows: the explicit form with its maps, and the fused one that never stores them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar
 
@@ -13,7 +15,9 @@ __all__ = [
     "attention_maps",
     "attention_regions",
     "flex_attention",
+    "forget_masks",
     "fused_attention",
+    "rebuilt_masks",
     "relative_position_index",
     "shifted_window_mask",
     "shifted_window_masks_by_row",
@@ -34,12 +38,34 @@ _FLEX_TILE = 16
 # More shapes than any test set has; PyTorch's own limit of 8 would end an evaluation.
 _FLEX_SHAPES = 4096
 
+# Each entry empties one cache of masks, and says how many there were.
+_MASK_CACHES: list[Callable[[], int]] = []
+_masks_are_rebuilt = ContextVar("masks_are_rebuilt", default=False)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _remembered(entries: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Cache the latest results outside any module; compilers and exporters trace the function itself."""
+@contextmanager
+def rebuilt_masks() -> Iterator[None]:
+    """Inside, each block makes its mask anew, as official code does; what is kept stays for afterwards."""
+    token = _masks_are_rebuilt.set(True)
+    try:
+        yield
+    finally:
+        _masks_are_rebuilt.reset(token)
+
+
+def forget_masks() -> int:
+    """Drop the masks that are kept, and say how many there were; whoever needs them next makes them again."""
+    return sum(forget() for forget in _MASK_CACHES)
+
+
+def _remembered(entries: int, *, masks: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Cache the latest results outside any module; compilers and exporters trace the function itself.
+
+    ``masks``: what is kept are masks, which :func:`rebuilt_masks` and :func:`forget_masks` are about.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @lru_cache(maxsize=entries)
@@ -48,9 +74,18 @@ def _remembered(entries: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
             with torch.inference_mode(False):
                 return function(*args, **kwargs)
 
+        def forget() -> int:
+            kept = remembered.cache_info().currsize
+            remembered.cache_clear()
+            return kept
+
+        if masks:
+            _MASK_CACHES.append(forget)
+
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            return function(*args, **kwargs) if torch.compiler.is_compiling() else remembered(*args, **kwargs)
+            anew = torch.compiler.is_compiling() or (masks and _masks_are_rebuilt.get())
+            return function(*args, **kwargs) if anew else remembered(*args, **kwargs)
 
         return call
 
@@ -160,7 +195,7 @@ def _mask_between(regions: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 # One entry serves all blocks of a network; few entries, because masks of large images are large.
-@_remembered(4)
+@_remembered(4, masks=True)
 def shifted_window_mask(
     height: int, width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
@@ -171,7 +206,7 @@ def shifted_window_mask(
     return _mask_between(regions, dtype)
 
 
-@_remembered(16)
+@_remembered(16, masks=True)
 def shifted_window_masks_by_row(
     width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:

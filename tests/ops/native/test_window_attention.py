@@ -5,11 +5,17 @@ import torch
 from torch.testing import assert_close
 
 from native_kernels import NEEDS_KERNELS
-from srlab.ops.attention import attention_maps, shifted_window_mask
-from srlab.ops.native import WindowGroup, attend_in_windows, window_attention
+from srlab.ops.attention import attention_maps, relative_position_index, shifted_window_mask
+from srlab.ops.native import WindowGroup, attend_in_windows, takes_distances, window_attention
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
 pytestmark = NEEDS_KERNELS
+
+
+@pytest.fixture(autouse=True)
+def without_gradients():
+    with torch.no_grad():
+        yield
 
 
 def explicit(query, key, value, *, side, shift=0, scale=1.0, bias=None, masked=False, num_heads=1):
@@ -124,11 +130,37 @@ def test_a_changed_bias_is_packed_anew():
     assert not torch.allclose(before, after)
 
 
+@pytest.mark.parametrize("side", [16, 32])
+def test_a_bias_by_distance_is_the_bias_of_all_pairs(side):
+    maps = random_maps(1, 32, 32, 6)
+    distances = torch.randn(2, 2 * side - 1, 2 * side - 1)
+    index = relative_position_index(side, distances.device)
+    pairs = distances.flatten(1)[:, index.flatten()].view(2, side**2, side**2)
+    options = {"side": side, "num_heads": 2, "scale": 0.5, "shift": 5}
+    assert takes_distances(side)
+    assert_close(
+        window_attention(*maps, bias=distances, **options).double(),
+        explicit(*maps, bias=pairs, **options),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def test_a_bias_by_distance_is_refused_where_rows_are_not_whole_vectors():
+    with pytest.raises(ValueError, match=r"not read for windows of side 4; give \(heads, T, T\)"):
+        window_attention(*random_maps(1, 8, 8, 4), side=4, bias=torch.zeros(1, 7, 7))
+
+
+def test_gradients_are_refused():
+    with torch.enable_grad(), pytest.raises(ValueError, match=r"but gradients are recorded; call eval"):
+        window_attention(*random_maps(1, 8, 8, 4), side=4)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"side": 3}, r"8x8, not a multiple of the window side 3; pad it first"),
-        ({"bias": torch.zeros(2, 16, 16)}, r"bias must be \(heads, T, T\) for 1 heads and T=16"),
+        ({"bias": torch.zeros(2, 16, 16)}, r"bias must be \(heads, T, T\) or .* for 1 heads and S=4"),
     ],
 )
 def test_impossible_arguments_are_refused(changes, message):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from srlab.layers.position_bias import RelativePositionBias
 from srlab.ops.attention import attention_maps, flex_attention, fused_attention
 from srlab.ops.padding import pad_to_multiple
+from srlab.ops.window_attention import window_attention
 from srlab.ops.windows import merge_windows, split_windows
 
 __all__ = [
@@ -164,14 +165,31 @@ class WindowAttention(nn.Module):
         """(B, C, H, W) of any size to the same shape; padded to whole windows by reflection inside."""
         height, width = features.shape[-2:]
         qkv = self.qkv(pad_to_multiple(features, self.window_side)).permute(0, 2, 3, 1)
+        mixed = self._on_map(qkv) if backend == "fused" else self._in_cut_windows(qkv, backend)
+        return self.out(mixed.permute(0, 3, 1, 2)[..., :height, :width])
+
+    def _on_map(self, qkv: Tensor) -> Tensor:
+        """(B, H, W, 3C) to (B, H, W, C) by own kernels, which take channels that lie side by side."""
+        query, key, value = qkv.contiguous().chunk(3, dim=-1)
+        return window_attention(
+            query,
+            key,
+            value,
+            side=self.window_side,
+            scale=self.logit_scale,
+            bias=self.position_bias.for_kernels(qkv.device),
+            num_heads=self.num_heads,
+        )
+
+    def _in_cut_windows(self, qkv: Tensor, backend: str) -> Tensor:
+        """(B, H, W, 3C) to (B, H, W, C)."""
         windows = split_windows(qkv, self.window_side)
         query, key, value = rearrange(
             windows, "n nw t (three m d) -> three (n nw) m t d", three=3, m=self.num_heads
         )
         mixed = self._attend(query, key, value, backend)
         mixed = rearrange(mixed, "(n nw) m t d -> n nw t (m d)", nw=windows.shape[1])
-        mixed = merge_windows(mixed, self.window_side, qkv.shape[1]).permute(0, 3, 1, 2)
-        return self.out(mixed[..., :height, :width])
+        return merge_windows(mixed, self.window_side, qkv.shape[1])
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, backend: str) -> Tensor:
         """All (windows, M, T, d)."""

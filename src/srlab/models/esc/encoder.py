@@ -153,7 +153,7 @@ class EscNetwork(AttentionNetwork):
     :func:`srlab.ops.input_padding.pad_input`.
     """
 
-    backends = ("reference", "sdpa", "flex")
+    backends = ("reference", "sdpa", "flex", "fused")
     pads_image = False
     block_names = r"encoder\.blocks\.\d+"
     official_containers = ("params", "params_ema")
@@ -169,6 +169,10 @@ class EscNetwork(AttentionNetwork):
         super().__init__(scale=scale, backend=backend)
         self.size_multiple = window_side
         self.encoder = encoder
+
+    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
+        """The fastest that was measured (docs/speed.md)."""
+        return "fused" if self.infers_natively(device, dtype) else "sdpa"
 
     @classmethod
     def recognise_encoder(cls, state: Mapping[str, Tensor], *, kernel: str) -> dict[str, Any]:

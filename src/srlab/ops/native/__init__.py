@@ -2,7 +2,12 @@
 
 from srlab.ops.native.compiled import require_inference, why_unavailable
 from srlab.ops.native.local_features import local_features, pack_convolutions
-from srlab.ops.native.window_attention import WindowGroup, attend_in_windows, window_attention
+from srlab.ops.native.window_attention import (
+    WindowGroup,
+    attend_in_windows,
+    takes_distances,
+    window_attention,
+)
 
 __all__ = [
     "WindowGroup",
@@ -10,6 +15,7 @@ __all__ = [
     "local_features",
     "pack_convolutions",
     "require_inference",
+    "takes_distances",
     "why_unavailable",
     "window_attention",
 ]

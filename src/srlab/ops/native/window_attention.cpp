@@ -22,9 +22,11 @@ struct Map {
 // Consecutive channels that attend in windows of one side, `heads` times `depth` of them.
 struct Group {
     int64_t side, shift, first, heads, depth;
-    const float* bias;  // (heads, keys, tokens), times log2(e), padded; or null
+    const float* bias;  // times log2(e): (heads, keys, tokens), padded, or (heads, 2 side - 1, 2 side - 1); or null
+    bool by_distance;   // the latter, for whole vectors in a row of the window
     int64_t tokens() const { return side * side; }
     int64_t padded() const { return round_up(tokens(), LANES); }
+    int64_t bias_size() const { return by_distance ? (2 * side - 1) * (2 * side - 1) : padded() * padded(); }
 };
 
 struct Attention {
@@ -93,7 +95,7 @@ class Worker {
             }
             for (int64_t at = 0; at < size; at += LANES) store(query_ + at, load(query_ + at) * (maps_.scale * LOG2_E));
             gather(group, window, maps_.value, channel, value_);
-            const float* bias = group.bias ? group.bias + head * group.padded() * group.padded() : nullptr;
+            const float* bias = group.bias ? group.bias + head * group.bias_size() : nullptr;
             int64_t at = 0;
             for (; at + 2 * LANES <= group.padded(); at += 2 * LANES) mix<2>(group, bias, masks, at);
             for (; at < group.padded(); at += LANES) mix<1>(group, bias, masks, at);
@@ -170,12 +172,29 @@ class Worker {
         const int64_t padded = group.padded();
         for (int64_t j = 0; j < group.tokens(); j += KEYS) {
             Vector tile[KEYS][N];
-            for (int m = 0; m < KEYS; ++m)
-                for (int n = 0; n < N; ++n)
-                    tile[m][n] = bias ? load(bias + (j + m) * padded + at + n * LANES) : Vector{};
+            start_from_bias(tile, group, bias, j, at);
             multiply_add(tile, key_ + j, padded, 1, group.depth, [&](int64_t c) { return query_ + c * padded + at; });
             for (int m = 0; m < KEYS; ++m)
                 for (int n = 0; n < N; ++n) store(logits_ + ((j + m) * N + n) * LANES, tile[m][n]);
+        }
+    }
+
+    // Logits of KEYS keys from j on and N vectors of queries from `at` on, before the products.
+    template <int N>
+    INLINE void start_from_bias(Vector (&tile)[KEYS][N], const Group& group, const float* bias, int64_t j, int64_t at) {
+        const int64_t side = group.side, distances = 2 * side - 1;
+        for (int n = 0; n < N; ++n) {
+            const int64_t i = at + n * LANES;
+            const float* start = bias;
+            int64_t step = 0;
+            if (bias && group.by_distance) {  // KEYS divides LANES, so that all keys of a tile lie in one row
+                start += (i / side - j / side + side - 1) * distances + i % side - j % side + side - 1;
+                step = -1;
+            } else if (bias) {
+                start += j * group.padded() + i;
+                step = group.padded();
+            }
+            for (int m = 0; m < KEYS; ++m) tile[m][n] = bias ? load(start + m * step) : Vector{};
         }
     }
 
@@ -245,10 +264,13 @@ int64_t window_attention_scratch(int64_t most_tokens, int64_t most_depth, int64_
 // Floats in each row and column of a bias for windows of `tokens` tokens: (keys, queries) padded to whole vectors.
 int64_t window_attention_bias_side(int64_t tokens) { return round_up(tokens, LANES); }
 
+// Whether a bias for windows of this side may be given by distance.
+int64_t window_attention_takes_distances(int64_t side) { return side % LANES == 0; }
+
 // maps: query, key, value, result; strides: image, channel, row, pixel of each. The result may be the value's memory. For each
-// group, groups holds side, shift, first channel, heads, channels of a head; biases its bias or null.
+// group, groups holds side, shift, first channel, heads, channels of a head; biases its bias or null, by distance or not.
 void window_attention(float* const* maps, const int64_t* strides, const int64_t* groups, const float* const* biases,
-                      int64_t number_of_groups, float* scratch, int64_t batch, int64_t height, int64_t width, float scale,
+                      int64_t by_distance, int64_t number_of_groups, float* scratch, int64_t batch, int64_t height, int64_t width, float scale,
                       int64_t masked, int64_t threads) {
     Map all[4];
     for (int64_t n = 0; n < 4; ++n) {
@@ -268,7 +290,8 @@ void window_attention(float* const* maps, const int64_t* strides, const int64_t*
         Worker worker(attention, scratch + own, most_padded, most_depth);
         for (int64_t g = 0; g < number_of_groups; ++g) {
             const int64_t* numbers = groups + 5 * g;
-            const Group group{numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], biases[g]};
+            const Group group{numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
+                              biases[g],  by_distance != 0};
             const int64_t across = width / group.side, windows = batch * (height / group.side) * across;
             const int64_t together = TASK_TOKENS / group.tokens() > 1 ? TASK_TOKENS / group.tokens() : 1;
 #pragma omp for schedule(dynamic, 1) nowait

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from srlab.ops.native.compiled import library
+from srlab.ops.native.compiled import library, require_inference
 
-__all__ = ["WindowGroup", "attend_in_windows", "window_attention"]
+__all__ = ["WindowGroup", "attend_in_windows", "takes_distances", "window_attention"]
 
 _packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
@@ -47,7 +47,7 @@ def window_attention(
     masked: bool = False,
     num_heads: int = 1,
 ) -> Tensor:
-    """Attention of (B, H, W, C) maps inside windows, float32, without gradients.
+    """Attention of (B, H, W, C) maps inside windows, in float32.
 
     Args:
         query: any strides, as all maps; H and W are multiples of the side.
@@ -56,16 +56,18 @@ def window_attention(
         side: S; T = S * S.
         shift: the windows' cyclic displacement.
         scale: factor of the logits.
-        bias: (num_heads, T, T), added to the logits of (query, key).
+        bias: added to the logits: (num_heads, T, T) of (query, key), or where :func:`takes_distances`,
+            (num_heads, 2 S - 1, 2 S - 1), one value for each distance, query minus key, smallest first.
         masked: tokens that only the shift made neighbours are kept apart by adding -100.
         num_heads: heads M; head m has channels m * C/M to (m + 1) * C/M.
 
     Returns:
         (B, H, W, C), contiguous.
     """
+    require_inference(training=False)
     result = torch.empty(query.shape)
     group = WindowGroup(side, shift % side, 0, num_heads, query.shape[-1] // num_heads)
-    packed = None if bias is None else _pack(bias)
+    packed = None if bias is None else _pack(bias, side)
     maps = [tensor.permute(0, 3, 1, 2) for tensor in (query, key, value, result)]
     attend_in_windows(*maps, list(group), packed, scale, masked)
     return result
@@ -90,7 +92,7 @@ def attend_in_windows(
         value: averaged.
         result: written.
         groups: the numbers of each :class:`WindowGroup`, one group behind the other.
-        bias: of the first group, packed; the others have none.
+        bias: of the first group, packed, or None; the others have none.
         scale: factor of the logits.
         masked: see :func:`window_attention`.
     """
@@ -108,6 +110,7 @@ def attend_in_windows(
         (ctypes.c_int64 * 16)(*strides),
         (ctypes.c_int64 * len(groups))(*groups),
         (ctypes.c_void_p * len(parts))(*biases),
+        ctypes.c_int64(bias is not None and bias.shape[-1] == 2 * parts[0].side - 1),
         ctypes.c_int64(len(parts)),
         ctypes.c_void_p(scratch.data_ptr()),
         *map(ctypes.c_int64, (batch, height, width)),
@@ -122,15 +125,26 @@ def _(*_arguments: object) -> None:
     return None
 
 
-def _pack(bias: Tensor) -> Tensor:
-    """(M, T, T) to (M, keys, queries) for powers of 2, padded to whole vectors; kept while the bias lives."""
-    known = _packed.get(bias)
+def takes_distances(side: int) -> bool:
+    """Whether a bias for windows of ``side`` may be given by distance: rows are made of whole vectors."""
+    return bool(library().window_attention_takes_distances(ctypes.c_int64(side)))
+
+
+def _pack(bias: Tensor, side: int) -> Tensor:
+    """The bias for powers of 2, by distance or (M, keys, queries) in whole vectors; kept if it can be."""
+    counts_writes = not bias.is_inference()
+    known = _packed.get(bias) if counts_writes else None
     if known is not None and known[0] == bias._version:
         return known[1]
-    tokens = bias.shape[-1]
-    surplus = library().window_attention_bias_side(ctypes.c_int64(tokens)) - tokens
-    packed = F.pad(bias.float().transpose(1, 2) * math.log2(math.e), (0, surplus, 0, surplus)).contiguous()
-    _packed[bias] = (bias._version, packed)
+    packed = bias.detach().float() * math.log2(math.e)
+    if bias.shape[-1] == side**2:
+        surplus = library().window_attention_bias_side(ctypes.c_int64(side**2)) - side**2
+        packed = F.pad(packed.transpose(1, 2), (0, surplus, 0, surplus))
+    elif not takes_distances(side):
+        raise ValueError(f"a bias by distance is not read for windows of side {side}; give (heads, T, T)")
+    packed = packed.contiguous()
+    if counts_writes:
+        _packed[bias] = (bias._version, packed)
     return packed
 
 
@@ -151,9 +165,11 @@ def _check(maps: Sequence[Tensor], groups: Sequence[WindowGroup], bias: Tensor |
         if not 0 <= group.shift < group.side or group.first + group.heads * group.depth > shape[1]:
             raise ValueError(f"{group} does not fit a map of {shape[1]} channels")
     if bias is not None:
-        side = library().window_attention_bias_side(ctypes.c_int64(groups[0].side ** 2))
-        if bias.shape != (groups[0].heads, side, side) or not bias.is_contiguous():
+        side, heads = groups[0].side, groups[0].heads
+        padded = library().window_attention_bias_side(ctypes.c_int64(side**2))
+        shapes = [(heads, padded, padded), (heads, 2 * side - 1, 2 * side - 1)]
+        if tuple(bias.shape) not in shapes or not bias.is_contiguous():
             raise ValueError(
-                f"bias must be (heads, T, T) for {groups[0].heads} heads and T={groups[0].side ** 2}, got "
+                f"bias must be (heads, T, T) or (heads, 2S - 1, 2S - 1) for {heads} heads and S={side}, got "
                 f"{tuple(bias.shape)} when packed"
             )

@@ -1,0 +1,7 @@
+"""Kernels for NVIDIA GPUs, written in Triton, which is imported when one of them first runs."""
+
+from srlab.ops.triton.attention import group_window_attention, window_attention
+from srlab.ops.triton.availability import unavailable_reason
+from srlab.ops.triton.convolution import shift_convolution
+
+__all__ = ["group_window_attention", "shift_convolution", "unavailable_reason", "window_attention"]
