@@ -1,4 +1,4 @@
-"""The tests of the Triton kernels in a process of their own, which chooses the interpreter before the import."""
+"""Tests of the Triton kernels, in a process of their own: the interpreter is chosen before the import."""
 
 import importlib.util
 import os

@@ -1,12 +1,21 @@
 """``NAME=VALUE`` on the command line of a verb."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
-__all__ = ["is_assignment", "parse_assignments", "refuse_unknown"]
+__all__ = [
+    "command_line",
+    "integer_of",
+    "is_assignment",
+    "parse_assignments",
+    "refuse_unknown",
+    "values_of",
+    "words_of",
+]
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
@@ -44,6 +53,49 @@ def refuse_unknown(assignments: Mapping[str, Any], known: Sequence[str]) -> None
     unknown = sorted(assignments.keys() - set(known))
     if unknown:
         raise ValueError(f"unknown {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
+
+
+def values_of(assignments: Mapping[str, Any], name: str, default: Any) -> list[Any]:
+    """What ``name`` was set to, as a list whether or not it was one; ``default`` if it was not set.
+
+    Raises:
+        ValueError: a value is missing; also if there is none and the default is None.
+    """
+    values = _as_list(assignments.get(name, default))
+    if not values or None in values:
+        raise ValueError(f"{name}= needs a value")
+    return values
+
+
+def words_of(assignments: Mapping[str, Any], name: str, default: str | None) -> list[str]:
+    """``values_of`` as they were written."""
+    return [_word(value) for value in values_of(assignments, name, default)]
+
+
+def integer_of(assignments: Mapping[str, Any], name: str, default: int, *, minimum: int = 1) -> int:
+    """What ``name`` was set to.
+
+    Raises:
+        ValueError: no integer, or one below ``minimum``.
+    """
+    from srlab.models.network import require_integer
+
+    return require_integer(name, assignments.get(name, default), minimum=minimum)
+
+
+def command_line(verb: str, assignments: Mapping[str, Any], flags: Sequence[str]) -> str:
+    """What a user would type to have the verb run so again."""
+    words = [f"{name}={','.join(map(_word, _as_list(value)))}" for name, value in assignments.items()]
+    return shlex.join(["srlab", verb, *words, *flags])
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _word(value: object) -> str:
+    """As YAML has it."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
 
 
 def _value(text: str) -> Any:

@@ -18,7 +18,13 @@ from srlab.profiling.probe import (
     synchronize,
 )
 
-__all__ = ["MemoryReport", "explain_out_of_memory", "measure_peak_memory"]
+__all__ = [
+    "MemoryReport",
+    "explain_out_of_memory",
+    "is_out_of_memory",
+    "measure_peak_memory",
+    "resident_growth",
+]
 
 _MIB = 2**20
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -55,7 +61,7 @@ def measure_peak_memory(
     The network is left in the mode, on the device and in the dtype that it came in.
     """
     device = torch.device(device)
-    measure = _cuda_peak if device.type == "cuda" else _resident_growth
+    measure = _cuda_peak if device.type == "cuda" else _resident_peak
     with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
         lr_image = random_lr_image(lr_size, device, dtype)
         ready(lr_image)
@@ -80,7 +86,7 @@ def explain_out_of_memory(lr_size: tuple[int, int], device: torch.device) -> Ite
     try:
         yield
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         height, width = lr_size
         raise MemoryError(
@@ -90,7 +96,8 @@ def explain_out_of_memory(lr_size: tuple[int, int], device: torch.device) -> Ite
         ) from error
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch reports that memory, of any device, ran out."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     message = str(error)
@@ -109,19 +116,25 @@ def _cuda_peak(run: Callable[[], object], device: torch.device) -> _Peak:
     return torch.cuda.max_memory_allocated(device) / _MIB, torch.cuda.max_memory_reserved(device) / _MIB, None
 
 
-def _resident_growth(run: Callable[[], object], device: torch.device) -> _Peak:
+def _resident_peak(run: Callable[[], object], device: torch.device) -> _Peak:
     if device.type != "cpu":
         return None, None, f"peak memory is not measured on {device.type} devices"
+    growth_mib, unavailable = resident_growth(run)
+    return growth_mib, None, unavailable
+
+
+def resident_growth(run: Callable[[], object]) -> tuple[float | None, str | None]:
+    """MiB by which the process's resident memory grows at most while ``run`` is called; or why not known."""
     _return_free_heap()
     try:
         _CLEAR_REFS.write_text("5")  # resets VmHWM to VmRSS, see proc(5)
         before, high_water = _status_kib("VmRSS"), _status_kib("VmHWM")
     except (OSError, KeyError) as error:
-        return None, None, f"this system cannot reset the peak of resident memory: {error}"
+        return None, f"this system cannot reset the peak of resident memory: {error}"
     if high_water > before + _RESET_SLACK_KIB:
-        return None, None, f"the peak of resident memory stays at {high_water} KiB, {before} KiB are in use"
+        return None, f"the peak of resident memory stays at {high_water} KiB, {before} KiB are in use"
     run()
-    return (_status_kib("VmHWM") - before) / 1024, None, None
+    return (_status_kib("VmHWM") - before) / 1024, None
 
 
 def _return_free_heap() -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "device_name",
     "dtype_name",
     "evaluation_mode",
+    "find_device",
     "random_lr_image",
     "ready_network",
     "synchronize",
@@ -45,10 +46,37 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def random_lr_image(lr_size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(1, 3, *lr_size) in [0, 1], always the same, leaving the global generator alone."""
+def random_lr_image(
+    lr_size: tuple[int, int], device: torch.device, dtype: torch.dtype, *, batch: int = 1
+) -> Tensor:
+    """(batch, 3, *lr_size) in [0, 1], always the same, leaving the global generator alone."""
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(1, 3, *lr_size, generator=generator).to(device=device, dtype=dtype)
+    return torch.rand(batch, 3, *lr_size, generator=generator).to(device=device, dtype=dtype)
+
+
+def find_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is CUDA where there is one.
+
+    Raises:
+        ValueError: no such device on this machine, or none that is measured (CPU and CUDA are).
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name}: choose cpu, cuda, cuda:1 or auto") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={name}: choose cpu, cuda, cuda:1 or auto; others are not measured")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={name}: this machine offers torch no CUDA device; use device=cpu or device=auto"
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={name}: the CUDA devices are cuda:0 to cuda:{torch.cuda.device_count() - 1}"
+        )
+    return device
 
 
 def synchronize(device: torch.device) -> None:
