@@ -114,3 +114,23 @@ def test_official_state_restores_the_network_exactly(name, scale):
     image = torch.rand(2, 3, 7, 6)
     with torch.no_grad():
         assert_close(second(image), first(image), rtol=0, atol=0)
+
+
+@BY_PRESET
+def test_fused_copies_are_the_same_function_without_norms_that_can_be_folded(name, scale):
+    network = srlab.create_model(name, scale=scale).double().eval()
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.LayerNorm)):
+            for tensor in (*module.parameters(), *module.buffers()):
+                if tensor.is_floating_point():
+                    torch.nn.init.uniform_(tensor, 0.5, 1.5)
+    image, keys = torch.rand(2, 3, 9, 6, dtype=torch.float64), network.state_dict().keys()
+    fused = network.fuse()
+    with torch.no_grad():
+        expected = network(image)
+        assert_close(fused(image), expected, rtol=1e-7, atol=1e-7 * expected.abs().max().item())
+    assert network.state_dict().keys() == keys
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
+    with pytest.raises(ValueError, match="a fused network is for inference; train the one"):
+        fused.train()

@@ -31,7 +31,7 @@ def save_official(network: Network, path: str | Path, **options: Any) -> None:
         options: arguments of the network's ``to_official``, such as SwinIR's ``img_size``.
 
     Raises:
-        ValueError: no official layout, or an unknown option.
+        ValueError: no official layout, an unknown option, or a network that ``fuse`` made.
     """
     known = official_option_names(type(network))
     unknown = sorted(options.keys() - known)
@@ -40,6 +40,7 @@ def save_official(network: Network, path: str | Path, **options: Any) -> None:
             f"the official layout of {type(network).__name__} has no option {', '.join(unknown)}; "
             f"it has {', '.join(sorted(known)) or 'none'}"
         )
+    _refuse_fused(network)
     state = _separate(network.to_official(**options))
     with whole_file(Path(path)) as partial:
         if Path(path).suffix == _SAFETENSORS:
@@ -60,11 +61,17 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
         checkpoint: from :func:`srlab.checkpoints.read_checkpoint`.
         path: the new file; it appears whole or not at all.
     """
+    _refuse_fused(checkpoint.network)
     left_out = ("file", "layout", "container", "passed_over")
     description = {name: value for name, value in checkpoint.description.items() if name not in left_out}
     with whole_file(Path(path)) as partial:
         metadata = {OUR_ENTRY: json.dumps(description)}
         _save_safetensors(_separate(checkpoint.network.state_dict()), partial, metadata)
+
+
+def _refuse_fused(network: Network) -> None:
+    if network.is_fused:
+        raise ValueError("a fused network has lost its norms; write the one that it was made from")
 
 
 def untold_by_official(checkpoint: LoadedCheckpoint, **options: Any) -> dict[str, Any]:

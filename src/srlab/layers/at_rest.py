@@ -1,12 +1,25 @@
 """Results that depend on parameters alone: computed again only when these change."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["KeptAtRest"]
+__all__ = ["KeptAtRest", "kept_in_captures"]
+
+_is_kept_in_captures = ContextVar("is_kept_in_captures", default=False)
+
+
+@contextmanager
+def kept_in_captures() -> Iterator[None]:
+    """Inside, CUDA graphs read what is kept: for a caller that drops them when parameters change."""
+    token = _is_kept_in_captures.set(True)
+    try:
+        yield
+    finally:
+        _is_kept_in_captures.reset(token)
 
 
 class KeptAtRest(nn.Module):
@@ -51,8 +64,10 @@ class KeptAtRest(nn.Module):
 
 def _is_recorded() -> bool:
     """Whether a compiler or a CUDA graph keeps what runs: it would keep today's values."""
+    if torch.compiler.is_compiling():
+        return True
     capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-    return capturing or torch.compiler.is_compiling()
+    return capturing and not _is_kept_in_captures.get()
 
 
 def _is_same(known: tuple[Tensor, int], parameter: Tensor) -> bool:

@@ -1,9 +1,19 @@
-"""Folding: what only scales and offsets becomes part of the linear map beside it, for evaluation."""
+"""Folding: what only scales and offsets becomes part of the linear map beside it, for inference."""
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["fold_batch_norm"]
+__all__ = ["Foldable", "absorb_batch_norm", "fold_batch_norm", "fold_layer_norm"]
+
+
+class Foldable(ABC):
+    """A module that can fold parts of itself into others."""
+
+    @abstractmethod
+    def fold(self) -> None:
+        """Do so, in place, in evaluation mode without gradients; the function stays the same."""
 
 
 def fold_batch_norm(convolution: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
@@ -25,3 +35,28 @@ def fold_batch_norm(convolution: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Te
     assert norm.running_var is not None
     factor = torch.rsqrt(norm.running_var + norm.eps) * norm.weight
     return weight * factor.view(-1, 1, 1, 1), (bias - norm.running_mean) * factor + norm.bias
+
+
+def absorb_batch_norm(convolution: nn.Conv2d, norm: nn.Module) -> nn.Identity:
+    """Fold the batch norm behind a convolution with a bias into it; returns what takes the norm's place."""
+    weight, bias = fold_batch_norm(convolution, norm)
+    assert convolution.bias is not None
+    convolution.weight.copy_(weight)
+    convolution.bias.copy_(bias)
+    return nn.Identity()
+
+
+def fold_layer_norm(norm: nn.LayerNorm, following: nn.Linear | nn.Conv2d) -> None:
+    """Move factors and offsets of a norm over K channels into the linear map or 1x1 convolution behind it.
+
+    In place: the norm is left with nothing to learn; ``following`` has K channels in, and a bias.
+    """
+    if norm.weight is None:
+        return
+    weight = following.weight.flatten(1)
+    assert following.bias is not None
+    following.bias.copy_(following.bias + weight @ norm.bias)
+    following.weight.copy_((weight * norm.weight).view_as(following.weight))
+    norm.elementwise_affine = False
+    norm.register_parameter("weight", None)
+    norm.register_parameter("bias", None)

@@ -16,18 +16,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from srlab.layers.at_rest import KeptAtRest
 from srlab.layers.color import rgb_mean
-from srlab.layers.folding import fold_batch_norm
+from srlab.layers.folding import Foldable, absorb_batch_norm, fold_batch_norm
 from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.network import count_numbered, rename_keys, require_integer
 from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, count_blocks
 from srlab.ops import native
 from srlab.ops.attention import attention_maps, fused_attention
 from srlab.ops.shift import resolve_shift_schedule, shift_kernel
+from srlab.ops.triton import group_window_attention
 from srlab.ops.window_attention import runs_natively
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
@@ -55,7 +57,7 @@ _TO_OFFICIAL = (
 )
 
 
-class GroupAttention(nn.Module):
+class GroupAttention(nn.Module, Foldable):
     """Group-wise multi-scale self-attention (GMSA): a window size for each group, queries serve as keys."""
 
     def __init__(self, *, dim: int, window_sizes: Sequence[int], computes_maps: bool) -> None:
@@ -63,8 +65,9 @@ class GroupAttention(nn.Module):
         self.window_sizes = tuple(window_sizes)
         self.computes_maps = computes_maps
         self.project = nn.Conv2d(dim, 2 * dim if computes_maps else dim, 1)
-        self.norm = nn.BatchNorm2d(2 * dim if computes_maps else dim)
+        self.norm: nn.Module = nn.BatchNorm2d(2 * dim if computes_maps else dim)
         self.mix = nn.Conv2d(dim, dim, 1)
+        self._folded = KeptAtRest()
         self._packed = KeptAtRest()
 
     def forward(
@@ -77,13 +80,15 @@ class GroupAttention(nn.Module):
             shared: one tensor for each group from the module that computed: the maps (``reference``) or the
                 queries (``sdpa``); None in that module itself.
             shifted: move the windows of each group cyclically by half their side.
-            backend: ``reference`` or ``sdpa``.
+            backend: ``reference``, ``sdpa``, or ``fused`` on a GPU, where the map of queries is shared.
 
         Returns:
             (B, C, H, W), and what following modules share.
         """
         if self.computes_maps == (shared is not None):
             raise ValueError("the first module of a block computes its maps, the others need the shared ones")
+        if backend == "fused":
+            return self._attend_to_map(features, shared, shifted)
         attend = _attend_as_published if backend == "reference" else _attend_channels_last
         groups = self.norm(self.project(features)).chunk(len(self.window_sizes), dim=1)
         outputs, handed_on = [], []
@@ -93,6 +98,38 @@ class GroupAttention(nn.Module):
             outputs.append(mixed)
             handed_on.append(keep)
         return self.mix(torch.cat(outputs, dim=1)), handed_on
+
+    def fold(self) -> None:
+        """The batch norm becomes part of the convolution before it."""
+        self.norm = absorb_batch_norm(self.project, self.norm)
+
+    def _attend_to_map(
+        self, features: Tensor, shared: list[Tensor] | None, shifted: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """By Triton kernels, on maps whose channels lie side by side."""
+        query, value = self._query_and_value(features)
+        query = query if shared is None else shared[0]
+        assert query is not None
+        mixed = group_window_attention(query, value, sides=self.window_sizes, shifted=shifted)
+        mixed = F.linear(mixed, self.mix.weight.flatten(1), self.mix.bias)
+        return mixed.permute(0, 3, 1, 2), [query]
+
+    def _query_and_value(self, features: Tensor) -> tuple[Tensor | None, Tensor]:
+        """(B, H, W, C) each, the query None where it is reused; in evaluation with the norm folded."""
+        if not self.training:
+            flat = self._folded(
+                lambda: torch.cat([tensor.flatten() for tensor in self._folded_projection()]),
+                [*self.project.parameters(), *self.norm.parameters(), *self.norm.buffers()],
+            )
+            weight, bias = flat.split((self.project.weight.numel(), self.project.out_channels))
+            maps = F.linear(features.permute(0, 2, 3, 1), weight.view(self.project.out_channels, -1), bias)
+            return maps.chunk(2, dim=-1) if self.computes_maps else (None, maps)
+        maps = self.norm(self.project(features)).permute(0, 2, 3, 1)
+        if not self.computes_maps:
+            return None, maps
+        groups = len(self.window_sizes)
+        query, value = rearrange(maps, "b h w (g p d) -> p b h w (g d)", g=groups, p=2)
+        return query, value
 
     def step_natively(
         self, local: LocalFeatures, previous: "GroupAttention | None", maps: tuple[Tensor, ...], shift: bool
@@ -195,6 +232,14 @@ class ElanBlock(SharedAttentionBlock):
         super().__init__(dim=dim, n_share=n_share, expansion=expansion, make_attention=make_attention)
         self.shifted = shifted
 
+    def add_local(self, local: LocalFeatures, features: Tensor, backend: str) -> Tensor:
+        """Shifted, mixed and added in one kernel each if the back end is ``fused``."""
+        return (
+            local.added_by_kernels(features)
+            if backend == "fused"
+            else super().add_local(local, features, backend)
+        )
+
     def attend(
         self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
     ) -> tuple[Tensor, list[Tensor]]:
@@ -283,9 +328,11 @@ class ELAN(SharedAttentionNetwork):
         del query
         return features.add_(previous.mix(value))
 
-    def memory_format(self, backend: str) -> torch.memory_format:
+    def memory_format(self, backend: str, device: torch.device) -> torch.memory_format:
         """The CPU kernels read whole rows of one channel."""
-        return torch.contiguous_format if backend == "fused" else super().memory_format(backend)
+        if backend == "fused" and runs_natively(device):
+            return torch.contiguous_format
+        return super().memory_format(backend, device)
 
     def _frozen(self) -> dict[str, Tensor]:
         """Official entries that are constants here."""

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from srlab.layers.elsa import GhostHead, HadamardWeights
+from srlab.layers.folding import Foldable, absorb_batch_norm
 from srlab.models.network import require_integer
 from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork
 from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregation
@@ -39,7 +40,7 @@ from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregati
 __all__ = ["ElanElsa", "GroupHadamardAttention"]
 
 
-class GroupHadamardAttention(nn.Module):
+class GroupHadamardAttention(nn.Module, Foldable):
     """Group-wise multi-scale Hadamard attention: a kernel side for each group, queries serve as keys.
 
     Args:
@@ -64,7 +65,7 @@ class GroupHadamardAttention(nn.Module):
         super().__init__()
         width, dim_out = dim // len(kernel_sides), 2 * dim if computes_weights else dim
         self.project = nn.Conv2d(dim, dim_out, 1)
-        self.norm = nn.BatchNorm2d(dim_out)
+        self.norm: nn.Module = nn.BatchNorm2d(dim_out)
         self.weights = nn.ModuleList(
             HadamardWeights(dim=width, num_heads=1, kernel_side=side, group_width=group_width, dilation=1)
             for side in (kernel_sides if computes_weights else ())
@@ -99,6 +100,10 @@ class GroupHadamardAttention(nn.Module):
             factor, offset = ghost_head()
             mixed.append(aggregate(value, weights, factor=factor, offset=offset))
         return self.mix(torch.cat(mixed, dim=1)), shared
+
+    def fold(self) -> None:
+        """The batch norm becomes part of the convolution before it."""
+        self.norm = absorb_batch_norm(self.project, self.norm)
 
 
 class ElanElsa(SharedAttentionNetwork):

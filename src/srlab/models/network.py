@@ -1,17 +1,22 @@
 """What every network offers: one interface for training, scoring, profiling and checkpoints."""
 
+import copy
 import logging
 import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
 from srlab.ops import native
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "BACKENDS",
@@ -65,6 +70,8 @@ class Network(nn.Module, ABC):
     def __init__(self, *, scale: int) -> None:
         super().__init__()
         self.scale = require_integer("scale", scale)
+        #: Whether this is what ``fuse`` made: for inference alone.
+        self.is_fused = False
 
     @abstractmethod
     def restore(self, lr_image: Tensor) -> Tensor:
@@ -111,6 +118,25 @@ class Network(nn.Module, ABC):
         """(B, 3, H, W) in [0, 1], any floating dtype, to (B, 3, scale * H, scale * W)."""
         require_image(lr_image)
         return self.restore(lr_image)
+
+    def fuse(self) -> "Self":
+        """A copy for inference, the same function: norms are folded into the linear maps beside them.
+
+        It can be exported and compiled; it has other keys, and neither trains nor goes into a checkpoint.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            fused = copy.deepcopy(self).eval().requires_grad_(False)
+            for module in list(fused.modules()):
+                if isinstance(module, Foldable):
+                    module.fold()
+        fused.is_fused = True
+        return fused
+
+    def train(self, mode: bool = True) -> "Self":
+        """As in PyTorch; refused for what :meth:`fuse` made."""
+        if mode and self.is_fused:
+            raise ValueError("a fused network is for inference; train the one that it was made from")
+        return super().train(mode)
 
     def use_activation_checkpointing(self, enabled: bool) -> None:
         """Whether each block keeps only its input for the backward pass and is computed again there.

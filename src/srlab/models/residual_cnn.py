@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.color import rgb_mean
+from srlab.layers.folding import Foldable
 from srlab.layers.upsample import pixel_shuffle_stages
 from srlab.models.network import Network, require_integer, require_positive
 
@@ -28,7 +29,7 @@ __all__ = ["FRAME_KEYS", "ResidualBlock", "ResidualCNN", "recognise_frame"]
 FRAME_KEYS = r"(conv_first|conv_after_body|upsample\.\d+|conv_last)\.(weight|bias)"
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module, Foldable):
     """Convolution, ReLU, convolution, scaled, and the input added; no normalisation."""
 
     def __init__(self, *, dim: int, residual_scale: float) -> None:
@@ -40,6 +41,12 @@ class ResidualBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
         return features + self.conv2(F.relu(self.conv1(features))) * self.residual_scale
+
+    def fold(self) -> None:
+        """The scale becomes part of the second convolution."""
+        for parameter in self.conv2.parameters():
+            parameter.mul_(self.residual_scale)
+        self.residual_scale = 1.0
 
 
 class ResidualCNN(Network):

@@ -48,11 +48,16 @@ class SharedAttentionBlock(nn.Module):
         """(B, C, H, W) to the same shape."""
         shared = None
         for local, attention in zip(self.local, self.attention, strict=True):
-            features = local(features, backend) + features
+            assert isinstance(local, LocalFeatures)
+            features = self.add_local(local, features, backend)
             mixed, handed_on = self.attend(attention, features, shared, backend)
             features = mixed + features
             shared = handed_on if shared is None else shared
         return features
+
+    def add_local(self, local: LocalFeatures, features: Tensor, backend: str) -> Tensor:
+        """``features`` plus their local features; a block with kernels for that overrides this."""
+        return local(features, backend) + features
 
     def attend(
         self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
@@ -104,13 +109,13 @@ class SharedAttentionNetwork(AttentionNetwork):
         height, width = lr_image.shape[-2:]
         backend = self.backend_for(lr_image)
         image = pad_to_multiple(lr_image, self.size_multiple) * 255.0 - self.color_offset
-        shallow = self.head(image.contiguous(memory_format=self.memory_format(backend)))
+        shallow = self.head(image.contiguous(memory_format=self.memory_format(backend, image.device)))
         features = self.run_body(shallow, backend)
         image = F.pixel_shuffle(self.tail(features + shallow), self.scale)
         image = (image + self.color_offset) / 255.0
         return image[..., : height * self.scale, : width * self.scale]
 
-    def memory_format(self, backend: str) -> torch.memory_format:
+    def memory_format(self, backend: str, device: torch.device) -> torch.memory_format:
         """The paper's in the reference; channels last elsewhere: windows are whole rows of channels."""
         return torch.contiguous_format if backend == "reference" else torch.channels_last
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from srlab.layers.drop_path import DropPath
 from srlab.layers.feed_forward import FeedForward
+from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.position_bias import RelativePositionBias
 from srlab.layers.upsample import recognise_head
 from srlab.models.network import rename_keys, require_integer
@@ -138,7 +139,7 @@ class WindowAttention(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-class SwinBlock(nn.Module):
+class SwinBlock(nn.Module, Foldable):
     """Swin transformer block, norms first: attention in (shifted) windows, then a feed-forward network."""
 
     def __init__(
@@ -162,6 +163,11 @@ class SwinBlock(nn.Module):
             mixed = self._in_cut_windows(normed, backend)
         features = features + self.drop_path(mixed)
         return features + self.drop_path(self.mlp(self.norm2(features)))
+
+    def fold(self) -> None:
+        """The norms' factors and offsets become part of the linear maps behind them."""
+        fold_layer_norm(self.norm1, self.attention.qkv)
+        fold_layer_norm(self.norm2, self.mlp.expand)
 
     def _in_cut_windows(self, features: Tensor, backend: str) -> Tensor:
         height = features.shape[1]

@@ -42,6 +42,8 @@ _FLEX_SHAPES = 4096
 _MASK_CACHES: list[Callable[[], int]] = []
 _masks_are_rebuilt = ContextVar("masks_are_rebuilt", default=False)
 
+_SIXTEEN_BITS = (torch.float16, torch.bfloat16)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -93,9 +95,17 @@ def _remembered(entries: int, *, masks: bool = False) -> Callable[[Callable[P, R
 
 
 def attention_maps(query: Tensor, key: Tensor, *, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
-    """softmax(scale * q k^T + bias) over the keys; (..., T, d) twice to (..., T, T)."""
-    logits = (query if scale == 1.0 else query * scale) @ key.transpose(-2, -1)
-    return torch.softmax(logits if bias is None else logits + bias, dim=-1)
+    """softmax(scale * q k^T + bias) over the keys; (..., T, d) twice to (..., T, T).
+
+    Of queries of 16 bits, the logits are float32: ELAN's reach 1e6, more than float16 holds and more than
+    bfloat16 tells apart.
+    """
+    if query.dtype not in _SIXTEEN_BITS:
+        logits = (query if scale == 1.0 else query * scale) @ key.transpose(-2, -1)
+        return torch.softmax(logits if bias is None else logits + bias, dim=-1)
+    with torch.autocast(query.device.type, enabled=False):
+        maps = attention_maps(query.float(), key.float(), scale=scale, bias=bias)
+    return maps.to(query.dtype)
 
 
 def fused_attention(

@@ -11,6 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from srlab.layers.at_rest import kept_in_captures
 from srlab.models.network import AttentionNetwork, Network, require_image, require_integer
 from srlab.ops.padding import pad_to_multiple
 
@@ -150,7 +151,9 @@ class GraphedNetwork:
         static_input = torch.empty_like(padded, memory_format=torch.contiguous_format).copy_(padded)
         with _ReadFromOutside() as seen:
             self.network(static_input)  # an ordinary pass fills what operators keep beside the network
-        return _Graph(static_input, self._capture(self.network, static_input), seen.tensors)
+        with kept_in_captures():  # graphs are dropped when what is kept is computed anew
+            recording = self._capture(self.network, static_input)
+        return _Graph(static_input, recording, seen.tensors)
 
 
 class CudaCapture:

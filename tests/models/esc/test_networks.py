@@ -262,7 +262,11 @@ def test_padding_the_image_is_another_function_than_padding_the_attention():
         (ESC, {"steps_per_block": 0}, r"steps_per_block must be an integer of at least 1, got 0"),
         (ESC, {"window_side": 2.5}, r"window_side must be an integer of at least 1, got 2.5"),
         (ESC, {"ffn_ratio": 0.1}, r"ffn_ratio=0.1 leaves no channel of dim=8; use at least 0.125"),
-        (ESC, {"backend": "linear"}, r"no backend 'linear'; choose one of reference, sdpa, flex, fused, auto"),
+        (
+            ESC,
+            {"backend": "linear"},
+            r"no backend 'linear'; choose one of reference, sdpa, flex, fused",
+        ),
         (EscReal, {"scale": 2}, r"ESC-Real enlarges by 4 only, got scale=2; use scale=4"),
         (EscLTE, {"query_dim": 7}, r"query_dim=7 must be even: half cosines, half sines; use 8"),
         (EscLTE, {"scale": 0}, r"scale must be an integer of at least 1, got 0"),

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.position_bias import RelativePositionBias
 from srlab.ops.attention import attention_maps, flex_attention, fused_attention
 from srlab.ops.padding import pad_to_multiple
@@ -200,7 +201,7 @@ class WindowAttention(nn.Module):
         return attend(query, key, value, scale=self.logit_scale, bias=bias)
 
 
-class ConvolutionStep(nn.Module):
+class ConvolutionStep(nn.Module, Foldable):
     """Feed-forward network, then convolutional attention, and the input added.
 
     Args:
@@ -216,12 +217,17 @@ class ConvolutionStep(nn.Module):
         self.feed_forward = ConvFeedForward(dim=dim, hidden_dim=hidden_dim)
         self.mixer = mixer
 
+    def fold(self) -> None:
+        """The norm's factors and offsets become part of the convolution behind it."""
+        if isinstance(self.norm, ChannelNorm):
+            fold_layer_norm(self.norm, self.feed_forward.expand)
+
     def forward(self, features: Tensor, kernel: Tensor | tuple[Tensor, ...]) -> Tensor:
         """(B, C, H, W) to the same shape."""
         return features + self.mixer(self.feed_forward(self.norm(features)), kernel)
 
 
-class EscBlock(nn.Module):
+class EscBlock(nn.Module, Foldable):
     """One window attention, then steps of convolutional attention, and the input added.
 
     Args:
@@ -242,6 +248,11 @@ class EscBlock(nn.Module):
         self.steps = nn.ModuleList(steps)
         self.norm_out = ChannelNorm(dim=dim)
         self.conv_out = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def fold(self) -> None:
+        """As in the steps; the last norm stays: zeros surround what the 3x3 convolution behind it sees."""
+        fold_layer_norm(self.norm_in, self.feed_forward.expand)
+        fold_layer_norm(self.norm_attention, self.attention.qkv)
 
     def forward(self, features: Tensor, kernel: Tensor | tuple[Tensor, ...], backend: str) -> Tensor:
         """(B, C, H, W) of any size to the same shape; ``kernel`` is what the mixers of the steps share."""

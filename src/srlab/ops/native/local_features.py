@@ -28,7 +28,7 @@ def pack_convolutions(convolutions: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 @torch.library.custom_op(
-    "srlab::local_features", mutates_args=("features", "query", "value"), device_types="cpu"
+    "srlab_native::local_features", mutates_args=("features", "query", "value"), device_types="cpu"
 )
 def local_features(
     features: Tensor, query: Tensor, value: Tensor, weights: Tensor, hidden: int, mixes: bool, queries: bool

@@ -73,7 +73,7 @@ def window_attention(
     return result
 
 
-@torch.library.custom_op("srlab::attend_in_windows", mutates_args=("result",), device_types="cpu")
+@torch.library.custom_op("srlab_native::attend_in_windows", mutates_args=("result",), device_types="cpu")
 def attend_in_windows(
     query: Tensor,
     key: Tensor,
