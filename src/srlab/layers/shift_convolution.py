@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.ops.shift import shift_channels, shift_channels_by_convolution
-from srlab.ops.triton import shift_convolution
+from srlab.ops.triton import local_features
 
 __all__ = ["LocalFeatures", "ShiftConvolution"]
 
@@ -43,12 +43,15 @@ class LocalFeatures(nn.Module):
         return self.contract(F.relu(self.expand(features, backend)), backend)
 
     def added_by_kernels(self, features: Tensor) -> Tensor:
-        """``features`` plus their local features, (B, C, H, W), channels last, by Triton kernels."""
-        pixels = features.permute(0, 2, 3, 1)
-        hidden = shift_convolution(pixels, *_linear(self.expand.mix), relu=True)
-        return shift_convolution(hidden, *_linear(self.contract.mix), residual=pixels).permute(0, 3, 1, 2)
-
-
-def _linear(convolution: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
-    """Weight (N, K) and bias of a 1x1 convolution."""
-    return convolution.weight.flatten(1), convolution.bias
+        """``features`` plus their local features, (B, C, H, W), channels last, by one Triton kernel."""
+        expand, contract = self.expand.mix, self.contract.mix
+        assert expand.bias is not None
+        assert contract.bias is not None
+        pixels = local_features(
+            features.permute(0, 2, 3, 1),
+            expand.weight.flatten(1),
+            expand.bias,
+            contract.weight.flatten(1),
+            contract.bias,
+        )
+        return pixels.permute(0, 3, 1, 2)

@@ -116,19 +116,21 @@ class GroupAttention(nn.Module, Foldable):
 
     def _query_and_value(self, features: Tensor) -> tuple[Tensor | None, Tensor]:
         """(B, H, W, C) each, the query None where it is reused; in evaluation with the norm folded."""
-        if not self.training:
+        groups = len(self.window_sizes)
+        if self.training:
+            maps = self.norm(self.project(features)).permute(0, 2, 3, 1)
+            if self.computes_maps:
+                maps = rearrange(maps, "b h w (g p d) -> b h w (p g d)", g=groups, p=2)
+        else:
             flat = self._folded(
                 lambda: torch.cat([tensor.flatten() for tensor in self._folded_projection()]),
                 [*self.project.parameters(), *self.norm.parameters(), *self.norm.buffers()],
             )
             weight, bias = flat.split((self.project.weight.numel(), self.project.out_channels))
             maps = F.linear(features.permute(0, 2, 3, 1), weight.view(self.project.out_channels, -1), bias)
-            return maps.chunk(2, dim=-1) if self.computes_maps else (None, maps)
-        maps = self.norm(self.project(features)).permute(0, 2, 3, 1)
         if not self.computes_maps:
             return None, maps
-        groups = len(self.window_sizes)
-        query, value = rearrange(maps, "b h w (g p d) -> p b h w (g d)", g=groups, p=2)
+        query, value = maps.chunk(2, dim=-1)
         return query, value
 
     def step_natively(

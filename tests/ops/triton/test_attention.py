@@ -68,7 +68,7 @@ def test_windows_of_one_tile_with_bias_and_mask(device, side, shift, heads, widt
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize(("side", "shift"), [(2, 1), (3, 1), (4, 0), (5, 3)])
 def test_several_windows_in_one_tile(device, side, shift, dtype):
-    """Without a bias small windows share tiles, of 64 tokens in 16 bits; 2 x 1 x 5 leave the last unfilled."""
+    """Without a bias small windows share tiles, of 64 tokens in 16 bits; 10 leave the last unfilled."""
     maps = torch.randint(-2, 3, (2, side, 5 * side, 3 * 6), device=device).to(dtype)
 
     def attend(function, maps):
@@ -170,7 +170,7 @@ def test_views_cut_out_of_a_wider_map_are_read_in_place(device, side):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("side", [4, 9])
 def test_16_bits_round_no_more_than_inputs_weights_and_results(device, dtype, side):
-    """Against float64 on the same rounded inputs, within a few units in the last place of the largest value."""
+    """Against float64 on the same rounded inputs, in units of the last place of the largest value."""
     maps = torch.randn(1, 2 * side, side, 30, device=device).to(dtype)
 
     def attend(function, maps):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from srlab.ops.shift import shift_channels_by_convolution
-from srlab.ops.triton import shift_convolution
+from srlab.ops.triton import local_features, shift_convolution
 
 
 def reference(features, weight, bias, residual, relu):
@@ -92,3 +92,41 @@ def test_what_does_not_fit_is_refused(device):
         features=torch.randn(1, 10, 4, 4, device=device).permute(0, 2, 3, 1),
     )
     attempt("weight is on meta and features on", weight=weight.to("meta"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("size", "channels", "hidden"),
+    [((2, 5, 7), 12, 25), ((1, 3, 2), 60, 120), ((1, 1, 1), 4, 3)],
+)
+def test_local_features_are_two_convolutions_and_the_input(device, dtype, size, channels, hidden):
+    """Oracle in float64; in 16 bits the hidden map is rounded, too."""
+    weights = (
+        (torch.randn(hidden, channels, device=device) / channels**0.5).to(dtype),
+        torch.randn(hidden, device=device),
+        (torch.randn(channels, hidden, device=device) / hidden**0.5).to(dtype),
+        torch.randn(channels, device=device),
+    )
+    features = torch.randn(*size, channels, device=device).to(dtype)
+    direction = torch.randn_like(features)
+
+    def step_by_step(x, w1, b1, w2, b2):
+        return reference(reference(x, w1, b1, None, True), w2, b2, x, False)
+
+    found = gradients(local_features, (features, *weights), direction)
+    wanted = gradients(step_by_step, [tensor.double() for tensor in (features, *weights)], direction)
+    for ours, theirs in zip(found, wanted, strict=True):
+        bound = 4 * max(torch.finfo(dtype).eps, 1e-6) * max(1.0, theirs.abs().max().item())
+        assert (ours.double() - theirs).abs().max() <= bound
+
+
+def test_local_features_are_registered_and_refuse_what_does_not_fit(device):
+    features = torch.randn(1, 3, 4, 10, device=device, requires_grad=True)
+    shapes = ((15, 10), (15,), (10, 15), (10,))
+    weights = [torch.randn(shape, device=device, requires_grad=True) for shape in shapes]
+    torch.library.opcheck(torch.ops.srlab.local_features.default, (features, *weights))
+    with pytest.raises(ValueError, match=r"contract_weight is \(10, 14\) .* need \(10, 15\)"):
+        local_features(features, weights[0], weights[1], weights[2][:, :14], weights[3])
+    wide = torch.randn(1, 1, 1, 257, device=device)
+    with pytest.raises(ValueError, match="257 channels; the kernel takes 256: use shift_convolution twice"):
+        local_features(wide, *weights)

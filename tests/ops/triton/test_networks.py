@@ -1,5 +1,7 @@
 """Networks whose attention runs by the Triton kernels: the same function and gradients as step by step."""
 
+import copy
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -48,3 +50,41 @@ def test_a_compiler_sees_one_graph(device, name):
     image = torch.rand(1, 3, 7, 6, device=device)
     with torch.no_grad():
         assert_close(compiled(image), network(image))
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize(("window_sizes", "n_share"), [([2, 4, 8], 1), ([4], 0), ([4, 4], 3)], ids=str)
+def test_elan_is_the_same_function_with_the_same_gradients_and_statistics(
+    device, window_sizes, n_share, training
+):
+    """Unscaled logits are kept small: where soft-max saturates, rounding decides who wins."""
+    torch.manual_seed(0)
+    network = srlab.create_model(
+        "elan_light",
+        scale=2,
+        dim=12,
+        depth=4,
+        n_share=n_share,
+        window_sizes=window_sizes,
+        shift_schedule="every",
+    )
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.constant_(module.weight, 0.3)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    image = torch.rand(2, 3, 7, 11, device=device)
+    outcomes = []
+    for backend in ("reference", "fused"):
+        copied = copy.deepcopy(network).to(device).train(training)
+        copied.use_backend(backend)
+        result = copied(image)
+        (result - 0.3).square().sum().backward()
+        gradients = {key: parameter.grad for key, parameter in copied.named_parameters()}
+        outcomes.append((result.detach(), gradients, dict(copied.named_buffers())))
+    (expected, expected_gradients, statistics), (result, gradients, ours) = outcomes
+    assert_close(result, expected, rtol=1e-4, atol=1e-5)
+    for key, statistic in statistics.items():
+        assert_close(ours[key], statistic, rtol=1e-4, atol=1e-4)
+    largest = max(gradient.abs().max() for gradient in expected_gradients.values())
+    for key, gradient in gradients.items():
+        assert (gradient - expected_gradients[key]).abs().max() <= 1e-5 * largest, key

@@ -4,6 +4,8 @@ Windows that fit into one tile take a kernel that holds everything of a window a
 in which a program owns a block of tokens, as queries and as keys, so that nothing is added up in memory.
 """
 # ruff: noqa: N803, N806 - constants of a kernel are written in capitals
+# Triton turns numbers into constants and unrolls loops over them, which its annotations cannot say:
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
 
 import triton
 import triton.language as tl

@@ -4,6 +4,8 @@ The row of a query is soft-maxed block of keys by block of keys, as in FlashAtte
 arXiv 2205.14135): earlier sums are scaled down whenever a larger logit comes.
 """
 # ruff: noqa: N803, N806 - constants of a kernel are written in capitals
+# Triton turns numbers into constants and unrolls loops over them, which its annotations cannot say:
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
 
 import triton
 import triton.language as tl

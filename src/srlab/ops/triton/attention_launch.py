@@ -10,9 +10,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from srlab.ops.triton.attention_bias import bias_by_key, bias_kind, gradient_of_bias
 from srlab.ops.triton.attention_gradient_kernels import (
     block_bias_gradient,
     block_gradients,
@@ -162,7 +162,7 @@ def _window_gradients(
         **_specialised(operands, run, width, maps.aligned),
         num_warps=warps,
     )
-    return None if sums is None else _folded(sums.sum(0), operands, run)
+    return None if sums is None else gradient_of_bias(sums.sum(0), operands.bias, run.side)
 
 
 def _block_gradients(
@@ -191,7 +191,9 @@ def _block_gradients(
         "MASKED": operands.masked and run.shift > 0,
         **_specialised(operands, run, width, maps.aligned),
     }
-    bias, by_key = (_pointer(b, operands.query) for b in (operands.bias, _by_key(operands, run)))
+    bias, by_key = (
+        _pointer(b, operands.query) for b in (operands.bias, bias_by_key(operands.bias, run.side))
+    )
     launch(
         block_gradients,
         grid,
@@ -217,7 +219,7 @@ block_bias_gradient, parts * tiles,
         *maps.views[:4], bias, sums, rows[0], rows[1], products, extent, run.heads, operands.scale,
         GROUPS=groups, **constants,
     )  # fmt: skip
-    return _folded(sums.sum(0), operands, run)
+    return gradient_of_bias(sums.sum(0), operands.bias, run.side)
 
 
 def _forward_tiles(operands: Operands, run: Run) -> tuple[int, int, int, int]:
@@ -259,7 +261,7 @@ def _specialised(operands: Operands, run: Run, width: int, aligned: int) -> dict
         "WIDTH": width,
         "PADDED": _padded(width),
         "SHARED": operands.key is None,
-        "BIAS": _bias_kind(operands, run),
+        "BIAS": bias_kind(operands.bias, run.side),
         "ALIGNED": aligned,
         "PRECISION": product_precision(),
     }
@@ -280,43 +282,9 @@ def _extent(tensor: Tensor, run: Run) -> Extent:
     return Extent(height, width, batch * (height // run.side) * (width // run.side), run.shift)
 
 
-def _bias_kind(operands: Operands, run: Run) -> str:
-    if operands.bias is None:
-        return "none"
-    return "maps" if operands.bias.shape[-1] == run.side**2 else "distances"
-
-
-def _by_key(operands: Operands, run: Run) -> Tensor | None:
-    """The bias as keys see it: query and key exchanged."""
-    if operands.bias is None:
-        return None
-    if _bias_kind(operands, run) == "maps":
-        return operands.bias.transpose(1, 2).contiguous()
-    return operands.bias.flip(1, 2)
-
-
 def _bias_parts(operands: Operands, run: Run, parts: int) -> Tensor:
     tokens = run.side**2
     return torch.empty(parts, run.heads, tokens, tokens, dtype=torch.float32, device=operands.query.device)
-
-
-def _folded(to_maps: Tensor, operands: Operands, run: Run) -> Tensor:
-    """Gradient of the maps to that of what was given: for distances, sums over all pairs so far apart."""
-    if _bias_kind(operands, run) == "maps":
-        return to_maps
-    side = run.side
-    by_axis = to_maps.view(run.heads, side, side, side, side).permute(0, 2, 4, 1, 3)  # x query, x key, y, y
-    by_x = _sum_by_distance(by_axis.flatten(3), side).view(run.heads, 2 * side - 1, side, side)
-    return _sum_by_distance(by_x.permute(0, 2, 3, 1), side)
-
-
-def _sum_by_distance(pairs: Tensor, side: int) -> Tensor:
-    """(M, query, key, rest) to (M, query - key + S - 1, rest): every row moves one to the right of the last.
-
-    Rows of S + S entries, read as rows of 2S - 1, do: sums in a fixed order, without atomic additions.
-    """
-    rows = F.pad(pairs.flip(2), (0, 0, 0, side)).flatten(1, 2)[:, : side * (2 * side - 1)]
-    return rows.unflatten(1, (side, 2 * side - 1)).sum(1)
 
 
 def _like(tensor: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ Device code, called by the kernels. Tokens are counted window by window: token `
 Shape legend: S side of the windows, T = S * S tokens of a window, d channels of a head.
 """
 # ruff: noqa: N803, N806 - constants of a kernel are written in capitals
+# Triton turns numbers into constants and unrolls loops over them, which its annotations cannot say:
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
 
 from typing import Any, NamedTuple
 
@@ -80,7 +82,8 @@ def locate(
     row = row + extent.shift
     column = column + extent.shift
     return Place(
-        inside=(rows < PACK * TOKENS) & (window < extent.windows),
+        # no "and" with a condition on one window: Triton 3.9 interprets it as a whole number
+        inside=rows < tl.where(window < extent.windows, PACK * TOKENS, 0),
         window=window,
         token=token,
         image=window // windows_of_image,

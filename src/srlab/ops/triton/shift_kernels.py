@@ -7,6 +7,8 @@ order, and channels of one group, so that a tile is read from one shifted place.
 Shape legend: B batch, H/W map size, C channels in, O channels out.
 """
 # ruff: noqa: N803, N806 - constants of a kernel are written in capitals
+# Triton turns numbers into constants and unrolls loops over them, which its annotations cannot say:
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
 
 from typing import Any, NamedTuple
 
@@ -15,7 +17,16 @@ import triton.language as tl
 
 from srlab.ops.triton.placement import View
 
-__all__ = ["Pixels", "shift_mix", "shift_mix_input_gradient", "shift_mix_weight_gradient"]
+__all__ = [
+    "Pixels",
+    "Spot",
+    "elements",
+    "neighbours",
+    "shift_mix",
+    "shift_mix_input_gradient",
+    "shift_mix_weight_gradient",
+    "spots",
+]
 
 
 class Pixels(NamedTuple):
@@ -36,7 +47,8 @@ class Spot(NamedTuple):
 
 
 @triton.jit
-def _spots(pixels: tl.tensor, size: Pixels) -> Spot:
+def spots(pixels: tl.tensor, size: Pixels) -> Spot:
+    """Where pixels lie that are counted through the batch, row by row."""
     within = pixels % (size.height * size.width)
     return Spot(
         inside=pixels < size.pixels,
@@ -47,7 +59,7 @@ def _spots(pixels: tl.tensor, size: Pixels) -> Spot:
 
 
 @triton.jit
-def _neighbours(spot: Spot, group: tl.tensor, sign: tl.constexpr, size: Pixels) -> Spot:
+def neighbours(spot: Spot, group: tl.tensor, sign: tl.constexpr, size: Pixels) -> Spot:
     """The pixels that a group of channels reads; against the direction for ``sign`` -1."""
     row = spot.row + sign * ((group == 2) * 1 - (group == 3) * 1)
     column = spot.column + sign * ((group == 0) * 1 - (group == 1) * 1)
@@ -56,7 +68,7 @@ def _neighbours(spot: Spot, group: tl.tensor, sign: tl.constexpr, size: Pixels) 
 
 
 @triton.jit
-def _elements(view: View, spot: Spot, channels: tl.tensor, ALIGNED: tl.constexpr) -> tl.tensor:
+def elements(view: View, spot: Spot, channels: tl.tensor, ALIGNED: tl.constexpr) -> tl.tensor:
     """(pixels, channels) pointers; maps may hold more than 2**31 elements."""
     start = spot.image.to(tl.int64) * view.image + spot.row.to(tl.int64) * view.row
     start = tl.multiple_of(start + spot.column.to(tl.int64) * view.column + view.offset, ALIGNED)
@@ -87,17 +99,17 @@ def shift_mix(
     LAST: tl.constexpr = INPUTS - 4 * FIFTH  # channels of the last group
     BLOCKS: tl.constexpr = (OUTPUTS + BLOCK_O - 1) // BLOCK_O
     program = tl.program_id(0)
-    spot = _spots(program // BLOCKS * BLOCK + tl.arange(0, BLOCK), size)
+    spot = spots(program // BLOCKS * BLOCK + tl.arange(0, BLOCK), size)
     outputs = program % BLOCKS * BLOCK_O + tl.arange(0, BLOCK_O)
     total = tl.zeros((BLOCK, BLOCK_O), tl.float32)
     for group in tl.static_range(5):
-        near = _neighbours(spot, group, 1, size)
+        near = neighbours(spot, group, 1, size)
         for start in range(0, FIFTH if group < 4 else LAST, BLOCK_C):
             within = start + tl.arange(0, BLOCK_C)
             channels = group * FIFTH + within
             held = within < (FIFTH if group < 4 else LAST)
             x = tl.load(
-                _elements(source, near, channels, ALIGNED),
+                elements(source, near, channels, ALIGNED),
                 mask=near.inside[:, None] & held[None, :],
                 other=0.0,
             )
@@ -111,10 +123,10 @@ def shift_mix(
         total += tl.load(bias + outputs, mask=outputs < OUTPUTS, other=0.0).to(tl.float32)[None, :]
     mask = spot.inside[:, None] & (outputs < OUTPUTS)[None, :]
     if RESIDUAL:
-        total += tl.load(_elements(residual, spot, outputs, ALIGNED), mask=mask, other=0.0).to(tl.float32)
+        total += tl.load(elements(residual, spot, outputs, ALIGNED), mask=mask, other=0.0).to(tl.float32)
     if RELU:
         total = tl.maximum(total, 0.0)
-    pointers = _elements(result, spot, outputs, ALIGNED)
+    pointers = elements(result, spot, outputs, ALIGNED)
     tl.store(pointers, total.to(result.storage.dtype.element_ty), mask=mask)
 
 
@@ -135,9 +147,9 @@ def shift_mix_input_gradient(
     """A block of pixels, all input channels: each group reads the gradient against its direction."""
     FIFTH: tl.constexpr = INPUTS // 5
     LAST: tl.constexpr = INPUTS - 4 * FIFTH  # channels of the last group
-    spot = _spots(tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), size)
+    spot = spots(tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), size)
     for group in tl.static_range(5):
-        near = _neighbours(spot, group, -1, size)
+        near = neighbours(spot, group, -1, size)
         for first in range(0, FIFTH if group < 4 else LAST, BLOCK_C):
             within = first + tl.arange(0, BLOCK_C)
             channels = group * FIFTH + within
@@ -146,7 +158,7 @@ def shift_mix_input_gradient(
             for start in range(0, OUTPUTS, BLOCK_O):
                 outputs = start + tl.arange(0, BLOCK_O)
                 g = tl.load(
-                    _elements(gradient, near, outputs, ALIGNED),
+                    elements(gradient, near, outputs, ALIGNED),
                     mask=near.inside[:, None] & (outputs < OUTPUTS)[None, :],
                     other=0.0,
                 )
@@ -157,7 +169,7 @@ def shift_mix_input_gradient(
                 )
                 total = tl.dot(g, w, total, input_precision=PRECISION)
             tl.store(
-                _elements(to_source, spot, channels, ALIGNED),
+                elements(to_source, spot, channels, ALIGNED),
                 total.to(to_source.storage.dtype.element_ty),
                 mask=spot.inside[:, None] & held[None, :],
             )
@@ -192,11 +204,11 @@ def shift_mix_weight_gradient(
     held = (within < tl.where(group == 4, LAST, FIFTH))[None, :]
     total = tl.zeros((BLOCK_O, BLOCK_C), tl.float32)
     for tile in range(TILES):
-        spot = _spots((part * TILES + tile) * BLOCK + tl.arange(0, BLOCK), size)
-        near = _neighbours(spot, group, 1, size)
-        x = tl.load(_elements(source, near, channels, ALIGNED), mask=near.inside[:, None] & held, other=0.0)
+        spot = spots((part * TILES + tile) * BLOCK + tl.arange(0, BLOCK), size)
+        near = neighbours(spot, group, 1, size)
+        x = tl.load(elements(source, near, channels, ALIGNED), mask=near.inside[:, None] & held, other=0.0)
         g = tl.load(
-            _elements(gradient, spot, outputs, ALIGNED),
+            elements(gradient, spot, outputs, ALIGNED),
             mask=spot.inside[:, None] & (outputs < OUTPUTS)[None, :],
             other=0.0,
         )

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srlab.ops.triton.launching import launch, parts_of, product_precision
+from srlab.ops.triton.launching import launch, parts_of, power_of_two, product_precision
+from srlab.ops.triton.local_feature_kernel import mix_locally as mix_locally_kernel
 from srlab.ops.triton.placement import view_of
 from srlab.ops.triton.shift_kernels import (
     Pixels,
@@ -16,7 +17,7 @@ from srlab.ops.triton.shift_kernels import (
     shift_mix_weight_gradient,
 )
 
-__all__ = ["input_gradient", "mix_shifted", "weight_gradient"]
+__all__ = ["input_gradient", "mix_locally", "mix_shifted", "weight_gradient"]
 
 # Pixels of a tile.
 _BLOCK = 64
@@ -47,6 +48,37 @@ def mix_shifted(
         RESIDUAL=residual is not None,
         RELU=relu,
         **_specialised(weight, (features, stand_in, result)),
+    )
+
+
+def mix_locally(
+    features: Tensor,
+    expand: Tensor,
+    expand_bias: Tensor,
+    contract: Tensor,
+    contract_bias: Tensor,
+    result: Tensor,
+) -> None:
+    """Write features + W' shift(relu(W shift(features) + b)) + b'."""
+    hidden, channels = expand.shape
+    specialised = _specialised(expand, (features, result))
+    block_o = max(16, power_of_two(channels))
+    specialised["HIDDEN"] = specialised.pop("OUTPUTS")
+    specialised["num_warps"] = max(specialised["num_warps"], block_o // 32)
+    launch(
+        mix_locally_kernel,
+        parts_of(_pixels(features).pixels, _BLOCK),
+        view_of(features),
+        expand,
+        expand_bias,
+        contract,
+        contract_bias,
+        view_of(result),
+        _pixels(features),
+        BLOCK_O=block_o,
+        BLOCK_C=_least_waste(max(1, channels // 5), (16, 32)),
+        BLOCK_H=_least_waste(max(1, hidden // 5), (16, 32)),
+        **specialised,
     )
 
 
