@@ -52,8 +52,17 @@ def test_a_compiler_sees_one_graph(device, name):
         assert_close(compiled(image), network(image))
 
 
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize(("window_sizes", "n_share"), [([2, 4, 8], 1), ([4], 0), ([4, 4], 3)], ids=str)
+@pytest.mark.parametrize(
+    ("window_sizes", "n_share", "training"),
+    [
+        ([2, 4], 1, True),
+        ([4], 0, False),
+        pytest.param([2, 4, 8], 1, True, marks=pytest.mark.slow),
+        pytest.param([2, 4, 8], 1, False, marks=pytest.mark.slow),
+        pytest.param([4, 4], 3, True, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_elan_is_the_same_function_with_the_same_gradients_and_statistics(
     device, window_sizes, n_share, training
 ):
@@ -63,7 +72,7 @@ def test_elan_is_the_same_function_with_the_same_gradients_and_statistics(
         "elan_light",
         scale=2,
         dim=12,
-        depth=4,
+        depth=1 + n_share,
         n_share=n_share,
         window_sizes=window_sizes,
         shift_schedule="every",
