@@ -65,7 +65,7 @@ part_tests() { limited 210 "$python" -m pytest -q -m gpu; }
 part_latency() {
     local status=0
     for scale in 4 2; do
-        profile 120 "elan_light-x$scale" model=elan_light "scale=$scale" output=1280x720 backend=reference,auto \
+        profile 120 "elan_light-x$scale" model=elan_light "scale=$scale" output=1280x720 backend=reference,sdpa,fused \
             dtype=float32,bfloat16,float16 compile=eager,default,graph repeats=15 --roofline || status=1
     done
     return "$status"
@@ -74,32 +74,33 @@ part_latency() {
 part_light() {
     local status=0
     for scale in 4 2; do
-        profile 100 "light-x$scale" "model=$light" "scale=$scale" output=1280x720 backend=reference,auto \
+        profile 100 "light-x$scale" "model=$light" "scale=$scale" output=1280x720 backend=reference,sdpa,fused,linear \
             dtype=float32,bfloat16,float16 compile=eager,graph repeats=5 --roofline || status=1
     done
     return "$status"
 }
 
 part_compiled() {
-    profile 120 light-x4-compiled "model=$light" scale=4 output=1280x720 dtype=bfloat16 compile=eager,default repeats=7
+    profile 120 light-x4-compiled "model=$light" scale=4 output=1280x720 backend=sdpa,fused,linear dtype=bfloat16 \
+        compile=eager,default repeats=7
 }
 
 # Compiled, a step takes a minute or more to prepare: the whole cross at batch 32 only.
 part_training() {
     local status=0 common=(model=elan_light scale=2 step=training patch=64 repeats=7)
     for batch in 32 64; do
-        profile 45 "step-batch$batch" "${common[@]}" "batch=$batch" backend=reference,auto dtype=float32,bfloat16 \
+        profile 45 "step-batch$batch" "${common[@]}" "batch=$batch" backend=reference,sdpa,fused dtype=float32,bfloat16 \
             checkpointing=false,true || status=1
     done
-    profile 200 step-batch32-compiled "${common[@]}" batch=32 backend=reference,auto dtype=float32,bfloat16 \
+    profile 200 step-batch32-compiled "${common[@]}" batch=32 backend=reference,sdpa,fused dtype=float32,bfloat16 \
         compile=eager,default || status=1
-    profile 90 step-batch64-compiled "${common[@]}" batch=64 dtype=bfloat16 compile=eager,default \
+    profile 90 step-batch64-compiled "${common[@]}" batch=64 backend=fused dtype=bfloat16 compile=eager,default \
         checkpointing=true || status=1
     return "$status"
 }
 
 part_loader() {
-    profile 45 loader model=elan_light scale=2 step=training batch=32 patch=64 dtype=bfloat16 data=demo workers=0,2,8
+    profile 45 loader model=elan_light scale=2 step=training batch=32 patch=64 backend=fused dtype=bfloat16 data=demo workers=0,2,8
 }
 
 # A few hundred steps, scored; bf16-mixed is the one that precision looks at.
@@ -109,7 +110,7 @@ part_train() {
     for precision in bf16-mixed 32-true; do
         run=$work/$precision
         rm -rf "$run"
-        limited 60 "$python" train.py model=elan_light scale=2 "${choice[@]}" data.patch_size=64 data.batch_size=32 \
+        limited 60 "$python" train.py model=elan_light model.backend=fused scale=2 "${choice[@]}" data.patch_size=64 data.batch_size=32 \
             data.num_workers=8 data.on_bad_image=skip trainer.max_steps=300 validate_every=300 "trainer.precision=$precision" \
             trainer.accelerator=gpu optimizer.lr=1e-3 logger=csv "hydra.run.dir=$run" &&
             limited 40 "$python" evaluate.py "checkpoint=$run" "${choice[@]}" device=cuda "hydra.run.dir=$run-scores" &&

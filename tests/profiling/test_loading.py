@@ -44,7 +44,7 @@ def test_a_report_holds_every_count_of_workers_and_stage_with_its_conditions(cac
     assert all(0 < spread.p10 <= spread.median <= spread.p90 for spread in spreads)
     assert (report.images, report.scale, report.patch_size, report.batch_size) == (9, 4, 8, 4)
     assert json.loads(json.dumps(asdict(report)))["degrade_on"] == "worker"
-    assert "1 workers:" in str(report)
+    assert "workers 1:" in str(report)
 
 
 def test_what_the_device_does_is_no_stage_of_the_sampler(cache: Path):

@@ -52,9 +52,13 @@ class KeptAtRest(nn.Module):
                     self._kept = kept = (held, compute())
             return kept[1]
 
+    def forget(self) -> None:
+        """For a module that trains without asking for the result: its parameters may change unseen."""
+        self._kept = None
+
     def train(self, mode: bool = True) -> "KeptAtRest":
         """Weight averaging writes through ``data``, between the call of this and the first image."""
-        self._kept = None
+        self.forget()
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, object]:

@@ -87,6 +87,8 @@ class GroupAttention(nn.Module, Foldable):
         """
         if self.computes_maps == (shared is not None):
             raise ValueError("the first module of a block computes its maps, the others need the shared ones")
+        if torch.is_grad_enabled():
+            self._packed.forget()
         if backend == "fused":
             return self._attend_to_map(features, shared, shifted)
         attend = _attend_as_published if backend == "reference" else _attend_channels_last

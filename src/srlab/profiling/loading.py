@@ -56,7 +56,7 @@ class LoadingReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{count} workers: {rate.median:.0f} samples/s (p10 {rate.p10:.0f}, p90 {rate.p90:.0f})"
+            f"workers {count}: {rate.median:.0f} samples/s (p10 {rate.p10:.0f}, p90 {rate.p90:.0f})"
             for count, rate in self.samples_per_s.items()
         ]
         stages = ", ".join(f"{name} {time_us.median:.1f}" for name, time_us in self.split_us.items())

@@ -17,6 +17,7 @@ from srlab.models.bicubic import Bicubic
 from srlab.models.network import AttentionNetwork, Network
 from srlab.presets import build_network, match_preset
 from srlab.profiling.costs import measure_costs
+from srlab.profiling.probe import find_device
 from srlab.runtime.checks import refuse_overrides
 from srlab.runtime.resume import CONFIG_NAME, save_config
 from srlab.tasks.conditions import describe_conditions
@@ -79,7 +80,7 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
         ValueError: for ``cuda_graphs`` elsewhere than on CUDA.
     """
     network = candidate.network
-    device = pick_device(cfg.device)
+    device = find_device(cfg.device)
     if cfg.cuda_graphs:
         require_cuda(device)
     data = instantiate(cfg.data)
@@ -111,22 +112,6 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
         training=candidate.training,
     )
     return Evaluation(report, conditions)
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one.
-
-    Raises:
-        ValueError: for a CUDA device that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={name}: this machine offers torch no CUDA device; use device=cpu or device=auto"
-        )
-    return device
 
 
 def _choose_backend(network: Network, backend: str) -> None:
