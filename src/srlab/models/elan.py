@@ -27,11 +27,10 @@ from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.network import count_numbered, rename_keys, require_integer
 from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, count_blocks
 from srlab.ops import native
-from srlab.ops.attention import attention_maps, fused_attention
+from srlab.ops.group_attention import attend_as_published, attend_channels_last
 from srlab.ops.shift import resolve_shift_schedule, shift_kernel
 from srlab.ops.triton import group_window_attention
 from srlab.ops.window_attention import runs_natively
-from srlab.ops.windows import merge_windows, roll_map, split_windows
 
 __all__ = ["ELAN", "ElanBlock", "GroupAttention"]
 
@@ -91,7 +90,7 @@ class GroupAttention(nn.Module, Foldable):
             self._packed.forget()
         if backend == "fused":
             return self._attend_to_map(features, shared, shifted)
-        attend = _attend_as_published if backend == "reference" else _attend_channels_last
+        attend = attend_as_published if backend == "reference" else attend_channels_last
         groups = self.norm(self.project(features)).chunk(len(self.window_sizes), dim=1)
         outputs, handed_on = [], []
         for index, (group, side) in enumerate(zip(groups, self.window_sizes, strict=True)):
@@ -197,33 +196,6 @@ def _affine(convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
     return convolution.weight, convolution.bias
 
 
-def _attend_as_published(group: Tensor, maps: Tensor | None, side: int, shift: int) -> tuple[Tensor, Tensor]:
-    """Step by step: (B, 2d, H, W) of [q, v], or (B, d, H, W) of v and its maps, to the mixed v and maps."""
-    rolled = torch.roll(group, (-shift, -shift), dims=(2, 3)) if shift else group
-    windows = split_windows(rolled.permute(0, 2, 3, 1), side)
-    if maps is None:
-        query, windows = windows.chunk(2, dim=-1)
-        maps = attention_maps(query, query)
-    mixed = rearrange(
-        maps @ windows,
-        "(b nh) nw (sh sw) d -> b d (nh sh) (nw sw)",
-        nh=group.shape[2] // side,
-        sh=side,
-        sw=side,
-    )
-    return torch.roll(mixed, (shift, shift), dims=(2, 3)) if shift else mixed, maps
-
-
-def _attend_channels_last(
-    group: Tensor, query: Tensor | None, side: int, shift: int
-) -> tuple[Tensor, Tensor]:
-    """The same without maps and with rows of channels: windows of queries are handed on."""
-    windows = split_windows(roll_map(group.permute(0, 2, 3, 1), -shift), side)
-    query, value = windows.chunk(2, dim=-1) if query is None else (query, windows)
-    mixed = merge_windows(fused_attention(query, query, value), side, group.shape[2])
-    return roll_map(mixed, shift).permute(0, 3, 1, 2), query
-
-
 class ElanBlock(SharedAttentionBlock):
     """Efficient long-range attention block (ELAB): 1 + n_share pairs of modules, one set of maps."""
 
@@ -237,12 +209,10 @@ class ElanBlock(SharedAttentionBlock):
         self.shifted = shifted
 
     def add_local(self, local: LocalFeatures, features: Tensor, backend: str) -> Tensor:
-        """Shifted, mixed and added in one kernel each if the back end is ``fused``."""
-        return (
-            local.added_by_kernels(features)
-            if backend == "fused"
-            else super().add_local(local, features, backend)
-        )
+        """In one kernel if the back end is ``fused``."""
+        if backend == "fused":
+            return local.added_by_kernels(features)
+        return super().add_local(local, features, backend)
 
     def attend(
         self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
