@@ -1,12 +1,15 @@
 """What all networks have in common, asked of every preset."""
 
+import copy
 import inspect
+import re
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 import srlab
+from native_kernels import NEEDS_KERNELS
 from preset_cases import preset_cases
 from srlab.models.network import AttentionNetwork
 
@@ -80,6 +83,66 @@ def test_every_backend_is_the_same_function(name, scale):
     assert len(outputs) >= 2
     for output in outputs.values():
         assert_close(output, outputs["reference"], rtol=1e-8, atol=1e-8)
+
+
+@NEEDS_KERNELS
+@pytest.mark.parametrize("changes", [{"window_side": 4}, {"window_side": 7}, {"window_side": 16}], ids=str)
+@pytest.mark.parametrize("schedule", ["alternate", "every", "none"])
+@pytest.mark.parametrize("size", [(1, 1), (19, 33)])
+def test_cpu_kernels_are_swinirs_reference_for_any_window_and_schedule(changes, schedule, size):
+    network = srlab.create_model(
+        "swinir_light", scale=2, dim=12, depths=[2, 2], num_heads=[2, 3], shift_schedule=schedule, **changes
+    ).eval()
+    _check_kernels_against_reference(network, torch.rand(2, 3, *size))
+
+
+@NEEDS_KERNELS
+@pytest.mark.parametrize("window_side", [4, 5, 16, 32])
+@pytest.mark.parametrize("name", ["esc_light", "esc_fp"])
+def test_cpu_kernels_are_escs_reference_for_any_window(name, window_side):
+    network = srlab.create_model(name, scale=2, depth=1, steps_per_block=1, window_side=window_side).eval()
+    _check_kernels_against_reference(network, torch.rand(2, 3, 19, 33))
+
+
+def _check_kernels_against_reference(network, image):
+    """With biases that differ from zero, as training leaves them; images of a batch see nothing of others."""
+    torch.manual_seed(0)
+    for key, parameter in network.named_parameters():
+        if key.endswith("position_bias.table"):
+            torch.nn.init.normal_(parameter)
+    exact = copy.deepcopy(network).double()
+    exact.use_backend("reference")
+    network.use_backend("fused")
+    with torch.inference_mode():
+        result, expected = network(image), exact(image.double())
+        assert_close(result.double(), expected, rtol=1e-5, atol=2e-5)
+        assert_close(torch.cat([network(one[None]) for one in image]), result, rtol=1e-5, atol=1e-5)
+
+
+@NEEDS_KERNELS
+@pytest.mark.parametrize("name", ["elan_demo", "swinir_light", "esc_light"])
+def test_cpu_kernels_compile_into_one_graph(name):
+    small = {"swinir_light": {"depths": [2], "num_heads": [2], "dim": 8}, "esc_light": {"depth": 1}}
+    network = srlab.create_model(name, scale=2, backend="fused", **small.get(name, {})).eval()
+    torch.compiler.reset()
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    image = torch.rand(1, 3, 9, 10)
+    with torch.no_grad():
+        assert_close(compiled(image), network(image))
+
+
+def test_traced_networks_hold_pytorchs_own_operators_alone():
+    network = srlab.create_model("swinir_light", scale=2, depths=[2], num_heads=[2], dim=8).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(network, torch.rand(1, 3, 8, 8), check_trace=False)
+    assert not re.search(r"srlab(_native)?::", str(traced.inlined_graph))
+
+
+@NEEDS_KERNELS
+def test_fused_copies_need_no_inference_mode():
+    network = srlab.create_model("elan_demo", scale=2).eval().fuse()
+    assert network.backend == "fused"
+    assert not network(torch.rand(1, 3, 8, 8)).requires_grad
 
 
 @pytest.mark.parametrize("backend", ["reference", "sdpa", "auto"])

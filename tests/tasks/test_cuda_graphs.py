@@ -7,10 +7,12 @@ import weakref
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
 import srlab
 from preset_cases import preset_cases
 from srlab.models.network import Network
+from srlab.ops.attention import shifted_window_masks_by_row
 from srlab.ops.padding import pad_to_multiple
 from srlab.tasks.cuda_graphs import GraphedNetwork, Recording
 
@@ -164,6 +166,38 @@ def test_masks_that_a_graph_reads_are_held_as_long_as_it_and_passing_maps_are_no
     graphed.clear()
     gc.collect()
     assert mask() is None
+
+
+def test_what_the_first_pass_makes_and_keeps_is_held_too(recorder):
+    """Position biases and masks of a network that nobody has called before."""
+    network = srlab.create_model(
+        "swinir_light", scale=2, dim=8, depths=[2], num_heads=[2], backend="sdpa"
+    ).eval()
+    graphed = GraphedNetwork(network, make_capture=recorder)
+    with torch.no_grad():
+        graphed(torch.rand(1, 3, 16, 16))
+    (graph,) = graphed._graphs.values()
+    held = {tensor.untyped_storage().data_ptr() for tensor in graph.held}
+    kept = [block.attention.position_bias.expanded._kept[1] for block in network.groups[0].blocks]
+    masks = shifted_window_masks_by_row(16, 8, 4, torch.device("cpu"), torch.float32)
+    assert all(tensor.untyped_storage().data_ptr() in held for tensor in (*kept, *masks))
+
+
+def test_training_in_between_drops_graphs_that_read_what_was_kept(recorder):
+    """Fused optimizers write without counting it; the change of modes is what tells."""
+    network = srlab.create_model(
+        "swinir_light", scale=2, dim=8, depths=[2], num_heads=[2], backend="sdpa"
+    ).eval()
+    graphed, image = GraphedNetwork(network, make_capture=recorder), torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        graphed(image)
+    network.train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1, fused=True)
+    network(image).square().sum().backward()
+    optimizer.step()
+    network.eval()
+    with torch.no_grad():
+        assert_close(graphed(image), network(image))
 
 
 def test_training_mode_is_refused_and_drops_the_graphs(elan, recorder):

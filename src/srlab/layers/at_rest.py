@@ -34,6 +34,7 @@ class KeptAtRest(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._kept: tuple[list[tuple[Tensor, int]], Tensor] | None = None
+        self.times_forgotten = 0
 
     def forward(self, compute: Callable[[], Tensor], parameters: Sequence[Tensor]) -> Tensor:
         """``compute()``, or what it gave when ``parameters`` were last seen with these values."""
@@ -55,6 +56,7 @@ class KeptAtRest(nn.Module):
     def forget(self) -> None:
         """For a module that trains without asking for the result: its parameters may change unseen."""
         self._kept = None
+        self.times_forgotten += 1
 
     def train(self, mode: bool = True) -> "KeptAtRest":
         """Weight averaging writes through ``data``, between the call of this and the first image."""

@@ -287,7 +287,7 @@ class ELAN(SharedAttentionNetwork):
         return super().run_body(features, backend)
 
     def _run_natively(self, features: Tensor) -> Tensor:
-        native.require_inference(self.training)
+        native.require_inference(self.training, (features, *self.parameters()))
         features = features.clone(memory_format=torch.contiguous_format)
         query, value = torch.empty_like(features), torch.empty_like(features)
         previous = None

@@ -180,6 +180,7 @@ class AttentionNetwork(Network):
     def __init__(self, *, scale: int, backend: str) -> None:
         super().__init__(scale=scale)
         self._chosen: dict[str, str] = {}
+        self._told_of_no_kernels = False
         self.use_backend(backend)
 
     @property
@@ -212,15 +213,17 @@ class AttentionNetwork(Network):
         return "sdpa"
 
     def infers_natively(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether the CPU kernels serve: float32, evaluation, neither gradients, autocast nor a compiler."""
+        """Whether the CPU kernels serve: float32, evaluation, no gradients, autocast, compiler or tracer."""
         if device.type != "cpu" or dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return False
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if self.training or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return False
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):
             return False
         reason = native.why_unavailable()
-        if reason is not None and "native" not in self._chosen:
+        if reason is not None and not self._told_of_no_kernels:
             logger.warning("%s: auto does without the fused kernels: %s", type(self).__name__, reason)
-            self._chosen["native"] = "unavailable"
+            self._told_of_no_kernels = True
         return reason is None
 
     def _logged(self, choice: str, device_type: str) -> str:

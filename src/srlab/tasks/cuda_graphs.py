@@ -11,7 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from srlab.layers.at_rest import kept_in_captures
+from srlab.layers.at_rest import KeptAtRest, kept_in_captures
 from srlab.models.network import AttentionNetwork, Network, require_image, require_integer
 from srlab.ops.padding import pad_to_multiple
 
@@ -51,10 +51,9 @@ class GraphedNetwork:
     windows has no padding, so each size is a bucket, too. Recording costs several plain passes: it pays where
     sizes repeat.
 
-    All graphs are dropped when parameters or buffers were written or replaced. As in
-    :class:`srlab.layers.at_rest.KeptAtRest`, writes through ``.data`` and steps of fused optimizers are not
-    seen; the graph reads parameters where they lie, so that it follows these, too. Not for several threads or
-    streams at a time.
+    All graphs are dropped when parameters or buffers were written or replaced, and when the network trained
+    in between. As in :class:`srlab.layers.at_rest.KeptAtRest`, writes through ``.data`` and steps of fused
+    optimizers without a call of ``train()`` are not seen. Not for several threads or streams at a time.
 
     Args:
         network: on a CUDA device, in evaluation mode.
@@ -149,8 +148,9 @@ class GraphedNetwork:
         if self._capture is None:
             self._capture = self._make_capture()
         static_input = torch.empty_like(padded, memory_format=torch.contiguous_format).copy_(padded)
+        self.network(static_input)  # fills what is kept beside the pass: biases, masks, autocast's weights
         with _ReadFromOutside() as seen:
-            self.network(static_input)  # an ordinary pass fills what operators keep beside the network
+            self.network(static_input)
         with kept_in_captures():  # graphs are dropped when what is kept is computed anew
             recording = self._capture(self.network, static_input)
         return _Graph(static_input, recording, seen.tensors)
@@ -230,9 +230,11 @@ class _ReadFromOutside(TorchDispatchMode):
 
 
 def _state_of(network: Network) -> list[tuple[Any, ...]]:
-    """Where parameters and buffers lie and how often each was written, as far as torch counts that."""
+    """Where parameters and buffers lie, how often each was written, and what of them was kept beside them."""
     tensors = (*network.parameters(), *network.buffers())
-    return [(t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for t in tensors]
+    written = [(t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for t in tensors]
+    kept = [(module.times_forgotten,) for module in network.modules() if isinstance(module, KeptAtRest)]
+    return written + kept
 
 
 def _settings(network: Network, image: Tensor) -> tuple[Any, ...]:

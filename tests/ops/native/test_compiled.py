@@ -71,6 +71,24 @@ def test_an_unwritable_cache_is_a_reason(tmp_path):
     assert "cannot be built or loaded" in in_new_process(WHY, SRLAB_NATIVE_CACHE=str(tmp_path / "file" / "x"))
 
 
+def test_without_a_home_the_reason_says_so(tmp_path):
+    code = (
+        "import os, pathlib; pathlib.Path.home = lambda: (_ for _ in ()).throw(RuntimeError('no home')); "
+        + WHY
+    )
+    variables = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+    variables.pop("SRLAB_NATIVE_CACHE", None)
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "no home; set SRLAB_NATIVE_CACHE" in result.stdout
+
+
+@NEEDS_KERNELS
+def test_a_compiler_may_have_arguments(tmp_path):
+    reason = in_new_process(WHY, SRLAB_NATIVE_CACHE=str(tmp_path), CXX="c++ -DUNUSED=1")
+    assert reason == "None"
+
+
 @NEEDS_KERNELS
 def test_threads_are_those_of_torch():
     """A second OpenMP runtime in the process would fight with torch's over the cores."""

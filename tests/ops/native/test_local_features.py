@@ -95,6 +95,12 @@ def test_maps_of_other_kinds_are_refused(change, message):
         local_features(*change(maps), weights, 10, True, False)
 
 
+def test_no_images_are_refused():
+    weights = pack_convolutions([convolution(10, 10)] * 4)
+    with pytest.raises(ValueError, match=r"not empty, got \(0, 10, 6, 6\)"):
+        local_features(*torch.randn(3, 0, 10, 6, 6), weights, 10, True, False)
+
+
 def test_weights_of_another_size_are_refused():
     weights = pack_convolutions([convolution(10, 10)] * 3)
     with pytest.raises(ValueError, match=r"weights must be \d+ float32 from pack_convolutions"):

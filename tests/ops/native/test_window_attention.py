@@ -100,9 +100,11 @@ def test_logits_of_a_million_neither_overflow_nor_leak():
     assert_close(window_attention(query, query, wide, side=4)[..., :4], value, rtol=1e-6, atol=1e-6)
 
 
-def test_what_is_not_a_number_spoils_its_own_window_alone():
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7FC00001, -1], ids=hex)
+def test_what_is_not_a_number_spoils_its_own_window_alone(bits):
+    """Whatever its payload: a GPU's own is 0x7fffffff."""
     query, _, value = random_maps(1, 8, 8, 4)
-    query[0, 1, 1, 0] = torch.nan
+    query[0, 1, 1, 0] = torch.tensor(bits, dtype=torch.int32).view(torch.float32)
     mixed = window_attention(query, query, value, side=4)
     assert mixed[0, :4, :4].isnan().all()
     assert mixed[0, 4:].isfinite().all()
@@ -136,7 +138,7 @@ def test_a_bias_by_distance_is_the_bias_of_all_pairs(side):
     distances = torch.randn(2, 2 * side - 1, 2 * side - 1)
     index = relative_position_index(side, distances.device)
     pairs = distances.flatten(1)[:, index.flatten()].view(2, side**2, side**2)
-    options = {"side": side, "num_heads": 2, "scale": 0.5, "shift": 5}
+    options = {"side": side, "num_heads": 2, "scale": 0.5, "shift": 5, "masked": True}
     assert takes_distances(side)
     assert_close(
         window_attention(*maps, bias=distances, **options).double(),
@@ -152,14 +154,40 @@ def test_a_bias_by_distance_is_refused_where_rows_are_not_whole_vectors():
 
 
 def test_gradients_are_refused():
+    query, key, value = random_maps(1, 8, 8, 4)
+    value.requires_grad_()
     with torch.enable_grad(), pytest.raises(ValueError, match=r"but gradients are recorded; call eval"):
-        window_attention(*random_maps(1, 8, 8, 4), side=4)
+        window_attention(query, key, value, side=4)
+
+
+def test_a_key_that_shares_only_its_first_pixel_with_the_query_is_another_map():
+    query, _, value = random_maps(1, 8, 8, 4)
+    key = query.transpose(1, 2)
+    assert_close(
+        window_attention(query, key, value, side=4).double(),
+        explicit(query, key, value, side=4),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("setting", [torch.float16, torch.float64])
+def test_another_default_dtype_changes_nothing(setting):
+    maps = random_maps(1, 8, 8, 4)
+    expected = window_attention(*maps, side=4)
+    torch.set_default_dtype(setting)
+    try:
+        assert torch.equal(window_attention(*maps, side=4), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"side": 3}, r"8x8, not a multiple of the window side 3; pad it first"),
+        ({"side": 0}, r"side=0 and num_heads=1 must be at least 1"),
+        ({"num_heads": 3}, r"num_heads=3 must be at least 1, and the heads divide the channels, .* 4"),
         ({"bias": torch.zeros(2, 16, 16)}, r"bias must be \(heads, T, T\) or .* for 1 heads and S=4"),
     ],
 )
@@ -168,7 +196,23 @@ def test_impossible_arguments_are_refused(changes, message):
         window_attention(*random_maps(1, 8, 8, 4), **{"side": 4, **changes})
 
 
+@pytest.mark.parametrize(
+    ("group", "bias", "message"),
+    [
+        (WindowGroup(4, 0, -2, 1, 4), None, r"the first channel 0"),
+        (WindowGroup(4, 0, 2, 1, 4), None, r"does not fit a map of 4 channels"),
+        (WindowGroup(4, 4, 0, 1, 4), None, r"does not fit"),
+        (WindowGroup(4, 0, 0, 1, 4), torch.zeros(1, 7, 7), r"S=4, got torch.float32 \(1, 7, 7\)"),
+        (WindowGroup(4, 0, 0, 1, 4), torch.zeros(1, 16, 16).half(), r"got torch.float16"),
+    ],
+)
+def test_the_operator_refuses_what_would_be_read_or_written_elsewhere(group, bias, message):
+    maps = [tensor.permute(0, 3, 1, 2) for tensor in random_maps(1, 8, 8, 4)]
+    with pytest.raises(ValueError, match=message):
+        attend_in_windows(*maps, maps[2], list(group), bias, 1.0, False)
+
+
 def test_other_dtypes_are_refused():
     maps = [tensor.double() for tensor in random_maps(1, 8, 8, 4)]
-    with pytest.raises(ValueError, match=r"float32 maps of one shape, got torch.float64 .* use backend sdpa"):
+    with pytest.raises(ValueError, match=r"float32 maps .*, got torch.float64 .* backend sdpa or auto"):
         window_attention(*maps, side=4)

@@ -5,13 +5,16 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from filelock import FileLock
+from torch import Tensor
 
 __all__ = ["NativeUnavailableError", "library", "require_inference", "why_unavailable"]
 
@@ -45,15 +48,22 @@ def library() -> ctypes.CDLL:
     Raises:
         NativeUnavailableError: no compiler, or one that fails; what it said is in the message.
     """
-    path = _cache_folder() / f"kernels-{_fingerprint()}.so"
+    path = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                _build(path)
+        path = _cache_folder() / f"kernels-{_fingerprint()}.so"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if not path.exists():
+                    _build(path)
         loaded = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise NativeUnavailableError(f"the CPU kernels cannot be built or loaded: {error}") from error
+    except NativeUnavailableError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise NativeUnavailableError(
+            f"the CPU kernels cannot be built or loaded: {error}; set SRLAB_NATIVE_CACHE to a folder "
+            f"that can be written, or delete {path} if it is damaged"
+        ) from error
     for name in ("local_features_scratch", "window_attention_scratch", "window_attention_bias_side"):
         getattr(loaded, name).restype = ctypes.c_int64
     return loaded
@@ -69,13 +79,14 @@ def why_unavailable() -> str | None:
     return None
 
 
-def require_inference(training: bool) -> None:
+def require_inference(training: bool, tensors: Iterable[Tensor | None]) -> None:
     """The kernels have no gradients and take batch norms as they are in evaluation.
 
     Raises:
-        ValueError: in training mode, or where gradients are recorded.
+        ValueError: in training mode, or where gradients of the tensors are recorded.
     """
-    if training or torch.is_grad_enabled():
+    recorded = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    if training or recorded:
         state = "the network is in training mode" if training else "gradients are recorded"
         raise ValueError(
             f"backend fused is for inference on a CPU, but {state}; call eval() and use "
@@ -92,15 +103,18 @@ def _cache_folder() -> Path:
 
 
 @lru_cache(maxsize=1)
-def _compiler() -> str:
-    """``CXX``, or the first compiler on the path."""
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        raise NativeUnavailableError(
-            f"no C++ compiler found ({', '.join(names)}); install one, for example g++, or name it in CXX"
-        )
-    return found
+def _compiler() -> tuple[str, ...]:
+    """``CXX``, with its arguments, or the first compiler on the path."""
+    commands = [shlex.split(os.environ["CXX"])] if os.environ.get("CXX") else [["c++"], ["g++"], ["clang++"]]
+    for command in commands:
+        found = shutil.which(command[0])
+        if found is not None:
+            return (found, *command[1:])
+    names = ", ".join(command[0] for command in commands)
+    raise NativeUnavailableError(
+        f"no C++ compiler found ({names}); install one, for example g++, or name it in CXX, and use backend "
+        "sdpa or auto until then"
+    )
 
 
 def _fingerprint() -> str:
@@ -108,8 +122,9 @@ def _fingerprint() -> str:
     digest = hashlib.sha256()
     for name in ("vectors.h", *_SOURCES):
         digest.update((_HERE / name).read_bytes())
-    version = subprocess.run([_compiler(), "--version"], capture_output=True, text=True, check=False)
-    digest.update(" ".join((_compiler(), version.stdout, *_FLAGS, torch.__version__, _processor())).encode())
+    version = subprocess.run([*_compiler(), "--version"], capture_output=True, text=True, check=False)
+    parts = (*_compiler(), version.stdout, *_FLAGS, torch.__version__, _processor())
+    digest.update(" ".join(parts).encode())
     return digest.hexdigest()[:16]
 
 
@@ -123,14 +138,14 @@ def _processor() -> str:
 
 
 def _build(path: Path) -> None:
-    log.info("compiling the CPU kernels with %s into %s", _compiler(), path.parent)
+    log.warning("compiling the CPU kernels with %s into %s, once", _compiler()[0], path.parent)
     unfinished = path.with_suffix(f".{os.getpid()}.so")
     objects = [path.with_name(f"{Path(name).stem}.{os.getpid()}.o") for name in _SOURCES]
     try:
         for name, target in zip(_SOURCES, objects, strict=True):
-            _run([_compiler(), *_FLAGS, "-c", str(_HERE / name), "-o", str(target)])
+            _run([*_compiler(), *_FLAGS, "-c", str(_HERE / name), "-o", str(target)])
         # not linked with an OpenMP library: its functions are found in the one that torch has loaded
-        _run([_compiler(), "-shared", "-o", str(unfinished), *map(str, objects)])
+        _run([*_compiler(), "-shared", "-o", str(unfinished), *map(str, objects)])
         unfinished.replace(path)
     finally:
         for leftover in (unfinished, *objects):

@@ -18,8 +18,7 @@ __all__ = ["local_features", "pack_convolutions"]
 
 def pack_convolutions(convolutions: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Weights (N, K, 1, 1) and biases (N,) of 1x1 convolutions as one flat tensor for the kernels."""
-    rows = library().packed_rows()
-    parts = []
+    rows, parts = _packed_rows(), []
     for weight, bias in convolutions:
         surplus = -len(weight) % rows
         blocks = F.pad(weight.flatten(1), (0, 0, 0, surplus)).unflatten(0, (-1, rows))
@@ -49,7 +48,7 @@ def local_features(
     batch, dim, height, width = features.shape
     threads = torch.get_num_threads()
     sizes = [ctypes.c_int64(n) for n in (batch, dim, hidden, height, width, threads)]
-    scratch = torch.empty(library().local_features_scratch(*sizes))
+    scratch = features.new_empty(library().local_features_scratch(*sizes))
     library().local_features(
         _address(features),
         _address(query if queries else None),
@@ -66,6 +65,11 @@ def _(*_arguments: object) -> None:
     return None
 
 
+@torch.compiler.assume_constant_result
+def _packed_rows() -> int:
+    return library().packed_rows()
+
+
 def _address(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
@@ -73,13 +77,16 @@ def _address(tensor: Tensor | None) -> ctypes.c_void_p:
 def _check(
     features: Tensor, query: Tensor, value: Tensor, weights: Tensor, hidden: int, queries: bool
 ) -> None:
+    if features.ndim != 4 or 0 in features.shape:
+        raise ValueError(f"features must be maps (B, C, H, W), not empty, got {tuple(features.shape)}")
     for name, tensor in (("features", features), ("query", query), ("value", value)):
         if tensor.shape != features.shape or tensor.dtype != torch.float32 or not tensor.is_contiguous():
             raise ValueError(
                 f"{name} must be contiguous float32 of shape {tuple(features.shape)}, got {tensor.dtype} "
-                f"{tuple(tensor.shape)}, strides {tensor.stride()}"
+                f"{tuple(tensor.shape)}, strides {tensor.stride()}; "
+                "other dtypes and autocast have backend sdpa or auto"
             )
-    dim, rows = features.shape[1], library().packed_rows()
+    dim, rows = features.shape[1], _packed_rows()
     shapes = ((dim, dim), (dim, hidden), (hidden, dim), (dim, 2 * dim if queries else dim))
     expected = sum((outputs + -outputs % rows) * (inputs + 1) for inputs, outputs in shapes)
     if weights.shape != (expected,) or weights.dtype != torch.float32 or not weights.is_contiguous():

@@ -42,7 +42,8 @@ static INLINE Vector exp2_of_negative(Vector x) {
     y = y * f + 2.4022651e-1f;
     y = y * f + 6.9314718e-1f;
     y = y * f + 1.0f;
-    return reinterpret_cast<Vector>(reinterpret_cast<Integers>(y) + (reinterpret_cast<Integers>(rounded) << 23));
+    const Integers bits = reinterpret_cast<Integers>(y) + (reinterpret_cast<Integers>(rounded) << 23);
+    return x == x ? reinterpret_cast<Vector>(bits) : x;
 }
 
 // tile[m][n] += sum over k of weights[k * step + m * pitch] * rows(k)[n * LANES ...]; rows(k) is the address of row k.

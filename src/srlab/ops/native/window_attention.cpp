@@ -17,6 +17,10 @@ struct Map {
     float* data;
     int64_t image, channel, row, pixel;  // strides
     float* at(int64_t b, int64_t c) const { return data + b * image + c * channel; }
+    bool operator==(const Map& other) const {
+        return data == other.data && image == other.image && channel == other.channel && row == other.row &&
+               pixel == other.pixel;
+    }
 };
 
 // Consecutive channels that attend in windows of one side, `heads` times `depth` of them.
@@ -88,7 +92,7 @@ class Worker {
             const int64_t channel = group.first + head * group.depth;
             gather(group, window, maps_.query, channel, query_);
             const int64_t size = group.depth * group.padded();
-            if (maps_.key.data == maps_.query.data) {
+            if (maps_.key == maps_.query) {
                 memcpy(key_, query_, size * sizeof(float));
             } else {
                 gather(group, window, maps_.key, channel, key_);

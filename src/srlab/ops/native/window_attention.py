@@ -64,8 +64,13 @@ def window_attention(
     Returns:
         (B, H, W, C), contiguous.
     """
-    require_inference(training=False)
-    result = torch.empty(query.shape)
+    require_inference(False, (query, key, value, bias))
+    if side < 1 or num_heads < 1 or query.shape[-1] % num_heads:
+        raise ValueError(
+            f"side={side} and num_heads={num_heads} must be at least 1, and the heads divide the channels, "
+            f"of which there are {query.shape[-1]}"
+        )
+    result = query.new_empty(query.shape)
     group = WindowGroup(side, shift % side, 0, num_heads, query.shape[-1] // num_heads)
     packed = None if bias is None else _pack(bias, side)
     maps = [tensor.permute(0, 3, 1, 2) for tensor in (query, key, value, result)]
@@ -101,7 +106,8 @@ def attend_in_windows(
     batch, _, height, width = query.shape
     threads = torch.get_num_threads()
     tokens, depth = max(part.side for part in parts) ** 2, max(part.depth for part in parts)
-    scratch = torch.empty(library().window_attention_scratch(*map(ctypes.c_int64, (tokens, depth, threads))))
+    floats = library().window_attention_scratch(*map(ctypes.c_int64, (tokens, depth, threads)))
+    scratch = query.new_empty(floats)
     maps = (query, key, value, result)
     strides = [tensor.stride(axis) for tensor in maps for axis in (0, 1, 2, 3)]
     biases = [None if bias is None else bias.data_ptr(), *[None] * (len(parts) - 1)]
@@ -125,20 +131,26 @@ def _(*_arguments: object) -> None:
     return None
 
 
+@torch.compiler.assume_constant_result
 def takes_distances(side: int) -> bool:
     """Whether a bias for windows of ``side`` may be given by distance: rows are made of whole vectors."""
     return bool(library().window_attention_takes_distances(ctypes.c_int64(side)))
 
 
+@torch.compiler.assume_constant_result
+def _padded_tokens(side: int) -> int:
+    return library().window_attention_bias_side(ctypes.c_int64(side**2))
+
+
 def _pack(bias: Tensor, side: int) -> Tensor:
     """The bias for powers of 2, by distance or (M, keys, queries) in whole vectors; kept if it can be."""
-    counts_writes = not bias.is_inference()
+    counts_writes = not (torch.compiler.is_compiling() or bias.is_inference())
     known = _packed.get(bias) if counts_writes else None
     if known is not None and known[0] == bias._version:
         return known[1]
     packed = bias.detach().float() * math.log2(math.e)
     if bias.shape[-1] == side**2:
-        surplus = library().window_attention_bias_side(ctypes.c_int64(side**2)) - side**2
+        surplus = _padded_tokens(side) - side**2
         packed = F.pad(packed.transpose(1, 2), (0, surplus, 0, surplus))
     elif not takes_distances(side):
         raise ValueError(f"a bias by distance is not read for windows of side {side}; give (heads, T, T)")
@@ -150,26 +162,39 @@ def _pack(bias: Tensor, side: int) -> Tensor:
 
 def _check(maps: Sequence[Tensor], groups: Sequence[WindowGroup], bias: Tensor | None) -> None:
     shape = maps[0].shape
-    for tensor in maps:
-        if tensor.dtype != torch.float32 or tensor.shape != shape:
-            raise ValueError(
-                "the CPU kernel attends in float32 maps of one shape, got "
-                f"{', '.join(f'{m.dtype} {tuple(m.shape)}' for m in maps)}; use backend sdpa"
-            )
+    if 0 in shape:
+        raise ValueError(f"expected maps that are not empty, got {tuple(shape)}")
+    if any(tensor.dtype != torch.float32 or tensor.shape != shape for tensor in maps):
+        raise ValueError(
+            "the CPU kernel attends in float32 maps of one shape, got "
+            f"{', '.join(f'{m.dtype} {tuple(m.shape)}' for m in maps)}; other dtypes and autocast have "
+            "backend sdpa or auto"
+        )
     for group in groups:
-        if shape[2] % group.side or shape[3] % group.side:
-            raise ValueError(
-                f"feature map is {shape[2]}x{shape[3]}, not a multiple of the window side {group.side}; "
-                "pad it first with ops.padding.pad_to_multiple"
-            )
-        if not 0 <= group.shift < group.side or group.first + group.heads * group.depth > shape[1]:
-            raise ValueError(f"{group} does not fit a map of {shape[1]} channels")
+        _check_group(group, shape)
     if bias is not None:
-        side, heads = groups[0].side, groups[0].heads
-        padded = library().window_attention_bias_side(ctypes.c_int64(side**2))
-        shapes = [(heads, padded, padded), (heads, 2 * side - 1, 2 * side - 1)]
-        if tuple(bias.shape) not in shapes or not bias.is_contiguous():
-            raise ValueError(
-                f"bias must be (heads, T, T) or (heads, 2S - 1, 2S - 1) for {heads} heads and S={side}, got "
-                f"{tuple(bias.shape)} when packed"
-            )
+        _check_bias(bias, groups[0])
+
+
+def _check_group(group: WindowGroup, shape: torch.Size) -> None:
+    if min(group.side, group.heads, group.depth) < 1 or group.first < 0:
+        raise ValueError(f"{group}: side, heads and depth must be at least 1, the first channel 0")
+    if shape[2] % group.side or shape[3] % group.side:
+        raise ValueError(
+            f"feature map is {shape[2]}x{shape[3]}, not a multiple of the window side {group.side}; "
+            "pad it first with ops.padding.pad_to_multiple"
+        )
+    if not 0 <= group.shift < group.side or group.first + group.heads * group.depth > shape[1]:
+        raise ValueError(f"{group} does not fit a map of {shape[1]} channels")
+
+
+def _check_bias(bias: Tensor, group: WindowGroup) -> None:
+    side, padded = group.side, _padded_tokens(group.side)
+    shapes = [(group.heads, padded, padded)]
+    if takes_distances(side):
+        shapes.append((group.heads, 2 * side - 1, 2 * side - 1))
+    if tuple(bias.shape) not in shapes or not bias.is_contiguous() or bias.dtype != torch.float32:
+        raise ValueError(
+            f"bias must be (heads, T, T) or (heads, 2S - 1, 2S - 1) for {group.heads} heads and S={side}, "
+            f"got {bias.dtype} {tuple(bias.shape)} when packed"
+        )
