@@ -170,8 +170,8 @@ class AttentionNetwork(Network):
 
     Args:
         scale: enlargement of both sides.
-        backend: one of :attr:`backends`, or ``auto``: chosen for the device, dtype and mode at hand; a
-            choice that differs from the last one on the device is logged.
+        backend: one of :attr:`backends`, or ``auto``: chosen for the device, dtype and mode at hand; each
+            choice is logged when it is first made.
     """
 
     #: Implementations that ``backend`` may name: all compute the same function.
@@ -179,7 +179,7 @@ class AttentionNetwork(Network):
 
     def __init__(self, *, scale: int, backend: str) -> None:
         super().__init__(scale=scale)
-        self._chosen: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
         self._told_of_no_kernels = False
         self.use_backend(backend)
 
@@ -197,7 +197,7 @@ class AttentionNetwork(Network):
             known = ", ".join((*self.backends, "auto"))
             raise ValueError(f"{type(self).__name__} has no backend {name!r}; choose one of {known}")
         self._requested_backend = name
-        self._chosen.clear()
+        self._told.clear()
 
     def resolved_backend(self, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
         """The implementation for ``device`` as things are: evaluation or training, gradients or none."""
@@ -216,7 +216,7 @@ class AttentionNetwork(Network):
         """Whether the CPU kernels serve: float32, evaluation, no gradients, autocast, compiler or tracer."""
         if device.type != "cpu" or dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return False
-        if self.training or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if self.training or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
             return False
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):
             return False
@@ -229,9 +229,9 @@ class AttentionNetwork(Network):
     def _logged(self, choice: str, device_type: str) -> str:
         # a compiler cannot trace the log entry
         if self._requested_backend == "auto" and not torch.compiler.is_compiling():
-            if self._chosen.get(device_type) != choice:
+            if (device_type, choice) not in self._told:
                 logger.info("%s: backend auto means %s on %s", type(self).__name__, choice, device_type)
-            self._chosen[device_type] = choice
+            self._told.add((device_type, choice))
         return choice
 
 
