@@ -1,5 +1,6 @@
 """The data of a run: crops for training, whole images for validation and scoring."""
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ from srlab.data.store import BadImagePolicy, open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
 
 __all__ = ["SuperResolutionData"]
+
+log = logging.getLogger(__name__)
 
 
 class SuperResolutionData(LightningDataModule):
@@ -143,6 +146,8 @@ class SuperResolutionData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """This rank's micro-batches from the trainer's optimizer step on."""
         trainer = self._trainer()
+        if self.degrade_on == "device":
+            log.info("low-resolution crops are made on %s", trainer.strategy.root_device)
         sampler = GlobalBatchSampler(
             batch_size=self.batch_size,
             num_replicas=trainer.world_size,

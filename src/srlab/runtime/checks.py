@@ -8,10 +8,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from srlab.models.network import AttentionNetwork, Network
 from srlab.runtime.optimizers import check_fused
 from srlab.runtime.resume import CONFIG_NAME
 
-__all__ = ["check_training", "compile_mode", "refuse_overrides"]
+__all__ = ["check_kernels_train", "check_training", "compile_mode", "refuse_overrides"]
 
 # Modes of torch.compile; those that replay CUDA graphs need a GPU.
 _COMPILE_MODES = ("default", "max-autotune-no-cudagraphs", "max-autotune", "reduce-overhead")
@@ -141,4 +142,18 @@ def _check_sweep(cfg: DictConfig) -> None:
             f"a sweep cell cannot start trainer.devices={devices} processes: Lightning starts them by "
             "repeating the command line, and so the whole sweep; run the cells one by one, or with "
             "trainer.devices=1"
+        )
+
+
+def check_kernels_train(network: Network, device: torch.device) -> None:
+    """Our own kernels for a CPU have no gradients.
+
+    Raises:
+        ValueError: for them, before anything is learnt.
+    """
+    if not isinstance(network, AttentionNetwork) or "sdpa" not in network.backends:
+        return  # what others call fused is made of PyTorch's operators
+    if device.type == "cpu" and network.resolved_backend(device) == "fused":
+        raise ValueError(
+            "model.backend=fused is for inference on a CPU; train with model.backend=auto, sdpa or reference"
         )

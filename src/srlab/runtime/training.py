@@ -23,7 +23,7 @@ from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
 from srlab.models.network import Network
 from srlab.presets import build_network
-from srlab.runtime.checks import check_training, compile_mode
+from srlab.runtime.checks import check_kernels_train, check_training, compile_mode
 from srlab.runtime.initial_weights import start_from
 from srlab.runtime.optimizers import optimizer_builder
 from srlab.runtime.resume import checkpoint_to_resume, resumed_config, save_config
@@ -91,6 +91,9 @@ def train(cfg: DictConfig) -> float | None:
         val_check_interval=cfg.validate_every * cfg.trainer.accumulate_grad_batches,
         **_FIXED,
     )
+    check_kernels_train(network, trainer.strategy.root_device)
+    if cfg.compile:
+        log.info("compiling the training step: the first one takes minutes")
     status = "failed"
     try:
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)

@@ -29,6 +29,17 @@ def notes_on(
     if settings.step == "training":
         yield "a training step has no share of the matrix rate: its multiply-adds are not counted"
     yield from _counted_otherwise(sizes)
+    yield from _above_the_ceiling(sizes)
+
+
+def _above_the_ceiling(sizes: Sequence[SizeRun]) -> Iterator[str]:
+    shares = [(each.share_of_matrix_rate or 0, each.label) for run in sizes for each in run.subjects]
+    largest, label = max(shares, default=(0, ""))
+    if largest > 1:
+        yield (
+            f"{label} ran at {largest:.0%} of the measured matrix rate: something slowed the machine down while "
+            "that was measured; measure again when nothing else runs"
+        )
 
 
 def _failures(run: SizeRun, baseline: str) -> Iterator[str]:

@@ -183,7 +183,12 @@ def _common(record: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 
 def _caption(record: Mapping[str, Any], *, all_columns: bool) -> str:
     settings = record["settings"]
-    text = f"Speed-up over {settings['baseline']}, median and p10–p90 of {settings['repeats']} rounds."
+    rounds = str(settings["repeats"])
+    if not record["complete"]:
+        rounds = f"the rounds that were finished of {rounds}"
+    else:
+        rounds += " rounds"
+    text = f"Speed-up over {settings['baseline']}, median and p10–p90 of {rounds}."
     return text if all_columns else f"{text} Wider than {_WIDE} columns: more figures."
 
 
