@@ -3,13 +3,15 @@
 python benchmarks/precision.py RUN_OR_FILE IMAGES --device cuda > docs/results/precision-NAME.json
 
 IMAGES is a folder of high-resolution pictures; low resolution is MATLAB's bicubic. ``weights``: weights and
-activations have 16 bits. ``autocast``: weights stay in float32, products are made of 16 bits.
+activations have 16 bits. ``autocast``: weights stay in float32, products are made of 16 bits. Each case names
+the back end that ran: that of --backend, or what the network chooses for the case.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from copy import deepcopy
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,8 +26,8 @@ from srlab.config import Arithmetic, ColorSpace, ProtocolConfig
 from srlab.data.evaluation import EvaluationSet
 from srlab.data.sources import Folder
 from srlab.data.store import open_store
-from srlab.models.network import Network
-from srlab.profiling.probe import device_name
+from srlab.models.network import AttentionNetwork, Network
+from srlab.profiling.probe import backend_of, device_name, evaluation_mode
 from srlab.tasks.conditions import source_commit
 from srlab.tasks.evaluation import evaluate
 
@@ -49,8 +51,19 @@ def pictures(root: Path, scale: int, cache: Path) -> list[EvaluationSet]:
     ]
 
 
+def choose_backend(network: Network, name: str) -> None:
+    """Have every case run with it.
+
+    Raises:
+        ValueError: the network has no such back end, or no choice at all.
+    """
+    if not isinstance(network, AttentionNetwork):
+        raise ValueError(f"{type(network).__name__} has no choice of back ends; leave --backend {name} out")
+    network.use_backend(name)
+
+
 def scores(network: Network, sets: list[EvaluationSet], device: torch.device) -> Iterator[dict[str, Any]]:
-    """Mean PSNR of each case, and what it loses against the first."""
+    """Back end and mean PSNR of each case, and what it loses against the first."""
     protocol = ProtocolConfig(
         name="basicsr", color=ColorSpace.y, quantize=True, border=network.scale, arithmetic=Arithmetic.double
     )
@@ -68,9 +81,11 @@ def scores(network: Network, sets: list[EvaluationSet], device: torch.device) ->
                 save_images=None,
                 progress=False,
             )
+            with evaluation_mode(candidate):
+                backend = backend_of(candidate)
         psnr = fmean(mean.psnr for mean in report.means)
         baseline = psnr if baseline is None else baseline
-        yield {"case": name, "psnr": psnr, "loss_db": baseline - psnr}
+        yield {"case": name, "backend": backend, "psnr": psnr, "loss_db": baseline - psnr}
 
 
 def main() -> None:
@@ -81,11 +96,15 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("images", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--backend", help="of attention, for all cases (default: the network's own choice)")
     options = parser.parse_args()
     device = torch.device(options.device)
     network = srlab.load_model(options.checkpoint)
+    if options.backend is not None:
+        choose_backend(network, options.backend)
     with TemporaryDirectory() as cache:
-        sets = pictures(options.images, network.scale, Path(cache))
+        with redirect_stdout(sys.stderr):  # of decoding: the record alone goes to a file
+            sets = pictures(options.images, network.scale, Path(cache))
         cases = list(scores(network, sets, device))
     record = {
         "benchmark": "precision",

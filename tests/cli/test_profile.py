@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from srlab.cli.main import main
-from srlab.profiling import loading
-from srlab.profiling.lab import ceilings, measurement
+from srlab.profiling.lab import ceilings, data_loading, measurement, running
+from srlab.profiling.lab import record as lab_record
 from srlab.profiling.lab.measurement import Memory
 from srlab.profiling.lab.tables import roofline_table, size_table
 from srlab.profiling.latency import Spread
@@ -47,7 +48,7 @@ def test_the_last_line_is_the_record(tmp_path, capsys):
     printed = profile(capsys, *words, "--roofline")
     record = last_line(printed)
     assert record == json.loads(path.read_text())
-    assert f"wrote {path}" in printed.out
+    assert f"wrote {path}" in printed.err
     (run,) = record["sizes"]
     assert [each["label"] for each in run["subjects"]] == [
         "elan_demo/reference/float32/eager", "elan_demo/reference/bfloat16/eager",
@@ -152,7 +153,7 @@ def test_a_training_step_is_measured_beside_its_loader(monkeypatch, true_memory,
         assert (data.patch_size, data.batch_size, data.scale) == (16, 2, 2)
         return Report({number: Spread(1e6 * (1 + number), 1, 2) for number in workers})
 
-    monkeypatch.setattr(loading, "measure_loading", measure)
+    monkeypatch.setattr(data_loading, "measure_loading", measure)
     words = ["model=elan_demo", "device=cpu", "scale=2", "repeats=1", "warmup=0", "record=none"]
     words += ["step=training", "batch=2", "patch=16", "checkpointing=false,true", "data=demo", "workers=0,2"]
     printed = profile(capsys, *words)
@@ -164,6 +165,85 @@ def test_a_training_step_is_measured_beside_its_loader(monkeypatch, true_memory,
     assert record["loading"]["samples_per_s"]["2"] == {"median": 3e6, "p10": 1, "p90": 2}
     assert "loader 3,000,000 crops/s (2 workers), network" in printed.out
     assert "the network is the bottleneck" in printed.out
+
+
+STEP = (
+    "model=elan_demo",
+    "device=cpu",
+    "scale=2",
+    "repeats=1",
+    "warmup=0",
+    "step=training",
+    "batch=1",
+    "patch=8",
+)
+
+
+def test_a_folder_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SRLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(data_loading, "_BATCHES", 1)
+    root = tmp_path / "images"
+    root.mkdir()
+    for name in "abc":
+        Image.new("RGB", (24, 20)).save(root / f"{name}.png")
+    record = last_line(profile(capsys, *STEP, "data=folder", f"root={root}", "record=none"))
+    loaded = record["loading"]
+    assert (loaded["patch_size"], loaded["batch_size"], loaded["scale"]) == (8, 1, 2)
+    assert loaded["samples_per_s"]["0"]["median"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data=div2k", "root=nowhere"], "no DIV2K image 0001 to 0800"),
+        (["data=benchmark", "root=nowhere"], "these data have no training images"),
+        (["data=folder"], "data=folder needs root="),
+        (["data=demo", "workers=1,1"], "workers must be distinct"),
+        ([f"record={__file__}/x/lab.json"], "x/lab.json cannot be written: "),
+    ],
+)
+def test_what_will_fail_fails_before_anything_is_measured(words, message, monkeypatch, capsys):
+    monkeypatch.setattr(running, "run_lab", lambda lab: pytest.fail("measured"))
+    words = [*STEP, *words] if "record=" in words[0] else [*STEP, *words, "record=none"]
+    error = profile(capsys, *words, status=2).err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_loader_that_fails_costs_no_measurement(tmp_path, monkeypatch, capsys):
+    def fails(*_arguments, **_settings):
+        raise RuntimeError("worker 1 was\nkilled")
+
+    monkeypatch.setattr(data_loading, "measure_loading", fails)
+    path = tmp_path / "lab.json"
+    printed = profile(capsys, *STEP, "data=demo", f"record={path}")
+    record = last_line(printed)
+    assert record == json.loads(path.read_text())
+    assert (record["loading"], record["complete"]) == (None, True)
+    assert record["sizes"][0]["subjects"][0]["rounds"] == 1
+    told = "the loader could not be measured: RuntimeError: worker 1 was killed"
+    assert told in record["notes"]
+    assert told in printed.out
+
+
+def test_ctrl_c_in_the_loader_keeps_the_steps(monkeypatch, capsys):
+    def stops(*_arguments, **_settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data_loading, "measure_loading", stops)
+    record = last_line(profile(capsys, *STEP, "data=demo", "record=none", status=130))
+    assert (record["complete"], record["notes"][0]) == (False, "interrupted: no loader")
+    assert record["sizes"][0]["subjects"][0]["rounds"] == 1
+
+
+def test_a_record_that_cannot_be_written_is_printed_all_the_same(tmp_path, monkeypatch, capsys):
+    def full(_record, _path):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(lab_record, "write_record", full)
+    printed = profile(capsys, *QUICK, f"record={tmp_path / 'lab.json'}", status=2)
+    assert last_line(printed)["complete"] is True
+    assert printed.err == "error: no space left\n"
 
 
 def test_records_become_markdown(tmp_path, capsys):

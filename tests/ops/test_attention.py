@@ -115,3 +115,14 @@ def test_a_mask_is_made_once_and_serves_training_after_inference():
         first = shifted_window_mask(20, 20, 4, 2, CPU, torch.float32)
     assert shifted_window_mask(20, 20, 4, 2, CPU, torch.float32) is first
     assert not first.is_inference()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_logits_of_16_bit_queries_are_float32_even_on_meta(dtype):
+    """A million is beyond float16, and bfloat16 cannot tell 1000000 from 1002000."""
+    query = torch.tensor([[1000.0, 0.0], [1000.0, 2.0]], dtype=dtype)
+    maps = attention_maps(query, query)
+    expected = torch.softmax(query.double() @ query.double().T, dim=-1)
+    assert maps.dtype == dtype
+    torch.testing.assert_close(maps.double(), expected, rtol=1e-2, atol=1e-2)
+    assert attention_maps(query.to("meta"), query.to("meta")).shape == (2, 2)

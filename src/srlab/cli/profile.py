@@ -15,9 +15,9 @@ Also: device=auto scale=4 batch=1 repeats=9 warmup=2 matmul_precision=highest, a
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,6 @@ __all__ = ["add_arguments", "run"]
 # A file, or a program that reads on, has no width: the tables get what they need.
 _WIDTH = 160
 _DEFAULT_SCALE = 4
-_LOADED_BATCHES = 20  # for each number of workers and round
 _INFERENCE_ONLY, _TRAINING_ONLY = ("size", "output", "mask"), ("patch", "checkpointing", "data")
 _KNOWN = (
     "model", "backend", "device", "scale", "size", "output", "batch", "dtype", "compile", "mask", "threads",
@@ -80,26 +79,27 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
     threads = integer_of(assignments, "threads", 1) if "threads" in assignments else None
     precision = str(assignments.get("matmul_precision", "highest"))
     with arithmetic(threads=threads, matmul_precision=precision):
-        record = _measured(arguments, assignments)
+        record = _measured(arguments, assignments, path)
     _show(record, path)
     if not record.complete:
         raise KeyboardInterrupt
 
 
-def _measured(arguments: argparse.Namespace, assignments: Mapping[str, Any]) -> "LabRecord":
+def _measured(arguments: argparse.Namespace, assignments: Mapping[str, Any], path: Path | None) -> Any:
+    """Whatever can be known to fail does so before anything is measured."""
+    from srlab.profiling.lab.data_loading import with_loading
     from srlab.profiling.lab.running import run_lab
 
     with _progress() as progress:
         lab = _laboratory(arguments, assignments, progress)
         loader = _loader(assignments, lab)
+        if path is not None:
+            _check_writable(path)
         record = run_lab(lab)
         if loader is None or not record.complete:
             return record
         progress("measuring the loader")
-        try:
-            return _with_loading(record, *loader, lab.device)
-        except KeyboardInterrupt:
-            return replace(record, complete=False, notes=("interrupted: no loader", *record.notes))
+        return with_loading(record, *loader, lab.device)
 
 
 def _laboratory(arguments: argparse.Namespace, assignments: Mapping[str, Any], progress: Any) -> "Laboratory":
@@ -211,7 +211,7 @@ def _sizes(assignments: Mapping[str, Any], scale: int) -> list[tuple[int, int]]:
 
 
 def _loader(assignments: Mapping[str, Any], lab: "Laboratory") -> tuple[Any, Sequence[int]] | None:
-    """The data to measure beside the network, with the numbers of workers; checked before anything runs."""
+    """The data to measure beside the network, found and decoded, with the numbers of workers."""
     if "data" not in assignments:
         return None
     from srlab.runtime.chosen_data import chosen_data
@@ -219,30 +219,21 @@ def _loader(assignments: Mapping[str, Any], lab: "Laboratory") -> tuple[Any, Seq
     workers = values_of(assignments, "workers", 0)
     for number in workers:
         integer_of({"workers": number}, "workers", 0, minimum=0)
+    if len(set(workers)) < len(workers):
+        raise ValueError(f"workers must be distinct numbers, got {workers}")
     data = chosen_data(
         str(assignments["data"]),
         scale=lab.settings.scale,
         patch_size=lab.workloads[0].lr_size[0],
         batch_size=lab.settings.batch,
-        root=assignments.get("root"),
+        roots=words_of(assignments, "root", None) if "root" in assignments else (),
     )
+    _ = data.training_crops
     return data, workers
 
 
-def _with_loading(
-    record: "LabRecord", data: Any, workers: Sequence[int], device: "torch.device"
-) -> "LabRecord":
-    from srlab.profiling.lab.bottleneck import bottlenecks
-    from srlab.profiling.loading import measure_loading
-
-    report = measure_loading(data, workers=workers, batches=_LOADED_BATCHES, device=device)
-    rates = {number: rate.median for number, rate in report.samples_per_s.items()}
-    sentences = [*str(report).splitlines(), *bottlenecks(rates, record.sizes[0].subjects)]
-    return replace(record, loading=asdict(report), notes=(*record.notes, *sentences))
-
-
 def _show(record: "LabRecord", path: Path | None) -> None:
-    """Tables, notes, where the record lies, and the record itself as the very last line."""
+    """Tables, notes and the record itself as the very last line, whatever becomes of its file."""
     from rich.console import Console
 
     from srlab.profiling.lab.record import write_record
@@ -259,10 +250,10 @@ def _show(record: "LabRecord", path: Path | None) -> None:
             console.print(roofline_table(size, width=console.width))
     for note in record.notes:
         console.print(note, markup=False, highlight=False)
+    print(json.dumps(content, separators=(",", ":")), flush=True)
     if path is not None:
         write_record(record, path)
-        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
-    print(json.dumps(content, separators=(",", ":")))
+        Console(stderr=True).print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _record_path(assignments: Mapping[str, Any]) -> Path | None:
@@ -275,6 +266,15 @@ def _record_path(assignments: Mapping[str, Any]) -> Path | None:
     if path.is_dir():
         raise ValueError(f"record={path} is a folder; name a file in it, or record=none")
     return path
+
+
+def _check_writable(path: Path) -> None:
+    """Make the record's folder and try to write there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ValueError(f"record={path} cannot be written: {error}; choose another, or none") from error
 
 
 def _refuse_what_does_nothing(assignments: Mapping[str, Any]) -> None:

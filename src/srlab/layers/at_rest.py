@@ -1,11 +1,13 @@
 """Results that depend on parameters alone: computed again only when these change."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
+
+from srlab.ops.precision import without_autocast
 
 __all__ = ["KeptAtRest", "kept_in_captures"]
 
@@ -41,7 +43,7 @@ class KeptAtRest(nn.Module):
         trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
         if trains:
             self._kept = None  # fused optimizers change parameters without counting it as a write
-        with _full_precision(parameters[0].device):
+        with without_autocast(parameters[0].device):
             if trains or _is_recorded() or any(map(Tensor.is_inference, parameters)):
                 return compute()
             kept = self._kept
@@ -85,10 +87,3 @@ def _is_same(known: tuple[Tensor, int], parameter: Tensor) -> bool:
         and tensor.dtype == parameter.dtype
         and tensor.device == parameter.device
     )
-
-
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast on ``device``; a device that has none, such as meta, needs nothing."""
-    if torch.amp.is_autocast_available(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from srlab.ops.precision import without_autocast
+
 __all__ = [
     "attention_maps",
     "attention_regions",
@@ -103,7 +105,7 @@ def attention_maps(query: Tensor, key: Tensor, *, scale: float = 1.0, bias: Tens
     if query.dtype not in _SIXTEEN_BITS:
         logits = (query if scale == 1.0 else query * scale) @ key.transpose(-2, -1)
         return torch.softmax(logits if bias is None else logits + bias, dim=-1)
-    with torch.autocast(query.device.type, enabled=False):
+    with without_autocast(query.device):
         maps = attention_maps(query.float(), key.float(), scale=scale, bias=bias)
     return maps.to(query.dtype)
 

@@ -37,8 +37,8 @@ def _above_the_ceiling(sizes: Sequence[SizeRun]) -> Iterator[str]:
     largest, label = max(shares, default=(0, ""))
     if largest > 1:
         yield (
-            f"{label} ran at {largest:.0%} of the measured matrix rate: something slowed the machine down while "
-            "that was measured; measure again when nothing else runs"
+            f"{label} ran at {largest:.0%} of the measured matrix rate: something slowed the machine down "
+            "while that was measured; measure again when nothing else runs"
         )
 
 
