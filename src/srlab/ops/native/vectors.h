@@ -5,6 +5,10 @@
 #include <cstring>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
 constexpr int LANES = 16;
 constexpr int TILE_VECTORS = 4;  // a tile of 6 x 4 accumulators leaves 8 of 32 registers
 constexpr int TALL_TILE = 10;    // rows of the tiles that are two vectors wide
@@ -29,21 +33,31 @@ static INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
 constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// 2^x for x <= 0, to 2e-7 of its value; below 2^-126 it is about 2^-126. NaN stays NaN.
+// 2^x for x <= 0, to 3e-7 of its value; below 2^-126 it is 2^-126 or less. NaN stays NaN, whatever its payload.
 static INLINE Vector exp2_of_negative(Vector x) {
+#if defined(__AVX512F__)
+    // of two operands, one of them NaN, the instruction returns the second
+    x = reinterpret_cast<Vector>(_mm512_max_ps(_mm512_set1_ps(-200.0f), reinterpret_cast<__m512>(x)));
+    const Vector rounded = reinterpret_cast<Vector>(_mm512_roundscale_ps(reinterpret_cast<__m512>(x), 0));
+#else
     const Vector lowest = spread(-126.0f), magic = spread(12582912.0f);  // 1.5 * 2^23: adding it rounds
     x = x < lowest ? lowest : x;
-    const Vector rounded = x + magic;
-    const Vector f = x - (rounded - magic);
-    Vector y = spread(1.5403530e-4f);  // Taylor's coefficients ln(2)^n / n!
-    y = y * f + 1.3333558e-3f;
-    y = y * f + 9.6181291e-3f;
-    y = y * f + 5.5504109e-2f;
-    y = y * f + 2.4022651e-1f;
-    y = y * f + 6.9314718e-1f;
-    y = y * f + 1.0f;
-    const Integers bits = reinterpret_cast<Integers>(y) + (reinterpret_cast<Integers>(rounded) << 23);
+    const Vector shifted = x + magic, rounded = shifted - magic;
+#endif
+    const Vector f = x - rounded;
+    // the polynomial of degree 5 with the least relative error, 7.5e-8, between -1/2 and 1/2
+    Vector y = spread(1.32764725e-3f);
+    y = y * f + 9.67554096e-3f;
+    y = y * f + 5.55071309e-2f;
+    y = y * f + 2.40221202e-1f;
+    y = y * f + 6.93146944e-1f;
+    y = y * f + 1.00000012f;
+#if defined(__AVX512F__)
+    return reinterpret_cast<Vector>(_mm512_scalef_ps(reinterpret_cast<__m512>(y), reinterpret_cast<__m512>(rounded)));
+#else
+    const Integers bits = reinterpret_cast<Integers>(y) + (reinterpret_cast<Integers>(shifted) << 23);
     return x == x ? reinterpret_cast<Vector>(bits) : x;
+#endif
 }
 
 // tile[m][n] += sum over k of weights[k * step + m * pitch] * rows(k)[n * LANES ...]; rows(k) is the address of row k.

@@ -6,12 +6,15 @@
 
 #include <omp.h>
 
+#include <limits>
+
 namespace {
 
 constexpr int KEYS = LANES / 2;         // keys of one tile of logits
 constexpr int64_t TASK_TOKENS = 256;    // windows of one task hold about as many tokens
 constexpr float LOG2_E = 1.44269504f;   // logits are powers of 2, not of e
 constexpr float FOREIGN = -100.0f * LOG2_E;
+constexpr float LOWEST = -std::numeric_limits<float>::infinity();
 
 struct Map {
     float* data;
@@ -159,9 +162,11 @@ class Worker {
     template <int N>
     void mix(const Group& group, const float* bias, bool masks, int64_t at) {
         Vector most[N], sum[N];
-        multiply<N>(group, bias, at);
-        if (masks) add_mask<N>(group, at);
-        find_maxima<N>(group, most);
+        multiply<N>(group, bias, at, most);
+        if (masks) {
+            add_mask<N>(group, at);
+            find_maxima<N>(group, most);
+        }
         exponentiate<N>(group, most, sum);
         for (int n = 0; n < N; ++n) sum[n] = 1.0f / sum[n];
         const int64_t parts = (group.depth + TALL_TILE - 1) / TALL_TILE;
@@ -171,15 +176,21 @@ class Worker {
         }
     }
 
+    // Stores the logits of all keys; `most` are the largest of each query.
     template <int N>
-    INLINE void multiply(const Group& group, const float* bias, int64_t at) {
+    INLINE void multiply(const Group& group, const float* bias, int64_t at, Vector (&most)[N]) {
         const int64_t padded = group.padded();
+        for (int n = 0; n < N; ++n) most[n] = spread(LOWEST);
         for (int64_t j = 0; j < group.tokens(); j += KEYS) {
             Vector tile[KEYS][N];
             start_from_bias(tile, group, bias, j, at);
             multiply_add(tile, key_ + j, padded, 1, group.depth, [&](int64_t c) { return query_ + c * padded + at; });
             for (int m = 0; m < KEYS; ++m)
                 for (int n = 0; n < N; ++n) store(logits_ + ((j + m) * N + n) * LANES, tile[m][n]);
+            const int64_t keys = group.tokens() - j < KEYS ? group.tokens() - j : KEYS;
+            for (int m = 0; m < KEYS; ++m)
+                for (int n = 0; n < N; ++n)
+                    if (m < keys) most[n] = larger(tile[m][n], most[n]);
         }
     }
 
