@@ -298,8 +298,10 @@ class ELAN(SharedAttentionNetwork):
                 attention.step_natively(local, previous, (features, query, value), block.shifted)
                 previous = attention
         assert previous is not None
-        del query
-        return features.add_(previous.mix(value))
+        # in place, where a convolution would allocate its result and a copy of its input
+        weight, bias = _affine(previous.mix)
+        features.flatten(2).baddbmm_(weight.flatten(1).expand(len(features), -1, -1), value.flatten(2))
+        return features.add_(bias.view(-1, 1, 1))
 
     def memory_format(self, backend: str, device: torch.device) -> torch.memory_format:
         """The CPU kernels read whole rows of one channel."""

@@ -110,9 +110,10 @@ class SharedAttentionNetwork(AttentionNetwork):
         backend = self.backend_for(lr_image)
         image = pad_to_multiple(lr_image, self.size_multiple) * 255.0 - self.color_offset
         shallow = self.head(image.contiguous(memory_format=self.memory_format(backend, image.device)))
-        features = self.run_body(shallow, backend)
-        image = F.pixel_shuffle(self.tail(features + shallow), self.scale)
-        image = (image + self.color_offset) / 255.0
+        features = self.run_body(shallow, backend) + shallow
+        del shallow  # the peak of memory may be what follows
+        image = F.pixel_shuffle(self.tail(features), self.scale)
+        image = (image + self.color_offset).div_(255.0)
         return image[..., : height * self.scale, : width * self.scale]
 
     def memory_format(self, backend: str, device: torch.device) -> torch.memory_format:
