@@ -131,6 +131,7 @@ def test_cpu_kernels_compile_into_one_graph(name):
         assert_close(compiled(image), network(image))
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_traced_networks_hold_pytorchs_own_operators_alone():
     network = srlab.create_model("swinir_light", scale=2, depths=[2], num_heads=[2], dim=8).eval()
     with torch.no_grad():

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from native_kernels import NEEDS_KERNELS
 
 WHY = "from srlab.ops.native import why_unavailable; print(why_unavailable())"
@@ -90,8 +92,16 @@ def test_a_compiler_may_have_arguments(tmp_path):
 
 
 @NEEDS_KERNELS
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is loaded")
 def test_threads_are_those_of_torch():
     """A second OpenMP runtime in the process would fight with torch's over the cores."""
-    mapped = Path("/proc/self/maps")
-    lines = mapped.read_text().splitlines() if mapped.exists() else []
-    assert len({line.split()[-1] for line in lines if "libgomp" in line or "libomp" in line}) <= 1
+    code = f"""
+import pathlib, torch
+def runtimes():
+    lines = pathlib.Path("/proc/self/maps").read_text().splitlines()
+    return sorted({{line.split()[-1] for line in lines if "libgomp" in line or "libomp" in line}})
+before = runtimes()
+{WHY}
+print(before == runtimes())
+"""
+    assert in_new_process(code).splitlines() == ["None", "True"]
