@@ -42,7 +42,7 @@ class KeptAtRest(nn.Module):
         """``compute()``, or what it gave when ``parameters`` were last seen with these values."""
         trains = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
         if trains:
-            self._kept = None  # fused optimizers change parameters without counting it as a write
+            self.forget()  # fused optimizers change parameters without counting it as a write
         with without_autocast(parameters[0].device):
             if trains or _is_recorded() or any(map(Tensor.is_inference, parameters)):
                 return compute()
@@ -57,8 +57,9 @@ class KeptAtRest(nn.Module):
 
     def forget(self) -> None:
         """For a module that trains without asking for the result: its parameters may change unseen."""
-        self._kept = None
-        self.times_forgotten += 1
+        if self._kept is not None:  # compilers cannot trace a needless change
+            self._kept = None
+            self.times_forgotten += 1
 
     def train(self, mode: bool = True) -> "KeptAtRest":
         """Weight averaging writes through ``data``, between the call of this and the first image."""
