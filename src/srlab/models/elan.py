@@ -87,7 +87,7 @@ class GroupAttention(nn.Module, Foldable):
         """
         if self.computes_maps == (shared is not None):
             raise ValueError("the first module of a block computes its maps, the others need the shared ones")
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             self._packed.forget()
         if backend == "fused":
             return self._attend_to_map(features, shared, shifted)
