@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 from torch import nn
 
+from demo_data import demo
 from srlab.data import datasets
 from srlab.data.datamodule import SuperResolutionData
 from srlab.data.degradation import BicubicDegradation
@@ -17,22 +18,6 @@ from srlab.data.sources import Folder
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
-
-
-def demo(cache: Path, **changes: Any) -> SuperResolutionData:
-    loading = {
-        "scale": 4,
-        "patch_size": 8,
-        "batch_size": 8,
-        "num_workers": 0,
-        "seed": 0,
-        "degradation": BicubicDegradation(),
-        "degrade_on": "worker",
-        "augment": True,
-        "on_bad_image": "error",
-        "cache": str(cache),
-    }
-    return datasets.demo(**(loading | changes))
 
 
 def trainer_stub(**changes: Any) -> SimpleNamespace:

@@ -12,10 +12,9 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srlab.data import datasets
+from demo_data import demo
 from srlab.data.bicubic_window import aligned_context
 from srlab.data.datamodule import SuperResolutionData
-from srlab.data.degradation import BicubicDegradation
 from srlab.data.device_degradation import shrink_on_device, turn_on_device
 from srlab.data.realistic import RealisticDegradation
 from srlab.ops.resize import imresize
@@ -51,22 +50,6 @@ def test_all_eight_turns_are_the_eight_symmetries_of_a_square():
         expected = expected.flip(1) if turn & 2 else expected
         assert torch.equal(turned, expected.flip(2) if turn & 4 else expected)
     assert len({tuple(turned.flatten().tolist()) for turned in made}) == 8
-
-
-def demo(cache: Path, **changes) -> SuperResolutionData:
-    loading = {
-        "scale": 4,
-        "patch_size": 8,
-        "batch_size": 8,
-        "num_workers": 0,
-        "seed": 0,
-        "degradation": BicubicDegradation(),
-        "degrade_on": "worker",
-        "augment": True,
-        "on_bad_image": "error",
-        "cache": str(cache),
-    }
-    return datasets.demo(**(loading | changes))
 
 
 @pytest.fixture(scope="module")

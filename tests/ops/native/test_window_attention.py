@@ -5,9 +5,9 @@ import torch
 from torch.testing import assert_close
 
 from native_kernels import NEEDS_KERNELS
-from srlab.ops.attention import attention_maps, relative_position_index, shifted_window_mask
+from srlab.ops.attention import relative_position_index
 from srlab.ops.native import WindowGroup, attend_in_windows, takes_distances, window_attention
-from srlab.ops.windows import merge_windows, roll_map, split_windows
+from window_reference import reference_attention
 
 pytestmark = NEEDS_KERNELS
 
@@ -18,20 +18,10 @@ def without_gradients():
         yield
 
 
-def explicit(query, key, value, *, side, shift=0, scale=1.0, bias=None, masked=False, num_heads=1):
-    """In float64 by rolling, cutting, storing the maps and putting all back."""
-
-    def windows(feature_map):
-        cut = split_windows(roll_map(feature_map.double(), -shift), side)
-        return cut.unflatten(-1, (num_heads, -1)).transpose(2, 3)
-
-    batch, height, width, _ = query.shape
-    added = torch.zeros(1, 1, num_heads, 1, 1).double() if bias is None else bias.double()[None, None]
-    if masked and shift:
-        mask = shifted_window_mask(height, width, side, shift, query.device, torch.float64)
-        added = added + mask.repeat(batch, 1, 1, 1)[:, :, None]
-    mixed = attention_maps(windows(query), windows(key), scale=scale, bias=added) @ windows(value)
-    return roll_map(merge_windows(mixed.transpose(2, 3).flatten(-2), side, height), shift)
+def explicit(query, key, value, *, bias=None, **options):
+    """In float64, step by step."""
+    maps = (tensor.double() for tensor in (query, key, value))
+    return reference_attention(*maps, bias=None if bias is None else bias.double(), **options)
 
 
 def random_maps(batch, height, width, channels):
