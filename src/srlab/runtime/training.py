@@ -1,13 +1,9 @@
 """A training run from its configuration: compose, fit, score the best checkpoint beside bicubic."""
 
 import logging
-import os
-import secrets
 import shlex
 import sys
-import warnings
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
@@ -15,8 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import LambdaCallback
-from lightning.pytorch.loggers import Logger, WandbLogger
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 import srlab
 from srlab.config import ProtocolConfig
@@ -25,12 +20,12 @@ from srlab.models.network import Network
 from srlab.presets import build_network
 from srlab.runtime.checks import check_kernels_train, check_training, compile_mode
 from srlab.runtime.initial_weights import start_from
+from srlab.runtime.loggers import build_loggers, close_loggers, quieten
 from srlab.runtime.optimizers import optimizer_builder
 from srlab.runtime.resume import checkpoint_to_resume, resumed_config, save_config
 from srlab.runtime.run_report import RunReport
 from srlab.tasks.conditions import source_commit
 from srlab.tasks.cost_record import CostRecord
-from srlab.tasks.curve_logger import CurveLogger
 from srlab.tasks.interruption import GracefulStop
 from srlab.tasks.super_resolution import SuperResolutionTask
 
@@ -73,7 +68,7 @@ def train(cfg: DictConfig) -> float | None:
     # a run that is shorter than the interval is validated and saved at its end
     cfg.validate_every = min(cfg.validate_every, cfg.trainer.max_steps)
     checkpoint = checkpoint_to_resume(Path(cfg.resume)) if cfg.resume else None
-    _quieten()
+    quieten()
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     seed_everything(cfg.seed, verbose=False)
 
@@ -86,7 +81,7 @@ def train(cfg: DictConfig) -> float | None:
     trainer: Trainer = instantiate(
         cfg.trainer,
         callbacks=_callbacks(cfg),
-        logger=_loggers(cfg),
+        logger=build_loggers(cfg),
         default_root_dir=cfg.paths.run,
         val_check_interval=cfg.validate_every * cfg.trainer.accumulate_grad_batches,
         **_FIXED,
@@ -105,7 +100,7 @@ def train(cfg: DictConfig) -> float | None:
         status = "success"
         return report.best_psnr
     finally:
-        _close(trainer, status)
+        close_loggers(trainer, status)
 
 
 def _exit_if_stopped(trainer: Trainer, cfg: DictConfig) -> None:
@@ -156,20 +151,6 @@ def _task(cfg: DictConfig, network: Network) -> SuperResolutionTask:
     )
 
 
-def _quieten() -> None:
-    """Leave out what the libraries say that no user of a run can act on."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # the banners of an offline run; the report says how to upload it
-    os.environ.setdefault("WANDB_SILENT", "true")
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)` is deprecated")
-    # the means that we log are summed over ranks already
-    warnings.filterwarnings("ignore", message="It is recommended to use `self.log.*sync_dist=True")
-    # a resumed run writes where it wrote before
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    # true for a loader that decodes images; ours copies crops from a memory map
-    warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
-
-
 def _versions() -> dict[str, str | None]:
     return {
         "srlab": srlab.__version__,
@@ -195,30 +176,3 @@ def _callbacks(cfg: DictConfig) -> list[Callback]:
 def _save_config(trainer: Trainer, cfg: DictConfig) -> None:
     if trainer.is_global_zero:
         save_config(cfg, Path(cfg.paths.run))
-
-
-def _loggers(cfg: DictConfig) -> list[Logger]:
-    """The CSV curve, always, and whatever the logger group names."""
-    loggers: list[Logger] = [CurveLogger(Path(cfg.paths.run))]
-    for name, node in cfg.logger.items():
-        if name == "wandb" and node.id is None:
-            # one W&B run, however often it is stopped and resumed: its name is kept with the configuration
-            with open_dict(cfg):
-                node.id = secrets.token_hex(4)
-        logger: Logger = instantiate(node)
-        if isinstance(logger, WandbLogger):
-            logger._wandb_init.pop(
-                "anonymous", None
-            )  # wandb 0.31 warns of it, and Lightning 2.6 always passes it
-            config: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-            logger.log_hyperparams(config)
-        loggers.append(logger)
-    return loggers
-
-
-def _close(trainer: Trainer, status: str) -> None:
-    """Let every logger finish, so that the next run of a sweep starts its own."""
-    for logger in trainer.loggers:
-        logger.finalize(status)
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=int(status != "success"))
