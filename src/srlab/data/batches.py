@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
+
+from srlab.data.restarting_loader import RestartingLoader
 
 __all__ = [
     "PREFETCHED",
@@ -61,7 +63,7 @@ class SharedRing:
         return dict(batch)
 
 
-class CopiedBatches(DataLoader[Batch]):
+class CopiedBatches(RestartingLoader):
     """A loader of whole batches whose workers write into rings: what it yields is a copy, pinned or not.
 
     A worker gets its n-th batch to make when the parent takes the one ``PREFETCHED`` before it, so that those
@@ -79,11 +81,10 @@ class CopiedBatches(DataLoader[Batch]):
     ) -> None:
         super().__init__(
             _WholeBatches(make),
-            batch_sampler=batch_sampler,  # type: ignore[arg-type]  (any iterable will do)
+            batches=batch_sampler,
             collate_fn=_as_it_is,
             num_workers=num_workers,
             pin_memory=pin_memory,
-            persistent_workers=num_workers > 0,
             prefetch_factor=PREFETCHED if num_workers else None,
             worker_init_fn=_start_worker,
         )

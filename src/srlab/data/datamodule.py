@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 from srlab.data.batches import CopiedBatches, leave_interrupts_to_the_parent
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.evaluation import EvaluationSet, EvaluationSets, RankShare
+from srlab.data.image_identity import check_same_images, evaluation_identity, identity
+from srlab.data.restarting_loader import RestartingLoader
 from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import Source
 from srlab.data.store import BadImagePolicy, open_store
@@ -43,6 +45,7 @@ class SuperResolutionData(LightningDataModule):
         on_bad_image: ``"error"``, or ``"skip"`` to warn of corrupt or too small images and go on without
             them.
         cache: folder for decoded images, about 3 bytes a pixel.
+        accept_changed_images: go on, with a warning, from a checkpoint of a run on other images than these.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class SuperResolutionData(LightningDataModule):
         augment: bool,
         on_bad_image: BadImagePolicy,
         cache: str,
+        accept_changed_images: bool = False,
     ) -> None:
         super().__init__()
         if on_bad_image not in ("error", "skip"):
@@ -80,6 +84,7 @@ class SuperResolutionData(LightningDataModule):
         self.augment = augment
         self.on_bad_image: BadImagePolicy = on_bad_image
         self.cache = Path(cache).expanduser()
+        self.accept_changed_images = accept_changed_images
 
     @cached_property
     def training_crops(self) -> TrainingCrops:
@@ -143,6 +148,29 @@ class SuperResolutionData(LightningDataModule):
             _ = self.training_crops
         _ = self._evaluation_sets
 
+    @cached_property
+    def _images(self) -> dict[str, dict[str, str]]:
+        """Which images these are, in their order, wherever they lie."""
+        crops = self.training_crops
+        return {
+            "training": identity(crops.store, crops.images),
+            **{
+                f"validation on {each.name}": evaluation_identity(each) for each in self._evaluation_sets.sets
+            },
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What checkpoints hold: the images that samples depend on."""
+        return {"images": self._images}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compare; where the samples are in the run follows from its step.
+
+        Raises:
+            ValueError: naming the images that differ, unless they are accepted.
+        """
+        check_same_images(state_dict["images"], self._images, accept=self.accept_changed_images)
+
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """This rank's micro-batches from the trainer's optimizer step on."""
         trainer = self._trainer()
@@ -178,13 +206,12 @@ class SuperResolutionData(LightningDataModule):
             sets=self._evaluation_sets.sets, num_replicas=trainer.world_size, rank=trainer.global_rank
         )
         workers = min(self.num_workers, 1)
-        return DataLoader(
+        return RestartingLoader(
             share,
-            batch_size=1,
+            batches=[[index] for index in range(len(share))],
             collate_fn=_only,
             num_workers=workers,
             pin_memory=_on_cuda(trainer),
-            persistent_workers=workers > 0,
             worker_init_fn=leave_interrupts_to_the_parent,
         )
 

@@ -14,7 +14,7 @@ from srlab.data.known_sets import BenchmarkSets, DemoPhotographs, Div2K, Flickr2
 from srlab.data.sources import Folder, Source
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import NotRequired, Unpack
 
     from srlab.data.degradation import Degradation
     from srlab.data.store import BadImagePolicy
@@ -36,6 +36,7 @@ class Loading(TypedDict):
     augment: bool
     on_bad_image: BadImagePolicy
     cache: str
+    accept_changed_images: NotRequired[bool]
 
 
 def demo(**loading: Unpack[Loading]) -> SuperResolutionData:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from srlab.data.bicubic_window import shrink
-from srlab.data.images import image_size, read_image
-from srlab.data.sources import ImageSet
-from srlab.data.store import BadImagePolicy, ImageStore
+from srlab.data.sources import ImageFile, ImageSet
+from srlab.data.store import BadImagePolicy, ImageStore, open_store
 
 __all__ = ["EvaluationSet", "EvaluationSets", "RankShare"]
 
@@ -31,7 +30,8 @@ class EvaluationSet:
 
     HR is cropped at the bottom and right to a multiple of the scale. A gray HR stays (1, H, W); its LR is
     replicated to three channels. Samples are dicts: ``lr_image``, ``hr_image`` (uint8), ``name``,
-    ``set_name``, ``lr_source`` (``"file"`` or ``"made"``) and ``counted``, always True here.
+    ``set_name``, ``lr_source`` (``"file"`` or ``"made"``) and ``counted``, always True here. LR files are
+    decoded into a store beside that of HR: what happens to the files later does not matter.
 
     Args:
         image_set: names, and where LR files would be.
@@ -40,8 +40,8 @@ class EvaluationSet:
         on_bad_image: what happens to an image smaller than the scale.
 
     Raises:
-        ValueError: if an LR file is missing or does not measure what its HR image asks for, or if no image is
-            left; when a sample is read, if its LR file shows another picture.
+        ValueError: if an LR file is missing, unreadable or does not measure what its HR image asks for, or if
+            no image is left; when a sample is read, if its LR file shows another picture.
     """
 
     def __init__(
@@ -50,8 +50,10 @@ class EvaluationSet:
         self.name = image_set.name
         self.store = store
         self.scale = scale
+        self.hr_paths = {file.name: file.path.absolute() for file in image_set.files}
+        """Source of each image, by name."""
         self.images: list[int] = []
-        self.lr_paths: dict[int, Path] = {}
+        self._lr_files: list[ImageFile] = []
         for number, image in enumerate(store.images):
             if min(image.height, image.width) < scale:
                 _refuse(
@@ -61,10 +63,20 @@ class EvaluationSet:
             self.images.append(number)
             path = image_set.lr_path(image.name, scale)
             if path is not None:
-                _check_size(path, (image.height, image.width), scale)
-                self.lr_paths[number] = path
+                self._lr_files.append(ImageFile(image.name, path))
         if not self.images:
             raise ValueError(f"no image of {self.name} is left to score; {image_set.if_none_usable}")
+        self.lr_store = self._open_lr_store() if self._lr_files else None
+        """The LR files in the order of ``images``; None where LR is made."""
+
+    def _open_lr_store(self) -> ImageStore:
+        lr_set = ImageSet(f"{self.name}_LRx{self.scale}", tuple(self._lr_files))
+        lr_store = open_store(lr_set, cache=self.store.folder.parent, on_bad_image="error")
+        for number, file, lr_image in zip(self.images, self._lr_files, lr_store.images, strict=True):
+            hr_image = self.store.images[number]
+            found, hr_size = (lr_image.height, lr_image.width), (hr_image.height, hr_image.width)
+            _check_size(file.path, found, hr_size, self.scale)
+        return lr_store
 
     def __len__(self) -> int:
         return len(self.images)
@@ -74,18 +86,17 @@ class EvaluationSet:
         image = self.store[number]
         height, width = (side // self.scale * self.scale for side in image.shape[1:])
         hr_image = np.array(image[:, :height, :width])
-        path = self.lr_paths.get(number)
         name = self.store.images[number].name
         lr_image = made = shrink(hr_image, self.scale)
-        if path is not None:
-            lr_image = read_image(path)
-            _check_picture(path, lr_image, made, f"{name} of {self.name}")
+        if self.lr_store is not None:
+            lr_image = np.array(self.lr_store[index])
+            _check_picture(self._lr_files[index].path, lr_image, made, f"{name} of {self.name}")
         return {
             "lr_image": _replicated(lr_image),
             "hr_image": torch.from_numpy(hr_image),
             "name": name,
             "set_name": self.name,
-            "lr_source": "made" if path is None else "file",
+            "lr_source": "made" if self.lr_store is None else "file",
             "counted": True,
         }
 
@@ -132,9 +143,8 @@ def _refuse(fault: str, scale: int, on_bad_image: BadImagePolicy) -> None:
     log.warning("skipped: %s", fault)
 
 
-def _check_size(path: Path, hr_size: tuple[int, int], scale: int) -> None:
+def _check_size(path: Path, found: tuple[int, int], hr_size: tuple[int, int], scale: int) -> None:
     expected = (hr_size[0] // scale, hr_size[1] // scale)
-    found = image_size(path)
     if found != expected:
         raise ValueError(
             f"{path} measures {found[0]}x{found[1]}, but its HR image of {hr_size[0]}x{hr_size[1]} asks for "

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
-__all__ = ["IMAGE_SUFFIXES", "image_size", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "decoded_bytes", "read_image"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -46,17 +46,14 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the header alone.
-
-    Raises:
-        ValueError: naming the file, if it has no readable header.
-    """
+def decoded_bytes(path: Path) -> int:
+    """How many bytes ``read_image`` returns, from the header alone; 0 for what it cannot read."""
     try:
         with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read the image {path}: {error}; repair or remove it") from error
+            channels = 1 if image.mode in (*_GRAY_MODES, *_DEEP_GRAY_MODES) else 3
+            return channels * image.height * image.width
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
+        return 0
 
 
 def _decode(path: Path) -> NDArray[np.uint8]:

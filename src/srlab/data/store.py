@@ -3,17 +3,21 @@
 A store is a folder ``<set>-<key>`` with ``pixels.u8`` (all images one after the other, planar) and
 ``index.json``. The key is a digest of the path, size and modification time of every source file: when a
 source changes, a new store is built. The old one stays, since another process may be about to map it, and is
-named in the log.
+named in the log. Times are compared for being equal, never for order, so that a clock that jumps does no
+harm; what goes unseen is another picture of the same size in bytes that was given the same modification time.
 
 Several processes may ask at once: one builds under a file lock, which the operating system releases however
 that process ends, the others wait. The finished folder appears by one rename, so a half-built store is never
-read; what a crash left behind is removed by the next builder.
+read; what a crash left behind is removed by the next builder. A finished one whose index cannot be read or
+whose pixels are not as long as that says is built again.
 """
 
+import errno
 import glob
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,30 +32,44 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from rich.progress import track
 
-from srlab.data.images import read_image
+from srlab.data.images import decoded_bytes, read_image
 from srlab.data.sources import ImageFile, ImageSet
 
-__all__ = ["BadImagePolicy", "ImageStore", "StoredImage", "open_store"]
+__all__ = ["BadImagePolicy", "DamagedStoreError", "ImageStore", "StoredImage", "open_store"]
 
 log = logging.getLogger(__name__)
 
 BadImagePolicy = Literal["error", "skip"]
 
 # Belongs to the key: raise it when read_image or the layout of a store changes.
-_FORMAT = 1
+_FORMAT = 2
 _KEY_LENGTH = 16
 _DECODING_THREADS = 4
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a quota, a limit on files' size
+
+
+class DamagedStoreError(ValueError):
+    """A store whose two files do not fit together."""
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """Where an image lies in the file; ``channels`` is 1 for gray files, else 3."""
+    """Where an image lies in the file; ``channels`` is 1 for gray files, else 3.
+
+    ``digest`` tells its shape and pixels from all others, wherever its file lies (16 hexadecimal digits).
+    """
 
     name: str
     channels: int
     height: int
     width: int
     offset: int
+    digest: str
+
+    @property
+    def end(self) -> int:
+        """Offset of what follows."""
+        return self.offset + self.channels * self.height * self.width
 
 
 class ImageStore:
@@ -59,14 +77,23 @@ class ImageStore:
 
     Args:
         folder: a finished store.
+
+    Raises:
+        FileNotFoundError: if there is no store.
+        DamagedStoreError: if its index cannot be read, or its pixels are not as long as that says.
     """
 
     def __init__(self, *, folder: Path) -> None:
         self.folder = folder
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        self.images = [StoredImage(**entry) for entry in index["images"]]
-        self.bad_images: dict[str, str] = index["bad_images"]
-        """Fault of each source that could not be read, by path."""
+        index = (folder / "index.json").read_bytes()
+        try:
+            content = json.loads(index)
+            self.images = [StoredImage(**entry) for entry in content["images"]]
+            self.bad_images: dict[str, str] = content["bad_images"]
+            """Fault of each source that could not be read, by path."""
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedStoreError(f"{folder / 'index.json'} is damaged ({error})") from error
+        self._check_length()
         self._pixels: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
@@ -75,18 +102,26 @@ class ImageStore:
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """Read-only (C, H, W) view of the file; reading a part touches only that part."""
         if self._pixels is None:
+            self._check_length()  # beyond the end of a file, mapped memory kills the process
             # as a plain array: each slice of a memmap passes through Python
             self._pixels = np.asarray(np.memmap(self.folder / "pixels.u8", dtype=np.uint8, mode="r"))
         image = self.images[index]
-        flat = self._pixels[image.offset : image.offset + image.channels * image.height * image.width]
+        flat = self._pixels[image.offset : image.end]
         return flat.reshape(image.channels, image.height, image.width)
+
+    def _check_length(self) -> None:
+        path = self.folder / "pixels.u8"
+        expected = self.images[-1].end if self.images else 0
+        found = path.stat().st_size if path.exists() else 0
+        if found != expected:
+            raise DamagedStoreError(f"{path} is damaged: {found} bytes where {expected} are expected")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pixels": None}
 
 
 def open_store(image_set: ImageSet, *, cache: Path, on_bad_image: BadImagePolicy) -> ImageStore:
-    """The store of a set, built first if there is none for its files as they are now.
+    """The store of a set, built first if there is none for its files as they are now, or a damaged one.
 
     Args:
         image_set: what to hold.
@@ -94,19 +129,20 @@ def open_store(image_set: ImageSet, *, cache: Path, on_bad_image: BadImagePolicy
         on_bad_image: ``"error"``, or ``"skip"`` to leave unreadable files out with a warning that names each.
 
     Raises:
-        ValueError: for an unreadable image under ``"error"``, if none is readable, or if ``cache`` is not
-            writable.
+        ValueError: for an unreadable image under ``"error"``, if none is readable, if ``cache`` is not
+            writable or has too little space, or if files change while they are decoded.
     """
-    folder = cache / f"{_file_safe(image_set.name)}-{_key(image_set.files)}"
-    if not (folder / "index.json").is_file():
-        _build_once(image_set, folder, on_bad_image)
-    store = ImageStore(folder=folder)
+    key = _key(image_set.files)
+    folder = cache / f"{_file_safe(image_set.name)}-{key}"
+    try:
+        store = ImageStore(folder=folder)
+    except (FileNotFoundError, DamagedStoreError):
+        store = _built_once(image_set, folder, key, on_bad_image)
     if store.bad_images and on_bad_image == "error":
         path, fault = next(iter(store.bad_images.items()))
         raise ValueError(
-            f"{len(store.bad_images)} of {len(image_set.files)} images of {image_set.name} are "
-            f"unreadable, first {path}: "
-            f"{fault}; or set data.on_bad_image=skip"
+            f"{len(store.bad_images)} of {len(image_set.files)} images of {image_set.name} are unreadable, "
+            f"first {path}: {fault}; or set data.on_bad_image=skip"
         )
     for fault in store.bad_images.values():
         log.warning("skipped: %s", fault)
@@ -118,23 +154,61 @@ def open_store(image_set: ImageSet, *, cache: Path, on_bad_image: BadImagePolicy
     return store
 
 
-def _build_once(image_set: ImageSet, folder: Path, on_bad_image: BadImagePolicy) -> None:
+def _built_once(image_set: ImageSet, folder: Path, key: str, on_bad_image: BadImagePolicy) -> ImageStore:
+    """Built here, or by another process meanwhile."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
-            if not (folder / "index.json").is_file():
-                partial = folder.with_name(f"{folder.name}.partial")
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir()
-                _build(image_set, partial, on_bad_image)
-                shutil.rmtree(folder, ignore_errors=True)  # damaged: it has no index
-                partial.rename(folder)
-                _tell_of_stale_stores(image_set, folder)
+            try:
+                return ImageStore(folder=folder)
+            except FileNotFoundError:
+                pass
+            except DamagedStoreError as error:
+                log.warning("%s; decoding the images of %s again", error, image_set.name)
+            shutil.rmtree(folder, ignore_errors=True)
+            _build_whole(image_set, folder, key, on_bad_image)
+            _tell_of_stale_stores(image_set, folder)
+            return ImageStore(folder=folder)
     except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise ValueError(_no_room(image_set, folder.parent, str(error))) from error
         raise ValueError(
-            f"cannot write decoded images to {folder.parent} ({error}); set SRLAB_CACHE or paths.cache "
-            "to a folder of yours"
+            f"cannot write decoded images to {folder.parent} ({error}); set SRLAB_CACHE or paths.cache to a "
+            "folder of yours"
         ) from error
+
+
+def _build_whole(image_set: ImageSet, folder: Path, key: str, on_bad_image: BadImagePolicy) -> None:
+    """Under another name, until all is written; if anything goes wrong, nothing is left."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    space = shutil.disk_usage(folder.parent)
+    # some file systems of a network do not tell their size
+    if space.total and _bytes_needed(image_set) > space.free:
+        raise ValueError(_no_room(image_set, folder.parent, "too little space"))
+    try:
+        partial.mkdir()
+        _build(image_set, partial, on_bad_image)
+        if _key_if_there(image_set.files) != key:
+            raise ValueError(
+                f"images of {image_set.name} changed or disappeared while they were decoded; start again "
+                "when nothing writes to them"
+            )
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _no_room(image_set: ImageSet, cache: Path, fault: str) -> str:
+    return (
+        f"no room for the decoded images of {image_set.name} in {cache} ({fault}): they need "
+        f"{_bytes_needed(image_set)} bytes and {shutil.disk_usage(cache).free} are free there; make room, or "
+        "set SRLAB_CACHE or paths.cache to a folder with more"
+    )
+
+
+def _bytes_needed(image_set: ImageSet) -> int:
+    return sum(decoded_bytes(file.path) for file in image_set.files)
 
 
 def _build(image_set: ImageSet, folder: Path, on_bad_image: BadImagePolicy) -> None:
@@ -151,8 +225,10 @@ def _build(image_set: ImageSet, folder: Path, on_bad_image: BadImagePolicy) -> N
                 continue
             pixels.write(outcome.data)
             channels, height, width = outcome.shape
-            images.append(StoredImage(file.name, channels, height, width, offset))
-            offset += outcome.size
+            images.append(StoredImage(file.name, channels, height, width, offset, _digest(outcome)))
+            offset = images[-1].end
+        pixels.flush()
+        os.fsync(pixels.fileno())  # or a power cut might leave a finished store of zeros
     index = {
         "format": _FORMAT,
         "images": [asdict(image) for image in images],
@@ -169,15 +245,10 @@ def _tell_of_stale_stores(image_set: ImageSet, folder: Path) -> None:
     for other in set(folder.parent.glob(pattern)) - {folder}:
         with suppress(OSError, ValueError):  # someone may be deleting it
             before = json.loads((other / "index.json").read_text(encoding="utf-8")).get("sources", [])
-            size = sum(file.stat().st_size for file in other.iterdir())
             if not sources.isdisjoint(before):
-                log.info(
-                    "%s holds %.1f MB of an earlier version, or another part, of %s: delete it when no "
-                    "run reads it",
-                    other,
-                    size / 1e6,
-                    image_set.name,
-                )
+                size = sum(file.stat().st_size for file in other.iterdir())
+                told = f"{size / 1e6:.1f} MB of an earlier version, or another part, of {image_set.name}"
+                log.info("%s holds %s: delete it when no run reads it", other, told)
 
 
 def _in_order(
@@ -206,6 +277,19 @@ def _key(files: Sequence[ImageFile]) -> str:
         status = file.path.stat()
         digest.update(f"\n{file.name}\t{_place(file)}\t{status.st_size}\t{status.st_mtime_ns}".encode())
     return digest.hexdigest()[:_KEY_LENGTH]
+
+
+def _key_if_there(files: Sequence[ImageFile]) -> str | None:
+    try:
+        return _key(files)
+    except FileNotFoundError:
+        return None
+
+
+def _digest(pixels: NDArray[np.uint8]) -> str:
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=8)
+    digest.update(pixels.data)
+    return digest.hexdigest()
 
 
 def _place(file: ImageFile) -> str:

@@ -1,0 +1,229 @@
+"""Images that come to harm and processes that are killed during a run; oracle: a run left in peace."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from PIL import Image
+from torch import nn
+
+from srlab.data import datasets
+from srlab.data.degradation import BicubicDegradation
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten pictures to train on; two to validate on, with LR files."""
+    generator = np.random.default_rng(0)
+    for index in range(12):
+        small = Image.fromarray(generator.integers(0, 256, (8, 9, 3), dtype=np.uint8))
+        part = "validation/HR" if index >= 10 else "train"
+        (tmp_path / "photos" / part).mkdir(parents=True, exist_ok=True)
+        small.resize((72, 64), Image.Resampling.BICUBIC).save(tmp_path / f"photos/{part}/{index}.png")
+    lr_folder = tmp_path / "photos/validation/LR_bicubic/X2"
+    lr_folder.mkdir(parents=True)
+    for index in (10, 11):
+        picture = Image.open(tmp_path / f"photos/validation/HR/{index}.png")
+        picture.resize((36, 32), Image.Resampling.BICUBIC).save(lr_folder / f"{index}x2.png")
+    return tmp_path / "photos"
+
+
+class Recorder(LightningModule):
+    """Keeps a fingerprint of every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.trained: list[int] = []
+        self.validated: list[int] = []
+
+    def training_step(self, batch: dict, _batch_idx: int) -> torch.Tensor:
+        self.trained.append(int(batch["lr_image"].long().sum()))
+        return self.layer(torch.ones(1)).sum()
+
+    def validation_step(self, sample: dict, _batch_idx: int) -> None:
+        self.validated.append(int(sample["lr_image"].long().sum()))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Meanwhile(Callback):
+    """Does something once the third step is over."""
+
+    def __init__(self, deed: Callable[[], object]) -> None:
+        self.deed = deed
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 3:
+            self.deed()
+
+
+def fit(
+    photos: Path, *, deed: Callable[[], object] = list, resume: Path | None = None, **changes: Any
+) -> tuple[Recorder, Trainer]:
+    """Six steps, or one more after ``resume``; two loader processes."""
+    data = datasets.folder(
+        root=str(photos / "train"),
+        validation_root=str(photos / "validation"),
+        scale=2,
+        patch_size=8,
+        batch_size=4,
+        num_workers=2,
+        seed=0,
+        degradation=BicubicDegradation(),
+        degrade_on="worker",
+        augment=True,
+        cache=str(photos.parent / "cache"),
+        **({"on_bad_image": "skip"} | changes),
+    )
+    recorder = Recorder()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=7 if resume else 6,
+        max_epochs=-1,
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=[Meanwhile(deed)],
+    )
+    trainer.fit(recorder, datamodule=data, ckpt_path=resume, weights_only=True)
+    return recorder, trainer
+
+
+def harm(photos: Path) -> None:
+    """One training image goes, another is cut off; so do HR and LR of validation."""
+    (photos / "train/0.png").unlink()
+    (photos / "validation/LR_bicubic/X2/10x2.png").unlink()
+    for name in ("train/1.png", "validation/HR/11.png", "validation/LR_bicubic/X2/11x2.png"):
+        path = photos / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_run_goes_on_when_its_images_are_removed_or_cut_off(photos: Path):
+    peaceful, _ = fit(photos)
+    harmed, _ = fit(photos, deed=lambda: harm(photos))
+    assert len(peaceful.trained) == 6
+    assert len(peaceful.validated) == 6
+    assert (harmed.trained, harmed.validated) == (peaceful.trained, peaceful.validated)
+
+
+def test_a_run_is_not_resumed_on_other_images_unless_told_to(photos: Path, tmp_path: Path, caplog):
+    """Removed, unreadable, new and repainted ones are named; those that only moved are no others."""
+    _, trainer = fit(photos)
+    trainer.save_checkpoint(tmp_path / "6.ckpt")
+    moved = photos.rename(tmp_path / "moved")
+    fit(moved, resume=tmp_path / "6.ckpt")
+    (moved / "train/0.png").unlink()
+    (moved / "train/1.png").write_bytes(b"nothing")
+    (moved / "train/2.png").rename(moved / "train/new.png")
+    (moved / "train/4.png").write_bytes((moved / "train/3.png").read_bytes())
+    (moved / "validation/LR_bicubic/X2/10x2.png").write_bytes(
+        (moved / "validation/LR_bicubic/X2/11x2.png").read_bytes()
+    )
+    told = (
+        r"training: 3 no longer there \(0, 1, 2\), 1 new \(new\), 1 changed \(4\); "
+        r"validation on validation: 1 changed \(10\)"
+    )
+    with pytest.raises(ValueError, match=rf"{told}; put .* data\.accept_changed_images=true"):
+        fit(moved, resume=tmp_path / "6.ckpt")
+    (moved / "validation/LR_bicubic/X2/10x2.png").unlink()
+    (moved / "validation/LR_bicubic/X2/11x2.png").unlink()
+    (moved / "validation/LR_bicubic/X2").rmdir()
+    fit(moved, resume=tmp_path / "6.ckpt", accept_changed_images=True)
+    assert "going on with other images than before: training: 3 no longer there" in caplog.text
+
+
+def command_line(photos: Path, folder: Path, *overrides: str) -> list[str]:
+    """train.py on a tiny network, as typed."""
+    return [
+        *(sys.executable, str(ROOT / "train.py"), "model=edsr_baseline", "model.dim=8", "model.depth=2"),
+        *("data=folder", f"data.root={photos / 'train'}", f"data.validation_root={photos / 'validation'}"),
+        *("scale=2", "data.patch_size=8", "data.batch_size=4", "logger=csv", "trainer.accelerator=cpu"),
+        *("latency.output_size=[32,32]", "latency.warmup=0", "latency.repeats=1", "data.num_workers=2"),
+        *(f"paths.cache={folder.parent / 'cache'}", f"hydra.run.dir={folder}", *overrides),
+    ]
+
+
+def start(photos: Path, folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command_line(photos, folder, *overrides),
+        cwd=folder.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finished(run: subprocess.Popen[str]) -> str:
+    output = run.communicate(timeout=240)[0]
+    assert run.returncode == 0, output
+    return output
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_equal_weights(one: Path, other: Path) -> None:
+    for name, value in weights(one).items():
+        assert torch.equal(value, weights(other)[name]), name
+
+
+def loaders_of(run: subprocess.Popen[str]) -> list[int]:
+    """Processes forked from the run, which have its command line."""
+    try:
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        own = Path(f"/proc/{run.pid}/cmdline").read_bytes()
+        return [int(child) for child in children if Path(f"/proc/{child}/cmdline").read_bytes() == own]
+    except OSError:
+        return []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds loader processes in /proc")
+def test_a_run_whose_loader_processes_are_killed_learns_the_same(photos: Path, tmp_path: Path):
+    """One of those for training, then, after a validation, whichever comes last."""
+    steps = ("trainer.max_steps=600", "validate_every=300", "trainer.log_every_n_steps=1")
+    finished(start(photos, tmp_path / "peaceful", *steps))
+    run = start(photos, tmp_path / "harmed", *steps)
+    deadline = time.monotonic() + 120
+    for expected, pick in ((2, 0), (3, -1)):
+        while len(loaders := loaders_of(run)) < expected:
+            assert time.monotonic() < deadline, run.communicate(timeout=60)[0]
+            assert run.poll() is None, run.communicate()[0]
+            time.sleep(0.01)
+        os.kill(sorted(loaders)[pick], signal.SIGKILL)
+    output = finished(run)
+    assert "(SIGKILL) is dead; new ones go on" in output
+    assert_equal_weights(tmp_path / "harmed", tmp_path / "peaceful")
+
+
+@pytest.mark.slow
+def test_two_runs_started_at_once_on_the_same_images_both_learn_from_them(photos: Path, tmp_path: Path):
+    """Without decoded images at first; oracle: a third run, later."""
+    steps = ("trainer.max_steps=4", "validate_every=2")
+    both = [start(photos, tmp_path / name, *steps) for name in ("one", "other")]
+    for run in both:
+        finished(run)
+    finished(start(photos, tmp_path / "later", *steps))
+    stores = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    assert len(stores) == 3  # training, validation and its LR files: each once, nothing half-built
+    assert_equal_weights(tmp_path / "one", tmp_path / "later")
+    assert_equal_weights(tmp_path / "other", tmp_path / "later")
