@@ -1,0 +1,38 @@
+"""From runs to a paper: tables, figures and one page that compare what was trained.
+
+>>> from srlab.report import ablation_table, compare, curves_figure, pareto_figure, read_runs
+>>> comparison = compare(read_runs("multirun/2026-11-21_10-00-00"))  # doctest: +SKIP
+>>> ablation_table(comparison)  # a notebook shows it as Markdown  # doctest: +SKIP
+>>> pareto_figure(comparison, against="latency")  # doctest: +SKIP
+
+Every function of a comparison takes a list of runs, too.
+"""
+
+from srlab.report.ablation import AblationTable, ablation_table
+from srlab.report.comparison import Comparison, Configuration, compare
+from srlab.report.image_differences import compare_images
+from srlab.report.plots import curves_figure, pareto_figure
+from srlab.report.run_folders import read_runs
+from srlab.report.runs import ImageScore, Run, RunCosts, Score
+from srlab.report.table_formats import to_csv, to_latex, to_markdown
+from srlab.report.writing import write_report
+
+__all__ = [
+    "AblationTable",
+    "Comparison",
+    "Configuration",
+    "ImageScore",
+    "Run",
+    "RunCosts",
+    "Score",
+    "ablation_table",
+    "compare",
+    "compare_images",
+    "curves_figure",
+    "pareto_figure",
+    "read_runs",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "write_report",
+]

@@ -1,0 +1,274 @@
+"""The ablation table: a row for each configuration, means and spreads over seeds, best and second best."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median, stdev
+from typing import Literal
+
+from srlab.report.comparison import Comparison, Configuration, as_comparison
+from srlab.report.parameters import Parameter
+from srlab.report.runs import Run
+
+__all__ = ["AblationTable", "Column", "Estimate", "Row", "ablation_table", "psnr_of"]
+
+MEAN_SET = "mean of sets"
+
+Mark = Literal["best", "second"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its spread.
+
+    Attributes:
+        mean: over the runs, one each seed.
+        std: sample standard deviation (n - 1); None for one run.
+        low: 10th percentile of a latency, median over runs.
+        high: 90th percentile likewise.
+        mark: best or second best of its column.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+    mark: Mark | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure.
+
+    Attributes:
+        key: ``psnr/Set5``, ``params``, ``difference/Set5`` …
+        heading: with its unit.
+        better: where the best value lies; None where none is.
+        divisor: of the shown number; estimates keep their own unit.
+        digits: after the point, as shown.
+        signed: shown with its sign.
+    """
+
+    key: str
+    heading: str
+    better: Literal["higher", "lower"] | None
+    divisor: float = 1.0
+    digits: int = 2
+    signed: bool = False
+
+    @property
+    def is_score(self) -> bool:
+        """Whether it comes from restored images, rather than from the network's costs."""
+        return self.key.partition("/")[0] in ("psnr", "ssim", "difference")
+
+    def shown(self, value: float) -> str:
+        """Rounded, in the unit of the heading."""
+        text = f"{value / self.divisor:{'+' if self.signed else ''},.{self.digits}f}"
+        return text.replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration; estimates stand in the order of the columns, None where there is nothing."""
+
+    configuration: Configuration
+    estimates: tuple[Estimate | None, ...]
+    is_baseline: bool
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """What :mod:`srlab.report.table_formats` writes."""
+
+    parameters: tuple[Parameter, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    caption: str
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        from srlab.report.table_formats import to_markdown
+
+        return to_markdown(self)
+
+
+def ablation_table(runs: Comparison | Sequence[Run]) -> AblationTable:
+    """One row for each configuration, also for those without scores.
+
+    Args:
+        runs: a comparison, or runs to compare with the default baseline.
+    """
+    comparison = as_comparison(runs)
+    measures = _measures(comparison)
+    cells = [[of(each) for _, of in measures] for each in comparison.configurations]
+    columns, filled = [], []
+    for (column, _), estimates in zip(measures, zip(*cells, strict=True), strict=True):
+        if any(estimate is not None for estimate in estimates):
+            precise = _with_digits(column, estimates)
+            columns.append(precise)
+            filled.append(_marked(precise, estimates))
+    by_row = zip(*filled, strict=True) if filled else [()] * len(comparison.configurations)
+    return AblationTable(
+        parameters=comparison.parameters,
+        columns=tuple(columns),
+        rows=tuple(
+            Row(configuration=each, estimates=tuple(estimates), is_baseline=each is comparison.baseline)
+            for each, estimates in zip(comparison.configurations, by_row, strict=True)
+        ),
+        caption=_caption(comparison),
+    )
+
+
+def psnr_of(configuration: Configuration) -> Estimate | None:
+    """Mean over the sets, over the seeds."""
+    return _estimate([run.psnr for run in configuration.finished])
+
+
+_Measure = tuple[Column, Callable[[Configuration], Estimate | None]]
+
+
+def _measures(comparison: Comparison) -> list[_Measure]:
+    """Scores, each beside its difference to the baseline, then costs."""
+    sets = [*comparison.sets, *([MEAN_SET] if len(comparison.sets) > 1 else [])]
+    measures: list[_Measure] = []
+    for name in sets:
+        measures.append((Column(f"psnr/{name}", f"PSNR {name} (dB)", "higher"), _psnr(name)))
+        if comparison.baseline is not None and len(comparison.finished) > 1:
+            column = Column(f"difference/{name}", f"Δ PSNR {name} (dB)", None, signed=True)
+            measures.append((column, _difference(name, comparison.baseline)))
+        measures.append((Column(f"ssim/{name}", f"SSIM {name}", "higher", digits=4), _ssim(name)))
+    return [
+        *measures,
+        (Column("params", "params (K)", "lower", divisor=1e3), _cost(lambda run: run.costs.params)),
+        (
+            Column("multiply_adds", "mult-adds (G)", "lower", divisor=1e9),
+            _cost(lambda run: run.costs.multiply_adds),
+        ),
+        (Column("latency_ms", "latency (ms)", "lower"), _latency),
+        (Column("memory_mib", "memory (MiB)", "lower"), _cost(lambda run: run.costs.memory_mib)),
+    ]
+
+
+def _psnr(name: str) -> Callable[[Configuration], Estimate | None]:
+    return lambda each: _estimate([_set_psnr(run, name) for run in each.finished])
+
+
+def _set_psnr(run: Run, name: str) -> float | None:
+    if name == MEAN_SET:
+        return run.psnr
+    return run.scores[name].psnr if name in run.scores else None
+
+
+def _ssim(name: str) -> Callable[[Configuration], Estimate | None]:
+    def of(run: Run) -> float | None:
+        if name in run.scores:
+            return run.scores[name].ssim
+        values = [score.ssim for score in run.scores.values() if score.ssim is not None]
+        return fmean(values) if name == MEAN_SET and values else None
+
+    return lambda each: _estimate([of(run) for run in each.finished])
+
+
+def _difference(name: str, baseline: Configuration) -> Callable[[Configuration], Estimate | None]:
+    """Of runs of the same seed where there are any: what a seed does to both drops out."""
+
+    def of(each: Configuration) -> Estimate | None:
+        if each is baseline:
+            return None
+        ours, theirs = _by_seed(each, name), _by_seed(baseline, name)
+        common = sorted(ours.keys() & theirs.keys())
+        if common:
+            return _estimate([ours[seed] - theirs[seed] for seed in common])
+        if not ours or not theirs:
+            return None
+        return Estimate(mean=fmean(ours.values()) - fmean(theirs.values()), std=None, n=len(ours))
+
+    return of
+
+
+def _by_seed(configuration: Configuration, name: str) -> dict[str, float]:
+    """A seed that was run several times counts with its mean."""
+    values: dict[str, list[float]] = {}
+    for run in configuration.finished:
+        psnr = _set_psnr(run, name)
+        if psnr is not None:
+            values.setdefault(str(run.seed), []).append(psnr)
+    return {seed: fmean(each) for seed, each in values.items()}
+
+
+def _cost(of: Callable[[Run], float | None]) -> Callable[[Configuration], Estimate | None]:
+    """Costs are measured before training: also of runs that did not finish."""
+    return lambda each: _estimate([of(run) for run in each.runs])
+
+
+def _latency(each: Configuration) -> Estimate | None:
+    """Medians over the runs, never a mean: one disturbed measurement must not show."""
+    costs = [run.costs for run in each.runs if run.costs.latency_ms is not None]
+    if not costs:
+        return None
+    low = [cost.latency_p10_ms for cost in costs if cost.latency_p10_ms is not None]
+    high = [cost.latency_p90_ms for cost in costs if cost.latency_p90_ms is not None]
+    return Estimate(
+        mean=median(cost.latency_ms for cost in costs if cost.latency_ms is not None),
+        std=None,
+        n=len(costs),
+        low=median(low) if low else None,
+        high=median(high) if high else None,
+    )
+
+
+def _estimate(values: Sequence[float | None]) -> Estimate | None:
+    known = [float(value) for value in values if value is not None and not math.isnan(value)]
+    if not known:
+        return None
+    finite = all(map(math.isfinite, known))
+    std = stdev(known) if len(known) > 1 and finite else None
+    return Estimate(mean=fmean(known), std=std, n=len(known))
+
+
+def _with_digits(column: Column, estimates: Sequence[Estimate | None]) -> Column:
+    """Costs get three significant digits in their smallest value, scores the field's usual ones."""
+    if column.is_score:
+        return column
+    sizes = [abs(each.mean) / column.divisor for each in estimates if each is not None and each.mean]
+    smallest = min(sizes, default=1.0)
+    return replace(column, digits=min(4, max(0, 2 - math.floor(math.log10(smallest)))))
+
+
+def _marked(column: Column, estimates: Sequence[Estimate | None]) -> list[Estimate | None]:
+    """Best and second best as shown: what reads the same shares its mark; nothing if all are the same."""
+    if column.better is None:
+        return list(estimates)
+    shown = {round(each.mean / column.divisor, column.digits) for each in estimates if each is not None}
+    ranked = sorted(shown, reverse=column.better == "higher")
+    marks: dict[float, Mark] = {}
+    if len(ranked) > 1:
+        marks = {ranked[0]: "best"} if len(ranked) == 2 else {ranked[0]: "best", ranked[1]: "second"}
+    return [
+        each and replace(each, mark=marks.get(round(each.mean / column.divisor, column.digits)))
+        for each in estimates
+    ]
+
+
+def _caption(comparison: Comparison) -> str:
+    protocols = sorted({run.protocol for run in comparison.runs if run.protocol})
+    devices = sorted({run.costs.device for run in comparison.runs if run.costs.device})
+    sizes = sorted({run.costs.output_size for run in comparison.runs if run.costs.output_size})
+    parts = [
+        f"PSNR and SSIM of validation images under {' and '.join(protocols) or 'an unknown protocol'}, "
+        "best checkpoint of each run; mean ± sample standard deviation over seeds.",
+    ]
+    if comparison.baseline is not None and len(comparison.finished) > 1:
+        parts.append(
+            f"Δ is the difference from row {comparison.baseline.number}, {comparison.baseline.label} "
+            f"({comparison.baseline_reason}), over the seeds that both have."
+        )
+    parts.append("Multiply-adds at 1280x720.")
+    if devices:
+        shown = " and ".join(f"{width}x{height}" for height, width in sizes) or "unknown size"
+        parts.append(
+            f"Latency (median, 10th to 90th percentile) and peak memory of one {shown} image on "
+            f"{', '.join(devices)}."
+        )
+    return " ".join([*parts, "Best in bold, second best underlined; equal as shown is equal."])
