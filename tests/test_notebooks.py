@@ -1,0 +1,79 @@
+"""Notebooks run on the photographs that come with scikit-image, and are kept without outputs."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+PACKAGES = {"srlab", "torch", "numpy", "matplotlib"}
+
+
+def read(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(FOLDER / name, as_version=4)
+
+
+def imports(notebook: nbformat.NotebookNode) -> list[ast.Import | ast.ImportFrom]:
+    """Of all code cells; lines that only IPython understands are left out."""
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    lines = [line for source in sources for line in source.splitlines() if not line.startswith(("%", "!"))]
+    return [
+        node
+        for node in ast.walk(ast.parse("\n".join(lines)))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+
+
+def test_there_are_three():
+    assert NAMES == [
+        "01_quickstart.ipynb",
+        "02_window_and_share_ablation.ipynb",
+        "03_attention_at_work.ipynb",
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_valid_and_carries_no_outputs(name: str):
+    notebook = read(name)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_notebook_imports_is_there_and_comes_from_few_packages(name: str):
+    for node in imports(read(name)):
+        modules = (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        )
+        for module in modules:
+            assert module.partition(".")[0] in PACKAGES | sys.stdlib_module_names, module
+            found = importlib.import_module(module)
+            if isinstance(node, ast.ImportFrom):
+                assert all(hasattr(found, alias.name) for alias in node.names), ast.unparse(node)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch):
+    """Its kernel, and what trains for it, see this environment and leave nothing elsewhere."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("SRLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SRLAB_SWEEP", raising=False)
+    notebook = read(name)
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}})
+    client.execute()
+    figures = [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(figures) == {"01": 1, "02": 3, "03": 3}[name[:2]]
