@@ -1,6 +1,7 @@
 """The CSV curve across stops and resumes."""
 
 import csv
+import shutil
 
 import pytest
 
@@ -55,3 +56,30 @@ def test_nothing_logged_leaves_no_file(tmp_path):
 def test_metrics_without_a_step_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no place in a curve"):
         CurveLogger(tmp_path).log_metrics({"train/loss": 1.0})
+
+
+def test_what_cannot_be_written_is_said_once_and_written_later(tmp_path, caplog):
+    """A file where the folder should be: no user, not even root, can write below it."""
+    folder = tmp_path / "run"
+    folder.write_text("")
+    logger = CurveLogger(folder)
+    for step in range(3):
+        logger.log_metrics({"train/loss": float(step)}, step=step)
+        logger.after_save_checkpoint(None)
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "the curve cannot be written now"
+    ]
+    folder.unlink()
+    logger.finalize("success")
+    assert [row["train/loss"] for row in read(folder)] == ["0.0", "1.0", "2.0"]
+    assert len(caplog.records) == 1
+
+
+def test_a_curve_that_is_lost_at_the_end_is_named(tmp_path, caplog):
+    logger = CurveLogger(tmp_path / "run")
+    logger.log_metrics({"train/loss": 1.0}, step=0)
+    logger.save()
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").write_text("")
+    logger.finalize("failed")
+    assert "holds not all of the curve" in caplog.records[-1].getMessage()

@@ -9,12 +9,16 @@ from typing import Any
 
 from hydra.utils import instantiate
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from srlab.runtime.wandb_logger import TolerantWandbLogger
 from srlab.tasks.curve_logger import CurveLogger
 
-__all__ = ["build_loggers", "close_loggers", "quieten"]
+__all__ = ["build_loggers", "close_loggers", "quieten", "wandb_tags"]
+
+# What a sweep writes into its folder, above those of its cells.
+_SWEEP_FILE = "sweep.json"
 
 
 def quieten() -> None:
@@ -35,17 +39,10 @@ def build_loggers(cfg: DictConfig) -> list[Logger]:
     """The CSV curve and the loggers of ``cfg.logger``; a W&B run gets an id there, once."""
     loggers: list[Logger] = [CurveLogger(Path(cfg.paths.run))]
     for name, node in cfg.logger.items():
-        if name == "wandb" and node.id is None:
-            # one W&B run, however often it is stopped and resumed: its name is kept with the configuration
-            with open_dict(cfg):
-                node.id = secrets.token_hex(4)
-        logger: Logger = instantiate(node)
-        if isinstance(logger, WandbLogger):
-            # wandb 0.31 warns of it, and Lightning 2.6 always passes it
-            logger._wandb_init.pop("anonymous", None)
-            config: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-            logger.log_hyperparams(config)
-        loggers.append(logger)
+        if name == "wandb":
+            loggers.append(_wandb_logger(cfg, node))
+        else:
+            loggers.append(instantiate(node))
     return loggers
 
 
@@ -53,5 +50,31 @@ def close_loggers(trainer: Trainer, status: str) -> None:
     """Let every logger finish, so that the next run of this process starts its own."""
     for logger in trainer.loggers:
         logger.finalize(status)
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=int(status != "success"))
+        if isinstance(logger, TolerantWandbLogger):
+            logger.finish(exit_code=int(status != "success"))
+
+
+def wandb_tags(cfg: DictConfig) -> list[str]:
+    """Network, scale, data and protocol of a run, then the user's own tags, each once."""
+    network = cfg.paths.name.removesuffix(f"_x{cfg.scale}")
+    data = cfg.data._target_.rpartition(".")[-1]
+    return list(dict.fromkeys([network, f"x{cfg.scale}", data, *cfg.protocol, *cfg.logger.wandb.tags]))
+
+
+def _wandb_logger(cfg: DictConfig, node: DictConfig) -> Logger:
+    if node.id is None:
+        # one W&B run, however often it is stopped and resumed: its name is kept with the configuration
+        with open_dict(cfg):
+            node.id = secrets.token_hex(4)
+    logger: Logger = instantiate(
+        node, group=node.group or _sweep_of(Path(cfg.paths.run)), tags=wandb_tags(cfg)
+    )
+    config: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    logger.log_hyperparams(config)
+    return logger
+
+
+def _sweep_of(run: Path) -> str | None:
+    """Name of the sweep that a run is a cell of, which is that of the folder above."""
+    above = run.absolute().parent
+    return above.name if (above / _SWEEP_FILE).is_file() else None

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -22,16 +21,19 @@ from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.presets import list_recipes, match_preset
 from srlab.profiling.costs import Costs
+from srlab.runtime.wandb_logger import TolerantWandbLogger
+from srlab.runtime.wandb_result import log_result
 from srlab.tasks.comparison import Example, comparison_picture
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.cost_record import CostRecord
-from srlab.tasks.evaluation import EvaluationReport, evaluate, restore
+from srlab.tasks.evaluation import EvaluationReport, evaluate, restore, saved_image
 from srlab.tasks.published import Difference, difference_table, differences, training_data
 from srlab.tasks.super_resolution import MONITOR, SuperResolutionTask, to_unit_range
 from srlab.whole_files import whole_file
 
 __all__ = ["RunReport"]
 
+_IMAGES = "images"  # folder of restored images below the run's
 _SHOWN_IMAGES = 3  # rows of the picture
 _LISTED_IMAGES = 20  # more are shown by their means alone; summary.json and evaluate.py have each
 
@@ -64,18 +66,20 @@ class RunReport:
         assert costs is not None
         device = trainer.strategy.root_device
 
-        def scored(network: Network) -> EvaluationReport:
+        def scored(network: Network, images: Path | None) -> EvaluationReport:
             return evaluate(
                 network,
                 sets,
                 [task.protocol],
                 scale=network.scale,
                 device=device,
-                save_images=None,
+                save_images=images,
                 progress=False,
+                most_saved=cfg.saved_images,
             )
 
-        scores, preset = scored(loaded.network), match_preset(loaded.description["model"])
+        scores = scored(loaded.network, Path(cfg.paths.run) / _IMAGES)
+        preset = match_preset(loaded.description["model"])
         return cls(
             cfg=cfg,
             trainer=trainer,
@@ -84,7 +88,7 @@ class RunReport:
             protocol=task.protocol,
             data=data,
             scores=scores,
-            bicubic=scored(Bicubic(scale=cfg.scale)),
+            bicubic=scored(Bicubic(scale=cfg.scale), None),
             costs=costs,
             preset=preset,
             published=differences(scores, preset, training=training_data(loaded.description.get("config"))),
@@ -101,12 +105,12 @@ class RunReport:
         picture = folder / "comparison.png"
         comparison_picture(self._examples()).save(picture)
         summary = self._summary()
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TolerantWandbLogger):
+                log_result(logger, summary, folder=folder, picture=picture)
+        # last: who finds a summary finds a finished run
         with whole_file(folder / "summary.json") as partial:
             partial.write_text(json.dumps(summary, indent=1) + "\n")
-        for logger in self.trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.summary.update({f"best/{MONITOR}": self.best_psnr, "best/step": self.step})
-                logger.log_image("comparison", [str(picture)])
         console = Console()
         console.print()
         published = [difference_table(self.published)] if self.published else []
@@ -120,6 +124,9 @@ class RunReport:
             model=name,
             checkpoint=f"checkpoints/best.ckpt, step {self.step}",
             costs=self.costs,
+            preset=self.preset,
+            device=self.scores.device,
+            seed=self.cfg.seed,
         )
         return {
             "name": name,
@@ -131,7 +138,32 @@ class RunReport:
             "published": [asdict(difference) for difference in self.published],
             "protocol": {key: getattr(value, "name", value) for key, value in asdict(self.protocol).items()},
             "conditions": asdict(conditions),
+            "images": self._image_entries(),
         }
+
+    def _image_entries(self) -> list[dict[str, Any]]:
+        """Of each validation image: scores beside bicubic's, its source, its restoration if that is saved."""
+        sources = {
+            (dataset.name, name): path
+            for dataset in self.data.evaluation_sets().sets
+            for name, path in dataset.hr_paths.items()
+        }
+        entries = []
+        for number, (ours, theirs) in enumerate(zip(self.scores.images, self.bicubic.images, strict=True)):
+            restored = Path(_IMAGES) / saved_image(ours.set_name, ours.name, self.cfg.scale)
+            entries.append(
+                {
+                    "set_name": ours.set_name,
+                    "name": ours.name,
+                    "psnr": ours.psnr,
+                    "ssim": ours.ssim,
+                    "bicubic_psnr": theirs.psnr,
+                    "bicubic_ssim": theirs.ssim,
+                    "hr_file": str(sources[ours.set_name, ours.name]),
+                    "restored": restored.as_posix() if number < self.cfg.saved_images else None,
+                }
+            )
+        return entries
 
     def _image_table(self) -> Table:
         table = Table(
@@ -187,13 +219,13 @@ class RunReport:
         run = shlex.quote(str(folder))
         lines = [
             f"everything is in  {folder}",
-            "  comparison.png (LR, bicubic, SR, HR) summary.json metrics.csv config.yaml checkpoints/",
+            "  comparison.png (LR bicubic SR HR) images/ summary.json metrics.csv config.yaml checkpoints/",
             "next:",
             f"  python evaluate.py checkpoint={run} {_data_choice(self.cfg)}",
             *_next_runs(self.preset, self.cfg.scale),
         ]
-        if any(isinstance(logger, WandbLogger) for logger in self.trainer.loggers):
-            lines.append(f"  wandb sync {run}/wandb/offline-run-*    (upload what was logged offline)")
+        loggers = [logger for logger in self.trainer.loggers if isinstance(logger, TolerantWandbLogger)]
+        lines += [f"  {logger.next_words}" for logger in loggers if logger.next_words]
         return "\n".join(lines)
 
     @torch.inference_mode()

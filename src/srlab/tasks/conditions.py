@@ -1,16 +1,14 @@
 """The conditions that travel with every number: what ran, where, when, from which sources."""
 
 import platform
-import subprocess
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
-import srlab
 from srlab.profiling.costs import Costs
+from srlab.provenance import source_commit
 
 __all__ = ["Conditions", "describe_conditions", "source_commit"]
 
@@ -33,6 +31,10 @@ class Conditions:
     """The preset that this is a trained network of, under whose name papers' scores are looked up."""
     training: str | None
     """What the weights were trained on, where that is known."""
+    device: str | None
+    """That the images were restored on."""
+    seed: int | None
+    """Of the training that made the weights, where that is known."""
 
 
 def describe_conditions(
@@ -42,6 +44,8 @@ def describe_conditions(
     costs: Costs | None,
     preset: str | None = None,
     training: str | None = None,
+    device: str | None = None,
+    seed: int | None = None,
 ) -> Conditions:
     """Add date, versions and commit to what the caller measured.
 
@@ -58,32 +62,9 @@ def describe_conditions(
         costs=costs,
         preset=preset,
         training=training,
+        device=device,
+        seed=seed,
     )
-
-
-def source_commit() -> str | None:
-    """Commit of the checkout that srlab runs from, ``+changes`` if files differ from it; None without one.
-
-    An srlab installed into an environment that lies in some other project's checkout is not of that checkout.
-    """
-    package = Path(srlab.__file__).resolve().parent
-    toplevel = _git(package, "rev-parse", "--show-toplevel")
-    if toplevel is None or Path(toplevel).resolve() / "src" / "srlab" != package:
-        return None
-    commit = _git(package, "rev-parse", "HEAD")
-    if commit is None:
-        return None
-    return commit + "+changes" if _git(package, "status", "--porcelain", "--untracked-files=no") else commit
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        result = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip()
 
 
 def _installed_version() -> str:

@@ -1,6 +1,7 @@
 """The curve of a run as one CSV file that survives being stopped and resumed."""
 
 import csv
+import logging
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from srlab.whole_files import whole_file
 
 __all__ = ["CurveLogger"]
 
+log = logging.getLogger(__name__)
+
 # Lightning asks for a save after every logged row; writing the whole file each time would cost O(rows²) in
 # all.
 _SAVE_INTERVAL_S = 5.0
@@ -30,6 +33,9 @@ class CurveLogger(Logger):
     with it, and when a resumed run logs a step that the file is already past, the rows from there on are
     replaced.
 
+    What cannot be written (disk full) is said once, kept in memory and tried again with every save: a curve
+    is no reason to end a training.
+
     Args:
         folder: the run's folder.
     """
@@ -39,6 +45,7 @@ class CurveLogger(Logger):
         self.path = Path(folder) / "metrics.csv"
         self._rows: list[dict[str, Any]] = []
         self._saved_at = float("-inf")
+        self._fault: str | None = None
         if self.path.exists():
             with self.path.open(newline="") as file:
                 self._rows = [{**row, "step": int(row["step"])} for row in csv.DictReader(file)]
@@ -89,14 +96,27 @@ class CurveLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left."""
+        """Write what is left; say so if it is lost."""
         self._write()
+        if self._fault is not None:
+            log.warning("%s holds not all of the curve: %s", self.path, self._fault)
 
     def _write(self) -> None:
-        """Replace the file by the rows so far, atomically."""
+        """Replace the file by the rows so far, if that can be done."""
         if not self._rows:
             return
         self._saved_at = time.monotonic()
+        try:
+            self._replace_file()
+        except OSError as error:
+            if self._fault is None:
+                log.warning("the curve cannot be written now (%s); training goes on and tries again", error)
+            self._fault = str(error)
+        else:
+            self._fault = None
+
+    def _replace_file(self) -> None:
+        """Write the rows so far, atomically."""
         columns = ["step", *sorted({key for row in self._rows for key in row} - {"step"})]
         with whole_file(self.path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)

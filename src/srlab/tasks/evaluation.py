@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
@@ -25,7 +25,15 @@ from srlab.profiling.probe import device_name, dtype_name, evaluation_mode
 from srlab.tasks.cuda_graphs import GraphedNetwork
 from srlab.whole_files import whole_file
 
-__all__ = ["EvaluationReport", "EvaluationSet", "ImageRecord", "SetMean", "evaluate", "restore"]
+__all__ = [
+    "EvaluationReport",
+    "EvaluationSet",
+    "ImageRecord",
+    "SetMean",
+    "evaluate",
+    "restore",
+    "saved_image",
+]
 
 log = logging.getLogger(__name__)
 
@@ -100,15 +108,16 @@ def evaluate(
     progress: bool,
     absent_sets: Sequence[str] = (),
     cuda_graphs: bool = False,
+    most_saved: int | None = None,
 ) -> EvaluationReport:
     """Restore every image once for each input padding in use and score it under every protocol.
 
     The network runs on ``device``, in its own dtype and in evaluation mode, left there in the mode that
     it came in. Samples with ``counted`` False are left out. Protocols need distinct names; those with
     ``bicubic_only`` are skipped unless the network is ``Bicubic``. ``save_images`` is a folder for
-    ``<set>/<name>_x<scale>.png``, below a folder for each input padding if there are several. ``absent_sets``
-    were asked for and are not there: the report names them. ``cuda_graphs`` restores images through
-    :class:`GraphedNetwork`.
+    ``<set>/<name>_x<scale>.png``, below a folder for each input padding if there are several; ``most_saved``
+    limits it to the first images. ``absent_sets`` were asked for and are not there: the report names them.
+    ``cuda_graphs`` restores images through :class:`GraphedNetwork`.
     """
     device = torch.device(device)
     _check_arguments(network, sets, protocols, scale)
@@ -117,8 +126,12 @@ def evaluate(
     bar = track(items, "scoring", console=Console(stderr=True), disable=not progress)
     called = GraphedNetwork(network) if cuda_graphs else network
     with evaluation_mode(network.to(device)):
-        samples = (dataset[index] for dataset, index in bar)
-        scored = (_score_sample(called, s, usable, device, save_images) for s in samples if s["counted"])
+        samples = (sample for dataset, index in bar if (sample := dataset[index])["counted"])
+        saved = repeat(save_images) if most_saved is None else repeat(save_images, most_saved)
+        scored = (
+            _score_sample(called, sample, usable, device, folder)
+            for sample, folder in zip(samples, chain(saved, repeat(None)), strict=False)
+        )
         records = list(chain.from_iterable(scored))
     return EvaluationReport(
         scale=scale,
@@ -139,6 +152,11 @@ def restore(network: Network | GraphedNetwork, lr_image: Tensor, padding: InputP
     return network(padded)[..., : height * network.scale, : width * network.scale]
 
 
+def saved_image(set_name: str, name: str, scale: int) -> Path:
+    """Where a restored image is saved, below the folder for images."""
+    return Path(set_name) / f"{name}_x{scale}.png"
+
+
 def _score_sample(
     network: Network | GraphedNetwork,
     sample: Mapping[str, Any],
@@ -154,7 +172,7 @@ def _score_sample(
     if save_images is not None:
         for padding, sr_image in restored.items():
             folder = save_images / padding.name if len(paddings) > 1 else save_images
-            _write_png(sr_image, folder / sample["set_name"] / f"{sample['name']}_x{network.scale}.png")
+            _write_png(sr_image, folder / saved_image(sample["set_name"], sample["name"], network.scale))
     try:
         scores = [_score_one(restored, hr_image, protocol, network.scale) for protocol in protocols]
     except ValueError as error:
