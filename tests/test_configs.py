@@ -79,7 +79,7 @@ def test_larger_scales_start_from_x2_where_their_authors_do(experiment):
 
 
 def groups() -> list[str]:
-    outside = {"hydra", "protocol", "experiment", "debug"}
+    outside = {"hydra", "protocol", "experiment", "debug", "search"}
     return [
         f"{path.parent.name}={path.stem}"
         for path in sorted(CONF.glob("*/*.yaml"))

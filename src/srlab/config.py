@@ -5,14 +5,19 @@ from enum import Enum, auto
 from typing import Any
 
 __all__ = [
+    "OVER_LATENCY_LIMIT",
     "Arithmetic",
     "ColorSpace",
     "EvaluateConfig",
     "InputPadding",
     "LatencyConfig",
+    "LatencyLimitConfig",
     "ProtocolConfig",
     "TrainConfig",
 ]
+
+# Exit status of a run whose network is slower than ``latency.limit_ms``.
+OVER_LATENCY_LIMIT = 3
 
 
 class ColorSpace(Enum):
@@ -94,6 +99,14 @@ class LatencyConfig:
 
 
 @dataclass(kw_only=True)
+class LatencyLimitConfig(LatencyConfig):
+    """What a network may cost to be trained at all."""
+
+    limit_ms: float | None = None
+    """Median milliseconds of one forward pass, above which a run ends before its first step; None for any."""
+
+
+@dataclass(kw_only=True)
 class ExperimentConfig:
     """What training and evaluation share; nodes of type ``Any`` are checked by their ``_target_``."""
 
@@ -105,7 +118,6 @@ class ExperimentConfig:
     degradation: Any
     protocol: dict[str, ProtocolConfig] = field(default_factory=dict)
     paths: PathsConfig
-    latency: LatencyConfig
     matmul_precision: str
 
 
@@ -114,6 +126,7 @@ class TrainConfig(ExperimentConfig):
     """``conf/train.yaml``."""
 
     scale: int
+    latency: LatencyLimitConfig
     loss: Any
     optimizer: Any
     scheduler: Any
@@ -121,12 +134,21 @@ class TrainConfig(ExperimentConfig):
     callbacks: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
     resume: str | None = None
+    """A run's folder, one of its checkpoints, or ``auto``."""
+    rerun: str | None = None
+    """A run whose configuration is run once more."""
     initial_weights: str | None = None
     compile: Any = False
     """Whether, or in which mode, training steps run through ``torch.compile``."""
     activation_checkpointing: bool = False
     """Whether blocks are computed again in the backward pass instead of being kept."""
+    on_nan: str = "stop"
+    """What follows a loss that is no number or explodes: ``stop``, ``skip`` or ``rewind``."""
+    explosion: float | None = 100.0
+    """How many times its running median a loss may reach; None: any."""
     validate_every: int = 2000
+    saved_images: int = 20
+    """How many restored validation images the finished run leaves at most."""
 
 
 @dataclass(kw_only=True)
@@ -134,6 +156,7 @@ class EvaluateConfig(ExperimentConfig):
     """``conf/evaluate.yaml``."""
 
     scale: int | None = None
+    latency: LatencyConfig
     checkpoint: str | None = None
     backend: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -18,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from srlab.config import EvaluateConfig, TrainConfig
 from srlab.presets import configuration_folder
-from srlab.runtime.resume import run_folder
+from srlab.runtime.launch import check_shared_name, first_process_log, new_run_name
+from srlab.runtime.resume import folder_of_run
 
 __all__ = ["application", "register"]
 
@@ -41,15 +41,18 @@ def register() -> None:
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
     OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
+    OmegaConf.register_new_resolver("new_run_name", new_run_name, replace=True)
+    OmegaConf.register_new_resolver("first_process_log", first_process_log, replace=True)
 
 
-def _run_dir(resume: str | None, new_run: str) -> str:
+def _run_dir(resume: str | None, new_run: str, *, _root_: DictConfig) -> str:
     """Folder that a run writes to: the one it resumes, else a new one."""
-    if not resume:
-        return new_run
     try:
-        return str(run_folder(Path(resume)))
-    except FileNotFoundError as error:
+        folder = folder_of_run(resume, new_run, _root_)
+        if folder == new_run:
+            check_shared_name()
+        return folder
+    except (OSError, ValueError) as error:
         # Hydra asks before logging is set up, and would wrap the error in two others
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
@@ -59,7 +62,7 @@ def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
     """Turn ``main(cfg)`` into a Hydra application over this project's ``conf/``.
 
     A mistake of the user's ends with one message and exit status 2; ``HYDRA_FULL_ERROR=1`` shows the
-    traceback too.
+    traceback too. Each cell of a sweep (``-m``) is this same program, once more, as a process of its own.
 
     Args:
         config_name: the root configuration, ``train`` or ``evaluate``.
@@ -70,14 +73,16 @@ def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         @functools.wraps(main)
         def guarded(cfg: DictConfig) -> Any:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                from srlab.runtime.sweep.cell import run_cell  # here: it needs POSIX, single runs do not
+
+                return run_cell(cfg)
             try:
                 return main(cfg)
             except _USER_ERRORS as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
                     raise
                 log.error("%s", _message(error))
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    raise  # Hydra notes that this cell failed and starts the next one
                 sys.exit(2)
 
         return hydra.main(
@@ -93,3 +98,7 @@ def _message(error: BaseException) -> str:
         error = error.__cause__
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
     return f"{kind}{error}"
+
+
+# Hydra's launchers import this module in their workers, which resolve what they compose.
+register()

@@ -1,0 +1,33 @@
+"""What a network costs is known before its first step, and may be too much."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tiny_runs import ROOT, TINY, train, write_photos
+
+
+@pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_a_network_above_the_latency_limit_is_measured_and_not_trained(tmp_path, devices):
+    words = [*TINY, *write_photos(tmp_path / "photos"), "logger=csv", f"hydra.run.dir={tmp_path / 'run'}"]
+    command = [
+        sys.executable,
+        ROOT / "train.py",
+        *words,
+        "latency.limit_ms=1e-6",
+        f"trainer.devices={devices}",
+    ]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 3, ended.stderr
+    assert "where latency.limit_ms=1e-06" in ended.stdout
+    assert json.loads((tmp_path / "run" / "costs.json").read_text())["latency"]["median_ms"] > 1e-6
+    assert not list(tmp_path.glob("run/checkpoints/*.ckpt"))
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_network_below_the_limit_is_trained(tmp_path):
+    photos = write_photos(tmp_path / "photos")
+    train(*TINY, *photos, "logger=csv", f"hydra.run.dir={tmp_path / 'run'}", "latency.limit_ms=1e6")
+    assert (tmp_path / "run" / "summary.json").exists()
