@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch.testing import assert_close
 
 from srlab.layers.drop_path import DropPath
@@ -21,6 +22,22 @@ def test_whole_images_are_dropped_and_the_mean_is_kept():
 def test_nothing_happens_in_evaluation_or_at_probability_zero(probability, training):
     branch = torch.rand(3, 4)
     assert DropPath(probability=probability).train(training)(branch) is branch
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_processes_in_the_same_state_drop_what_one_would_drop(ranks, monkeypatch):
+    """Each holds its share of the batch, in the order of ranks; oracle: the whole batch in one process."""
+    drop, branch = DropPath(probability=0.5).train(), torch.rand(8, 2, 3)
+    torch.manual_seed(3)
+    whole = drop(branch)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: ranks)
+    parts = []
+    for rank, share in enumerate(branch.chunk(ranks)):
+        monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
+        torch.manual_seed(3)
+        parts.append(drop(share))
+    assert torch.equal(torch.cat(parts), whole)
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.0])

@@ -1,5 +1,6 @@
 """Stochastic depth."""
 
+import torch.distributed as dist
 from torch import Tensor, nn
 
 __all__ = ["DropPath"]
@@ -7,6 +8,9 @@ __all__ = ["DropPath"]
 
 class DropPath(nn.Module):
     """Drop a residual branch for whole images with ``probability`` while training; survivors are scaled up.
+
+    Processes whose generators are in the same state draw for their joined batch, in the order of their ranks,
+    and each takes its own share: the images meet the fate that they would meet in one process.
 
     Paper: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016, arXiv 1603.09382.
     """
@@ -22,5 +26,6 @@ class DropPath(nn.Module):
         if not self.training or self.probability == 0.0:
             return branch
         keep = 1.0 - self.probability
-        kept = branch.new_empty((len(branch),) + (1,) * (branch.ndim - 1)).bernoulli_(keep)
-        return branch * (kept / keep)
+        rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        drawn = branch.new_empty((ranks, len(branch)) + (1,) * (branch.ndim - 1)).bernoulli_(keep)
+        return branch * (drawn[rank] / keep)

@@ -1,5 +1,6 @@
 """Means over images of per-image values, the averages that papers report, as torchmetrics states."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,41 +14,45 @@ __all__ = ["ImageMean", "MeanPSNR", "MeanSSIM"]
 class ImageMean(Metric):
     """Mean over all counted images of all ranks, each image weighing the same whatever its size.
 
-    Sum and count are float64 and are added up across ranks, so that ranks may hold different numbers of
-    images. They stay float64 when the module that holds them is converted: torchmetrics ignores ``.half()``
-    and the like but not ``.to(torch.bfloat16)``, with which Lightning's true-precision plugins convert a
-    whole task.
+    Every value is kept, and the sum is rounded once, at its end: it depends neither on the order of images
+    nor on how many ranks shared them, to the last bit, and equals that of ``statistics.fmean``. Ranks may
+    hold different numbers of images, or none. Values stay float64 when the module that holds them is
+    converted.
     """
 
     full_state_update = False
     higher_is_better = True
-    total: Tensor
-    images: Tensor
+    values: list[Tensor] | Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("images", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("values", [], dist_reduce_fx="cat")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of every value; torchmetrics asks it what a rank without images has to send."""
+        return torch.float64
 
     def update(self, value: Tensor | float, counted: Tensor | bool = True) -> None:
         """Add one image's value, or (B,) of several; ``counted`` is False for duplicates."""
-        values = torch.as_tensor(value, dtype=torch.float64, device=self.total.device).flatten()
-        mask = torch.as_tensor(counted, device=self.total.device).flatten().expand(values.shape)
-        self.total = self.total + values[mask].sum()
-        self.images = self.images + mask.sum()
+        values = torch.as_tensor(value, dtype=torch.float64, device=self.device).flatten()
+        mask = torch.as_tensor(counted, device=self.device).flatten().expand(values.shape)
+        assert isinstance(self.values, list)
+        self.values.append(values[mask])
 
     def compute(self) -> Tensor:
         """Mean in float64; not a number where nothing was counted, infinite where a PSNR was."""
-        return self.total / self.images
+        parts = [self.values] if isinstance(self.values, Tensor) else self.values  # one tensor of all ranks
+        values = [value for part in parts for value in part.tolist()]
+        mean = math.fsum(values) / len(values) if values else math.nan
+        return torch.tensor(mean, dtype=torch.float64, device=self.device)
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = "") -> nn.Module:
-        states = {key: getattr(self, key) for key in self._defaults}
-        defaults = dict(self._defaults)
+        """Move, but never convert: Lightning's true-precision plugins convert a whole task."""
+        kept = self.values
         super()._apply(fn, exclude_state)
-        for key, state in states.items():
-            device = getattr(self, key).device
-            setattr(self, key, state.to(device))
-            self._defaults[key] = defaults[key].to(device)  # type: ignore[union-attr]
+        moved = self.device
+        self.values = kept.to(moved) if isinstance(kept, Tensor) else [part.to(moved) for part in kept]
         return self
 
 

@@ -31,7 +31,8 @@ def to_unit_range(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 class SuperResolutionTask(LightningModule):
     """Fits a network to pairs of uint8 images and scores it on the validation sets.
 
-    Logs ``train/loss`` (in the loss's own units), ``val/<set>/psnr`` in dB, ``val/<set>/ssim`` and their mean
+    Logs ``train/loss`` (in the loss's own units, the mean over all samples of the step, whatever devices and
+    micro-batches shared them), ``val/<set>/psnr`` in dB, ``val/<set>/ssim`` and their mean
     over sets, ``val/psnr`` and ``val/ssim``, all under one protocol.
 
     Args:
@@ -68,6 +69,7 @@ class SuperResolutionTask(LightningModule):
         self._restore_crops = network.forward
         if compile_mode is not None:
             self._restore_crops = torch.compile(network.forward, mode=compile_mode, dynamic=False)
+        self._losses: list[Tensor] = []  # of the step's micro-batches so far
         self._psnr: dict[str, MeanPSNR] = {}
         self._ssim: dict[str, MeanSSIM] = {}
 
@@ -79,8 +81,21 @@ class SuperResolutionTask(LightningModule):
         """Loss of one micro-batch of uint8 pairs."""
         sr_image = self._restore_crops(to_unit_range(batch["lr_image"]))
         loss = self.loss(sr_image.float(), to_unit_range(batch["hr_image"]))
-        self.log("train/loss", loss, prog_bar=True)
+        self._log_loss(loss.detach(), batch_idx)
         return loss
+
+    def _log_loss(self, loss: Tensor, batch_idx: int) -> None:
+        """Log the mean loss of the step with its last micro-batch, where the curve has a row.
+
+        Other steps exchange nothing between devices and wait for none.
+        """
+        trainer = self.trainer
+        micro_batch = batch_idx % trainer.accumulate_grad_batches
+        self._losses = [*self._losses[:micro_batch], loss]
+        is_last = micro_batch == trainer.accumulate_grad_batches - 1
+        if is_last and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            mean = torch.stack(self._losses).mean()
+            self.log("train/loss", trainer.strategy.reduce(mean, reduce_op="mean"), prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over what can be trained, and a schedule counted in optimizer steps."""

@@ -1,0 +1,151 @@
+"""Batch norm over the joined batch of all devices, so that their number does not change what is learnt.
+
+PyTorch's ``SyncBatchNorm`` needs CUDA, is no ``BatchNorm2d``, which networks that fold their norms look for,
+and cannot be traced back to the module that it replaced. This one computes the same function with any back
+end of ``torch.distributed``.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+__all__ = ["JoinedBatchNorm", "JoinedBatchNorm2d"]
+
+_OVER_IMAGES = (0, 2, 3)
+
+
+class JoinedBatchNorm2d(nn.BatchNorm2d):
+    """``BatchNorm2d`` whose training statistics are those of the batches of all processes together.
+
+    Every process must come here equally often; the sizes of their batches may differ. Parameters, buffers and
+    keys are ``BatchNorm2d``'s, and so is everything in evaluation mode or with a single process.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W), which may not be empty, to the same shape and type; statistics in float32 or more."""
+        if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
+            return super().forward(input)
+        return self._joined(input)  # type: ignore[call-issue]
+
+    # compilers leave a gap here: they cannot trace an exchange between processes
+    @torch.compiler.disable
+    def _joined(self, features: Tensor) -> Tensor:
+        self._check_input_dim(features)
+        result, mean, variance = _JoinedNormalization.apply(features, self.weight, self.bias, self.eps)
+        # In the midst of a backward pass, a batch is normalized again whose activations were not kept; behind
+        # the gap in a compiled block nothing else says so.
+        if torch._C._current_graph_task_id() == -1:
+            self._count(mean, variance)
+        return result
+
+    def _count(self, mean: Tensor, variance: Tensor) -> None:
+        """Update the running statistics by the mean and unbiased variance of one batch."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+        self.num_batches_tracked.add_(1)
+
+
+class JoinedBatchNorm(TorchSyncBatchNorm):
+    """Lightning's plugin for it: norms change their class for the length of the fit, and nothing else.
+
+    (A subclass, so that ``Trainer(sync_batchnorm=True)`` accepts it. With a single device nobody asks it.)
+    """
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Join the norms of ``model`` in place.
+
+        Raises:
+            ValueError: for a norm that would stay apart without anybody noticing.
+        """
+        for name, module in model.named_modules():
+            if not isinstance(module, _BatchNorm):
+                continue
+            is_usual = module.affine and module.track_running_stats and module.momentum is not None
+            if type(module) is not nn.BatchNorm2d or not is_usual:
+                raise ValueError(
+                    f"{name} is {module}, and only BatchNorm2d with parameters, running statistics and a "
+                    "momentum can be joined over devices; use that, or set trainer.sync_batchnorm=false"
+                )
+            module.__class__ = JoinedBatchNorm2d
+        return model
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Undo :meth:`apply`."""
+        for module in model.modules():
+            if type(module) is JoinedBatchNorm2d:
+                module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
+        return model
+
+
+class _JoinedNormalization(torch.autograd.Function):
+    """One exchange of 2 C + 1 numbers in each direction.
+
+    Returns, beside the result, mean and unbiased variance (C,) of the joined batch in float64.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        values = _widened(features)
+        count, mean, variance = _joined_statistics(values)
+        # in float64 up to here: C numbers, whose rounding every pixel would share
+        center, inverse_std = (
+            _per_channel(numbers.to(values.dtype)) for numbers in (mean, torch.rsqrt(variance + eps))
+        )
+        ctx.save_for_backward(features, weight, center, inverse_std, count)
+        normalized = (values - center) * inverse_std
+        result = torch.addcmul(_per_channel(bias), normalized, _per_channel(weight)).to(features.dtype)
+        unbiased = variance * (count / (count - 1))
+        ctx.mark_non_differentiable(mean, unbiased)
+        return result, mean, unbiased
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        features, weight, center, inverse_std, count = ctx.saved_tensors
+        gradient = _widened(gradients[0])
+        normalized = (_widened(features) - center) * inverse_std
+        # DDP adds these up over processes itself; what reaches the features depends on all images now
+        of_bias, of_weight = gradient.sum(_OVER_IMAGES), (gradient * normalized).sum(_OVER_IMAGES)
+        joined = torch.stack([of_bias, of_weight]).double()
+        dist.all_reduce(joined)
+        mean_gradient, mean_product = map(_per_channel, (joined / count).to(gradient.dtype))
+        of_features = (gradient - mean_gradient - normalized * mean_product) * (
+            inverse_std * _per_channel(weight)
+        )
+        return of_features.to(features.dtype), of_weight.to(weight.dtype), of_bias.to(weight.dtype), None
+
+
+def _joined_statistics(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Number of values per channel, their mean and biased variance (C,) in float64 over all processes.
+
+    Processes exchange means and variances, not sums of squares, whose difference would cancel.
+    """
+    variance, mean = torch.var_mean(values, dim=_OVER_IMAGES, correction=0)
+    count = mean.new_full((1,), values.numel() // values.shape[1], dtype=torch.float64)
+    own = torch.cat([count, mean.double(), variance.double()])
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, own)
+    counts, means, variances = torch.stack(parts).split([1, len(mean), len(mean)], dim=1)
+    total = counts.sum()
+    joined_mean = (counts * means).sum(0) / total
+    joined_variance = (counts * (variances + (means - joined_mean).square())).sum(0) / total
+    return total, joined_mean, joined_variance
+
+
+def _per_channel(numbers: Tensor) -> Tensor:
+    """(C,) to (C, 1, 1)."""
+    return numbers.view(-1, 1, 1)
+
+
+def _widened(values: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return values if values.dtype == torch.float64 else values.float()
