@@ -1,84 +1,26 @@
-"""train.py as a user runs it: on a folder of pictures, stopped, resumed, on two processes, then evaluated."""
+"""train.py as a user runs it: on a folder of pictures, on two processes, then evaluated."""
 
-import csv
 import json
-import math
-import os
-import signal
 import subprocess
 import sys
-import time
-from functools import partialmethod
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from PIL import Image
 
 import srlab
-from srlab.tasks.interruption import GracefulStop
-
-ROOT = Path(__file__).parents[1]
-TINY_ELAN = ("model=elan_demo", "model.dim=12", "model.depth=4", "model.window_sizes=[2,4]")
-SMALL = [
-    "latency.output_size=[32,32]",
-    "latency.warmup=0",
-    "latency.repeats=1",
-    "logger=csv",
-    "trainer.accelerator=cpu",
-    "trainer.log_every_n_steps=1",
-    "data.patch_size=8",
-    "data.batch_size=4",
-    "data.num_workers=0",
-    "scale=2",
-]
+from training_runs import TINY_ELAN, Train, command_line, curve, in_process, weights, write_photos
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Smooth random pictures: ten to train on, two to validate on."""
-    root = tmp_path_factory.mktemp("photos")
-    generator = np.random.default_rng(0)
-    for folder, count in (("train", 10), ("validation", 2)):
-        (root / folder).mkdir()
-        for index in range(count):
-            small = generator.integers(0, 256, (8, 9, 3), dtype=np.uint8)
-            Image.fromarray(small).resize((72, 64), Image.Resampling.BICUBIC).save(
-                root / folder / f"{index}.png"
-            )
-    return root
+    return write_photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture
-def train(photos, tmp_path, monkeypatch):
-    """Run train.py's main in this process; returns the folder that the run wrote to."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(ROOT))
-    monkeypatch.setenv("SRLAB_CACHE", str(tmp_path / "cache"))
-
-    data = ["data=folder", f"data.root={photos / 'train'}", f"data.validation_root={photos / 'validation'}"]
-
-    def run(*overrides: str, into: str = "run", network: tuple[str, ...] = TINY_ELAN) -> Path:
-        import train as entry_point
-
-        is_new = not any(override.startswith("resume=") for override in overrides)
-        new_run = [*network, *SMALL, *data, f"hydra.run.dir={tmp_path / into}"] if is_new else []
-        monkeypatch.setattr(sys, "argv", ["train.py", *new_run, *overrides])
-        entry_point.main()
-        return tmp_path / into
-
-    return run
-
-
-def curve(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def weights(run: Path, key: str = "state_dict") -> dict[str, torch.Tensor]:
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[key]
+def train(photos, tmp_path, monkeypatch) -> Train:
+    return in_process(photos, tmp_path, monkeypatch)
 
 
 def test_a_run_leaves_everything_to_compare_it_by(train):
@@ -109,68 +51,6 @@ def test_checkpoint_knows_its_network_and_holds_no_code(train):
     network = srlab.load_model(run)
     for key, value in network.state_dict().items():
         torch.testing.assert_close(value, saved["state_dict"][f"network.{key}"], rtol=0, atol=0)
-
-
-@pytest.fixture
-def press_ctrl_c(monkeypatch):
-    """A user who presses Ctrl-C, once, while the step that follows ``finished`` steps is computed."""
-    pressed = []
-
-    def press(self, trainer, *_, finished: int):
-        if trainer.global_step == finished and not pressed:
-            pressed.append(True)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return lambda finished: monkeypatch.setattr(
-        GracefulStop, "on_train_batch_start", partialmethod(press, finished=finished)
-    )
-
-
-@pytest.mark.parametrize(
-    "extra",
-    [[], ["callbacks=ema", "trainer.accumulate_grad_batches=2"]],
-    ids=["plain", "ema and accumulation"],
-)
-@pytest.mark.parametrize("finished", [2, 3], ids=["between validations", "when one is due"])
-def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(
-    train, extra, finished, press_ctrl_c, tmp_path
-):
-    """Weights, averages, curve and schedule, bit for bit; oracle: the run in one go."""
-    steps = ["trainer.max_steps=6", "validate_every=2", *extra]
-    whole = train(*steps, into="whole")
-
-    press_ctrl_c(finished)
-    with pytest.raises(SystemExit) as stopped:
-        train(*steps, into="halves")
-    assert stopped.value.code == 130
-    halves = tmp_path / "halves"
-    assert curve(halves)[-1]["step"] == str(finished + 1)
-    train(f"resume={halves}", into="halves")
-
-    for key in ["state_dict", *(["current_model_state"] if "callbacks=ema" in extra else [])]:
-        for name, value in weights(whole, key).items():
-            assert torch.equal(value, weights(halves, key)[name]), (key, name)
-    assert curve(whole) == curve(halves)
-
-
-def test_a_finished_run_goes_on_from_its_weights_not_from_their_average(train):
-    """Oracle: the run that was told the full length at once, under a constant learning rate."""
-    common = ["callbacks=ema", "scheduler=constant", "validate_every=2"]
-    whole = train("trainer.max_steps=6", *common, into="whole")
-    train("trainer.max_steps=4", *common, into="longer")
-    longer = train(f"resume={whole.parent / 'longer'}", "trainer.max_steps=6", into="longer")
-    for name, value in weights(whole, "current_model_state").items():
-        assert torch.equal(value, weights(longer, "current_model_state")[name]), name
-
-
-def test_a_resumed_run_follows_the_schedule_that_it_is_given_now(train):
-    """Oracle: half a cosine over the new length, from the new learning rate."""
-    run = train("trainer.max_steps=4", "validate_every=2", "optimizer.lr=1e-3")
-    train(f"resume={run}", "trainer.max_steps=8", "optimizer.lr=2e-3")
-    followed = {int(row["step"]): float(row["lr-Adam"]) for row in curve(run)}
-    expected = [5e-4 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
-    expected += [1e-3 * (1 + math.cos(math.pi * step / 8)) for step in range(4, 8)]
-    assert [followed[step] for step in range(1, 9)] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -228,36 +108,6 @@ def test_a_recipe_of_a_larger_scale_asks_for_its_x2_network(train, capsys):
     with pytest.raises(SystemExit, match="2"):
         train("initial_weights=RUN_OF_X2")  # as experiment=rcan_x4 has it
     assert "give initial_weights=RUN_OR_FILE of it, or initial_weights=null" in capsys.readouterr().out
-
-
-def test_resuming_what_is_not_there_says_where_it_looked(train, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        train("resume=nowhere")
-    assert "resume=nowhere: no run there" in capsys.readouterr().err
-
-
-def test_resuming_refuses_to_exchange_a_whole_group(train, capsys):
-    run = train("trainer.max_steps=2", "validate_every=1")
-    with pytest.raises(SystemExit):
-        train(f"resume={run}", "model=swinir_light")
-    assert "would exchange all of model" in capsys.readouterr().out
-
-
-def test_a_resume_that_fails_leaves_the_run_as_it_was(train, capsys):
-    run = train("trainer.max_steps=2", "validate_every=1")
-    before = (run / "config.yaml").read_text()
-    for override in ("model.dim=24", "scale=3", "trainer.max_steps=x"):
-        with pytest.raises(SystemExit, match="2"):
-            train(f"resume={run}", override)
-    assert "would make it another one" in capsys.readouterr().out
-    assert (run / "config.yaml").read_text() == before
-
-
-def test_a_folder_that_holds_a_run_is_not_written_over(train, capsys):
-    train("trainer.max_steps=1", "validate_every=1")
-    with pytest.raises(SystemExit, match="2"):
-        train("trainer.max_steps=1", "validate_every=1")
-    assert "already holds a run" in capsys.readouterr().out
 
 
 def test_a_run_shorter_than_the_interval_is_validated_at_its_end(train):
@@ -341,54 +191,6 @@ def test_evaluation_of_a_run_agrees_with_its_own_summary(train, photos, tmp_path
     summary = json.loads((run / "summary.json").read_text())
     assert rows[0]["psnr"] == pytest.approx(summary["scores"][0]["psnr"], abs=1e-9)
     assert len(list((tmp_path / "scores" / "images").rglob("*.png"))) == 2
-
-
-def command_line(photos: Path, tmp_path: Path, folder: Path, *overrides: str) -> list[str]:
-    """train.py on a tiny network without BatchNorm, as typed."""
-    return [
-        *(sys.executable, str(ROOT / "train.py"), "model=edsr_baseline", "model.dim=8", "model.depth=2"),
-        *("data=folder", f"data.root={photos / 'train'}", f"data.validation_root={photos / 'validation'}"),
-        *(f"hydra.run.dir={folder}", f"paths.cache={tmp_path / 'cache'}", "trainer.max_steps=4"),
-        *("validate_every=2", *SMALL, *overrides),
-    ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("devices", [1, 2])
-def test_ctrl_c_at_a_terminal_stops_every_process_and_the_run_can_go_on(photos, tmp_path, devices):
-    """A terminal sends the signal to the whole process group, loaders and other ranks included."""
-    folder = tmp_path / "run"
-    long = [
-        "trainer.max_steps=1000000",
-        f"trainer.devices={devices}",
-        "data.num_workers=2",
-        "validate_every=1000000",
-    ]
-    run = subprocess.Popen(
-        command_line(photos, tmp_path, folder, *long),
-        cwd=tmp_path,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (folder / "metrics.csv").exists():  # written a few seconds into the training
-        assert time.monotonic() < deadline, run.communicate()[0]
-        time.sleep(0.2)
-    os.killpg(run.pid, signal.SIGINT)
-    output = run.communicate(timeout=120)[0]
-    assert run.returncode == 130, output
-    assert f"python train.py resume={folder}" in output
-    steps = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    resume = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        f"resume={folder}",
-        f"trainer.max_steps={steps + 2}",
-        "validate_every=1",
-    ]
-    subprocess.run(resume, check=True, timeout=300, cwd=tmp_path)
 
 
 @pytest.mark.slow

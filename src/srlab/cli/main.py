@@ -14,7 +14,7 @@ from srlab.cli.arguments import is_assignment, parse_assignments
 
 __all__ = ["main"]
 
-_NO_VERBS = ("main", "arguments")
+_NO_VERBS = ("main", "arguments", "progress")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,13 +16,13 @@ Also: device=auto scale=4 batch=1 repeats=9 warmup=2 matmul_precision=highest, a
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab.cli.arguments import command_line, integer_of, refuse_unknown, values_of, words_of
+from srlab.cli.progress import progress_line
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ def _measured(arguments: argparse.Namespace, assignments: Mapping[str, Any], pat
     from srlab.profiling.lab.data_loading import with_loading
     from srlab.profiling.lab.running import run_lab
 
-    with _progress() as progress:
+    with progress_line() as progress:
         lab = _laboratory(arguments, assignments, progress)
         loader = _loader(assignments, lab)
         if path is not None:
@@ -285,16 +285,3 @@ def _refuse_what_does_nothing(assignments: Mapping[str, Any]) -> None:
         raise ValueError(f"{', '.join(idle)} belong{'s' if len(idle) == 1 else ''} to step={other}")
     if {"root", "workers"} & assignments.keys() and "data" not in assignments:
         raise ValueError("root= and workers= belong to data=NAME")
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """Takes one line at a time, on the terminal alone."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _text: None
-        return
-    with console.status("starting") as status:
-        yield status.update

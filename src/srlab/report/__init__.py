@@ -11,6 +11,8 @@ Every function of a comparison takes a list of runs, too.
 from srlab.report.ablation import AblationTable, ablation_table
 from srlab.report.comparison import Comparison, Configuration, compare
 from srlab.report.image_differences import compare_images
+from srlab.report.latencies import LabLatencies, read_latencies
+from srlab.report.latency_measurement import measure_latencies
 from srlab.report.plots import curves_figure, pareto_figure
 from srlab.report.run_folders import read_runs
 from srlab.report.runs import ImageScore, Run, RunCosts, Score
@@ -22,6 +24,7 @@ __all__ = [
     "Comparison",
     "Configuration",
     "ImageScore",
+    "LabLatencies",
     "Run",
     "RunCosts",
     "Score",
@@ -29,7 +32,9 @@ __all__ = [
     "compare",
     "compare_images",
     "curves_figure",
+    "measure_latencies",
     "pareto_figure",
+    "read_latencies",
     "read_runs",
     "to_csv",
     "to_latex",

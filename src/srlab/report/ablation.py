@@ -7,6 +7,7 @@ from statistics import fmean, median, stdev
 from typing import Literal
 
 from srlab.report.comparison import Comparison, Configuration, as_comparison
+from srlab.report.latencies import LabLatencies, latency_caption
 from srlab.report.parameters import Parameter
 from srlab.report.runs import Run
 
@@ -24,7 +25,8 @@ class Estimate:
     Attributes:
         mean: over the runs, one each seed.
         std: sample standard deviation (n - 1); None for one run.
-        low: 10th percentile of a latency, median over runs.
+        n: runs that it is of; of what the lab measured, rounds.
+        low: 10th percentile of a latency: of the lab's rounds, or the median over runs of theirs.
         high: 90th percentile likewise.
         mark: best or second best of its column.
     """
@@ -145,8 +147,8 @@ def _measures(comparison: Comparison) -> list[_Measure]:
             Column("multiply_adds", "mult-adds (G)", "lower", divisor=1e9),
             _cost(lambda run: run.costs.multiply_adds),
         ),
-        (Column("latency_ms", "latency (ms)", "lower"), _latency),
-        (Column("memory_mib", "memory (MiB)", "lower"), _cost(lambda run: run.costs.memory_mib)),
+        (Column("latency_ms", "latency (ms)", "lower"), _latency_of(comparison.latencies)),
+        (Column("memory_mib", "memory (MiB)", "lower"), _memory_of(comparison.latencies)),
     ]
 
 
@@ -202,7 +204,33 @@ def _cost(of: Callable[[Run], float | None]) -> Callable[[Configuration], Estima
     return lambda each: _estimate([of(run) for run in each.runs])
 
 
-def _latency(each: Configuration) -> Estimate | None:
+def _latency_of(latencies: LabLatencies | None) -> Callable[[Configuration], Estimate | None]:
+    if latencies is None:
+        return _own_latency
+
+    def of(each: Configuration) -> Estimate | None:
+        found = latencies.of(each.runs)
+        if found is None:
+            return None
+        return Estimate(found.median_ms, std=None, n=found.rounds, low=found.p10_ms, high=found.p90_ms)
+
+    return of
+
+
+def _memory_of(latencies: LabLatencies | None) -> Callable[[Configuration], Estimate | None]:
+    if latencies is None:
+        return _cost(lambda run: run.costs.memory_mib)
+
+    def of(each: Configuration) -> Estimate | None:
+        found = latencies.of(each.runs)
+        if found is None or found.memory_mib is None:
+            return None
+        return Estimate(found.memory_mib, std=None, n=1)
+
+    return of
+
+
+def _own_latency(each: Configuration) -> Estimate | None:
     """Medians over the runs, never a mean: one disturbed measurement must not show."""
     costs = [run.costs for run in each.runs if run.costs.latency_ms is not None]
     if not costs:
@@ -253,8 +281,6 @@ def _marked(column: Column, estimates: Sequence[Estimate | None]) -> list[Estima
 
 def _caption(comparison: Comparison) -> str:
     protocols = sorted({run.protocol for run in comparison.runs if run.protocol})
-    devices = sorted({run.costs.device for run in comparison.runs if run.costs.device})
-    sizes = sorted({run.costs.output_size for run in comparison.runs if run.costs.output_size})
     parts = [
         f"PSNR and SSIM of validation images under {' and '.join(protocols) or 'an unknown protocol'}, "
         "best checkpoint of each run; mean ± sample standard deviation over seeds.",
@@ -265,10 +291,6 @@ def _caption(comparison: Comparison) -> str:
             f"({comparison.baseline_reason}), over the seeds that both have."
         )
     parts.append("Multiply-adds at 1280x720.")
-    if devices:
-        shown = " and ".join(f"{width}x{height}" for height, width in sizes) or "unknown size"
-        parts.append(
-            f"Latency (median, 10th to 90th percentile) and peak memory of one {shown} image on "
-            f"{', '.join(devices)}."
-        )
+    latency = latency_caption(comparison.runs, comparison.latencies)
+    parts += [latency] if latency else []
     return " ".join([*parts, "Best in bold, second best underlined; equal as shown is equal."])

@@ -16,13 +16,24 @@ _SHOWN = 4  # values listed; more are counted
 _NOT_THE_DATA = frozenset({"cache", "num_workers", "degrade_on", "seed", "scale"})
 
 
-def comparability_warnings(runs: Sequence[Run], parameters: Sequence[Parameter]) -> list[str]:
-    """One sentence for each fault; a condition that a sweep varies on purpose is none, scores apart."""
+def comparability_warnings(
+    runs: Sequence[Run], parameters: Sequence[Parameter], *, own_latencies: bool = True
+) -> list[str]:
+    """One sentence for each fault; a condition that a sweep varies on purpose is none, scores apart.
+
+    Args:
+        runs: what is compared.
+        parameters: what they vary.
+        own_latencies: whether the latencies shown are those that each run measured itself.
+    """
     finished = [run for run in runs if run.finished]
     on_purpose = {parameter.key.partition(".")[0] for parameter in parameters if parameter.swept}
     warnings = [
         f"{name} differ: {found}; {consequence}"
-        for name, group, value_of, consequence in _CONDITIONS
+        for name, group, value_of, consequence in (
+            *_CONDITIONS,
+            *(_LATENCY_CONDITIONS if own_latencies else ()),
+        )
         if group not in on_purpose and (found := _different(finished, value_of))
     ]
     if any(str(run.conditions.get("commit")).endswith("+changes") for run in finished):
@@ -101,6 +112,8 @@ _CONDITIONS: tuple[tuple[str, str | None, Callable[[Run], str | None], str], ...
     ("training data", "data", _training_data, "differences may come from there"),
     ("numbers of steps", "trainer", _setting("trainer.max_steps"), "the longer ones are at an advantage"),
     ("commits", None, _commit, "differences may come from the sources"),
+)
+_LATENCY_CONDITIONS: tuple[tuple[str, str | None, Callable[[Run], str | None], str], ...] = (
     ("devices of the latency", None, lambda run: run.costs.device, "their latencies cannot be compared"),
     ("image sizes of the latency", None, _latency_size, "their latencies cannot be compared"),
 )

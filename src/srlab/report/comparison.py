@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from srlab.report.comparability import comparability_warnings
+from srlab.report.latencies import LabLatencies, latency_warnings
 from srlab.report.parameters import Parameter, parameter_values, varied_parameters
 from srlab.report.runs import Run
 
@@ -51,6 +52,7 @@ class Comparison:
         baseline: the configuration that differences are from; None if none finished.
         baseline_reason: why this one.
         warnings: what a reader must know before comparing.
+        latencies: of all networks in one run of the lab; None: each run's own are shown.
     """
 
     runs: tuple[Run, ...]
@@ -59,6 +61,7 @@ class Comparison:
     baseline: Configuration | None
     baseline_reason: str
     warnings: tuple[str, ...]
+    latencies: LabLatencies | None = None
 
     @cached_property
     def finished(self) -> tuple[Configuration, ...]:
@@ -71,7 +74,9 @@ class Comparison:
         return tuple(dict.fromkeys(name for run in self.runs if run.finished for name in run.scores))
 
 
-def compare(runs: Sequence[Run], *, baseline: str | None = None) -> Comparison:
+def compare(
+    runs: Sequence[Run], *, baseline: str | None = None, latencies: LabLatencies | None = None
+) -> Comparison:
     """Group ``runs`` by what they vary.
 
     Args:
@@ -79,6 +84,7 @@ def compare(runs: Sequence[Run], *, baseline: str | None = None) -> Comparison:
         baseline: a row's number, a cell's name, a run's folder, or values (``n_share=0,window_sizes=[8,8]``).
             Without it: of one sweep the first configuration whose network is a preset as it stands, else the
             first of the table; of other runs that of the first given.
+        latencies: shown in place of those that each run measured itself, with their memory.
 
     Raises:
         ValueError: no runs, or ``baseline`` does not name exactly one configuration that finished.
@@ -98,7 +104,12 @@ def compare(runs: Sequence[Run], *, baseline: str | None = None) -> Comparison:
         configurations=configurations,
         baseline=chosen,
         baseline_reason=reason,
-        warnings=(*comparability_warnings(runs, parameters), *_repeated_seeds(configurations)),
+        warnings=(
+            *comparability_warnings(runs, parameters, own_latencies=latencies is None),
+            *latency_warnings(runs, configurations, latencies),
+            *_repeated_seeds(configurations),
+        ),
+        latencies=latencies,
     )
 
 

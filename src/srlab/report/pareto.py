@@ -7,8 +7,9 @@ from typing import Literal
 
 from srlab.report.ablation import Estimate, psnr_of
 from srlab.report.comparison import Comparison, Configuration
+from srlab.report.latencies import latency_source
 
-__all__ = ["COST_AXES", "CostAxis", "Point", "pareto_front", "pareto_points"]
+__all__ = ["COST_AXES", "CostAxis", "Point", "axis_title", "pareto_front", "pareto_points"]
 
 CostName = Literal["latency", "multiply_adds", "params"]
 
@@ -47,6 +48,13 @@ class Point:
     cost_range: tuple[float, float] | None
     psnr: Estimate
     on_front: bool
+
+
+def axis_title(comparison: Comparison, axis: CostAxis) -> str:
+    """With its unit; a latency tells who measured it."""
+    if axis.name != "latency":
+        return axis.title
+    return f"{axis.title}, {latency_source(comparison.latencies)}"
 
 
 def pareto_points(comparison: Comparison, axis: CostAxis) -> list[Point]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from srlab.report.comparison import Comparison, as_comparison
 from srlab.report.curves import CURVES, Curve, configuration_curves
-from srlab.report.pareto import COST_AXES, Point, pareto_points
+from srlab.report.pareto import COST_AXES, Point, axis_title, pareto_points
 from srlab.report.runs import Run
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def pareto_figure(runs: Comparison | Sequence[Run], *, against: str = "latency")
     with _style():
         figure, axes = _new_figure(1)
         _draw_points(axes[0], points)
-        _finish_axes(axes[0], axis.title, "PSNR (dB)")
+        _finish_axes(axes[0], axis_title(comparison, axis), "PSNR (dB)")
         if _spans_decades(points):
             axes[0].set_xscale("log")
         axes[0].margins(0.16, 0.16)

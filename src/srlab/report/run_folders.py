@@ -90,6 +90,8 @@ def read_folder(folder: Path) -> Run:
         step=summary.get("step"),
         steps=summary.get("steps"),
         attempts=len(cell["attempts"]) if cell.get("attempts") else None,
+        launcher=None if sweep is None else _read_json(sweep / "sweep.json", problems).get("launcher"),
+        attempt_times=tuple(_attempt_times(cell)),
         message=cell.get("message"),
         problems=tuple(problems),
     )
@@ -139,6 +141,12 @@ def _not_started(sweep: Path, runs: Sequence[Run]) -> list[Run]:
 def _sweep_order(sweep: Path, problems: list[str]) -> dict[str, tuple[str, ...]]:
     swept = _mapping(_read_json(sweep / "sweep.json", problems), "swept")
     return {str(key): tuple(map(str, values)) for key, values in swept.items() if isinstance(values, list)}
+
+
+def _attempt_times(cell: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    for attempt in cell.get("attempts") or ():
+        if attempt.get("started"):
+            yield attempt["started"], attempt.get("ended")
 
 
 def _state(folder: Path, cell: Mapping[str, Any], *, has_scores: bool) -> str:

@@ -80,6 +80,8 @@ class Run:
         bicubic: likewise.
         curves: (step, value) by metric.
         conditions: commit, date, versions, as the summary has them.
+        launcher: what started the cells of its sweep: ``basic``, one after the other, ``joblib`` …
+        attempt_times: when each attempt of a cell started and ended, ISO; None for an end that nobody saw.
         protocol: its name.
         message: why it failed.
         problems: files that could not be read.
@@ -104,6 +106,8 @@ class Run:
     step: int | None = None
     steps: int | None = None
     attempts: int | None = None
+    launcher: str | None = None
+    attempt_times: tuple[tuple[str, str | None], ...] = ()
     message: str | None = None
     problems: tuple[str, ...] = ()
 

@@ -14,8 +14,9 @@ from srlab.report.comparison import Comparison
 from srlab.report.curves import CURVES, configuration_curves
 from srlab.report.drawings import inline_svg, save_figure
 from srlab.report.image_differences import compare_with_baseline
+from srlab.report.latencies import latency_source
 from srlab.report.page_rendering import Drawing, PageContent, render_page, rerun_command
-from srlab.report.pareto import COST_AXES, pareto_points
+from srlab.report.pareto import COST_AXES, axis_title, pareto_points
 from srlab.report.patches import select_patches
 from srlab.report.plots import curves_figure, pareto_figure
 from srlab.report.table_formats import to_csv, to_latex, to_markdown
@@ -77,6 +78,8 @@ def report_data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
             "warnings": comparison.warnings,
             "baseline": comparison.baseline and comparison.baseline.number,
             "baseline_reason": comparison.baseline_reason,
+            "latency_source": latency_source(comparison.latencies),
+            "latency": None if comparison.latencies is None else dict(comparison.latencies.facts()),
             "parameters": [asdict(each) for each in comparison.parameters],
             "columns": [asdict(each) for each in table.columns],
             "configurations": [
@@ -120,7 +123,10 @@ def _drawings(comparison: Comparison, folder: Path) -> tuple[list[Drawing], list
     """Written as files, too. What no run has anything for is left out: the table shows that it is missing."""
     pareto = [
         _drawn(
-            f"pareto-{name}", f"PSNR against {axis.title}", pareto_figure(comparison, against=name), folder
+            f"pareto-{name}",
+            f"PSNR against {axis_title(comparison, axis)}",
+            pareto_figure(comparison, against=name),
+            folder,
         )
         for name, axis in COST_AXES.items()
         if pareto_points(comparison, axis)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from srlab.models.network import AttentionNetwork, Network
@@ -35,7 +34,6 @@ def check_training(cfg: DictConfig, fixed_trainer_keys: Iterable[str]) -> None:
     _check_numbers(cfg)
     _check_compilation(cfg)
     check_fused(cfg)
-    _check_sweep(cfg)
     decided = sorted(set(fixed_trainer_keys) & cfg.trainer.keys())
     if decided:
         raise ValueError(
@@ -131,18 +129,6 @@ def _nearest_divisor(steps: int, wanted: int) -> int:
     """The divisor of ``steps`` that is nearest to ``wanted``."""
     small = [divisor for divisor in range(1, int(steps**0.5) + 1) if steps % divisor == 0]
     return min([*small, *(steps // divisor for divisor in small)], key=lambda divisor: abs(divisor - wanted))
-
-
-def _check_sweep(cfg: DictConfig) -> None:
-    """Lightning starts other ranks by repeating the command line, ``-m`` and all."""
-    devices = cfg.trainer.devices
-    several = len(devices) > 1 if not isinstance(devices, (int, str)) else devices not in (1, "1", "auto")
-    if several and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ValueError(
-            f"a sweep cell cannot start trainer.devices={devices} processes: Lightning starts them by "
-            "repeating the command line, and so the whole sweep; run the cells one by one, or with "
-            "trainer.devices=1"
-        )
 
 
 def check_kernels_train(network: Network, device: torch.device) -> None:

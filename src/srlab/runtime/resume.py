@@ -1,26 +1,105 @@
 """A run's folder: the configuration that it was started with, and going on from it."""
 
 import copy
+import json
 import logging
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+from yaml import YAMLError
 
 from srlab.config import TrainConfig
 from srlab.presets import configuration_folder
+from srlab.runtime.run_lock import is_running
 from srlab.whole_files import whole_file
 
-__all__ = ["CONFIG_NAME", "checkpoint_to_resume", "resumed_config", "run_folder", "save_config"]
+__all__ = [
+    "AUTO",
+    "CONFIG_NAME",
+    "SUMMARY_NAME",
+    "adopted_config",
+    "differing_keys",
+    "finished_summary",
+    "folder_of_run",
+    "is_running",
+    "load_config",
+    "repeated_config",
+    "resumed_config",
+    "run_folder",
+    "save_config",
+]
 
 CONFIG_NAME = "config.yaml"
+SUMMARY_NAME = "summary.json"
+
+#: ``resume=auto``: go on from whatever good state there is, else start anew.
+AUTO = "auto"
 
 log = logging.getLogger(__name__)
 
+# What a folder's place and a run's identity are, not what it computes.
+_APART = ("paths", "resume", "rerun")
 
-def run_folder(resume: Path) -> Path:
+
+def folder_of_run(resume: str | None, new_run: str, root: DictConfig) -> str:
+    """Folder that a run without ``hydra.run.dir=…`` writes to: the one it goes on with, else a new one.
+
+    ``resume=auto`` looks beside the new folder for unfinished runs of the same configuration that nobody is
+    at, and takes the last by name. Names are dates, and a clock may have jumped: among equal configurations
+    any choice ends in the same weights.
+
+    Args:
+        resume: as typed.
+        new_run: the folder of a new run.
+        root: the whole configuration as composed, ``hydra`` included.
+
+    Raises:
+        OSError: there is no run at ``resume``, or at ``rerun``.
+        ValueError: its configuration cannot be read.
+    """
+    if root.get("rerun"):
+        root = copy.deepcopy(root)
+        root.paths.name = load_config(run_folder(Path(root.rerun), key="rerun")).paths.name
+        new_run = root.paths.new_run
+    if not resume:
+        return new_run
+    if resume != AUTO:
+        return str(run_folder(Path(resume)))
+    # processes that were started apart must not choose apart: theirs is a folder of a name agreed upon
+    if root.get("rerun") or int(os.environ.get("WORLD_SIZE", "1")) > 1 or Path(new_run).exists():
+        return new_run
+    return str(_unfinished_like(root, Path(new_run).parent) or new_run)
+
+
+def _unfinished_like(typed: DictConfig, beside: Path) -> Path | None:
+    for config in sorted(beside.glob(f"*/{CONFIG_NAME}"), reverse=True):
+        folder = config.parent
+        if (folder / SUMMARY_NAME).exists() or is_running(folder):
+            continue
+        try:
+            saved = load_config(folder)
+        except ValueError:
+            continue  # nobody could go on with that run
+        try:
+            if not differing_keys(typed, saved):
+                return folder
+        except InterpolationToMissingValueError:
+            return None  # what was typed is incomplete, as the run itself will say
+    return None
+
+
+def run_folder(resume: Path, *, key: str = "resume") -> Path:
     """The folder of the run that ``resume`` names, be it the folder itself or one of its checkpoints.
+
+    Args:
+        resume: as typed.
+        key: what it was typed for.
 
     Raises:
         FileNotFoundError: if there is no run at ``resume``.
@@ -29,24 +108,67 @@ def run_folder(resume: Path) -> Path:
         if (folder / CONFIG_NAME).is_file():
             return folder
     raise FileNotFoundError(
-        f"resume={resume}: no run there (a run's folder holds {CONFIG_NAME} and checkpoints/last.ckpt); "
+        f"{key}={resume}: no run there (a run's folder holds {CONFIG_NAME} and checkpoints/last.ckpt); "
         "name the folder that train.py printed, or one of its checkpoints"
     )
 
 
-def checkpoint_to_resume(resume: Path) -> Path:
-    """The checkpoint itself, or the run's last one.
+def load_config(folder: Path) -> DictConfig:
+    """The configuration that the run in ``folder`` was started with.
 
     Raises:
-        FileNotFoundError: if the run was stopped before it saved anything.
+        ValueError: the file is damaged, or of a version that had other keys.
     """
-    checkpoint = resume if resume.is_file() else run_folder(resume) / "checkpoints" / "last.ckpt"
-    if not checkpoint.is_file():
-        raise FileNotFoundError(
-            f"resume={resume}: {checkpoint} does not exist: that run ended before its first checkpoint; "
-            "start it anew"
-        )
-    return checkpoint
+    try:
+        saved = OmegaConf.load(folder / CONFIG_NAME)
+        cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), saved)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder / CONFIG_NAME} cannot be read: {error}") from error
+    assert isinstance(cfg, DictConfig)
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def finished_summary(folder: Path) -> dict[str, Any] | None:
+    """The summary of a run that reached its end; None if it has not, or goes on beyond it."""
+    try:
+        return json.loads((folder / SUMMARY_NAME).read_text())
+    except FileNotFoundError:
+        return None
+
+
+def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:
+    """Dotted keys in which two runs differ, in what they compute: where and when they run is left aside."""
+    pair = [dict(_flat(_comparable(cfg))) for cfg in (one, other)]
+    return sorted(
+        key for key in pair[0].keys() | pair[1].keys() if pair[0].get(key, pair) != pair[1].get(key, pair)
+    )
+
+
+def _comparable(cfg: DictConfig) -> dict[str, Any]:
+    """Interpolations resolved; folders are replaced by their names."""
+    copied = copy.deepcopy(cfg)
+    with open_dict(copied):
+        copied.pop("hydra", None)
+        for key in copied.paths:
+            copied.paths[key] = key
+        # as train() saves it
+        if isinstance(copied.validate_every, int) and isinstance(copied.trainer.max_steps, int):
+            copied.validate_every = min(copied.validate_every, copied.trainer.max_steps)
+    container = OmegaConf.to_container(copied, resolve=True, enum_to_str=True)
+    assert isinstance(container, dict)
+    for logger in container["logger"].values():
+        if isinstance(logger, dict):
+            logger.pop("id", None)
+    return {str(key): value for key, value in container.items() if key not in _APART}
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:
@@ -75,32 +197,77 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
         ValueError: if an override exchanges a whole group (``model=…``), which would be another run.
     """
     folder = run_folder(resume)
-    saved = OmegaConf.load(folder / CONFIG_NAME)
-    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), saved)
-    assert isinstance(cfg, DictConfig)
-    OmegaConf.set_struct(cfg, True)
-    for override in OverridesParser.create().parse_overrides(command_line):
-        _apply(cfg, override, folder)
+    cfg = load_config(folder)
+    for override in _overrides(command_line, "resume", folder):
+        if override.key_or_group == "scale" or override.key_or_group.startswith(
+            ("model.", "shift_schedule.")
+        ):
+            raise ValueError(
+                f"resume goes on with the network in {folder}; {override.input_line} would make it another "
+                f"one: start a new run, perhaps with initial_weights={folder}"
+            )
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=False)
+        log.info("resuming with %s", override.input_line)
     with open_dict(cfg):
         cfg.resume = str(resume)
         cfg.paths.run = str(folder)
     return cfg
 
 
-def _apply(cfg: DictConfig, override: Override, folder: Path) -> None:
-    key = override.key_or_group
-    if key == "resume" or key.startswith("hydra."):
-        return
-    if (configuration_folder() / key).is_dir():
-        raise ValueError(
-            f"resume goes on with the configuration in {folder / CONFIG_NAME}; {override.input_line} would "
-            f"exchange all of {key}: change single values ({key}.KEY=VALUE), or start a new run with "
-            f"initial_weights={folder}"
-        )
-    if key == "scale" or key.startswith(("model.", "shift_schedule.")):
-        raise ValueError(
-            f"resume goes on with the network in {folder}; {override.input_line} would make it another one: "
-            f"start a new run, perhaps with initial_weights={folder}"
-        )
-    OmegaConf.update(cfg, key, override.value(), merge=False)
-    log.info("resuming with %s", override.input_line)
+def repeated_config(typed: DictConfig, command_line: list[str]) -> DictConfig:
+    """The configuration of the run at ``typed.rerun`` for a new folder, with single values changed.
+
+    Args:
+        typed: the configuration as composed, which says where the new run writes.
+        command_line: overrides as typed, ``rerun=…`` among them.
+
+    Raises:
+        ValueError: if an override exchanges a whole group, or the scale that everything hangs on.
+    """
+    folder = run_folder(Path(typed.rerun), key="rerun")
+    cfg = load_config(folder)
+    for override in _overrides(command_line, "rerun", folder):
+        if override.key_or_group == "scale":
+            raise ValueError(
+                f"rerun repeats the run in {folder}, which is x{cfg.scale}; start a new run instead"
+            )
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=False)
+    cfg.resume, cfg.rerun = typed.resume, None
+    return _in_new_folder(cfg, typed.paths.run)
+
+
+def adopted_config(saved: DictConfig, folder: Path) -> DictConfig:
+    """A saved configuration as Hydra composed it (``--config-dir RUN --config-name config``), typed again.
+
+    Args:
+        saved: as composed, with what the command line changed.
+        folder: where the new run writes.
+    """
+    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), saved)
+    assert isinstance(cfg, DictConfig)
+    OmegaConf.set_struct(cfg, True)
+    return _in_new_folder(cfg, str(folder))
+
+
+def _in_new_folder(cfg: DictConfig, folder: str) -> DictConfig:
+    """A run of its own: another folder, another run in W&B."""
+    cfg.paths.run = cfg.paths.new_run = folder
+    for logger in cfg.logger.values():
+        if logger is not None and "id" in logger:
+            logger.id = None
+    return cfg
+
+
+def _overrides(command_line: list[str], verb: str, folder: Path) -> Iterator[Override]:
+    """Those that change the configuration of the run in ``folder``."""
+    for override in OverridesParser.create().parse_overrides(command_line):
+        key = override.key_or_group
+        if key in ("resume", "rerun") or key.startswith("hydra.") or key == "hydra":
+            continue
+        if (configuration_folder() / key).is_dir():
+            raise ValueError(
+                f"{verb} goes on with the configuration in {folder / CONFIG_NAME}; {override.input_line} "
+                f"would exchange all of {key}: change single values ({key}.KEY=VALUE), or start a new run "
+                f"with initial_weights={folder}"
+            )
+        yield override

@@ -37,7 +37,7 @@ class Candidate(NamedTuple):
     """A network to score.
 
     ``label`` is what tables call it, ``weights`` says what they are; ``preset`` and ``training`` find the
-    scores that papers print for it, None for none.
+    scores that papers print for it, None for none; ``seed`` is the one that it was trained with, where known.
     """
 
     network: Network
@@ -45,6 +45,7 @@ class Candidate(NamedTuple):
     weights: str
     preset: str | None = None
     training: str | None = None
+    seed: int | None = None
 
 
 def score_sets(cfg: DictConfig) -> None:
@@ -110,6 +111,8 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
         costs=costs,
         preset=candidate.preset,
         training=candidate.training,
+        device=report.device,
+        seed=candidate.seed,
     )
     return Evaluation(report, conditions)
 
@@ -165,6 +168,7 @@ def _from_checkpoint(cfg: DictConfig) -> Candidate:
         weights=loaded.description["file"] + step,
         preset=preset,
         training=training_data(loaded.description.get("config")),
+        seed=loaded.description.get("config", {}).get("seed"),
     )
 
 

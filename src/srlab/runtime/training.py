@@ -2,10 +2,11 @@
 
 import logging
 import shlex
+import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
-import lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -13,32 +14,33 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig, OmegaConf
 
-import srlab
 from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
 from srlab.models.network import Network
 from srlab.presets import build_network
 from srlab.runtime.checks import check_kernels_train, check_training, compile_mode
 from srlab.runtime.initial_weights import start_from
+from srlab.runtime.launch import is_first_process
 from srlab.runtime.loggers import build_loggers, close_loggers, quieten
 from srlab.runtime.optimizers import optimizer_builder
-from srlab.runtime.resume import checkpoint_to_resume, resumed_config, save_config
+from srlab.runtime.plugins import trainer_plugins
+from srlab.runtime.resume import SUMMARY_NAME, save_config
+from srlab.runtime.run_lock import locked_run
 from srlab.runtime.run_report import RunReport
-from srlab.tasks.conditions import source_commit
+from srlab.runtime.starting_point import effective_config, starting_point
+from srlab.runtime.versions import versions
+from srlab.tasks.checkpoint_io import WholeCheckpoints
 from srlab.tasks.cost_record import CostRecord
-from srlab.tasks.interruption import GracefulStop
+from srlab.tasks.interruption import GracefulStop, stoppable
+from srlab.tasks.random_state import StepSeed
 from srlab.tasks.super_resolution import SuperResolutionTask
 
 __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
-# What a shell reports for a program that Ctrl-C ended.
-_INTERRUPTED = 130
-
 # Arguments of the Trainer that make a run one long epoch whose samples are numbered from 0: validation,
-# checkpoints
-# and schedules count steps.
+# checkpoints and schedules count steps.
 _FIXED = {
     "max_epochs": -1,
     "check_val_every_n_epoch": None,
@@ -60,20 +62,33 @@ def train(cfg: DictConfig) -> float | None:
 
     Raises:
         ValueError: for combinations that cannot work, before anything is written.
-        SystemExit: with status 130 when the run was stopped by Ctrl-C; it can be resumed.
+        SystemExit: when the run was stopped, with status 130 by Ctrl-C and 143 by SIGTERM; it can be resumed.
     """
-    if cfg.resume:
-        cfg = resumed_config(Path(cfg.resume), list(HydraConfig.get().overrides.task))
-    check_training(cfg, {*_FIXED, "val_check_interval", "callbacks", "logger", "default_root_dir"})
-    # a run that is shorter than the interval is validated and saved at its end
-    cfg.validate_every = min(cfg.validate_every, cfg.trainer.max_steps)
-    checkpoint = checkpoint_to_resume(Path(cfg.resume)) if cfg.resume else None
+    cfg = effective_config(cfg, list(HydraConfig.get().overrides.task))
+    folder = Path(cfg.paths.run)
+    with stoppable(), locked_run(folder) if is_first_process() else nullcontext():
+        check_training(
+            cfg, {*_FIXED, "val_check_interval", "callbacks", "logger", "plugins", "default_root_dir"}
+        )
+        # a run that is shorter than the interval is validated and saved at its end
+        cfg.validate_every = min(cfg.validate_every, cfg.trainer.max_steps)
+        start = starting_point(cfg)
+        if start.finished_psnr is None:
+            return _fit(start.cfg, start.checkpoint)
+        log.info(
+            "the run in %s is finished: %d steps, %.2f dB; to train on: resume=%s trainer.max_steps=N",
+            *(folder, cfg.trainer.max_steps, start.finished_psnr, folder),
+        )
+        return start.finished_psnr
+
+
+def _fit(cfg: DictConfig, checkpoint: Path | None) -> float | None:
+    """Train from the checkpoint on, or from the start, and report."""
     quieten()
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     seed_everything(cfg.seed, verbose=False)
-
     network = build_network(cfg.model)
-    if cfg.initial_weights and not cfg.resume:
+    if cfg.initial_weights and checkpoint is None:
         start_from(network, Path(cfg.initial_weights))
     network.use_activation_checkpointing(cfg.activation_checkpointing)
     data: SuperResolutionData = instantiate(cfg.data)
@@ -82,6 +97,7 @@ def train(cfg: DictConfig) -> float | None:
         cfg.trainer,
         callbacks=_callbacks(cfg),
         logger=build_loggers(cfg),
+        plugins=trainer_plugins(cfg),
         default_root_dir=cfg.paths.run,
         val_check_interval=cfg.validate_every * cfg.trainer.accumulate_grad_batches,
         **_FIXED,
@@ -94,6 +110,7 @@ def train(cfg: DictConfig) -> float | None:
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         if not trainer.is_global_zero:
             return None
+        _fail_if_unsaved(trainer, cfg)
         _exit_if_stopped(trainer, cfg)
         report = RunReport.of(cfg, trainer, task, data)
         report.publish()
@@ -103,13 +120,33 @@ def train(cfg: DictConfig) -> float | None:
         close_loggers(trainer, status)
 
 
+def _fail_if_unsaved(trainer: Trainer, cfg: DictConfig) -> None:
+    """The last state of the run must be on the disk.
+
+    Raises:
+        OSError: saying what is lost and how to go on.
+    """
+    store = trainer.strategy.checkpoint_io
+    assert isinstance(store, WholeCheckpoints)
+    if store.unsaved_step is None:
+        return
+    kept = (
+        f"what follows step {store.saved_step}" if store.saved_step is not None else "what this call learnt"
+    )
+    raise OSError(
+        f"step {store.unsaved_step} could not be saved ({store.fault}): {kept} is lost. Make room, then go "
+        f"on with: python train.py {shlex.quote(f'resume={cfg.paths.run}')}; if that run has no checkpoint, "
+        "start it again with resume=auto in the same folder"
+    )
+
+
 def _exit_if_stopped(trainer: Trainer, cfg: DictConfig) -> None:
-    """A run that Ctrl-C ended is no result: say how to go on with it."""
+    """A run that a signal ended is no result: say how to go on with it."""
     stop = next(callback for callback in trainer.callbacks if isinstance(callback, GracefulStop))  # type: ignore[attr-defined]
     if stop.stopped_at is not None:
         resume = shlex.quote(f"resume={cfg.paths.run}")
         log.warning("stopped after step %d; go on with: python train.py %s", stop.stopped_at, resume)
-        sys.exit(_INTERRUPTED)
+        sys.exit(128 + (stop.stopped_by or signal.SIGTERM))
 
 
 def single_protocol(protocols: DictConfig) -> ProtocolConfig:
@@ -146,18 +183,9 @@ def _task(cfg: DictConfig, network: Network) -> SuperResolutionTask:
             "scale": cfg.scale,
             "protocol": list(cfg.protocol),
             "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
-            "versions": _versions(),
+            "versions": versions(),
         },
     )
-
-
-def _versions() -> dict[str, str | None]:
-    return {
-        "srlab": srlab.__version__,
-        "torch": str(torch.__version__),
-        "lightning": lightning.__version__,
-        "commit": source_commit(),
-    }
 
 
 def _callbacks(cfg: DictConfig) -> list[Callback]:
@@ -167,12 +195,15 @@ def _callbacks(cfg: DictConfig) -> list[Callback]:
         output_size=tuple(cfg.latency.output_size),
         warmup=cfg.latency.warmup,
         repeats=cfg.latency.repeats,
+        limit_ms=cfg.latency.limit_ms,
     )
     # written once training has begun: a resume that fails must not leave its configuration behind
     saving = LambdaCallback(on_train_start=lambda trainer, _task: _save_config(trainer, cfg))
-    return [*callbacks, costs, saving]
+    return [*callbacks, StepSeed(seed=cfg.seed), costs, saving]
 
 
 def _save_config(trainer: Trainer, cfg: DictConfig) -> None:
     if trainer.is_global_zero:
         save_config(cfg, Path(cfg.paths.run))
+        # of a shorter run that goes on: its presence would say that this one is finished
+        (Path(cfg.paths.run) / SUMMARY_NAME).unlink(missing_ok=True)

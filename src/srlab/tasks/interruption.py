@@ -1,18 +1,47 @@
-"""Stopping a run without losing a step, and stopping one that has gone wrong."""
+"""Stopping a run without losing a step."""
 
 import logging
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-__all__ = ["GracefulStop", "NonFiniteLossError", "StopOnNonFiniteLoss"]
+from srlab.tasks.checkpoint_io import NonFiniteWeightsError, are_finite
+
+__all__ = ["GracefulStop", "is_validated_after", "stoppable"]
 
 log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Outside of the training loop, Ctrl-C and SIGTERM end the block at once, as any other error would.
+
+    Raises:
+        SystemExit: with the status that a shell gives to such an end, 130 or 143.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears of signals
+        return
+    previous = {number: signal.signal(number, _leave) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    log.warning("%s: stopped; nothing was being trained", signal.Signals(number).name)
+    raise SystemExit(128 + number)
 
 
 class GracefulStop(Checkpoint):
@@ -29,19 +58,19 @@ class GracefulStop(Checkpoint):
     def __init__(self, *, checkpoint: Path) -> None:
         self.checkpoint = Path(checkpoint)
         self.stopped_at: int | None = None
-        self._asked = False
+        self.stopped_by: int | None = None
         self._previous: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals for the length of the fit."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._ask)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over the signals while steps are taken, from Lightning too, whose SIGTERM loses the step."""
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._ask) for number in _SIGNALS}
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
-        if self._asked:
+        if self.stopped_by is not None:
             self._restore_signals()
-            raise KeyboardInterrupt
-        self._asked = True
+            raise SystemExit(128 + number)
+        self.stopped_by = number
         name = signal.Signals(number).name
         log.warning("%s: finishing this step and saving it; once more aborts at once and loses it", name)
 
@@ -55,17 +84,23 @@ class GracefulStop(Checkpoint):
     ) -> None:
         """Stop here if asked to, between two optimizer steps."""
         is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if is_step and not _is_validated_after(trainer, batch_idx):
-            self._stop_if_asked(trainer)
+        if is_step and not is_validated_after(trainer, batch_idx):
+            self._stop_if_asked(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop here if asked to during the step before or the validation."""
-        self._stop_if_asked(trainer)
+        self._stop_if_asked(trainer, pl_module)
 
-    def _stop_if_asked(self, trainer: Trainer) -> None:
+    def _stop_if_asked(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step >= trainer.max_steps:
             return
-        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
+        if trainer.strategy.reduce_boolean_decision(self.stopped_by is not None, all=False):
+            # on every rank, where the saving one would let the others wait for ever
+            if not are_finite([*pl_module.parameters(), *pl_module.buffers()]):
+                raise NonFiniteWeightsError(
+                    f"weights are not finite after step {trainer.global_step}: not saved; {self.checkpoint}, "
+                    "if there, is from before"
+                )
             trainer.save_checkpoint(self.checkpoint)
             self.stopped_at = trainer.global_step
             # Lightning validates when it is told to stop; a run that never stopped would have no score at
@@ -73,14 +108,14 @@ class GracefulStop(Checkpoint):
             trainer.limit_val_batches = 0
             trainer.should_stop = True
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back."""
         self._restore_signals()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the signals back; say what is left of an aborted run."""
         self._restore_signals()
-        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
+        if isinstance(exception, SystemExit) and trainer.is_global_zero:
             left = (
                 f"resume goes on from {self.checkpoint}"
                 if self.checkpoint.exists()
@@ -94,43 +129,7 @@ class GracefulStop(Checkpoint):
         self._previous.clear()
 
 
-def _is_validated_after(trainer: Trainer, batch_idx: int) -> bool:
+def is_validated_after(trainer: Trainer, batch_idx: int) -> bool:
     """Whether Lightning validates when this micro-batch ends."""
     interval = trainer.val_check_batch
     return interval is not None and (batch_idx + 1) % int(interval) == 0
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss has become NaN or infinite; going on would save a ruined network."""
-
-
-class StopOnNonFiniteLoss(Callback):
-    """End the run when the loss is no longer a number, before the next checkpoint is saved.
-
-    Looks every ``log_every_n_steps`` micro-batches and before each validation: each look waits for the
-    device.
-
-    Raises:
-        NonFiniteLossError: on every rank, naming the step and the remedies.
-    """
-
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Look at the loss if it is time."""
-        is_logged = (batch_idx + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        if not (is_logged or _is_validated_after(trainer, batch_idx)):
-            return
-        is_finite = bool(torch.isfinite(outputs["loss"]))
-        if trainer.strategy.reduce_boolean_decision(not is_finite, all=False):
-            raise NonFiniteLossError(
-                f"the loss is not finite at step {trainer.global_step} (precision {trainer.precision}): "
-                "lower optimizer.lr, set trainer.gradient_clip_val, or use trainer.precision=bf16-mixed or "
-                "32-true "
-                "(ELAN's and SwinIR's activations leave fp16's range); checkpoints/last.ckpt is from before"
-            )

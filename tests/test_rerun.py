@@ -1,0 +1,109 @@
+"""The configuration of a run once more: rerun=RUN, srlab rerun, --config-dir RUN."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from srlab.cli.main import main
+from srlab.runtime import versions
+from training_runs import ROOT, Train, assert_same_state, curve, in_process, weights, write_photos
+
+STEPS = ("trainer.max_steps=2", "validate_every=1", "optimizer.lr=1e-3", "callbacks=ema")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture
+def train(photos, tmp_path, monkeypatch) -> Train:
+    return in_process(photos, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def run(photos, tmp_path_factory) -> Path:
+    """The run that is run once more."""
+    with pytest.MonkeyPatch.context() as patch:
+        return in_process(photos, tmp_path_factory.mktemp("first"), patch)(*STEPS)
+
+
+def test_a_run_once_more_has_the_same_weights_in_a_folder_of_its_own(run, train, tmp_path, capsys):
+    train(f"rerun={run}")
+    (again,) = (tmp_path / "outputs" / "elan_demo_x2").iterdir()
+    assert_same_state(again, run)
+    assert curve(again) == curve(run)
+    one, two = (OmegaConf.to_container(OmegaConf.load(each / "config.yaml")) for each in (run, again))
+    assert isinstance(one, dict)
+    assert isinstance(two, dict)
+    assert {key for key in one if one[key] != two[key]} == {"paths"}
+    assert "weights may differ" not in "".join(capsys.readouterr())
+
+
+def test_single_values_of_a_run_once_more_may_differ(run, train, tmp_path):
+    """Oracle: the same run typed in full."""
+    typed = train(*STEPS, "seed=7", into="typed")
+    train(f"rerun={run}", "seed=7", f"hydra.run.dir={tmp_path / 'again'}")
+    assert_same_state(tmp_path / "again", typed)
+    with pytest.raises(AssertionError):
+        assert_same_state(tmp_path / "again", run)
+
+
+def test_another_version_is_warned_of(run, train, tmp_path, monkeypatch, capsys):
+    now = versions.versions()
+    monkeypatch.setattr(versions, "versions", lambda: {**now, "torch": "9.9"})
+    train(f"rerun={run}", f"hydra.run.dir={tmp_path / 'again'}")
+    said = "".join(capsys.readouterr())
+    assert f"rerun: torch was {now['torch']} and is 9.9 now: weights may differ" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("model=swinir_light",), "model=swinir_light would exchange all of model"),
+        (("scale=3",), "which is x2; start a new run instead"),
+        (("resume=elsewhere",), "choose"),
+    ],
+)
+def test_what_would_be_another_run_is_refused(words, message, run, train, tmp_path, capsys):
+    (tmp_path / "elsewhere").symlink_to(run)
+    with pytest.raises(SystemExit, match="2"):
+        train(f"rerun={run}", *words)
+    assert message in "".join(capsys.readouterr())
+
+
+def test_the_verb_becomes_the_program_that_was_asked_for(monkeypatch):
+    """Typed lists and words arrive as Hydra reads them."""
+    started = []
+    monkeypatch.setattr(os, "execv", lambda path, words: started.append((path, words)))
+    assert main(["rerun", "RUN", "seed=2", "trainer.max_steps=5", "compile=true"]) == 0
+    program = [sys.executable, "-m", "srlab.runtime", "rerun=RUN"]
+    assert started == [(sys.executable, [*program, "trainer.max_steps=5", "seed=2", "compile=true"])]
+    assert main(["rerun", "RUN", "another"]) == 2
+    assert main(["rerun", "RUN", "resume=auto"]) == 2
+    assert len(started) == 1
+
+
+@pytest.mark.slow
+def test_srlab_rerun_and_config_dir_run_it_from_a_terminal(run, tmp_path):
+    """The verb on two devices too, which start again what they were started with; oracle: the run itself."""
+    srlab = [str(Path(sys.executable).with_name("srlab"))]
+    for name, command in {
+        "verb": [*srlab, "rerun", str(run)],
+        "two": [*srlab, "rerun", str(run), "trainer.devices=2"],
+        "config": [
+            *(sys.executable, str(ROOT / "train.py"), "--config-dir", str(run), "--config-name", "config"),
+        ],
+    }.items():
+        folder = tmp_path / name
+        subprocess.run([*command, f"hydra.run.dir={folder}"], cwd=tmp_path, check=True, timeout=300)
+        if name == "two":
+            for key, value in weights(run).items():
+                torch.testing.assert_close(weights(folder)[key], value, rtol=1e-3, atol=1e-4)
+        else:
+            assert_same_state(folder, run)
