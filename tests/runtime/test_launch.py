@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from srlab.runtime import resume
 from srlab.runtime.launch import Launch, check_launch, check_shared_name, first_process_log, new_run_name
 
 TORCHRUN = {"WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "2", "LOCAL_RANK": "0", "GROUP_RANK": "1"}
@@ -118,3 +120,14 @@ def test_only_the_first_process_has_a_log_file(monkeypatch):
     assert Path(first_process_log("run", "train")) == Path("run/train.log")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert first_process_log("run", "train") == os.devnull
+
+
+@pytest.mark.parametrize("environment", [torchrun(1), srun(1)], ids=["torchrun", "srun"])
+def test_processes_that_were_started_apart_do_not_look_for_a_run_each_for_itself(monkeypatch, environment):
+    """Theirs is the folder of the name that they share, also under resume=auto."""
+    monkeypatch.setattr(resume, "_unfinished_like", lambda *_: Path("outputs/another"))
+    root = OmegaConf.create({"rerun": None})
+    assert resume.folder_of_run("auto", "outputs/shared", root) == "outputs/another"
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert resume.folder_of_run("auto", "outputs/shared", root) == "outputs/shared"

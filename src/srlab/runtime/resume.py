@@ -3,7 +3,6 @@
 import copy
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from yaml import YAMLError
 
 from srlab.config import TrainConfig
 from srlab.presets import configuration_folder
+from srlab.runtime.launch import Launch
 from srlab.runtime.run_lock import is_running
 from srlab.whole_files import whole_file
 
@@ -72,7 +72,7 @@ def folder_of_run(resume: str | None, new_run: str, root: DictConfig) -> str:
     if resume != AUTO:
         return str(run_folder(Path(resume)))
     # processes that were started apart must not choose apart: theirs is a folder of a name agreed upon
-    if root.get("rerun") or int(os.environ.get("WORLD_SIZE", "1")) > 1 or Path(new_run).exists():
+    if root.get("rerun") or Launch.of().is_one_of_several or Path(new_run).exists():
         return new_run
     return str(_unfinished_like(root, Path(new_run).parent) or new_run)
 
