@@ -16,6 +16,11 @@ model:
   scale: ${{scale}}
   n_share: {n_share}
   window_sizes: {window_sizes}
+  dim: 12
+  depth: 4
+  expansion: 2
+  shift_schedule: alternate
+  backend: {backend}
 data:
   _target_: srlab.data.datasets.folder
   seed: ${{seed}}
@@ -44,7 +49,7 @@ callbacks:
 """
 DEFAULTS = {
     "scale": 2, "seed": 0, "n_share": 1, "window_sizes": "[4, 8, 16]", "batch_size": 16, "workers": 0,
-    "lr": 0.0002, "max_steps": 100, "devices": 1,
+    "backend": "auto", "lr": 0.0002, "max_steps": 100, "devices": 1,
 }  # fmt: skip
 
 
@@ -119,10 +124,10 @@ def write_cell(folder: Path, *, swept: Mapping[str, str], state: str = "finished
     return folder
 
 
-def write_sweep(folder: Path, swept: Mapping[str, Sequence[str]]) -> Path:
+def write_sweep(folder: Path, swept: Mapping[str, Sequence[str]], *, launcher: str = "basic") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     record = {"command": ["python", "train.py", "-m"], "swept": {k: list(v) for k, v in swept.items()}}
-    (folder / "sweep.json").write_text(json.dumps({**record, "sweeper": "grid", "launcher": "basic"}))
+    (folder / "sweep.json").write_text(json.dumps({**record, "sweeper": "grid", "launcher": launcher}))
     return folder
 
 

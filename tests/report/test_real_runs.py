@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from srlab.checkpoints import read_checkpoint
 from srlab.cli.main import main
 from srlab.report import compare, read_runs
 from tiny_runs import TINY, train, write_photos
@@ -30,7 +31,18 @@ def test_two_trainings_become_a_report(tmp_path):
         assert run.psnr == pytest.approx(summary["val/psnr"])
         assert run.costs.latency_ms == summary["conditions"]["costs"]["latency"]["median_ms"]
         assert run.curves["val/psnr"][-1][0] == 4
-    assert main(["report", *map(str, folders), "--out", str(tmp_path / "out"), "patches=2"]) == 0
+    words = ["--out", str(tmp_path / "out"), "patches=2", "--measure", "repeats=2", "threads=1"]
+    assert main(["report", *map(str, folders), *words]) == 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count('class="patch"') == 2
     assert "validation/0" in page
+    record = json.loads((tmp_path / "out" / "latency.json").read_text())
+    (size,) = record["sizes"]
+    assert size["output_size"] == [32, 32], "what the runs measured"
+    assert [each["rounds"] for each in size["subjects"]] == [2, 2]
+    # the networks measured are those that the runs trained
+    described = [read_checkpoint(folder).description["model"] for folder in folders]
+    assert {label.partition("/")[0] for label in record["networks"]} == {"ELAN n_share=0", "ELAN n_share=1"}
+    for arguments in described:
+        told = {name: value for name, value in arguments.items() if name != "_convert_"}
+        assert told in list(record["networks"].values())

@@ -147,7 +147,7 @@ def read_latencies(path: Path) -> LabLatencies:
 
 def latency_source(latencies: LabLatencies | None) -> str:
     """In a few words, for an axis."""
-    return "each run's own" if latencies is None else "one interleaved run"
+    return "each run's own measurement" if latencies is None else "one interleaved run"
 
 
 def latency_caption(runs: Sequence[Run], latencies: LabLatencies | None) -> str:
@@ -176,15 +176,15 @@ def latency_warnings(
     """What a reader must know before comparing latencies: one sentence for each fault."""
     if latencies is None:
         return list(_disturbed(runs))
-    rows: dict[str, list[str]] = defaultdict(list)
+    missing: dict[str, list[str]] = defaultdict(list)
     for each in configurations:
         if latencies.of(each.runs) is None:
-            rows[latencies.why_not(each.runs)].append(str(each.number))
-    missing = [
-        f"row{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} without latency in {latencies.path}: {reason}"
-        for reason, numbers in rows.items()
+            missing[latencies.why_not(each.runs)].append(str(each.number))
+    absent = [
+        f"no latency of row{'s' if len(rows) > 1 else ''} {', '.join(rows)} ({latencies.path}): {reason}"
+        for reason, rows in missing.items()
     ]
-    return [*(f"latencies: {warning}" for warning in latencies.warnings), *missing]
+    return [*(f"latencies: {warning}" for warning in latencies.warnings), *absent]
 
 
 def _disturbed(runs: Sequence[Run]) -> Iterator[str]:

@@ -134,8 +134,8 @@ def _build(described: Mapping[str, _ARGUMENTS]) -> "tuple[dict[str, Network], di
             except ValueError as error:
                 faults[name] = str(error)
     if not networks:
-        reasons = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
-        raise ValueError(f"none of the networks can be built ({reasons})")
+        name, fault = next(iter(faults.items()))
+        raise ValueError(f"none of the {len(faults)} networks can be built; {name}: {fault}")
     return networks, faults
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from srlab.report.ablation import AblationTable, Estimate, Row
 from srlab.report.comparison import Comparison
 from srlab.report.image_differences import PairComparison
+from srlab.report.latencies import latency_source
 from srlab.report.parameters import differing_keys
 from srlab.report.patches import PatchSelection
 from srlab.report.plots import SERIES
@@ -61,6 +62,7 @@ def render_page(content: PageContent) -> str:
     )
     environment.filters["db"] = lambda value: f"{value:+.2f}".replace("-", "−")
     template = environment.from_string((folder / "page.html").read_text())
+    latencies = content.comparison.latencies
     drawings = {
         kind: [(each.name, each.title, Markup(each.svg)) for each in group]
         for kind, group in (("pareto", content.pareto), ("curves", content.curves))
@@ -72,6 +74,8 @@ def render_page(content: PageContent) -> str:
         script=Markup((folder / "page.js").read_text()),
         drawings=drawings,
         headings=_headings(content.table),
+        latency_source=latency_source(latencies),
+        lab=None if latencies is None else latencies.facts(),
         rows=[_table_row(row, content.table) for row in content.table.rows],
         pairs=[_pair(pair) for pair in content.pairs],
         runs=[_run(run, content.comparison) for run in content.comparison.runs],
@@ -161,6 +165,16 @@ def _run(run: Run, comparison: Comparison) -> dict[str, Any]:
         "is_finished": run.state == FINISHED,
         "versions": ", ".join(versions),
         "command": rerun_command(run),
+        "own_latency": _own_latency(run),
         "differing": differing[:_LISTED_DIFFERENCES],
         "more_differing": max(0, len(differing) - _LISTED_DIFFERENCES),
     }
+
+
+def _own_latency(run: Run) -> str | None:
+    """What it measured before its first step, shown in the table or not."""
+    costs = run.costs
+    if costs.latency_ms is None:
+        return None
+    size = "" if costs.output_size is None else f" for {costs.output_size[1]}x{costs.output_size[0]}"
+    return f"{costs.latency_ms:.4g} ms{size}" + (f" on {costs.device}" if costs.device else "")

@@ -262,5 +262,11 @@ def _draw_curve(axes: "Axes", curve: Curve, *, part: str) -> None:
 def _legend(figure: "Figure", axes: "Axes") -> None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize=7.5, frameon=False
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(3, len(labels)),
+        fontsize=7.5,
+        frameon=False,
+        handlelength=3.6,
     )

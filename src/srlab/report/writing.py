@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab import __version__
-from srlab.report.ablation import AblationTable, ablation_table
+from srlab.report.ablation import AblationTable, ablation_table, psnr_of
 from srlab.report.comparison import Comparison
 from srlab.report.curves import CURVES, configuration_curves
 from srlab.report.drawings import inline_svg, save_figure
@@ -148,7 +148,21 @@ def _facts(comparison: Comparison, command: str | None) -> Sequence[tuple[str, s
     facts = [
         ("runs", f"{len(runs)}, of which {len(finished)} finished"),
         ("configurations", str(len(comparison.configurations))),
+        *_verdict(comparison),
+        ("latency", f"from {latency_source(comparison.latencies)}"),
         ("sweeps", ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none"),
         ("made", f"{now.removesuffix('+00:00')} UTC by srlab {__version__}"),
     ]
     return [*facts, ("with", command)] if command else facts
+
+
+def _verdict(comparison: Comparison) -> list[tuple[str, str]]:
+    """What a reader looks for first; nothing where nothing has scores."""
+    scored = [(each, psnr) for each in comparison.finished if (psnr := psnr_of(each)) is not None]
+    if comparison.baseline is None or not scored:
+        return []
+    best, psnr = max(scored, key=lambda each: each[1].mean)
+    return [
+        ("highest PSNR", f"{psnr.mean:.2f} dB, row {best.number}: {best.label}"),
+        ("baseline", f"row {comparison.baseline.number}: {comparison.baseline.label}"),
+    ]
