@@ -7,6 +7,8 @@ from filelock import FileLock
 
 from report.synthetic_runs import write_cell, write_run, write_sweep
 from srlab.report import read_runs
+from srlab.runtime.sweep.leases import take
+from srlab.runtime.sweep.records import LOCK_NAME
 
 
 def test_a_run_is_read_with_all_that_it_left(tmp_path):
@@ -44,6 +46,18 @@ def test_states_are_what_the_files_say(tmp_path, noted, has_scores, is_locked, s
     else:
         [found] = read_runs(run)
     assert (found.state, found.finished) == (state, state == "finished")
+
+
+def test_a_cell_whose_process_is_just_starting_is_not_taken_for_a_killed_one(tmp_path):
+    """It locks the run only once it is configured; its sweep holds the cell's own lock before."""
+    sweep = write_sweep(tmp_path / "sweep", {"model.n_share": ["0"]})
+    write_cell(sweep / "a", swept={"model.n_share": "0"}, state="running")
+    lease = take(sweep / "a" / LOCK_NAME)
+    assert lease is not None
+    with lease:
+        [starting] = read_runs(sweep)
+    [killed] = read_runs(sweep)
+    assert (starting.state, killed.state) == ("running", "killed")
 
 
 def test_a_failed_cell_without_a_configuration_is_there_with_its_message(tmp_path):

@@ -166,9 +166,18 @@ def _state(folder: Path, cell: Mapping[str, Any], *, has_scores: bool) -> str:
 
 
 def _is_running(folder: Path) -> bool:
+    """A cell holds its own lock from its process's start on, the run's as soon as that is configured."""
     from srlab.runtime.run_lock import is_running
 
-    return is_running(folder)
+    if is_running(folder):
+        return True
+    from srlab.runtime.sweep.records import LOCK_NAME
+
+    if not (folder / LOCK_NAME).exists():
+        return False
+    from srlab.runtime.sweep.leases import is_held  # locks of this kind are there on POSIX alone
+
+    return is_held(folder / LOCK_NAME)
 
 
 def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def take(path: Path) -> Lease | None:
 def is_held(path: Path) -> bool:
     """Whether some process holds the lock on ``path``."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
