@@ -98,7 +98,7 @@ def test_weights_that_are_no_numbers_are_not_saved_though_their_loss_was_one(
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
-@pytest.mark.parametrize("factor", [NAN, float("inf")])
+@pytest.mark.parametrize("factor", [NAN, pytest.param(float("inf"), marks=pytest.mark.slow)])
 def test_a_skipped_step_leaves_weights_moments_and_statistics_as_they_were(factor, train, spoil, capsys):
     """Of two micro-batches the first is bad; oracle: the run that ends before that step."""
     common = ("validate_every=1", "scheduler=constant", "trainer.accumulate_grad_batches=2", "on_nan=skip")
@@ -113,6 +113,7 @@ def test_a_skipped_step_leaves_weights_moments_and_statistics_as_they_were(facto
     assert "step 2 is left out (1 so far): the loss became " in "".join(capsys.readouterr())
 
 
+@pytest.mark.slow
 def test_too_many_bad_steps_in_a_row_end_the_run(train, spoil, tmp_path, capsys):
     spoil(NAN, *range(2, 20))
     with pytest.raises(SystemExit, match="2"):
@@ -145,6 +146,7 @@ def test_rewinding_without_a_state_to_return_to_ends_the_run(train, spoil, capsy
     assert "best.ckpt to go back to yet; the loss became nan in step 1" in "".join(capsys.readouterr())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_nan", ["skip", "rewind"])
 def test_a_run_with_bad_steps_goes_on_after_a_kill_to_the_same_last_bit(on_nan, train, spoil):
     """Steps 4 and 6 are bad; killed after the checkpoint of step 4; oracle: the run that was not."""
@@ -185,19 +187,23 @@ def test_what_on_nan_does_not_know_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("on_nan", ["skip", "rewind"])
-def test_two_processes_leave_out_the_steps_that_one_leaves_out(on_nan, photos, tmp_path):
+def test_two_processes_leave_out_the_steps_that_one_leaves_out(photos, tmp_path):
     """With a limit that ordinary losses exceed now and then; oracle: one process with the same batch."""
     said = []
     for devices in (1, 2):
-        settings = ("scheduler=constant", "optimizer.lr=1e-4", f"on_nan={on_nan}", "explosion=1.03")
+        settings = ("scheduler=constant", "optimizer.lr=1e-4", "on_nan=rewind", "explosion=1.03")
         command = command_line(
             photos, tmp_path, tmp_path / str(devices), f"trainer.devices={devices}", *settings
         )
         run = subprocess.run(
             [*command, "trainer.max_steps=20", "validate_every=4", "callbacks.progress=null"],
-            **{"cwd": tmp_path, "check": True, "timeout": 300, "capture_output": True, "text": True},
+            cwd=tmp_path,
+            check=False,  # rewinding ends after some returns to one state, with either number of processes
+            timeout=300,
+            capture_output=True,
+            text=True,
         )
-        said.append(re.findall(r"step \d+ is left out.*? \(\d+ so far\)", run.stdout + run.stderr))
+        steps = re.findall(r"step \d+ is left out.*? \(\d+ so far\)", run.stdout + run.stderr)
+        said.append((run.returncode, steps))
     assert said[0] == said[1]
-    assert len(said[0]) > 1
+    assert len(said[0][1]) > 1, said

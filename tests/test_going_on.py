@@ -65,7 +65,7 @@ def broken_off(train, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("name", ["best", "last"])
+@pytest.mark.parametrize("name", ["best", pytest.param("last", marks=pytest.mark.slow)])
 def test_auto_goes_on_from_the_newest_checkpoint_to_the_same_last_bit(
     name, broken_off, train, finished, said
 ):
@@ -79,7 +79,7 @@ def test_auto_goes_on_from_the_newest_checkpoint_to_the_same_last_bit(
     torch.testing.assert_close(best[0], best[1], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "a byte changed"])
+@pytest.mark.parametrize("damage", [pytest.param("truncated", marks=pytest.mark.slow), "a byte changed"])
 def test_auto_passes_over_a_damaged_checkpoint_and_says_so(damage, broken_off, train, finished, said):
     run = broken_off("last", *RUN)
     last = run / "checkpoints" / "last.ckpt"
@@ -132,6 +132,7 @@ def test_a_finished_run_says_so_and_returns_its_score(train, tmp_path, finished,
     assert "has been trained for 6 steps already, more than trainer.max_steps=4" in said()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_in_its_report_reports_and_trains_no_more(train, finished, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -153,6 +154,7 @@ def test_auto_refuses_a_folder_of_another_configuration_and_names_the_keys(train
     assert (run / "config.yaml").read_text() == before
 
 
+@pytest.mark.slow
 def test_auto_without_a_folder_finds_the_unfinished_run_of_the_same_configuration(
     broken_off, train, tmp_path
 ):

@@ -45,6 +45,7 @@ def test_a_run_once_more_has_the_same_weights_in_a_folder_of_its_own(run, train,
     assert "weights may differ" not in "".join(capsys.readouterr())
 
 
+@pytest.mark.slow
 def test_single_values_of_a_run_once_more_may_differ(run, train, tmp_path):
     """Oracle: the same run typed in full."""
     typed = train(*STEPS, "seed=7", into="typed")

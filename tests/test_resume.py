@@ -119,9 +119,12 @@ def test_a_folder_that_holds_a_run_is_not_written_over(train, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [1, 2])
-def test_ctrl_c_at_a_terminal_stops_every_process_and_the_run_can_go_on(photos, tmp_path, devices):
-    """A terminal sends the signal to the whole process group, loaders and other ranks included."""
+@pytest.mark.parametrize(
+    ("devices", "number"),
+    [(1, signal.SIGTERM), (2, signal.SIGINT)],
+)
+def test_a_signal_to_all_processes_of_a_run_saves_it_and_it_can_go_on(photos, tmp_path, devices, number):
+    """As terminals and schedulers send it: to the whole process group, loaders and other ranks included."""
     folder = tmp_path / "run"
     long = [
         "trainer.max_steps=1000000",
@@ -141,9 +144,9 @@ def test_ctrl_c_at_a_terminal_stops_every_process_and_the_run_can_go_on(photos, 
     while not (folder / "metrics.csv").exists():  # written a few seconds into the training
         assert time.monotonic() < deadline, run.communicate()[0]
         time.sleep(0.2)
-    os.killpg(run.pid, signal.SIGINT)
+    os.killpg(run.pid, number)
     output = run.communicate(timeout=120)[0]
-    assert run.returncode == 130, output
+    assert run.returncode == 128 + number, output
     assert f"python train.py resume={folder}" in output
     steps = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     resume = [

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 import srlab
-from training_runs import TINY_ELAN, Train, command_line, curve, in_process, weights, write_photos
+from training_runs import Train, command_line, curve, in_process, weights, write_photos
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +113,6 @@ def test_a_recipe_of_a_larger_scale_asks_for_its_x2_network(train, capsys):
 def test_a_run_shorter_than_the_interval_is_validated_at_its_end(train):
     run = train("trainer.max_steps=3", "validate_every=100")
     assert [row["step"] for row in curve(run) if row["val/psnr"]] == ["3"]
-
-
-def test_one_bad_cell_does_not_end_a_sweep(train, tmp_path):
-    """Of depths 7 and 8: 7 modules do not divide into blocks of 2."""
-    network = (*TINY_ELAN[:2], TINY_ELAN[3], "model.depth=7,8", "trainer.max_steps=1")
-    with pytest.raises(SystemExit):
-        train(f"hydra.sweep.dir={tmp_path / 'sweep'}", "-m", network=network)
-    assert not (tmp_path / "sweep" / "0" / "summary.json").exists()
-    assert (tmp_path / "sweep" / "1" / "summary.json").exists()
 
 
 def test_recomputed_blocks_leave_the_same_weights_statistics_and_curve(train):
