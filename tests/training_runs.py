@@ -30,10 +30,10 @@ SMALL = [
 Train = Callable[..., Path]
 
 
-def write_photos(root: Path) -> Path:
-    """Smooth random pictures: ten to train on, two to validate on."""
+def write_photos(root: Path, *, training: int = 10, validation: int = 2) -> Path:
+    """Smooth random pictures to train on and to validate on."""
     generator = np.random.default_rng(0)
-    for folder, count in (("train", 10), ("validation", 2)):
+    for folder, count in (("train", training), ("validation", validation)):
         (root / folder).mkdir()
         for index in range(count):
             small = generator.integers(0, 256, (8, 9, 3), dtype=np.uint8)

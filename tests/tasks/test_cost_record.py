@@ -27,7 +27,9 @@ def test_a_network_above_the_latency_limit_is_measured_and_not_trained(tmp_path,
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
-def test_a_network_below_the_limit_is_trained(tmp_path):
-    photos = write_photos(tmp_path / "photos")
-    train(*TINY, *photos, "logger=csv", f"hydra.run.dir={tmp_path / 'run'}", "latency.limit_ms=1e6")
-    assert (tmp_path / "run" / "summary.json").exists()
+def test_a_network_below_the_limit_is_trained_and_goes_on_whatever_the_clock_says_then(tmp_path):
+    photos, summary = write_photos(tmp_path / "photos"), tmp_path / "run" / "summary.json"
+    train(*TINY, *photos, "logger=csv", f"hydra.run.dir={summary.parent}", "latency.limit_ms=1e6")
+    assert json.loads(summary.read_text())["steps"] == 4
+    train(f"resume={summary.parent}", "trainer.max_steps=6", "latency.limit_ms=1e-6")
+    assert json.loads(summary.read_text())["steps"] == 6

@@ -7,23 +7,12 @@ import subprocess
 import sys
 import time
 from functools import partialmethod
-from pathlib import Path
 
 import pytest
 import torch
 
 from srlab.tasks.interruption import GracefulStop
-from training_runs import ROOT, Train, command_line, curve, in_process, weights, write_photos
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture
-def train(photos, tmp_path, monkeypatch) -> Train:
-    return in_process(photos, tmp_path, monkeypatch)
+from training_runs import ROOT, command_line, curve, weights
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import re
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,26 +10,13 @@ import torch
 from srlab.tasks.non_finite import UsualLoss, bad_loss_policy
 from srlab.tasks.super_resolution import SuperResolutionTask
 from training_runs import (
-    Train,
     assert_same_state,
     checkpoint,
     command_line,
     curve,
-    in_process,
     killed_after_saving,
     weights,
-    write_photos,
 )
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture
-def train(photos, tmp_path, monkeypatch) -> Train:
-    return in_process(photos, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -18,8 +18,7 @@ from torch import nn
 
 from srlab.data import datasets
 from srlab.data.degradation import BicubicDegradation
-
-ROOT = Path(__file__).parents[1]
+from training_runs import ROOT
 
 
 @pytest.fixture

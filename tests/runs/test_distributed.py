@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training_runs import ROOT, SMALL, TINY_ELAN, curve, in_process, weights, write_photos
+from training_runs import ROOT, SMALL, TINY_ELAN, curve, weights
 
 TINY_SWINIR = (
     *("model=swinir_light", "model.dim=12", "model.depths=[2,2]", "model.num_heads=[2,2]"),
@@ -21,16 +21,6 @@ STEPS = ("trainer.max_steps=6", "validate_every=3")
 # Sixteen float32 roundings. The order of a sum is all that differs; 20 steps of this ELAN were seen to differ
 # by two.
 ROUNDING = 2e-6
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture
-def train(photos, tmp_path, monkeypatch):
-    return in_process(photos, tmp_path, monkeypatch)
 
 
 def typed(photos: Path, *overrides: str, network: tuple[str, ...] = TINY_ELAN) -> list[str]:

@@ -11,19 +11,9 @@ from omegaconf import OmegaConf
 
 from srlab.cli.main import main
 from srlab.runtime import versions
-from training_runs import ROOT, Train, assert_same_state, curve, in_process, weights, write_photos
+from training_runs import ROOT, assert_same_state, curve, in_process, weights
 
 STEPS = ("trainer.max_steps=2", "validate_every=1", "optimizer.lr=1e-3", "callbacks=ema")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture
-def train(photos, tmp_path, monkeypatch) -> Train:
-    return in_process(photos, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 import srlab
-from training_runs import Train, command_line, curve, in_process, weights, write_photos
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture
-def train(photos, tmp_path, monkeypatch) -> Train:
-    return in_process(photos, tmp_path, monkeypatch)
+from training_runs import command_line, curve, weights
 
 
 def test_a_run_leaves_everything_to_compare_it_by(train):

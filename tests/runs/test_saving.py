@@ -15,19 +15,9 @@ from srlab.tasks.checkpoint_io import KeptCheckpoint, NonFiniteWeightsError, Who
 from srlab.tasks.cost_record import CostRecord
 from srlab.tasks.interruption import GracefulStop
 from srlab.tasks.super_resolution import SuperResolutionTask
-from training_runs import Train, assert_same_state, checkpoint, curve, in_process, write_photos
+from training_runs import assert_same_state, checkpoint, curve, in_process
 
 RUN = ("trainer.max_steps=6", "validate_every=2")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture
-def train(photos, tmp_path, monkeypatch) -> Train:
-    return in_process(photos, tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -12,26 +12,14 @@ import torch
 from srlab.runtime.resume import is_running
 from training_runs import (
     ROOT,
-    Train,
     assert_same_state,
     checkpoint,
     curve,
     in_process,
     killed_after_saving,
-    write_photos,
 )
 
 RUN = ("trainer.max_steps=6", "validate_every=2", "callbacks=ema")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture
-def train(photos, tmp_path, monkeypatch) -> Train:
-    return in_process(photos, tmp_path, monkeypatch)
 
 
 @pytest.fixture
