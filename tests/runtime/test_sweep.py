@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from srlab.runtime.sweep.records import Sweep
+from srlab.runtime.sweep.stopping import StopWatch
+
 PROGRAM = """
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
@@ -32,6 +35,7 @@ def main(cfg):
     while Path("hold").exists() and not asked:
         time.sleep(0.02)
     if asked:
+        print("saving", flush=True)
         (run / "saved").touch()
         while Path("stubborn").exists() and len(asked) < 2:
             time.sleep(0.02)
@@ -198,6 +202,26 @@ def test_a_second_ctrl_c_aborts_cells_and_one_at_a_time_stops_too():
     assert "aborting" in Path("out.txt").read_text()
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_terminal_that_is_closed_ends_the_sweep_as_ctrl_c_does():
+    """Nothing can be written any more, neither what the sweep says nor what its cell prints."""
+    Path("hold").touch()
+    Path("out.txt").touch()
+    command = [sys.executable, "train.py", "-m", "seed=1,2", "hydra.sweep.dir=s"]
+    reader, writer = os.pipe()
+    with subprocess.Popen(command, stdout=writer, stderr=writer, start_new_session=True) as process:
+        os.close(writer)
+        try:
+            wait_until(Path("s/seed-1/ready").exists, "start of the first")
+            os.close(reader)
+            process.send_signal(signal.SIGHUP)
+            assert process.wait(timeout=60) == 129
+        finally:
+            Path("hold").unlink()
+    assert Path("s/seed-1/saved").exists()
+    assert states() == {"seed-1": "stopped"}
+
+
 @pytest.mark.slow
 @needs_pool
 @pytest.mark.usefixtures("folder")
@@ -242,6 +266,47 @@ def test_a_search_that_goes_on_repeats_its_choices_without_running_them():
     assert states("s") == states("whole")
     best = [Path(root, "optimization_results.yaml").read_text() for root in ("s", "whole")]
     assert [re.findall(r"best_value: (.*)", text) for text in best] == [["35.0"], ["35.0"]]
+
+
+@pytest.mark.slow
+@needs_pool
+@pytest.mark.usefixtures("folder")
+def test_cells_of_one_name_get_a_folder_each_also_side_by_side():
+    Path("hold").touch()
+    with started("+x='a/b','a-b'", "hydra.sweep.dir=s", *POOL) as process:
+        wait_until(lambda: len(list(Path("s").glob("x-a-b*/ready"))) == 2, "start of both")
+        Path("hold").unlink()
+        assert process.wait(timeout=60) == 0
+    assert sorted(cell(name)["swept"]["+x"] for name in states()) == ["'a-b'", "'a/b'"]
+
+
+@pytest.mark.slow
+@needs_pool
+@pytest.mark.usefixtures("folder")
+def test_a_search_that_asks_for_one_cell_twice_at_a_time_trains_it_once_and_gets_both_answers():
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs hydra-optuna-sweeper")
+    search = ["search=latency", "seed=choice(1,2)", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=3"]
+    fixed = ["model.n_share=0", "model.dim=36", "model.window_sizes=[4,8,16]"]
+    Path("hold").touch()
+    with started(*search, *fixed, "hydra.sweep.dir=s", *POOL[:1], "hydra.launcher.n_jobs=3") as process:
+        wait_until(lambda: "waits for process" in Path("out.txt").read_text(), "the third trial")
+        Path("hold").unlink()
+        assert process.wait(timeout=60) == 0
+    assert "Failed experiment" not in Path("out.txt").read_text()
+    assert [len(cell(name)["attempts"]) for name in states()] == [1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_jobs_that_are_still_queued_when_their_sweep_is_stopped_begin_nothing():
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
+    Path("hold").touch()
+    with started("seed=1,2", "hydra.sweep.dir=s", "hydra/launcher=submitit_local") as process:
+        wait_for_cells("seed-1", "seed-2")
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    record = Sweep.read(Path("s"))
+    assert StopWatch(sweep=record, call=record.call).is_asked()
 
 
 @pytest.mark.usefixtures("folder")

@@ -12,6 +12,7 @@ from srlab.runtime.sweep.devices import (
     cell_environment,
     devices_wanted,
     list_gpus,
+    lock_folder,
     processes_wanted,
     thread_limits,
     threads_per_process,
@@ -48,6 +49,21 @@ def test_cells_get_different_gpus_and_give_them_back(borrow):
     assert borrow([0], ["0", "1", "2"]).names == ["0"]
 
 
+def test_a_cell_that_says_which_gpus_finds_them_under_these_numbers(borrow):
+    """trainer.devices=[1] and device=cuda:1 count the GPUs that the program sees."""
+    second = borrow([1], ["0", "3", "5"])
+    assert (second.names, second.environment["CUDA_VISIBLE_DEVICES"]) == (["3"], "0,3,5")
+    assert borrow([0, 2], ["0", "3", "5"]).names == ["0", "5"]
+
+
+def test_locks_are_found_for_a_user_without_a_name(monkeypatch):
+    """Containers run as numbers that no file of passwords knows."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999)
+    assert lock_folder().name == "srlab-gpus-3999999"
+
+
 def test_a_cell_waits_until_enough_are_free_and_holds_none_meanwhile(borrow):
     held = borrow(1, ["0", "1"])
     got = []
@@ -78,6 +94,9 @@ def test_all_of_them_and_too_many(borrow):
         ({"trainer": {"devices": 2, "accelerator": "auto"}}, 2, 2),
         ({"trainer": {"devices": 2, "accelerator": "cpu"}}, None, 2),
         ({"trainer": {"devices": [0, 3], "accelerator": "gpu"}}, [0, 3], 2),
+        ({"trainer": {"devices": "0,3", "accelerator": "gpu"}}, [0, 3], 2),
+        ({"trainer": {"devices": "1,", "accelerator": "gpu"}}, [1], 1),
+        ({"trainer": {"devices": "2", "accelerator": "gpu"}}, "2", 2),
         ({"trainer": {"devices": "auto", "accelerator": "gpu"}}, "auto", 1),
         ({"device": "auto"}, 1, 1),
         ({"device": "cuda:1"}, [1], 1),

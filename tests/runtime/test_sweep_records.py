@@ -93,6 +93,26 @@ def test_records_come_back_as_they_were_written(tmp_path):
         read_cells(tmp_path)
 
 
+def test_what_has_ended_and_nobody_buries_is_not_waited_for(tmp_path):
+    """In a container a sweep is often process 1, which inherits orphans; here it adopts them likewise."""
+    code = """
+import ctypes, os, subprocess, sys
+from pathlib import Path
+from srlab.runtime.sweep import child
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+signals, child._PATIENCE_S, kill = [], 1.0, os.killpg
+os.killpg = lambda group, number: (signals.append(number), kill(group, number))
+orphan = [sys.executable, "-c", "import subprocess; subprocess.Popen(['sleep', '0.2'])"]
+rest = {"environment": os.environ, "asked_to_stop": lambda: (0, 0), "shown": False}
+child.supervise(orphan, log=Path(sys.argv[1]), **rest)
+print(set(signals))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "log"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "{0}\n"
+
+
 def test_a_lock_is_seen_by_others_and_ends_with_its_process(tmp_path):
     path = tmp_path / "lock"
     code = (

@@ -23,7 +23,8 @@ class CostRecord(Callback):
     """Measures parameters, multiply-adds, latency and peak memory on the first rank's device.
 
     A run that dies later still leaves them: in ``costs.json`` and in W&B's summary. A network that is too
-    slow is not trained: the program ends on all ranks, with an exit status of its own.
+    slow is not trained: the program ends on all ranks, with an exit status of its own. A run that goes on was
+    fast enough when it began; what it has learnt is not given up for a clock that now reads otherwise.
 
     Args:
         folder: the run's folder.
@@ -58,7 +59,7 @@ class CostRecord(Callback):
         assert isinstance(pl_module, SuperResolutionTask)
         if trainer.is_global_zero:
             self._measure(trainer, pl_module)
-        if self.limit_ms is not None:
+        if self.limit_ms is not None and trainer.ckpt_path is None:
             self._check_limit(trainer, self.limit_ms)
 
     def _measure(self, trainer: Trainer, pl_module: SuperResolutionTask) -> None:

@@ -1,8 +1,10 @@
 """Where Hydra lets a sweep's supervision in."""
 
 import sys
+import traceback
 from typing import Any
 
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -18,6 +20,10 @@ class SweepCallback(Callback):
 
         try:
             begin(config, kwargs["config_name"])
-        except (ValueError, OSError) as error:  # Hydra would turn it into a warning and go on
+        # whatever is left to Hydra becomes a warning, and the cells go on with nobody over them
+        except (ValueError, OSError, HydraException) as error:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(2)
+        except Exception:  # a fault of ours
+            traceback.print_exc()
+            sys.exit(1)

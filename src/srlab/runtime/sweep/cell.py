@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -27,9 +28,10 @@ from srlab.runtime.sweep.devices import (
     processes_wanted,
     threads_per_process,
 )
-from srlab.runtime.sweep.leases import Lease, take
+from srlab.runtime.sweep.leases import Lease, holder, take
 from srlab.runtime.sweep.records import LOCK_NAME, Cell, Sweep, cell_name, identity, read_cells
 from srlab.runtime.sweep.stopping import StopWatch
+from srlab.runtime.sweep.terminal import say
 
 __all__ = ["CALL_VARIABLE", "LOG_NAME", "run_cell"]
 
@@ -37,6 +39,7 @@ CALL_VARIABLE = "SRLAB_SWEEP_CALL"
 LOG_NAME = "output.log"
 
 _STOPPED = (130, 143)
+_INTERVAL_S = 0.2
 
 
 def run_cell(cfg: DictConfig) -> float | None:
@@ -57,15 +60,15 @@ def run_cell(cfg: DictConfig) -> float | None:
     stop = StopWatch(sweep=sweep, call=os.environ.get(CALL_VARIABLE, ""))
     settled = read_cells(sweep.folder).get(identity(hydra.overrides.task))
     if settled is not None and settled.is_settled:
-        _say(f"{settled.name}: {settled.state.replace('_', ' ')} already")
+        say(f"{settled.name}: {settled.state.replace('_', ' ')} already")
         return _value(settled)
-    claimed = _claim(sweep, list(hydra.overrides.task))
+    claimed = None if stop.is_asked() else _claim(sweep, list(hydra.overrides.task), stop)
     if claimed is None:
         return None
     cell, lease = claimed
     with lease:
         if is_running(sweep.folder / cell.name):
-            _say(f"{cell.name}: an earlier call's process still trains it; left alone")
+            say(f"{cell.name}: somebody trains it outside this sweep; left alone")
         elif not cell.is_settled and not stop.is_asked():
             _attempt(cfg, hydra, sweep, cell, lease, stop)
     return _value(cell)
@@ -75,8 +78,12 @@ def _value(cell: Cell) -> float | None:
     return float("-inf") if cell.state == "over_latency_limit" else cell.objective
 
 
-def _claim(sweep: Sweep, overrides: list[str]) -> tuple[Cell, Lease] | None:
-    """The record of the cell with these overrides, old or new, and the right to change it."""
+def _claim(sweep: Sweep, overrides: list[str], stop: StopWatch) -> tuple[Cell, Lease] | None:
+    """The record of the cell with these overrides, old or new, and the right to change it.
+
+    A search may ask for one cell twice at a time: the second waits for what the first gets. None if the sweep
+    is stopped meanwhile.
+    """
     wanted = identity(overrides)
     swept = dict(override.split("=", 1) for override in overrides if override.split("=")[0] in sweep.swept)
     swept = {key: swept[key] for key in sweep.swept if key in swept}
@@ -85,15 +92,33 @@ def _claim(sweep: Sweep, overrides: list[str]) -> tuple[Cell, Lease] | None:
     for name in names:
         folder = sweep.folder / name
         folder.mkdir(parents=True, exist_ok=True)
-        lease = take(folder / LOCK_NAME)
+        lease = _take_from(folder, wanted, stop)
+        cell = Cell.read(folder)
+        if cell is not None and identity(cell.overrides) != wanted:
+            if lease is not None:
+                lease.release()
+            continue
         if lease is None:
-            _say(f"{name}: another process is on it; left alone")
             return None
-        cell = Cell.read(folder) or Cell(name=name, overrides=overrides, swept=swept)
-        if identity(cell.overrides) == wanted:
-            return cell, lease
-        lease.release()
+        if cell is None:
+            cell = Cell(name=name, overrides=overrides, swept=swept, state="stopped")
+            cell.write(sweep.folder)  # says at once whose the name is
+        return cell, lease
     raise AssertionError(f"two cells have the name {names[-1]}")
+
+
+def _take_from(folder: Path, wanted: frozenset[str], stop: StopWatch) -> Lease | None:
+    """The lock of a cell's folder, waited for unless that is another cell's or the sweep is stopped."""
+    told = False
+    while (lease := take(folder / LOCK_NAME)) is None and not stop.is_asked():
+        cell = Cell.read(folder)
+        if cell is not None and identity(cell.overrides) != wanted:
+            break
+        if cell is not None and not told:
+            say(f"{cell.name}: waits for {holder(folder / LOCK_NAME)}, which is on it")
+            told = True
+        time.sleep(_INTERVAL_S)
+    return lease
 
 
 def _attempt(
@@ -118,9 +143,7 @@ def _attempt(
         cell.write(sweep.folder)
         if devices is None or stop.is_asked():
             cell.attempts.pop()
-            cell.state, cell.exit_status, cell.message = (
-                previous if cell.attempts else ("stopped", None, None)
-            )
+            cell.state, cell.exit_status, cell.message = previous
             cell.write(sweep.folder)
             return
         command = _command(cfg, hydra, sweep, sweep.folder / cell.name)
@@ -145,7 +168,7 @@ def _run(
     log = folder / LOG_NAME
     number = len(cell.attempts)
     on = f" on GPU {', '.join(attempt['devices'])}" if attempt["devices"] else ""
-    _say(f"{cell.name}: starts{on}" + (f" (attempt {number})" if number > 1 else ""))
+    say(f"{cell.name}: starts{on}" + (f" (attempt {number})" if number > 1 else ""))
     with log.open("a") as file:
         file.write(f"{HEADER} {number}, {attempt['started']}{on}: {shlex.join(command)}\n")
     status, was_asked = supervise(
@@ -168,7 +191,7 @@ def _finish(
     attempt.update(ended=_now(), exit_status=status)
     cell.write(sweep.folder)
     result = f", val/psnr {cell.objective:.4f}" if cell.objective is not None else ""
-    _say(f"{cell.name}: {cell.state.replace('_', ' ')}{result}" + (f" ({status})" if status else ""))
+    say(f"{cell.name}: {cell.state.replace('_', ' ')}{result}" + (f" ({status})" if status else ""))
 
 
 def _state(status: int, was_asked: bool) -> str:
@@ -223,11 +246,6 @@ def _quoted(path: str) -> str:
     if re.fullmatch(r"[\w./+-]+", path):
         return path
     return "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def _now() -> str:

@@ -3,11 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from srlab.runtime.sweep.terminal import show
 
 __all__ = ["HEADER", "last_lines", "supervise"]
 
@@ -87,8 +89,7 @@ def _wait(
 
 def _copy(output: BinaryIO | None) -> None:
     if output is not None and (text := output.read()):
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
+        show(text)
 
 
 def _end_group(group: int) -> None:
@@ -98,10 +99,21 @@ def _end_group(group: int) -> None:
         try:
             os.killpg(group, number)
             while time.monotonic() < deadline:
+                if not _has_living(group):
+                    return
                 time.sleep(_INTERVAL_S)
-                os.killpg(group, 0)
         except ProcessLookupError:
             return
+
+
+def _has_living(group: int) -> bool:
+    """Whether any process of the group has not ended; in a container often nobody buries orphans."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _parent, own_group, *_ = path.read_text(errors="replace").rpartition(")")[2].split()
+            if int(own_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def last_lines(log: Path, count: int = 8) -> str:

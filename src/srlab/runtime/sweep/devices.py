@@ -1,6 +1,5 @@
 """Which GPUs and how many threads each cell of a pool gets."""
 
-import getpass
 import os
 import random
 import re
@@ -79,8 +78,10 @@ def borrow_gpus(
         leases = _take_all(candidates, count, folder)
         if leases:
             names = list(leases)
+            # a cell that says which of them counts those that there are
+            visible = names if isinstance(wanted, (int, str)) else gpus
             return Devices(
-                environment={"CUDA_VISIBLE_DEVICES": ",".join(names), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+                environment={"CUDA_VISIBLE_DEVICES": ",".join(visible), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
                 leases=list(leases.values()),
                 names=names,
             )
@@ -119,7 +120,7 @@ def _take_all(candidates: Sequence[str], count: int, folder: Path) -> dict[str, 
 
 def lock_folder() -> Path:
     """Where this user's sweeps on this machine agree on who has which GPU."""
-    return Path(tempfile.gettempdir()) / f"srlab-gpus-{getpass.getuser()}"
+    return Path(tempfile.gettempdir()) / f"srlab-gpus-{os.getuid()}"
 
 
 def jobs_at_once(n_jobs: int) -> int:
@@ -167,10 +168,9 @@ def cell_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def devices_wanted(cfg: Any) -> int | str | list[int] | None:
     """What a cell of this configuration asks of the machine's GPUs; None if it computes on the CPU."""
     if "trainer" in cfg:
-        devices = cfg.trainer.devices
         if cfg.trainer.accelerator not in ("auto", "gpu", "cuda"):
             return None
-        return devices if isinstance(devices, (int, str)) else list(devices)
+        return _devices(cfg.trainer.devices)
     device = str(cfg.get("device", "auto"))
     if device.startswith("cuda:"):
         return [int(device.removeprefix("cuda:"))]
@@ -179,7 +179,14 @@ def devices_wanted(cfg: Any) -> int | str | list[int] | None:
 
 def processes_wanted(cfg: Any) -> int:
     """Processes that a cell of this configuration starts on a CPU."""
-    devices = cfg.trainer.devices if "trainer" in cfg else 1
+    devices = _devices(cfg.trainer.devices) if "trainer" in cfg else 1
     if isinstance(devices, (int, str)):
         return int(devices) if str(devices).isdecimal() else 1
     return len(devices)
+
+
+def _devices(devices: Any) -> int | str | list[int]:
+    """Lightning's ``devices``, whose numbers may be typed with commas, too: ``'0,3'``."""
+    if isinstance(devices, str) and "," in devices:
+        return [int(number) for number in devices.split(",") if number.strip()]
+    return devices if isinstance(devices, (int, str)) else list(devices)

@@ -21,8 +21,9 @@ from srlab.runtime.sweep.devices import LIMITS_VARIABLE, thread_limits
 from srlab.runtime.sweep.leases import Lease, holder, is_held, take
 from srlab.runtime.sweep.planning import cells_at_once, planned_cells, this_sweep
 from srlab.runtime.sweep.records import Cell, Sweep, identity, read_cells
-from srlab.runtime.sweep.stopping import mark_stop
+from srlab.runtime.sweep.stopping import LOCAL_LAUNCHERS, mark_stop
 from srlab.runtime.sweep.table import describe
+from srlab.runtime.sweep.terminal import say
 
 __all__ = ["begin"]
 
@@ -82,7 +83,7 @@ def _announce(
         size = f"a search by {sweep.sweeper}, {settled} cells done"
     else:
         size = f"{len(planned)} cells, {_settled(planned, known)} done"
-    _say(f"sweep {sweep.folder}: {size}, {pool}")
+    say(f"sweep {sweep.folder}: {size}, {pool}")
 
 
 def _settled(planned: Sequence[Sequence[str]], known: dict[frozenset[str], Cell]) -> int:
@@ -150,7 +151,7 @@ def _watch(engine: int, sweep: Sweep, requests: _Requests) -> tuple[int, int]:
         if requests.times > told:
             told = min(requests.times, 2)
             mark_stop(sweep, _handed_on(requests.number), told)
-            _say(_STOPPING[told - 1].format(signal.Signals(requests.number).name))
+            say(_STOPPING[told - 1].format(signal.Signals(requests.number).name))
             requests.times = told
         if not told or _is_running(sweep):
             idle_since = time.monotonic()
@@ -187,26 +188,22 @@ def _conclude(
     sweep: Sweep, planned: Sequence[Sequence[str]] | None, *, stopped_by: int, engine_status: int = 0
 ) -> int:
     """Print how every cell stands; the program's exit status."""
-    sweep.stop_mark.unlink(missing_ok=True)
+    if sweep.launcher in LOCAL_LAUNCHERS:
+        sweep.stop_mark.unlink(missing_ok=True)  # those that a scheduler has yet to start look for it
     known = read_cells(sweep.folder)
     if engine_status and not known:
         return engine_status  # Hydra has said why nothing could begin
     cells = list(known.values()) if planned is None else [known.get(identity(cell)) for cell in planned]
     overrides = [cell.overrides if cell else [] for cell in cells] if planned is None else planned
     left = sum(cell is None or not cell.is_settled for cell in cells)
-    _say(describe(sweep, overrides, cells))
+    say(describe(sweep, overrides, cells))
     if left:
-        _say(f"{left} of {len(cells)} cells are left; the same command goes on with them:")
-        _say(f"  {shlex.join(['python', *sweep.command])}")
+        say(f"{left} of {len(cells)} cells are left; the same command goes on with them:")
+        say(f"  {shlex.join(['python', *sweep.command])}")
     else:
-        _say("every cell is done; to start over, name another folder with hydra.sweep.dir=…")
+        say("every cell is done; to start over, name another folder with hydra.sweep.dir=…")
     if any(cell is not None and cell.objective is not None for cell in cells):
-        _say(f"compare them: srlab report {shlex.quote(str(sweep.folder))}")
+        say(f"compare them: srlab report {shlex.quote(str(sweep.folder))}")
     if stopped_by:
         return 128 + stopped_by
     return 1 if left or engine_status else 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
