@@ -161,3 +161,13 @@ def test_evaluation_takes_one_protocol_or_several(choice):
 def test_no_file_in_conf_names_a_folder_of_some_machine():
     for path in Path(CONF).rglob("*.yaml"):
         assert "/home/" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("root", ["train", "evaluate"])
+@pytest.mark.parametrize("choice", ["first_process", "default", "stdout", "none", "disabled"])
+def test_whatever_logging_is_chosen_python_can_configure_it(root, choice):
+    with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
+        cfg = compose(root, overrides=[f"hydra/job_logging={choice}"], return_hydra_config=True)
+    logging = OmegaConf.to_container(cfg.hydra.job_logging)
+    assert isinstance(logging, dict)
+    assert all("class" in handler for handler in logging.get("handlers", {}).values())

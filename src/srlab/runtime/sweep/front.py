@@ -96,8 +96,10 @@ def _adjust(config: DictConfig, sweep: Sweep) -> None:
     with open_dict(config.hydra):
         typed = [line for line in config.hydra.overrides.hydra if not line.startswith("hydra.sweep.dir=")]
         # each cell logs in its own folder; those who watch it have only the terminal
-        silent = ["hydra.job_logging.root.handlers=[console]", "~hydra.job_logging.handlers.file"]
-        config.hydra.overrides.hydra = [*typed, f"hydra.sweep.dir='{_escaped(str(sweep.folder))}'", *silent]
+        has_chosen = any(line.startswith(("hydra/job_logging=", "~hydra/job_logging")) for line in typed)
+        logging_choice = [] if has_chosen else ["hydra/job_logging=stdout"]
+        folder = f"hydra.sweep.dir='{_escaped(str(sweep.folder))}'"
+        config.hydra.overrides.hydra = [*typed, folder, *logging_choice]
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
 
