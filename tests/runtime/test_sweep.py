@@ -316,6 +316,7 @@ def test_jobs_that_are_still_queued_when_their_sweep_is_stopped_begin_nothing():
         (["seed=1,2", "resume=run"], "names one run, and a sweep has many"),
         (["seed=1,2", "trainer.typo=1"], "Key 'typo' is not in struct"),
         (["seed=a,b"], "could not be converted to Integer"),
+        (["shift_schedule=none,nonne"], "shift_schedule has no choice nonne; choose from alternate,"),
     ],
 )
 def test_what_no_cell_could_run_is_refused_before_any_begins(overrides, complaint):

@@ -3,6 +3,7 @@
 srlab zoo                 every preset, at x4
 srlab zoo esc elan_light  these
 srlab zoo --published esc every published row of a network, ours or another of the literature (OmniSR)
+srlab zoo convention=fvcore scale=2   sizes as papers count them, beside what they print
 srlab zoo --write README.md
 """
 

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 _USER_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, HydraException, OmegaConfBaseException)
 
 
+# What a shell reports for a program that Ctrl-C ended.
+_INTERRUPTED = 130
+
 # When two programs share the cores, threads that wait by spinning starve each other: a training step beside
 # another
 # training took 8.4 s instead of 0.9 s. A short spin costs nothing on a quiet machine (0.10 s either way).
@@ -79,6 +82,9 @@ def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                 return run_cell(cfg)
             try:
                 return main(cfg)
+            except KeyboardInterrupt:
+                log.warning("interrupted")
+                sys.exit(_INTERRUPTED)
             except _USER_ERRORS as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
                     raise

@@ -17,6 +17,8 @@ __all__ = ["check_kernels_train", "check_training", "compile_mode", "refuse_over
 _COMPILE_MODES = ("default", "max-autotune-no-cudagraphs", "max-autotune", "reduce-overhead")
 _MODES_WITH_GRAPHS = ("max-autotune", "reduce-overhead")
 
+_WANDB_MODES = ("online", "offline", "disabled")
+
 # Recipes of x3 and x4 that start from x2 say so with this; ??? would not do, since a default outlives it.
 _PLACEHOLDER = "RUN_OF_X2"
 
@@ -41,6 +43,7 @@ def check_training(cfg: DictConfig, fixed_trainer_keys: Iterable[str]) -> None:
             "validate_every, loggers and callbacks from their groups; leave it out"
         )
     _check_shift_schedule(cfg)
+    _check_wandb(cfg)
     if cfg.initial_weights == _PLACEHOLDER and not cfg.resume:
         raise ValueError(
             "this recipe starts from its x2 network: give initial_weights=RUN_OR_FILE of it, or "
@@ -49,6 +52,13 @@ def check_training(cfg: DictConfig, fixed_trainer_keys: Iterable[str]) -> None:
     folder = Path(cfg.paths.run)
     if not cfg.resume and (folder / CONFIG_NAME).exists():
         raise ValueError(f"{folder} already holds a run: go on with resume={folder}, or name another folder")
+
+
+def _check_wandb(cfg: DictConfig) -> None:
+    for name, logger in cfg.logger.items():
+        mode = None if logger is None else logger.get("mode")
+        if mode is not None and mode not in _WANDB_MODES:
+            raise ValueError(f"logger.{name}.mode must be one of {', '.join(_WANDB_MODES)}, got {mode!r}")
 
 
 def compile_mode(asked: object) -> str | None:

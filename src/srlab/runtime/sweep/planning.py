@@ -3,10 +3,12 @@
 import re
 import sys
 import uuid
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -38,6 +40,8 @@ def this_sweep(config: DictConfig, config_name: str) -> Sweep:
             f"{refused} names one run, and a sweep has many: type the sweep's own command again to go on "
             "with it, or start its cells from a network with initial_weights=RUN_OR_FILE"
         )
+    swept = _swept(config)
+    _check_choices(swept)
     sweep = Sweep(
         folder=Path(hydra.sweep.dir),
         script=_program(),
@@ -45,7 +49,7 @@ def this_sweep(config: DictConfig, config_name: str) -> Sweep:
         config_name=config_name,
         overrides=typed,
         forwarded=[override for override in hydra.overrides.hydra if not _OF_THE_SWEEP.match(override)],
-        swept=_swept(config),
+        swept=swept,
         launcher=hydra.runtime.choices["hydra/launcher"],
         sweeper=hydra.runtime.choices["hydra/sweeper"],
         started=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
@@ -87,9 +91,13 @@ def _parsed(config: DictConfig) -> list[Override]:
     """Overrides of a cell, those that a sweeper's configuration adds coming first."""
     parameters = config.hydra.sweeper.get("params") or {}
     lines = [*(f"{key}={value}" for key, value in parameters.items()), *config.hydra.overrides.task]
+    return OverridesParser.create(config_loader=_running().config_loader).parse_overrides(lines)
+
+
+def _running() -> Hydra:
     running = GlobalHydra.instance().hydra
     assert running is not None
-    return OverridesParser.create(config_loader=running.config_loader).parse_overrides(lines)
+    return running
 
 
 def _swept(config: DictConfig) -> dict[str, list[str]]:
@@ -104,6 +112,20 @@ def _swept(config: DictConfig) -> dict[str, list[str]]:
         else:
             swept.pop(key, None)  # typed once more, and fixed
     return swept
+
+
+def _check_choices(swept: Mapping[str, Sequence[str]]) -> None:
+    """Hydra would end the whole sweep at the cell whose choice of a group does not exist.
+
+    Raises:
+        ValueError: naming it and those that do.
+    """
+    loader = _running().config_loader
+    for key, values in swept.items():
+        options = loader.get_group_options(key, config_name=None, overrides=[])
+        unknown = [value for value in values if value not in options and value.isidentifier()]
+        if options and unknown:
+            raise ValueError(f"{key} has no choice {', '.join(unknown)}; choose from {', '.join(options)}")
 
 
 def planned_cells(config: DictConfig) -> list[list[str]] | None:
