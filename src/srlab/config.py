@@ -140,6 +140,8 @@ class TrainConfig(ExperimentConfig):
     initial_weights: str | None = None
     compile: Any = False
     """Whether, or in which mode, training steps run through ``torch.compile``."""
+    threads: int | None = None
+    """Of torch on a CPU; None: its own choice, which the run then keeps."""
     activation_checkpointing: bool = False
     """Whether blocks are computed again in the backward pass instead of being kept."""
     on_nan: str = "stop"

@@ -61,6 +61,7 @@ def assert_same_weights(ours: Path, theirs: Path) -> None:
         torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=tolerance, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_follow_the_curve_of_one(train, photos, tmp_path):
     """ELAN, whose batch norms see the joined batch; only the first process leaves files."""
     one = train(*STEPS, into="one")

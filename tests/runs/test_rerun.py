@@ -23,6 +23,20 @@ def run(photos, tmp_path_factory) -> Path:
         return in_process(photos, tmp_path_factory.mktemp("first"), patch)(*STEPS)
 
 
+def test_a_run_keeps_its_number_of_threads(train, tmp_path):
+    """A pool's cell has fewer than the same run alone, and sums are rounded in their order."""
+    threads = torch.get_num_threads()
+    try:
+        first = train(*STEPS, "threads=2")
+        torch.set_num_threads(1)
+        train(f"rerun={first}")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    (again,) = (tmp_path / "outputs" / "elan_demo_x2").iterdir()
+    assert OmegaConf.load(again / "config.yaml").threads == 2
+
+
 def test_a_run_once_more_has_the_same_weights_in_a_folder_of_its_own(run, train, tmp_path, capsys):
     train(f"rerun={run}")
     (again,) = (tmp_path / "outputs" / "elan_demo_x2").iterdir()

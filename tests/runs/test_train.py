@@ -63,7 +63,10 @@ def test_checkpoint_knows_its_network_and_holds_no_code(train):
             ["compile=reduce-overhead"],
             "compile=reduce-overhead replays CUDA graphs, and this run trains without CUDA",
         ),
-        (["logger=wandb", "logger.wandb.mode=onlin"], "must be one of online, offline, disabled, got 'onlin'"),
+        (
+            ["logger=wandb", "logger.wandb.mode=onlin"],
+            "must be one of online, offline, disabled, got 'onlin'",
+        ),
         (["optimizer.fused=maybe"], "optimizer.fused must be auto, true or false, got 'maybe'"),
         (
             ["optimizer.fused=true", "trainer.gradient_clip_val=1.0", "trainer.precision=bf16-mixed"],

@@ -17,7 +17,7 @@ NETWORK = "model"
 _CIRCUMSTANCES = (
     SEED, "paths", "logger", "hydra", "resume", "saved_images", "latency", "callbacks.progress",
     "data.cache", "data.num_workers", "data.root", "data.validation_root", "data.degrade_on",
-    "trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy",
+    "threads", "trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy",
     "trainer.log_every_n_steps",
 )  # fmt: skip
 # Last parts of keys that say little without their group.

@@ -122,6 +122,8 @@ def _check_numbers(cfg: DictConfig) -> None:
         "trainer.accumulate_grad_batches": cfg.trainer.accumulate_grad_batches,
         "validate_every": cfg.validate_every,
     }
+    if cfg.threads is not None:
+        counts["threads"] = cfg.threads
     for key, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{key} must be an integer of at least 1, got {value!r}")

@@ -134,6 +134,7 @@ def _checked_against_saved(cfg: DictConfig, folder: Path) -> DictConfig:
             "folder (hydra.run.dir=…)"
         )
     if not differing:
+        cfg.threads = cfg.threads or saved.threads
         for name, logger in cfg.logger.items():
             if logger is not None and "id" in logger:
                 logger.id = logger.id or saved.logger[name].id

@@ -198,11 +198,15 @@ def _callbacks(cfg: DictConfig) -> list[Callback]:
         limit_ms=cfg.latency.limit_ms,
     )
     # written once training has begun: a resume that fails must not leave its configuration behind
-    saving = LambdaCallback(on_train_start=lambda trainer, _task: _save_config(trainer, cfg))
-    return [*callbacks, StepSeed(seed=cfg.seed), costs, saving]
+    beginning = LambdaCallback(on_train_start=lambda trainer, _task: _begin(trainer, cfg))
+    return [*callbacks, StepSeed(seed=cfg.seed), costs, beginning]
 
 
-def _save_config(trainer: Trainer, cfg: DictConfig) -> None:
+def _begin(trainer: Trainer, cfg: DictConfig) -> None:
+    """The number of threads decides in which order a CPU sums up: it belongs to what a run computes."""
+    if cfg.threads is None:
+        cfg.threads = torch.get_num_threads()
+    torch.set_num_threads(cfg.threads)
     if trainer.is_global_zero:
         save_config(cfg, Path(cfg.paths.run))
         # of a shorter run that goes on: its presence would say that this one is finished
