@@ -49,11 +49,28 @@ def test_without_a_common_seed_a_difference_is_of_means_and_has_no_spread(tmp_pa
 
 
 def test_several_sets_have_their_mean_beside_them(tmp_path):
+    """Not of a run that lacks one: 33 of the easier set alone is not above 30 of both."""
     table = table_of(
         tmp_path, {"psnr": {"Set5": 32.0, "Set14": 28.0}}, {"psnr": {"Set5": 33.0}, "n_share": 3}
     )
-    assert [each.mean for each in estimates(table, "psnr/mean of sets")] == [30.0, 33.0]
+    both, one = estimates(table, "psnr/mean of sets")
+    assert (both.mean, both.mark, one) == (30.0, None, None)
+    assert [each and each.mean for each in estimates(table, "ssim/mean of sets")] == [0.9, None]
     assert estimates(table, "psnr/Set14")[1] is None
+    assert estimates(table, "difference/Set5")[1].mean == 1.0
+
+
+def test_exact_restorations_have_differences(tmp_path):
+    """Infinity less infinity is none; both infinities have no mean."""
+    exact = float("inf")
+    base = [{"psnr": exact, "seed": 1}, {"psnr": 30.0, "seed": 2}]
+    same = [{"psnr": exact, "seed": 1, "n_share": 3}]
+    opposite = [{"psnr": 30.0, "seed": 1, "n_share": 4}, {"psnr": exact, "seed": 2, "n_share": 4}]
+    other_seed = [{"psnr": exact, "seed": 3, "n_share": 5}]
+    table = table_of(tmp_path, *base, *same, *opposite, *other_seed)
+    found = [each and (each.mean, each.n) for each in estimates(table, "difference/Set5")]
+    assert found == [None, (0.0, 1), None, (0.0, 1)]
+    assert [each.mean for each in estimates(table, "psnr/Set5")] == [exact] * 4
 
 
 def test_latency_is_a_median_and_keeps_its_percentiles(tmp_path):

@@ -9,7 +9,7 @@ from typing import Literal
 from srlab.report.comparison import Comparison, Configuration, as_comparison
 from srlab.report.latencies import LabLatencies, latency_caption
 from srlab.report.parameters import Parameter
-from srlab.report.runs import Run
+from srlab.report.runs import Run, Score
 
 __all__ = ["AblationTable", "Column", "Estimate", "Row", "ablation_table", "psnr_of"]
 
@@ -122,9 +122,9 @@ def ablation_table(runs: Comparison | Sequence[Run]) -> AblationTable:
     )
 
 
-def psnr_of(configuration: Configuration) -> Estimate | None:
-    """Mean over the sets, over the seeds."""
-    return _estimate([run.psnr for run in configuration.finished])
+def psnr_of(configuration: Configuration, sets: Sequence[str]) -> Estimate | None:
+    """Mean over the sets, over the seeds; of runs that were scored on all of ``sets``."""
+    return _over_runs(_mean_of(sets, lambda score: score.psnr))(configuration)
 
 
 _Measure = tuple[Column, Callable[[Configuration], Estimate | None]]
@@ -132,14 +132,15 @@ _Measure = tuple[Column, Callable[[Configuration], Estimate | None]]
 
 def _measures(comparison: Comparison) -> list[_Measure]:
     """Scores, each beside its difference to the baseline, then costs."""
-    sets = [*comparison.sets, *([MEAN_SET] if len(comparison.sets) > 1 else [])]
+    several = {MEAN_SET: comparison.sets} if len(comparison.sets) > 1 else {}
     measures: list[_Measure] = []
-    for name in sets:
-        measures.append((Column(f"psnr/{name}", f"PSNR {name} (dB)", "higher"), _psnr(name)))
+    for name, sets in ({name: (name,) for name in comparison.sets} | several).items():
+        psnr, ssim = _mean_of(sets, lambda score: score.psnr), _mean_of(sets, lambda score: score.ssim)
+        measures.append((Column(f"psnr/{name}", f"PSNR {name} (dB)", "higher"), _over_runs(psnr)))
         if comparison.baseline is not None and len(comparison.finished) > 1:
             column = Column(f"difference/{name}", f"Δ PSNR {name} (dB)", None, signed=True)
-            measures.append((column, _difference(name, comparison.baseline)))
-        measures.append((Column(f"ssim/{name}", f"SSIM {name}", "higher", digits=4), _ssim(name)))
+            measures.append((column, _difference(psnr, comparison.baseline)))
+        measures.append((Column(f"ssim/{name}", f"SSIM {name}", "higher", digits=4), _over_runs(ssim)))
     return [
         *measures,
         (Column("params", "params (K)", "lower", divisor=1e3), _cost(lambda run: run.costs.params)),
@@ -152,49 +153,52 @@ def _measures(comparison: Comparison) -> list[_Measure]:
     ]
 
 
-def _psnr(name: str) -> Callable[[Configuration], Estimate | None]:
-    return lambda each: _estimate([_set_psnr(run, name) for run in each.finished])
+_OfRun = Callable[[Run], float | None]
 
 
-def _set_psnr(run: Run, name: str) -> float | None:
-    if name == MEAN_SET:
-        return run.psnr
-    return run.scores[name].psnr if name in run.scores else None
-
-
-def _ssim(name: str) -> Callable[[Configuration], Estimate | None]:
-    def of(run: Run) -> float | None:
-        if name in run.scores:
-            return run.scores[name].ssim
-        values = [score.ssim for score in run.scores.values() if score.ssim is not None]
-        return fmean(values) if name == MEAN_SET and values else None
-
+def _over_runs(of: _OfRun) -> Callable[[Configuration], Estimate | None]:
     return lambda each: _estimate([of(run) for run in each.finished])
 
 
-def _difference(name: str, baseline: Configuration) -> Callable[[Configuration], Estimate | None]:
-    """Of runs of the same seed where there are any: what a seed does to both drops out."""
+def _mean_of(sets: Sequence[str], metric: Callable[[Score], float | None]) -> _OfRun:
+    """Over the sets; none of a run that lacks one, whose mean is not to be compared with a mean of all."""
 
-    def of(each: Configuration) -> Estimate | None:
-        if each is baseline:
-            return None
-        ours, theirs = _by_seed(each, name), _by_seed(baseline, name)
-        common = sorted(ours.keys() & theirs.keys())
-        if common:
-            return _estimate([ours[seed] - theirs[seed] for seed in common])
-        if not ours or not theirs:
-            return None
-        return Estimate(mean=fmean(ours.values()) - fmean(theirs.values()), std=None, n=len(ours))
+    def of(run: Run) -> float | None:
+        values = [metric(run.scores[name]) for name in sets if name in run.scores]
+        known = [value for value in values if value is not None]
+        return fmean(known) if len(known) == len(sets) else None
 
     return of
 
 
-def _by_seed(configuration: Configuration, name: str) -> dict[str, float]:
+def _difference(of: _OfRun, baseline: Configuration) -> Callable[[Configuration], Estimate | None]:
+    """Of runs of the same seed where there are any: what a seed does to both drops out."""
+
+    def difference(each: Configuration) -> Estimate | None:
+        if each is baseline:
+            return None
+        ours, theirs = _by_seed(each, of), _by_seed(baseline, of)
+        common = sorted(ours.keys() & theirs.keys())
+        if common:
+            return _estimate([_gap(ours[seed], theirs[seed]) for seed in common])
+        if not ours or not theirs:
+            return None
+        return Estimate(mean=_gap(fmean(ours.values()), fmean(theirs.values())), std=None, n=len(ours))
+
+    return difference
+
+
+def _gap(one: float, other: float) -> float:
+    """0 where both are equal, also where both are exact."""
+    return 0.0 if one == other else one - other
+
+
+def _by_seed(configuration: Configuration, of: _OfRun) -> dict[str, float]:
     """A seed that was run several times counts with its mean."""
     values: dict[str, list[float]] = {}
     for run in configuration.finished:
-        psnr = _set_psnr(run, name)
-        if psnr is not None:
+        psnr = of(run)
+        if psnr is not None and not math.isnan(psnr):
             values.setdefault(str(run.seed), []).append(psnr)
     return {seed: fmean(each) for seed, each in values.items()}
 
@@ -248,7 +252,7 @@ def _own_latency(each: Configuration) -> Estimate | None:
 
 def _estimate(values: Sequence[float | None]) -> Estimate | None:
     known = [float(value) for value in values if value is not None and not math.isnan(value)]
-    if not known:
+    if not known or {math.inf, -math.inf} <= set(known):
         return None
     finite = all(map(math.isfinite, known))
     std = stdev(known) if len(known) > 1 and finite else None
@@ -288,7 +292,7 @@ def _caption(comparison: Comparison) -> str:
     if comparison.baseline is not None and len(comparison.finished) > 1:
         parts.append(
             f"Δ is the difference from row {comparison.baseline.number}, {comparison.baseline.label} "
-            f"({comparison.baseline_reason}), over the seeds that both have."
+            f"({comparison.baseline_reason}), over the seeds that both have, else of the means."
         )
     parts.append("Multiply-adds at 1280x720.")
     latency = latency_caption(comparison.runs, comparison.latencies)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -38,6 +39,10 @@ def comparability_warnings(
     ]
     if any(str(run.conditions.get("commit")).endswith("+changes") for run in finished):
         warnings.append("some runs are of sources with changes that no commit holds")
+    if without_number := sum(any(math.isnan(each.psnr) for each in run.scores.values()) for run in finished):
+        warnings.append(
+            f"the PSNR of {without_number} of {len(finished)} finished runs is no number, and in no mean"
+        )
     warnings += [problem for run in runs for problem in run.problems]
     without = Counter(run.state for run in runs if not run.finished)
     if without:

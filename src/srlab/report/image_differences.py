@@ -1,5 +1,6 @@
 """Where one configuration restores better than another: image by image."""
 
+import math
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -49,8 +50,11 @@ class PairComparison:
 
     @property
     def mean_difference(self) -> float | None:
-        """Of all images, in dB; None without any."""
-        return fmean(each.difference for each in self.images) if self.images else None
+        """Of all images, in dB; None without any, or where both infinities are among them."""
+        differences = [each.difference for each in self.images]
+        if not differences or {math.inf, -math.inf} <= set(differences):
+            return None
+        return fmean(differences)
 
 
 def compare_images(first: Configuration, second: Configuration) -> PairComparison:

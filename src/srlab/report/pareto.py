@@ -69,7 +69,7 @@ def pareto_points(comparison: Comparison, axis: CostAxis) -> list[Point]:
         (row.configuration, cost, psnr)
         for row in table.rows
         if (cost := row.estimates[places[0]]) is not None
-        and (psnr := psnr_of(row.configuration)) is not None
+        and (psnr := psnr_of(row.configuration, comparison.sets)) is not None
         and math.isfinite(psnr.mean)
     ]
     front = pareto_front([(cost.mean, psnr.mean) for _, cost, psnr in pairs])

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -115,16 +116,12 @@ def select_patches(comparison: Comparison, *, count: int) -> PatchSelection:
 def shown_configurations(comparison: Comparison) -> list[Configuration]:
     """Best, baseline, worst, then the next best, of those that saved restorations; in table order."""
     saved = [each for each in comparison.finished if _saved_images(each)]
-    ranked = sorted(saved, key=lambda each: -_mean_psnr(each))
+    scores = {each.number: psnr_of(each, comparison.sets) for each in saved}
+    means = {number: -math.inf if score is None else score.mean for number, score in scores.items()}
+    ranked = sorted(saved, key=lambda each: -means[each.number])
     wanted = [*ranked[:1], *(each for each in saved if each is comparison.baseline), *ranked[-1:], *ranked]
     chosen = list({each.number: each for each in wanted}.values())[:_MOST_SHOWN]
     return sorted(chosen, key=lambda each: each.number)
-
-
-def _mean_psnr(configuration: Configuration) -> float:
-    estimate = psnr_of(configuration)
-    assert estimate is not None
-    return estimate.mean
 
 
 def _saved_images(configuration: Configuration) -> dict[str, ImageScore]:

@@ -158,7 +158,9 @@ def _facts(comparison: Comparison, command: str | None) -> Sequence[tuple[str, s
 
 def _verdict(comparison: Comparison) -> list[tuple[str, str]]:
     """What a reader looks for first; nothing where nothing has scores."""
-    scored = [(each, psnr) for each in comparison.finished if (psnr := psnr_of(each)) is not None]
+    scored = [
+        (each, psnr) for each in comparison.finished if (psnr := psnr_of(each, comparison.sets)) is not None
+    ]
     if comparison.baseline is None or not scored:
         return []
     best, psnr = max(scored, key=lambda each: each[1].mean)

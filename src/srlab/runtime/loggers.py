@@ -39,6 +39,8 @@ def build_loggers(cfg: DictConfig) -> list[Logger]:
     """The CSV curve and the loggers of ``cfg.logger``; a W&B run gets an id there, once."""
     loggers: list[Logger] = [CurveLogger(Path(cfg.paths.run))]
     for name, node in cfg.logger.items():
+        if node is None:
+            continue
         if name == "wandb":
             loggers.append(_wandb_logger(cfg, node))
         else:

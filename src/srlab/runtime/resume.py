@@ -44,7 +44,7 @@ AUTO = "auto"
 log = logging.getLogger(__name__)
 
 # What a folder's place and a run's identity are, not what it computes.
-_APART = ("paths", "resume", "rerun")
+_APART = ("paths", "resume", "rerun", "threads")
 
 
 def folder_of_run(resume: str | None, new_run: str, root: DictConfig) -> str:
@@ -206,7 +206,7 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
                 f"resume goes on with the network in {folder}; {override.input_line} would make it another "
                 f"one: start a new run, perhaps with initial_weights={folder}"
             )
-        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=False)
+        _change(cfg, override)
         log.info("resuming with %s", override.input_line)
     with open_dict(cfg):
         cfg.resume = str(resume)
@@ -231,7 +231,7 @@ def repeated_config(typed: DictConfig, command_line: list[str]) -> DictConfig:
             raise ValueError(
                 f"rerun repeats the run in {folder}, which is x{cfg.scale}; start a new run instead"
             )
-        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=False)
+        _change(cfg, override)
     cfg.resume, cfg.rerun = typed.resume, None
     return _in_new_folder(cfg, typed.paths.run)
 
@@ -256,6 +256,17 @@ def _in_new_folder(cfg: DictConfig, folder: str) -> DictConfig:
         if logger is not None and "id" in logger:
             logger.id = None
     return cfg
+
+
+def _change(cfg: DictConfig, override: Override) -> None:
+    """One value; ``+KEY`` may be a new one, ``~KEY`` is none any more."""
+    OmegaConf.update(
+        cfg,
+        override.key_or_group,
+        override.value(),
+        merge=False,
+        force_add=override.is_add() or override.is_force_add(),
+    )
 
 
 def _overrides(command_line: list[str], verb: str, folder: Path) -> Iterator[Override]:

@@ -31,7 +31,11 @@ def warn_of_other_versions(folder: Path) -> None:
     if not checkpoint.is_file():
         log.warning("%s has no checkpoint to tell what it was computed with", folder)
         return
-    recorded = read_file(checkpoint, known="runs are made by train.py")[OUR_ENTRY]["versions"]
+    try:
+        recorded = read_file(checkpoint, known="runs are made by train.py")[OUR_ENTRY]["versions"]
+    except (ValueError, KeyError) as error:  # its configuration is enough
+        log.warning("rerun: %s does not tell what it was computed with: %s", checkpoint, error)
+        return
     for name, now in versions().items():
         if recorded.get(name) != now:
             log.warning("rerun: %s was %s and is %s now: weights may differ", name, recorded.get(name), now)

@@ -103,10 +103,9 @@ class GracefulStop(Checkpoint):
                 )
             trainer.save_checkpoint(self.checkpoint)
             self.stopped_at = trainer.global_step
-            # Lightning validates when it is told to stop; a run that never stopped would have no score at
-            # this step.
-            trainer.limit_val_batches = 0
-            trainer.should_stop = True
+            # The run is as long as this now. Told to stop, Lightning would validate, and log the last logged
+            # loss once more: a run that never stopped would have neither at this step.
+            trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back."""

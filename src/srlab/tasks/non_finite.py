@@ -65,11 +65,38 @@ class UsualLoss:
         return self._explosion * median(self.losses)
 
 
-class StopOnBadLoss(Callback):
+class _LossPolicy(Callback):
+    """What all of them share: the run's folder of checkpoints, and the usual loss, which goes on with it.
+
+    Args:
+        explosion: see ``bad_loss_policy``.
+        checkpoints: see there.
+    """
+
+    def __init__(self, *, explosion: float | None, checkpoints: Path) -> None:
+        self.usual = UsualLoss(explosion)
+        self.checkpoints = Path(checkpoints)
+
+    @property
+    def state_key(self) -> str:
+        """The same for all, so that a run that was stopped and goes on with ``skip`` knows the usual loss."""
+        return "bad_loss_policy"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the running median is made of."""
+        return {"losses": list(self.usual.losses)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with it."""
+        self.usual.losses.extend(state_dict["losses"])
+
+
+class StopOnBadLoss(_LossPolicy):
     """Ends the run before anything that went wrong is saved.
 
-    The first bad micro-batch is noted on the device. The host looks every ``log_every_n_steps`` micro-batches
-    and before each validation, since each look waits for the device; before a validation, at the weights too.
+    The first bad micro-batch is noted on the device. The host looks every ``log_every_n_steps``
+    micro-batches, before each validation and before each save, since each look waits for the device; before a
+    validation, at the weights too.
 
     Args:
         explosion: see ``bad_loss_policy``.
@@ -80,8 +107,7 @@ class StopOnBadLoss(Callback):
     """
 
     def __init__(self, *, explosion: float | None, checkpoints: Path) -> None:
-        self.usual = UsualLoss(explosion)
-        self.checkpoints = Path(checkpoints)
+        super().__init__(explosion=explosion, checkpoints=checkpoints)
         self._first_bad: Tensor | None = None
         self._bad_loss: Tensor | None = None
 
@@ -94,16 +120,28 @@ class StopOnBadLoss(Callback):
         is_validated = is_validated_after(trainer, batch_idx)
         if not (is_validated or (batch_idx + 1) % trainer.log_every_n_steps == 0):  # type: ignore[attr-defined]
             return
-        assert self._first_bad is not None
-        assert self._bad_loss is not None
-        first, value, now = torch.stack([self._first_bad, self._bad_loss.double(), loss.double()]).tolist()
-        if trainer.strategy.reduce_boolean_decision(first != float("inf"), all=False):
-            raise NonFiniteLossError(describe_step(trainer, first, value, self.usual.limit, self.checkpoints))
+        self._look(trainer)
+        # of all devices: a run that goes on has the first one's limit everywhere
+        now = float(trainer.strategy.reduce(loss.double(), reduce_op="mean"))
         if is_validated and not are_finite([*pl_module.parameters(), *pl_module.buffers()]):
             raise NonFiniteLossError(
                 describe_step(trainer, float(batch_idx), now, self.usual.limit, self.checkpoints)
             )
         self.usual.losses.append(now)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Look, also where a signal has a step saved that nobody has looked at."""
+        if self._first_bad is not None:
+            self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        assert self._first_bad is not None
+        assert self._bad_loss is not None
+        first, value = torch.stack([self._first_bad, self._bad_loss.double()]).tolist()
+        if trainer.strategy.reduce_boolean_decision(first != float("inf"), all=False):
+            raise NonFiniteLossError(describe_step(trainer, first, value, self.usual.limit, self.checkpoints))
 
     def _note(self, loss: Tensor, batch_idx: int) -> None:
         if self._first_bad is None or self._bad_loss is None:
@@ -116,16 +154,8 @@ class StopOnBadLoss(Callback):
         self._first_bad = torch.where(is_first, float(batch_idx), self._first_bad)
         self._bad_loss = torch.where(is_first, loss, self._bad_loss)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What the running median is made of."""
-        return {"losses": list(self.usual.losses)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it."""
-        self.usual.losses.extend(state_dict["losses"])
-
-
-class SkipBadSteps(Callback):
+class SkipBadSteps(_LossPolicy):
     """Leaves out an optimizer step whose loss or gradient is bad; with ``goes_back``, returns to best.ckpt.
 
     The step is counted and its samples are past, but weights, moments of the optimizer and running statistics
@@ -144,8 +174,7 @@ class SkipBadSteps(Callback):
     """
 
     def __init__(self, *, explosion: float | None, checkpoints: Path, goes_back: bool) -> None:
-        self.usual = UsualLoss(explosion)
-        self.checkpoints = Path(checkpoints)
+        super().__init__(explosion=explosion, checkpoints=checkpoints)
         self.goes_back = goes_back
         self.skipped = 0
         self.in_a_row = 0
@@ -199,6 +228,9 @@ class SkipBadSteps(Callback):
         )
         if self.in_a_row > _SKIPS_IN_A_ROW:
             raise NonFiniteLossError(f"{_SKIPS_IN_A_ROW} bad steps in a row were left out; {describe()}")
+        if trainer.scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            # a fused step would have the scaler look at the gradients, which insists on seeing some
+            trainer.scaler.unscale_(optimizer)
         pl_module.zero_grad(set_to_none=True)
         for buffer, kept in zip(pl_module.buffers(), self._statistics, strict=True):
             buffer.data.copy_(kept)
@@ -214,15 +246,15 @@ class SkipBadSteps(Callback):
     def state_dict(self) -> dict[str, Any]:
         """What decisions hang on."""
         return {
-            "losses": list(self.usual.losses),
+            **super().state_dict(),
             "skipped": self.skipped,
             "in_a_row": self.in_a_row,
             "returns": self.returns,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it."""
-        self.usual.losses.extend(state_dict["losses"])
-        self.skipped = state_dict["skipped"]
-        self.in_a_row = state_dict["in_a_row"]
-        self.returns = list(state_dict["returns"])
+        """Go on with it, or from a run that knew nothing of skipping."""
+        super().load_state_dict(state_dict)
+        self.skipped = state_dict.get("skipped", 0)
+        self.in_a_row = state_dict.get("in_a_row", 0)
+        self.returns = list(state_dict.get("returns", ()))
