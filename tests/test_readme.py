@@ -23,9 +23,10 @@ def test_table_of_networks_is_the_one_that_the_zoo_makes(tmp_path):
     assert copy.read_text() == README
 
 
+_JOINED = README.replace("\\\n", "")  # lines that a backslash continues
 COMMANDS = [
     shlex.split(line, comments=True)[1:]
-    for line in re.findall(r"^python (?:train|evaluate)\.py.*$", README, flags=re.MULTILINE)
+    for line in re.findall(r"^python (?:train|evaluate)\.py.*$", _JOINED, flags=re.MULTILINE)
 ]
 
 

@@ -22,6 +22,10 @@ INK = {"text": "#1b1f24", "muted": "#6a737d", "grid": "#dfe3e8"}
 _DASHES = ("-", "--", ":", "-.")
 _MOST_LABELS = 12  # configurations that a plot names in words; more have their row's number alone
 _LONGEST_LABEL = 26  # characters
+# A legend's letters of 7.5 points, and what its lines take beside them.
+_LEGEND_LETTERS_PER_INCH = 19
+_LEGEND_HANDLE_LETTERS = 8
+_LEGEND_ROW_INCHES = 0.16
 # Offsets of a label from its point, in points, tried in turn until one is free.
 _PLACES = (
     (7, 5),
@@ -260,12 +264,16 @@ def _draw_curve(axes: "Axes", curve: Curve, *, part: str) -> None:
 
 
 def _legend(figure: "Figure", axes: "Axes") -> None:
+    """Below the axes, in as many columns as have room; the figure grows by its rows."""
     handles, labels = axes.get_legend_handles_labels()
+    room = int(_LEGEND_LETTERS_PER_INCH * figure.get_figwidth())
+    columns = max(1, min(3, len(labels), room // (max(map(len, labels)) + _LEGEND_HANDLE_LETTERS)))
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW_INCHES * -(-len(labels) // columns))
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(3, len(labels)),
+        ncols=columns,
         fontsize=7.5,
         frameon=False,
         handlelength=3.6,
