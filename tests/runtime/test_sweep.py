@@ -59,6 +59,12 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def heeding_signals() -> None:
+    """Whoever runs the tests in the background, or by nohup, ignores these, and so would the command."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def started(*overrides: str):
     """The command in a session of its own, as a terminal has its foreground processes in one group."""
@@ -66,7 +72,12 @@ def started(*overrides: str):
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     with Path("out.txt").open("w") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, env=environment
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+            preexec_fn=heeding_signals,
         )
     try:
         yield process
@@ -209,7 +220,9 @@ def test_a_terminal_that_is_closed_ends_the_sweep_as_ctrl_c_does():
     Path("out.txt").touch()
     command = [sys.executable, "train.py", "-m", "seed=1,2", "hydra.sweep.dir=s"]
     reader, writer = os.pipe()
-    with subprocess.Popen(command, stdout=writer, stderr=writer, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdout=writer, stderr=writer, start_new_session=True, preexec_fn=heeding_signals
+    ) as process:
         os.close(writer)
         try:
             wait_until(Path("s/seed-1/ready").exists, "start of the first")
