@@ -30,6 +30,25 @@ def test_means_and_sample_standard_deviations_over_seeds(tmp_path):
     assert (second.mean, second.std, second.n) == (29.0, None, 1), "one run has no standard deviation"
 
 
+@pytest.mark.parametrize(
+    ("other", "marks"), [("test device", ["best", None]), ("a faster one", [None, None])]
+)
+def test_the_fastest_of_unlike_measurements_is_no_best(tmp_path, other, marks):
+    runs = [
+        {"psnr": 30.0, "latency_ms": 5.0},
+        {"psnr": 30.0, "latency_ms": 9.0, "n_share": 3, "device": other},
+    ]
+    assert [each.mark for each in estimates(table_of(tmp_path, *runs), "latency_ms")] == marks
+
+
+def test_a_run_that_goes_on_is_told_to_have_been_measured_elsewhere(tmp_path):
+    folders = [
+        write_run(tmp_path / "finished", psnr=30.0),
+        write_run(tmp_path / "unfinished", psnr=None, n_share=3, device="another device"),
+    ]
+    assert any("devices of the latency differ" in warning for warning in compare(read_runs(folders)).warnings)
+
+
 def test_differences_are_of_the_seeds_that_both_have(tmp_path):
     """Pairs: 30.4 - 30.0 and 31.2 - 31.0. The lone seed 3, far away, does not count."""
     base = [{"psnr": 30.0, "seed": 1}, {"psnr": 31.0, "seed": 2}]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 from typing import Literal
 
+from srlab.report.comparability import latencies_are_comparable
 from srlab.report.comparison import Comparison, Configuration, as_comparison
 from srlab.report.latencies import LabLatencies, latency_caption
 from srlab.report.parameters import Parameter
@@ -141,6 +142,8 @@ def _measures(comparison: Comparison) -> list[_Measure]:
             column = Column(f"difference/{name}", f"Δ PSNR {name} (dB)", None, signed=True)
             measures.append((column, _difference(psnr, comparison.baseline)))
         measures.append((Column(f"ssim/{name}", f"SSIM {name}", "higher", digits=4), _over_runs(ssim)))
+    # the fastest of unlike measurements is no best
+    better = "lower" if comparison.latencies or latencies_are_comparable(comparison.runs) else None
     return [
         *measures,
         (Column("params", "params (K)", "lower", divisor=1e3), _cost(lambda run: run.costs.params)),
@@ -148,8 +151,8 @@ def _measures(comparison: Comparison) -> list[_Measure]:
             Column("multiply_adds", "mult-adds (G)", "lower", divisor=1e9),
             _cost(lambda run: run.costs.multiply_adds),
         ),
-        (Column("latency_ms", "latency (ms)", "lower"), _latency_of(comparison.latencies)),
-        (Column("memory_mib", "memory (MiB)", "lower"), _memory_of(comparison.latencies)),
+        (Column("latency_ms", "latency (ms)", better), _latency_of(comparison.latencies)),
+        (Column("memory_mib", "memory (MiB)", better), _memory_of(comparison.latencies)),
     ]
 
 
@@ -214,9 +217,7 @@ def _latency_of(latencies: LabLatencies | None) -> Callable[[Configuration], Est
 
     def of(each: Configuration) -> Estimate | None:
         found = latencies.of(each.runs)
-        if found is None:
-            return None
-        return Estimate(found.median_ms, std=None, n=found.rounds, low=found.p10_ms, high=found.p90_ms)
+        return found and Estimate(found.median_ms, None, found.rounds, low=found.p10_ms, high=found.p90_ms)
 
     return of
 
@@ -274,9 +275,8 @@ def _marked(column: Column, estimates: Sequence[Estimate | None]) -> list[Estima
         return list(estimates)
     shown = {round(each.mean / column.divisor, column.digits) for each in estimates if each is not None}
     ranked = sorted(shown, reverse=column.better == "higher")
-    marks: dict[float, Mark] = {}
-    if len(ranked) > 1:
-        marks = {ranked[0]: "best"} if len(ranked) == 2 else {ranked[0]: "best", ranked[1]: "second"}
+    names: tuple[Mark, ...] = ("best", "second")
+    marks = dict(zip(ranked, names[: len(ranked) - 1], strict=False))
     return [
         each and replace(each, mark=marks.get(round(each.mean / column.divisor, column.digits)))
         for each in estimates

@@ -10,7 +10,7 @@ from srlab.report.configuration_files import shown_value
 from srlab.report.parameters import Parameter
 from srlab.report.runs import Run
 
-__all__ = ["comparability_warnings"]
+__all__ = ["comparability_warnings", "latencies_are_comparable"]
 
 _SHOWN = 4  # values listed; more are counted
 # Named where they lie, not what they are: the same data lie elsewhere on another machine.
@@ -31,12 +31,15 @@ def comparability_warnings(
     on_purpose = {parameter.key.partition(".")[0] for parameter in parameters if parameter.swept}
     warnings = [
         f"{name} differ: {found}; {consequence}"
-        for name, group, value_of, consequence in (
-            *_CONDITIONS,
-            *(_LATENCY_CONDITIONS if own_latencies else ()),
-        )
+        for name, group, value_of, consequence in _CONDITIONS
         if group not in on_purpose and (found := _different(finished, value_of))
     ]
+    if own_latencies:  # which runs have that did not finish, too
+        warnings += [
+            f"{name} differ: {found}; their latencies cannot be compared"
+            for name, value_of in _LATENCY_CONDITIONS
+            if (found := _different(runs, value_of))
+        ]
     if any(str(run.conditions.get("commit")).endswith("+changes") for run in finished):
         warnings.append("some runs are of sources with changes that no commit holds")
     if without_number := sum(any(math.isnan(each.psnr) for each in run.scores.values()) for run in finished):
@@ -49,6 +52,11 @@ def comparability_warnings(
         counts = ", ".join(f"{count} {state}" for state, count in without.items())
         warnings.append(f"{sum(without.values())} of {len(runs)} runs have no scores: {counts}")
     return list(dict.fromkeys(warnings))
+
+
+def latencies_are_comparable(runs: Sequence[Run]) -> bool:
+    """Whether all runs measured their own latency and memory on one device, at one size."""
+    return not any(_different(runs, value_of) for _, value_of in _LATENCY_CONDITIONS)
 
 
 def _different(runs: Sequence[Run], value_of: Callable[[Run], str | None]) -> str:
@@ -118,7 +126,7 @@ _CONDITIONS: tuple[tuple[str, str | None, Callable[[Run], str | None], str], ...
     ("numbers of steps", "trainer", _setting("trainer.max_steps"), "the longer ones are at an advantage"),
     ("commits", None, _commit, "differences may come from the sources"),
 )
-_LATENCY_CONDITIONS: tuple[tuple[str, str | None, Callable[[Run], str | None], str], ...] = (
-    ("devices of the latency", None, lambda run: run.costs.device, "their latencies cannot be compared"),
-    ("image sizes of the latency", None, _latency_size, "their latencies cannot be compared"),
+_LATENCY_CONDITIONS: tuple[tuple[str, Callable[[Run], str | None]], ...] = (
+    ("devices of the latency", lambda run: run.costs.device),
+    ("image sizes of the latency", _latency_size),
 )
