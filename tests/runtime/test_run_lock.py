@@ -64,15 +64,17 @@ def test_a_killed_run_is_free_though_its_loader_processes_live_on_for_a_while(tm
             signal.pause()
         os._exit(0)
     loader = int(os.read(ready, 20))
+    left = [loader, run]
     try:
         assert is_running(tmp_path)
         with pytest.raises(ValueError, match=rf"is being written by process {run} on "), locked_run(tmp_path):
             pass
         os.kill(run, signal.SIGKILL)
-        os.waitpid(run, 0)
+        os.waitpid(left.pop(), 0)
         os.kill(loader, 0)  # there
         assert not is_running(tmp_path)
     finally:
-        os.kill(loader, signal.SIGKILL)
+        for process in left:
+            os.kill(process, signal.SIGKILL)
         os.close(ready)
         os.close(inform)
