@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from srlab.cli.main import main
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 SWEEP = [
@@ -47,6 +50,15 @@ def states() -> dict[str, str]:
     }
 
 
+def reported_states() -> dict[str, int]:
+    """Of all cells that the report's page shows."""
+    assert main(["report", "sweep"]) == 0
+    runs = json.loads(Path("sweep/report/data.json").read_text())["runs"]
+    page = Path("sweep/report/report.html").read_text()
+    assert all(run["name"] in page for run in runs)
+    return Counter(run["state"] for run in runs)
+
+
 @pytest.mark.slow
 def test_of_nine_trainings_one_fails_and_one_is_killed_and_the_same_command_finishes_those_two(
     tmp_path, monkeypatch
@@ -66,6 +78,7 @@ def test_of_nine_trainings_one_fails_and_one_is_killed_and_the_same_command_fini
     assert {name for name, state in states().items() if state != "finished"} == {FAILING, KILLED}, printed
     assert len(states()) == 9
     assert "2 of 9 cells are left" in printed
+    assert reported_states() == {"finished": 7, "failed": 2}
     finished = {
         path: path.stat().st_mtime_ns for cell in states() for path in (Path("sweep") / cell).rglob("*")
     }
@@ -81,3 +94,4 @@ def test_of_nine_trainings_one_fails_and_one_is_killed_and_the_same_command_fini
         summary = json.loads((cell / "summary.json").read_text())
         assert summary["steps"] == 2
         assert summary["val/psnr"] == json.loads((cell / "cell.json").read_text())["objective"]
+    assert reported_states() == {"finished": 9}
