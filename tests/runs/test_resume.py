@@ -32,8 +32,10 @@ def press_ctrl_c(monkeypatch):
 
 @pytest.mark.parametrize(
     "extra",
-    [[], ["callbacks=ema", "trainer.accumulate_grad_batches=2"]],
-    ids=["plain", "ema and accumulation"],
+    [
+        pytest.param([], id="plain", marks=pytest.mark.slow),
+        pytest.param(["callbacks=ema", "trainer.accumulate_grad_batches=2"], id="ema and accumulation"),
+    ],
 )
 @pytest.mark.parametrize("finished", [2, 3], ids=["between validations", "when one is due"])
 def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(

@@ -109,6 +109,7 @@ def test_a_run_shorter_than_the_interval_is_validated_at_its_end(train):
     assert [row["step"] for row in curve(run) if row["val/psnr"]] == ["3"]
 
 
+@pytest.mark.slow
 def test_recomputed_blocks_leave_the_same_weights_statistics_and_curve(train):
     """Bit for bit, moving averages included, across a stop and a resume; oracle: the plain run in one go."""
     common = ["callbacks=ema", "scheduler=constant", "validate_every=2"]
