@@ -5,7 +5,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -92,13 +91,14 @@ def starting_point(cfg: DictConfig) -> StartingPoint:
         summary = finished_summary(folder)
         if summary is not None and _is_at_end(summary["steps"], cfg):
             return StartingPoint(cfg, finished_psnr=float(summary["val/psnr"]))
-    checkpoint = _newest_good(folder) if cfg.resume == AUTO else _named_checkpoint(Path(cfg.resume), folder)
+    found = _newest_good(folder) if cfg.resume == AUTO else _named_checkpoint(Path(cfg.resume), folder)
     if is_first_process():
-        _clear(folder, is_new=checkpoint is None)
-    if checkpoint is not None:
-        step = _read(checkpoint)["global_step"]
-        _is_at_end(step, cfg)
-        log.info("going on after step %d, from %s", step, checkpoint)
+        _clear(folder, is_new=found is None)
+    if found is None:
+        return StartingPoint(cfg)
+    step, checkpoint = found
+    _is_at_end(step, cfg)
+    log.info("going on after step %d, from %s", step, checkpoint)
     return StartingPoint(cfg, checkpoint=checkpoint)
 
 
@@ -146,23 +146,23 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted([*folder.glob("checkpoints/*.ckpt"), *folder.glob("hpc_ckpt_*.ckpt")])
 
 
-def _newest_good(folder: Path) -> Path | None:
+def _newest_good(folder: Path) -> tuple[int, Path] | None:
     """Of the checkpoints that can be read the one of most steps; clocks and dates of files do not matter."""
     steps = {path: _step_if_good(path) for path in _checkpoints(folder)}
-    good = [(step, path.name, path) for path, step in steps.items() if step is not None]
-    return max(good)[-1] if good else None
+    good = [(step, path) for path, step in steps.items() if step is not None]
+    return max(good, key=lambda each: (each[0], each[1].name), default=None)
 
 
 def _step_if_good(path: Path) -> int | None:
     try:
-        return _read(path)["global_step"]
+        return _step_of(path)
     except (ValueError, OSError) as error:
         log.warning("resume=auto passes over a checkpoint: %s", error)
         return None
 
 
-def _named_checkpoint(resume: Path, folder: Path) -> Path:
-    """The checkpoint itself, or the run's last one.
+def _named_checkpoint(resume: Path, folder: Path) -> tuple[int, Path]:
+    """The checkpoint itself, or the run's last one, and its step.
 
     Raises:
         FileNotFoundError: if the run was stopped before it saved anything.
@@ -176,17 +176,16 @@ def _named_checkpoint(resume: Path, folder: Path) -> Path:
             "start it anew"
         )
     try:
-        _read(checkpoint)
+        return _step_of(checkpoint), checkpoint
     except ValueError as error:
         remedy = (
             f"resume={others[0]} or resume=auto hydra.run.dir={folder}" if others else "start the run anew"
         )
         raise ValueError(f"cannot go on from {checkpoint}: {error}. What may help: {remedy}") from error
-    return checkpoint
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A checkpoint, every byte of which has been checked.
+def _step_of(path: Path) -> int:
+    """How far a checkpoint is, every byte of which has been checked.
 
     Raises:
         ValueError: it is damaged, or nothing to go on from.
@@ -200,7 +199,7 @@ def _read(path: Path) -> dict[str, Any]:
     missing: Sequence[str] = [key for key in _NEEDED if key not in content]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}: it holds a network, not the state of a run")
-    return content
+    return content["global_step"]
 
 
 def _clear(folder: Path, *, is_new: bool) -> None:
