@@ -1,39 +1,23 @@
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from srlab.data import datasets
-from srlab.data.datamodule import SuperResolutionData
-from srlab.data.degradation import BicubicDegradation
+import demo_data
 from srlab.data.training_crops import TrainingCrops
 from srlab.profiling.loading import measure_loading
 
 CPU = torch.device("cpu")
+demo = partial(demo_data.demo, batch_size=4)
 SAMPLER = ["draw", "read", "degrade", "turn", "collate"]
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
-
-
-def demo(cache: Path, **changes) -> SuperResolutionData:
-    loading = {
-        "scale": 4,
-        "patch_size": 8,
-        "batch_size": 4,
-        "num_workers": 0,
-        "seed": 0,
-        "degradation": BicubicDegradation(),
-        "degrade_on": "worker",
-        "augment": True,
-        "on_bad_image": "error",
-        "cache": str(cache),
-    }
-    return datasets.demo(**(loading | changes))
 
 
 def test_a_report_holds_every_count_of_workers_and_stage_with_its_conditions(cache: Path):
