@@ -1,18 +1,32 @@
-"""srlab: a laboratory for efficient super-resolution transformers."""
+"""srlab: a laboratory for efficient super-resolution transformers.
+
+Importing it sets ``GOMP_SPINCOUNT`` where nothing else has decided how long idle threads spin
+(:mod:`srlab.thread_spin`; ``SRLAB_THREADS_SPIN=keep`` prevents it), and changes nothing else.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from srlab.thread_spin import shorten_thread_spin
+
 if TYPE_CHECKING:
     from srlab.checkpoints import load_model
+    from srlab.ops.subnormals import flush_subnormals
     from srlab.presets import create_model, list_models
 
-__all__ = ["__version__", "create_model", "list_models", "load_model"]
+__all__ = ["__version__", "create_model", "flush_subnormals", "list_models", "load_model"]
 
 __version__ = "0.1.0"
 
 # Imported when first used: PyTorch takes seconds, and not everyone who imports srlab needs it.
-_HOMES = {"create_model": "srlab.presets", "list_models": "srlab.presets", "load_model": "srlab.checkpoints"}
+_HOMES = {
+    "create_model": "srlab.presets",
+    "flush_subnormals": "srlab.ops.subnormals",
+    "list_models": "srlab.presets",
+    "load_model": "srlab.checkpoints",
+}
+
+shorten_thread_spin()
 
 
 def __getattr__(name: str) -> object:

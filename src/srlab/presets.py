@@ -47,6 +47,10 @@ def list_models() -> list[str]:
 def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
     """Build the network of preset ``name`` with fresh weights.
 
+    On an Intel processor call the network inside ``with srlab.flush_subnormals():``. ELAN's soft-max makes
+    subnormal numbers, which cost these processors most of the time (docs/speed.md); neither importing srlab
+    nor building a network changes the floating-point mode of your program.
+
     Args:
         name: one of :func:`list_models`.
         scale: enlargement of both sides.

@@ -37,8 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     parsed = parser.parse_args([word for word in words if not is_assignment(word)])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    from srlab.ops.subnormals import flush_subnormals  # here: it needs torch, and --help does not
+
     try:
-        parsed.run(parsed, parse_assignments([word for word in words if is_assignment(word)]))
+        with flush_subnormals():
+            parsed.run(parsed, parse_assignments([word for word in words if is_assignment(word)]))
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -32,11 +32,6 @@ _USER_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, HydraException, 
 # What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 130
 
-# When two programs share the cores, threads that wait by spinning starve each other: a training step beside
-# another
-# training took 8.4 s instead of 0.9 s. A short spin costs nothing on a quiet machine (0.10 s either way).
-_SHORT_SPIN = ("GOMP_SPINCOUNT", "10000")
-
 
 def register() -> None:
     """Make the typed schemas and the resolvers known to Hydra; may be called again."""
@@ -71,7 +66,6 @@ def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
         config_name: the root configuration, ``train`` or ``evaluate``.
     """
     register()
-    os.environ.setdefault(*_SHORT_SPIN)  # read when torch is imported, which main does
 
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         @functools.wraps(main)

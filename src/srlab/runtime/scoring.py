@@ -15,6 +15,7 @@ from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import AttentionNetwork, Network
+from srlab.ops.subnormals import flush_subnormals
 from srlab.presets import build_network, match_preset
 from srlab.profiling.costs import measure_costs
 from srlab.profiling.probe import find_device
@@ -48,6 +49,7 @@ class Candidate(NamedTuple):
     seed: int | None = None
 
 
+@flush_subnormals()
 def score_sets(cfg: DictConfig) -> None:
     """Print the table and write it beside the conditions as JSON, CSV and Markdown.
 

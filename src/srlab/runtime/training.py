@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
 from srlab.models.network import Network
+from srlab.ops.subnormals import flush_subnormals, set_flush_subnormals
 from srlab.presets import build_network
 from srlab.runtime.checks import check_kernels_train, check_training, compile_mode
 from srlab.runtime.initial_weights import start_from
@@ -66,7 +67,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     cfg = effective_config(cfg, list(HydraConfig.get().overrides.task))
     folder = Path(cfg.paths.run)
-    with stoppable(), locked_run(folder) if is_first_process() else nullcontext():
+    with flush_subnormals(), stoppable(), locked_run(folder) if is_first_process() else nullcontext():
         check_training(
             cfg, {*_FIXED, "val_check_interval", "callbacks", "logger", "plugins", "default_root_dir"}
         )
@@ -207,6 +208,7 @@ def _begin(trainer: Trainer, cfg: DictConfig) -> None:
     if cfg.threads is None:
         cfg.threads = torch.get_num_threads()
     torch.set_num_threads(cfg.threads)
+    set_flush_subnormals(True)  # in ranks that a strategy spawned; the others have it from train()
     if trainer.is_global_zero:
         save_config(cfg, Path(cfg.paths.run))
         # of a shorter run that goes on: its presence would say that this one is finished

@@ -8,6 +8,7 @@ import torch
 
 import srlab
 from srlab.checkpoints.files import OUR_ENTRY, read_file
+from srlab.ops.subnormals import subnormal_mode
 from srlab.provenance import source_commit
 
 __all__ = ["versions", "warn_of_other_versions"]
@@ -22,6 +23,7 @@ def versions() -> dict[str, str | None]:
         "torch": str(torch.__version__),
         "lightning": lightning.__version__,
         "commit": source_commit(),
+        "subnormals": subnormal_mode(),
     }
 
 

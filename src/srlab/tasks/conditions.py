@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from srlab.ops.subnormals import subnormal_mode
 from srlab.profiling.costs import Costs
 from srlab.provenance import source_commit
 
@@ -25,6 +26,8 @@ class Conditions:
     commit: str | None
     torch_version: str
     python_version: str
+    subnormals: str
+    """``flushed`` or ``kept``."""
     costs: Costs | None
     """None where they were not measured."""
     preset: str | None
@@ -59,6 +62,7 @@ def describe_conditions(
         commit=source_commit(),
         torch_version=torch.__version__,
         python_version=platform.python_version(),
+        subnormals=subnormal_mode(),
         costs=costs,
         preset=preset,
         training=training,

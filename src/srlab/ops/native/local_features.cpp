@@ -230,6 +230,7 @@ void local_features(float* features, float* query, float* value, const float* at
     float* halos = scratch + threads * Strip::floats(step.sizes);
 #pragma omp parallel num_threads(threads)
     {
+        const FlushSubnormals flushed;
         float* own = scratch + omp_get_thread_num() * Strip::floats(step.sizes);
         const auto strip = [&](int64_t task) {
             const int64_t number = task % strips;

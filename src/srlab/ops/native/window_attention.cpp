@@ -301,6 +301,7 @@ void window_attention(float* const* maps, const int64_t* strides, const int64_t*
     }
 #pragma omp parallel num_threads(threads)
     {
+        const FlushSubnormals flushed;
         const int64_t own = omp_get_thread_num() * Worker::floats(most_padded, most_depth);
         Worker worker(attention, scratch + own, most_padded, most_depth);
         for (int64_t g = 0; g < number_of_groups; ++g) {
