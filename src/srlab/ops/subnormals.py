@@ -20,7 +20,7 @@ _OMP_PAUSE_SOFT = 1  # OpenMP 5.0, omp_pause_resource_t
 
 @contextmanager
 def flush_subnormals(flush: bool = True) -> Iterator[None]:
-    """Take subnormal numbers for zero inside the ``with`` block, in this thread and those that compute for it.
+    """Take subnormal numbers for zero in the ``with`` block: this thread and those that compute for it.
 
     The mode found on entry is restored at the end. Where the processor has no such mode
     (:func:`subnormals_are_flushed` says so), nothing changes.
