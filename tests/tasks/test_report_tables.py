@@ -8,6 +8,7 @@ from protocols import basicsr
 from srlab.profiling.complexity import ParameterReport
 from srlab.profiling.costs import Costs
 from srlab.profiling.latency import LatencyReport
+from srlab.profiling.load import CoreLoad
 from srlab.profiling.memory import MemoryReport
 from srlab.profiling.operations import UncountedOperation
 from srlab.tasks.conditions import describe_conditions
@@ -21,7 +22,10 @@ from srlab.tasks.report_tables import (
     write_evaluations,
 )
 
-LATENCY = LatencyReport("Some GPU", "2.13.0", "float32", (1, 3, 180, 320), 2, 5, 1, "sdpa", 12.34, 11.0, 15.0)
+QUIET = CoreLoad(others=0.0, cores=2, threads=1)
+LATENCY = LatencyReport(
+    "Some GPU", "2.13.0", "float32", (1, 3, 180, 320), 2, 5, 1, "flushed", QUIET, "sdpa", 12.34, 11.0, 15.0
+)
 MEMORY = MemoryReport(
     "Some GPU", "2.13.0", "float32", (1, 3, 180, 320), "sdpa", "max_memory_allocated", 512.4, 600.0, None
 )

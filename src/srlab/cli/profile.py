@@ -5,12 +5,12 @@ srlab profile model=elan_light device=cuda dtype=float32,bfloat16 compile=eager,
 srlab profile model=elan_light step=training batch=32 patch=64 checkpointing=false,true data=demo workers=0,2
 srlab profile --table profiles/2026-11-21_10-00-00.json
 
-Crossed: model (presets or checkpoints), backend, dtype, compile (eager, graph, or a mode of torch.compile)
-and mask (cached or rebuilt). size=HEIGHTxWIDTH is of the low-resolution image, output=WIDTHxHEIGHT, as papers
-write, of the restored one; a list is measured one after the other. The first subject is the baseline unless
-baseline=elan_light/reference/float32/eager, or as many of its parts as tell it apart, says otherwise.
-Also: device=auto scale=4 batch=1 repeats=9 warmup=2 matmul_precision=highest, and record=PATH
-(none: no file; default: profiles/DATE.json). The last line of the output is the record as JSON.
+Crossed: model (presets or checkpoints), backend, dtype, compile (eager, graph, or a mode of torch.compile),
+mask (cached or rebuilt) and subnormals (flushed or kept). size=HEIGHTxWIDTH is of the low-resolution image,
+output=WIDTHxHEIGHT, as papers write, of the restored one; a list is measured one after the other. The first
+subject is the baseline unless baseline=elan_light/reference/float32/eager, or as many of its parts as tell
+it apart, says otherwise. Also: device=auto scale=4 batch=1 repeats=9 warmup=2 matmul_precision=highest, and
+record=PATH (none: no file; default: profiles/DATE.json). The last line of the output is the record as JSON.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _INFERENCE_ONLY, _TRAINING_ONLY = ("size", "output", "mask"), ("patch", "checkpo
 _KNOWN = (
     "model", "backend", "device", "scale", "size", "output", "batch", "dtype", "compile", "mask", "threads",
     "repeats", "warmup", "baseline", "matmul_precision", "record", "step", "patch", "checkpointing", "data",
-    "root", "workers",
+    "root", "workers", "subnormals",
 )  # fmt: skip
 
 
@@ -118,6 +118,7 @@ def _laboratory(arguments: argparse.Namespace, assignments: Mapping[str, Any], p
         compiles=words_of(assignments, "compile", "eager"),
         masks=words_of(assignments, "mask", "cached"),
         checkpointing=values_of(assignments, "checkpointing", False),
+        subnormals=words_of(assignments, "subnormals", "flushed"),
         step=step,
         device_type=device.type,
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from srlab.ops.subnormals import subnormal_mode
+from srlab.profiling.load import CoreLoad, LoadMeter
 from srlab.profiling.memory import explain_out_of_memory
 from srlab.profiling.probe import (
     backend_of,
@@ -48,6 +50,10 @@ class LatencyReport:
     repeats: int
     threads: int
     """Of the CPU, whatever the device."""
+    subnormals: str
+    """``flushed`` or ``kept``."""
+    load: CoreLoad
+    """What other programs used of the CPU meanwhile."""
     backend: str | None
     median_ms: float
     p10_ms: float
@@ -55,9 +61,10 @@ class LatencyReport:
 
     def __str__(self) -> str:
         size = "x".join(str(side) for side in self.input_shape)
+        disturbance = f", while {self.load}" if self.load.is_busy else ""
         return (
             f"{self.median_ms:.2f} ms (p10 {self.p10_ms:.2f}, p90 {self.p90_ms:.2f}; {self.repeats} repeats) "
-            f"for {size} in {self.dtype} on {self.device}"
+            f"for {size} in {self.dtype} on {self.device}{disturbance}"
         )
 
 
@@ -78,7 +85,10 @@ def measure_latency(
     _check_counts(warmup, repeats)
     with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
         lr_image = random_lr_image(lr_size, device, dtype)
+        # on a GPU one thread launches what is timed
+        meter = LoadMeter(torch.get_num_threads() if device.type == "cpu" else 1)
         times = [time_ms(lambda: ready(lr_image), device) for _ in range(warmup + repeats)][warmup:]
+        load = meter.read()
         backend = backend_of(ready)
     spread = spread_of(times)
     return LatencyReport(
@@ -89,6 +99,8 @@ def measure_latency(
         warmup=warmup,
         repeats=repeats,
         threads=torch.get_num_threads(),
+        subnormals=subnormal_mode(),
+        load=load,
         backend=backend,
         median_ms=spread.median,
         p10_ms=spread.p10,

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 import srlab
 from srlab.models.network import Network
 from srlab.ops.attention import forget_masks
+from srlab.ops.subnormals import subnormal_mode
 from srlab.profiling.lab import ceilings, energy, measurement
 from srlab.profiling.lab.conditions import arithmetic, busy_warning, describe_machine
 from srlab.profiling.lab.energy import EnergyMeter, find_energy_meter
@@ -82,6 +84,26 @@ def test_speedups_are_ratios_within_rounds(monkeypatch):
     assert slow.speedup == Spread(1, 1, 1)
     assert fast.speedup == Spread(3, 3, 3)
     assert (fast.time_ms.p10, fast.time_ms.p90) == (10, 40)
+
+
+def test_each_subject_runs_with_subnormals_as_it_says():
+    seen = []
+
+    class Asking(Scratch):
+        def restore(self, lr_image):
+            seen.append(subnormal_mode())
+            return super().restore(lr_image)
+
+    plan = plan_subjects({"asking": Asking(0, 1)}, Choices(subnormals=("flushed", "kept")))
+    assert [each.label for each in plan.subjects] == ["asking/float32/eager", "asking/float32/eager/kept"]
+    run = session(asking=Asking(0, 1))
+    run.prepare(plan.subjects)
+    assert set(seen[: len(seen) // 2]) == {"flushed"}
+    assert set(seen[len(seen) // 2 :]) == {"kept"}
+    del seen[:]
+    run.time(warmup=0, repeats=2)
+    assert seen == ["flushed", "kept", "kept", "flushed"]
+    assert subnormal_mode() == "kept"
 
 
 @pytest.mark.parametrize("fail_from", [1, 4, 5])
@@ -198,8 +220,12 @@ def test_threads_and_precision_are_set_back():
     assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before
 
 
-def test_a_busy_machine_is_told(monkeypatch):
-    monkeypatch.setattr("os.getloadavg", lambda: (torch.get_num_threads() / 2 + 0.1, 0, 0))
-    assert "the machine was busy" in busy_warning(describe_machine(CPU, command="", commit=None))
-    monkeypatch.setattr("os.getloadavg", lambda: (torch.get_num_threads() / 2, 0, 0))
+def test_a_busy_machine_is_reported(monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (3.0, 2.0, 1.0))
+    before = describe_machine(CPU, command="", commit=None)
+    assert "the machine was busy before the run (load average 3.0" in busy_warning(before)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.1, 2.0, 1.0))
     assert busy_warning(describe_machine(CPU, command="", commit=None)) is None
+    quiet = replace(before, cores=2, threads=1, other_programs_cores=0.9)
+    assert busy_warning(quiet) is None, "what was measured during the rounds says more than the load before"
+    assert "other programs used 1.5 of 2 cores" in busy_warning(replace(quiet, other_programs_cores=1.5))

@@ -98,7 +98,8 @@ def test_what_is_no_size_is_refused(value):
 def step(label: str, images_per_second: float | None) -> Figures:
     return Figures(
         label=label, model=label, backend=None, resolved_backend=None, dtype="float32", compile="eager",
-        mask="cached", checkpointing=False, padded_size=(1, 1), rounds=1, time_ms=Spread(1, 1, 1),
+        mask="cached", checkpointing=False, subnormals="flushed", padded_size=(1, 1), rounds=1,
+            time_ms=Spread(1, 1, 1),
         speedup=None, images_per_second=images_per_second, megapixels_per_second=None, memory=Memory(),
         joules_per_image=None, multiply_adds=None, multiply_adds_of=None,
         gflop_per_second=None, share_of_matrix_rate=None,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from srlab.profiling.load import CoreLoad
 from srlab.profiling.probe import device_name
 
 __all__ = ["LabConditions", "arithmetic", "busy_warning", "describe_machine", "load_average"]
@@ -46,8 +47,9 @@ def arithmetic(*, threads: int | None, matmul_precision: str) -> Iterator[None]:
 class LabConditions:
     """Of one run of the lab; ``command`` is what repeats it.
 
-    ``load_average_before`` and ``load_average_after`` are of the last minute, None where the system does not
-    tell. ``float32_matmul_precision`` and ``cudnn_tf32`` say in what arithmetic float32 is multiplied.
+    ``load_average_before`` and ``load_average_after`` are of the last minute, ``other_programs_cores`` is
+    what other programs used on average during the rounds; None where the system does not say.
+    ``float32_matmul_precision`` and ``cudnn_tf32`` say in what arithmetic float32 is multiplied.
     """
 
     command: str
@@ -68,6 +70,7 @@ class LabConditions:
     cudnn_tf32: bool
     load_average_before: float | None
     load_average_after: float | None = None
+    other_programs_cores: float | None = None
 
 
 def describe_machine(device: torch.device, *, command: str, commit: str | None) -> LabConditions:
@@ -96,7 +99,10 @@ def describe_machine(device: torch.device, *, command: str, commit: str | None) 
 
 
 def busy_warning(conditions: LabConditions) -> str | None:
-    """What to say if other programs were at work before the run."""
+    """What to say if other programs were at work during the run, or before it where only that is known."""
+    if conditions.other_programs_cores is not None:
+        load = CoreLoad(conditions.other_programs_cores, conditions.cores or 1, conditions.threads)
+        return f"the machine was busy: {load}; trust ratios, not times" if load.is_busy else None
     load = conditions.load_average_before
     if load is None or load <= conditions.threads / 2:
         return None

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,11 +10,13 @@ import torch
 
 from srlab.models.network import Network
 from srlab.ops.attention import forget_masks
+from srlab.ops.subnormals import flush_subnormals
 from srlab.profiling.lab.energy import EnergyMeter
 from srlab.profiling.lab.preparation import Workload, prepare
 from srlab.profiling.lab.subjects import Skipped, Subject
 from srlab.profiling.latency import Spread, interleaved, spread_of, time_ms
 from srlab.profiling.live_memory import count_live_bytes
+from srlab.profiling.load import LoadMeter
 from srlab.profiling.memory import is_out_of_memory, resident_growth
 from srlab.profiling.probe import synchronize
 
@@ -91,6 +94,7 @@ class Session:
         self.workload = workload
         self.progress = progress
         self.failed: list[Skipped] = []
+        self.others: float | None = None  # cores that other programs used during the rounds
         self._ready: dict[str, _Ready] = {}
         self._runs: dict[str, Callable[[], object]] = {}
         self._rounds: list[dict[str, float]] = []
@@ -107,6 +111,13 @@ class Session:
 
     def time(self, *, warmup: int, repeats: int) -> None:
         """Rounds in which every subject runs once, each round starting with another one."""
+        meter = LoadMeter(torch.get_num_threads())
+        try:
+            self._time_rounds(warmup, repeats)
+        finally:
+            self.others = meter.read().others
+
+    def _time_rounds(self, warmup: int, repeats: int) -> None:
         for number, order in enumerate(
             interleaved(list(self._runs), rounds=warmup + repeats), start=1 - warmup
         ):
@@ -122,7 +133,8 @@ class Session:
         for label, run in list(self._runs.items()):
             self.progress(f"energy of {label}")
             try:
-                self._joules[label] = self._energy(run, meter)
+                with _arithmetic_of(self._ready[label].subject):
+                    self._joules[label] = self._energy(run, meter)
             except _FAILURES as error:
                 self._drop(label, error)
 
@@ -151,7 +163,8 @@ class Session:
             raise ValueError("it makes no masks that could be rebuilt; mask=cached measures it")
         run, backend = prepare(network, subject, self.workload)
         weigh = _gpu_memory if self.workload.device.type == "cuda" else _cpu_memory
-        memory = weigh(run, self.workload.device)
+        with _arithmetic_of(subject):
+            memory = weigh(run, self.workload.device)
         self._ready[subject.label] = _Ready(subject, backend(), memory)
         self._runs[subject.label] = run
 
@@ -159,7 +172,8 @@ class Session:
         if label not in self._runs:  # it failed in an earlier round
             return
         try:
-            times[label] = time_ms(self._runs[label], self.workload.device)
+            with _arithmetic_of(self._ready[label].subject):
+                times[label] = time_ms(self._runs[label], self.workload.device)
         except _FAILURES as error:
             self._drop(label, error)
 
@@ -199,6 +213,10 @@ class _Ready(NamedTuple):
     subject: Subject
     backend: str | None
     memory: Memory
+
+
+def _arithmetic_of(subject: Subject) -> AbstractContextManager[None]:
+    return flush_subnormals(subject.subnormals == "flushed")
 
 
 def _makes_masks(network: Network, subject: Subject, workload: Workload) -> bool:

@@ -54,6 +54,7 @@ class Figures:
         compile: ``eager``, a mode of torch.compile, or ``graph``.
         mask: ``cached`` or ``rebuilt``.
         checkpointing: whether activations were recomputed.
+        subnormals: ``flushed`` or ``kept``.
         padded_size: height and width of the LR image inside the network.
         rounds: passes timed.
         time_ms: of one pass or step of the batch.
@@ -76,6 +77,7 @@ class Figures:
     compile: str
     mask: str
     checkpointing: bool
+    subnormals: str
     padded_size: tuple[int, int]
     rounds: int
     time_ms: Spread | None

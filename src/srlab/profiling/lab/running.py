@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from srlab.models.network import AttentionNetwork, Network
+from srlab.ops.subnormals import flush_subnormals
 from srlab.profiling.complexity import counted_backend
 from srlab.profiling.lab.ceilings import Ceilings, best_of, measure_ceilings
 from srlab.profiling.lab.conditions import LabConditions, load_average
@@ -57,7 +58,7 @@ def run_lab(lab: Laboratory) -> LabRecord:
         KeyboardInterrupt: before anything was timed.
         ValueError: every subject failed.
     """
-    with _current(lab.device):
+    with _current(lab.device), flush_subnormals():
         return _run_here(lab)
 
 
@@ -77,7 +78,13 @@ def _run_here(lab: Laboratory) -> LabRecord:
     sizes = tuple(_size_run(lab, session, ceilings) for session in sessions)
     if not any(each.rounds for run in sizes for each in run.subjects):
         _raise_for_nothing(sizes, complete)
-    conditions = replace(lab.conditions, load_average_after=load_average())
+    conditions = replace(
+        lab.conditions,
+        load_average_after=load_average(),
+        other_programs_cores=max(
+            (session.others for session in sessions if session.others is not None), default=None
+        ),
+    )
     return LabRecord(
         kind=KIND,
         complete=complete,
@@ -160,6 +167,7 @@ def _figures(
         compile=subject.compile,
         mask=subject.mask,
         checkpointing=subject.checkpointing,
+        subnormals=subject.subnormals,
         padded_size=padded_size(network, lr_size),
         rounds=measured.rounds,
         time_ms=measured.time_ms,

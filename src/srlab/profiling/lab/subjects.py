@@ -14,6 +14,7 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 _COMPILES = ("eager", *COMPILE_MODES, GRAPH)
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
 _MASKS = ("cached", "rebuilt")
+_SUBNORMALS = ("flushed", "kept")
 _STEPS = ("inference", "training")
 
 
@@ -27,6 +28,8 @@ class Choices:
         compiles: ``eager``, modes of torch.compile, or ``graph``.
         masks: of shifted windows: ``cached``, kept between passes, or ``rebuilt`` in each block.
         checkpointing: whether activations are recomputed in the backward pass; for training alone.
+        subnormals: whether the CPU takes subnormal numbers for zero (``flushed``) or computes with them
+            (``kept``).
         step: ``inference``, a forward pass, or ``training``, an optimizer step.
         device_type: ``cpu`` or ``cuda``.
     """
@@ -36,6 +39,7 @@ class Choices:
     compiles: Sequence[str] = ("eager",)
     masks: Sequence[str] = ("cached",)
     checkpointing: Sequence[bool] = (False,)
+    subnormals: Sequence[str] = ("flushed",)
     step: str = "inference"
     device_type: str = "cpu"
 
@@ -45,6 +49,7 @@ class Choices:
         _check_known("compile", self.compiles, _COMPILES)
         _check_known("mask", self.masks, _MASKS)
         _check_known("checkpointing", self.checkpointing, (False, True))
+        _check_known("subnormals", self.subnormals, _SUBNORMALS)
         _check_known("backend", self.backends, None)
         if self.step == "inference" and True in self.checkpointing:
             raise ValueError("checkpointing=true belongs to step=training; inference keeps no activations")
@@ -72,6 +77,7 @@ class Subject:
     compile: str
     mask: str = "cached"
     checkpointing: bool = False
+    subnormals: str = "flushed"
 
     @property
     def label(self) -> str:
@@ -79,6 +85,7 @@ class Subject:
         parts = [self.model, self.backend, self.dtype, self.compile]
         parts += ["rebuilt"] if self.mask == "rebuilt" else []
         parts += ["checkpointing"] if self.checkpointing else []
+        parts += ["kept"] if self.subnormals == "kept" else []
         return "/".join(part for part in parts if part)
 
 
@@ -117,8 +124,8 @@ def plan_subjects(networks: Mapping[str, Network], choices: Choices, *, baseline
         skipped += [
             Skipped(f"{model}/{name}", f"{type(network).__name__} has no such back end") for name in absent
         ]
-        crossed = product(backends, choices.dtypes, choices.compiles, choices.masks, choices.checkpointing)
-        for found in (Subject(model, *one) for one in crossed):
+        dials = (choices.dtypes, choices.compiles, choices.masks, choices.checkpointing, choices.subnormals)
+        for found in (Subject(model, *one) for one in product(backends, *dials)):
             reason = _reason_against(found, network)
             if reason is None:
                 subjects.append(found)

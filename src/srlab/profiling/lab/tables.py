@@ -10,7 +10,7 @@ from rich.table import Table
 __all__ = ["markdown_tables", "roofline_table", "size_table"]
 
 # What a subject may differ in from the others of a table.
-_DIALS = ("backend", "dtype", "compile", "mask", "checkpointing")
+_DIALS = ("backend", "dtype", "compile", "mask", "checkpointing", "subnormals")
 _WIDE = 110
 
 
@@ -148,6 +148,8 @@ def _name(subject: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 
 
 def _dial(subject: Mapping[str, Any], dial: str) -> str:
+    if dial == "subnormals":  # records of 0.1.0 lack it: nothing was flushed
+        return "" if subject.get(dial) == "flushed" else "subnormals kept"
     value = subject[dial]
     if dial == "backend":
         ran = subject["resolved_backend"]
@@ -178,7 +180,8 @@ def _common(record: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     place = conditions["device_name"]
     if conditions["device"] == "cpu":
         place += f", {conditions['threads']} thread{'s' if conditions['threads'] > 1 else ''}"
-    return ", ".join(part for part in [*shared, place] if part)
+    flushed = first.get("subnormals") == "flushed" and "subnormals" not in _varying(run)
+    return ", ".join(part for part in [*shared, place, "subnormals flushed" if flushed else ""] if part)
 
 
 def _caption(record: Mapping[str, Any], *, all_columns: bool) -> str:
