@@ -7,10 +7,10 @@
 Subjects at each size, x4, float32, all with the same weights: the authors' code, our reference and automatic
 back ends, OpenVINO and ONNX Runtime on an ONNX file of the authors' network; and elan_demo x2 against its own
 reference. Each subject of PyTorch runs with subnormal numbers flushed and kept; OpenVINO and ONNX Runtime are
-told to flush them. Each round runs every subject once and starts with another one; a speed-up is a ratio within
-a round, and its median and 10th and 90th percentile are printed. How
-far results lie from the authors' is printed with trained weights alone: with fresh ones ELAN is chaotic
-(docs/networks.md). None of the authors' code is part of srlab.
+told to flush them. Each round runs every subject once and starts with another one; a speed-up is a ratio
+within a round, and its median and 10th and 90th percentile are printed. How far results lie from the authors'
+is printed with trained weights alone: with fresh ones ELAN is chaotic (docs/networks.md). None of the
+authors' code is part of srlab.
 """
 
 import argparse
