@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, in_words, read_file
-from srlab.checkpoints.official import CONTAINERS, OfficialFile, misfit, read_official, unwrapped
+from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
+from srlab.checkpoints.official import OfficialFile, misfit, read_official
+from srlab.checkpoints.places import unwrapped
+from srlab.checkpoints.words import in_words
 from srlab.models.network import Network
 from srlab.models.registry import construct, network_classes
 
@@ -17,6 +19,7 @@ __all__ = ["LoadedCheckpoint", "load_model", "load_strictly", "read_checkpoint"]
 logger = logging.getLogger(__name__)
 
 _RUN_FILES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+_WEIGHT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 
 
 class LoadedCheckpoint(NamedTuple):
@@ -111,7 +114,7 @@ def _load(network: Network, state: Mapping[str, Tensor], official: OfficialFile 
     except ValueError as error:
         if official is None:
             raise
-        faults = misfit(network, official.official, official.description["official_options"])
+        faults = misfit(network, official)
         if not any(faults.values()):
             raise
         raise _misfit_error(network, faults, source) from error
@@ -128,11 +131,19 @@ def _find_file(path: Path) -> Path:
         for name in _RUN_FILES:
             if (path / name).is_file():
                 return path / name
+        inside = sorted(each.name for each in path.iterdir() if each.suffix in _WEIGHT_SUFFIXES)
         raise FileNotFoundError(
             f"{path} is a folder without {' or '.join(_RUN_FILES)}; name a checkpoint file"
+            + (f", such as {in_words(inside)}" if inside else "")
         )
-    if not path.is_file():
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: it is a link to {path.readlink()}, which leads nowhere"
+        )
+    if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}")
+    if not path.is_file():
+        raise ValueError(f"{path} is no ordinary file, so no checkpoint")
     return path
 
 
@@ -156,7 +167,7 @@ def _known_layouts() -> str:
     names = ", ".join(known.__name__ for known in network_classes() if known.official_landmarks)
     return (
         f"known are checkpoints and run folders of srlab, and official state dicts of {names}, "
-        f"by torch.save (bare or under {', '.join(CONTAINERS)}) or as safetensors"
+        "by torch.save (bare or in dictionaries, under any prefix) or as safetensors"
     )
 
 
@@ -181,11 +192,12 @@ def _warn_of_weights(file: Path, state: Mapping[str, Tensor]) -> None:
 
 def _log(description: Mapping[str, Any]) -> None:
     """Say what was found, and what the file left open."""
-    model = description["model"]
+    model, source = description["model"], description.get("source", description["network"])
+    layout = description["layout"] if source == description["network"] else source
     arguments = ", ".join(f"{name}={value}" for name, value in model.items() if not name.startswith("_"))
-    logger.info(
-        "%s: %s layout, %s: %s", description["file"], description["layout"], description["network"], arguments
-    )
+    logger.info("%s: %s layout, %s: %s", description["file"], layout, description["network"], arguments)
+    if description.get("beside"):
+        logger.info("beside the network it has %s, which are not read", in_words(description["beside"]))
     if description.get("passed_over"):
         logger.warning(
             "took %s; other weights in %s are not read; container=%s takes them",
@@ -198,7 +210,7 @@ def _log(description: Mapping[str, Any]) -> None:
             "the official file did not tell" if description["layout"] == "srlab" else "the file does not tell"
         )
         logger.info(
-            "%s %s; assumed as published. Otherwise give %s=…: to load_model and srlab convert, and to "
+            "%s %s: assumed. Otherwise give %s=…: to load_model and srlab convert, and to "
             "evaluate.py as +overrides.%s=…",
             told,
             ", ".join(f"{name}={model[name]}" for name in description["assumed"]),
