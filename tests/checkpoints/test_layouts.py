@@ -14,6 +14,7 @@ import srlab
 from checkpoint_samples import assert_same_function
 from srlab.checkpoints import load_model, read_checkpoint, save_official
 from srlab.checkpoints.layouts import known_layouts
+from srlab.runtime.initial_weights import start_from
 
 DIV2K, DF2K = (0.4488, 0.4371, 0.4040), (0.4690, 0.4490, 0.4036)
 
@@ -27,12 +28,15 @@ def convolution(name, out, into, side=3):
     return {f"{name}.weight": (out, into, side, side), f"{name}.bias": (out,)}
 
 
-def mean_shifts(mean, sign=1.0):
+def mean_shifts(mean):
     offset = 255 * torch.tensor(mean)
     eye = torch.eye(3).view(3, 3, 1, 1)
     return {
-        "sub_mean.weight": eye, "sub_mean.bias": -offset, "add_mean.weight": eye.clone(), "add_mean.bias": offset,
-    }  # fmt: skip
+        "sub_mean.weight": eye,
+        "sub_mean.bias": -offset,
+        "add_mean.weight": eye.clone(),
+        "add_mean.bias": offset,
+    }
 
 
 def conv(state, name, image):
@@ -288,7 +292,7 @@ def test_a_moved_shift_kernel_is_still_refused_in_half_precision(elan, tmp_path)
     key = next(key for key in state if key.endswith("shift_conv.weight"))
     state[key] = state[key] + 0.01
     torch.save(state, tmp_path / "elan.pth")
-    with pytest.raises(ValueError, match="shift_conv.weight .* differs from the constant"):
+    with pytest.raises(ValueError, match=r"shift_conv.weight .* differs from the constant"):
         load_model(tmp_path / "elan.pth")
 
 
@@ -298,7 +302,7 @@ def test_an_elan_without_mean_shifts_is_loaded_without(elan, tmp_path, caplog):
     network, description = read_checkpoint(tmp_path / "trainner.pth", window_sizes=[2, 4])
     assert (description["model"]["mean"], description["model"]["value_range"]) == ([0.0, 0.0, 0.0], 1.0)
     assert {"mean", "value_range"} <= set(description["assumed"])
-    # by algebra: (x - m) * 255 into the same body is x' into the network without a shift, where x = x' / 255 + m
+    # by algebra: without a shift the body sees x' as it sees (x - m) * 255 with one, if x = x' / 255 + m
     image = torch.rand(1, 3, 8, 8)
     with torch.no_grad():
         mean = torch.tensor(DIV2K).view(3, 1, 1)
@@ -364,3 +368,12 @@ def test_two_trained_networks_load_and_elan_is_the_one_with_its_keys_renamed(tmp
     assert (small - image).abs().mean() < 0.02  # an enlargement of this photograph
     hit, description = read_checkpoint(Path(str(WEIGHTS)) / "NTIRE2025_team54_HITSR.pth")
     assert (type(hit).__name__, description["container"]) == ("HiTSR", "params")
+
+
+def test_weights_for_other_colours_do_not_start_a_training(elan, tmp_path):
+    torch.save(
+        {key: value for key, value in elan.to_official().items() if "_mean." not in key}, tmp_path / "e"
+    )
+    target = srlab.create_model("elan_demo", scale=3, window_sizes=[2, 4], depth=4)
+    with pytest.raises(ValueError, match=r"sees colours as .*'value_range': 1.0.*give \+model.mean"):
+        start_from(target, tmp_path / "e")

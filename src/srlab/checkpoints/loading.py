@@ -33,11 +33,14 @@ def load_model(path: str | Path, **overrides: Any) -> Network:
     """The network of a file or run folder, with its weights, in evaluation mode on the CPU in float32.
 
     Args:
-        path: our checkpoint, run folder or safetensors, or an official file of any network of the laboratory.
+        path: our checkpoint, run folder or safetensors, or a file of any network of the laboratory, by the
+            authors or by others whose names of keys are known (docs/networks.md); its weights may lie in any
+            dictionary and under any prefix.
         overrides: constructor arguments that the file cannot tell or that you want otherwise, such as
             ``window_sizes=[8, 8, 8]``, ``shift_schedule="none"`` or ``backend="reference"``; also another
-            ``scale`` where the authors define how weights carry over (ESC). ``container="params"`` reads the
-            plain weights of an official file that has averaged ones, too.
+            ``scale`` where the authors define how weights carry over (ESC); ``mean=[0.5, 0.5, 0.5]`` and
+            ``value_range=1.0`` for the colours that the network sees, which few files tell.
+            ``container="params"`` reads the plain weights of a file that has averaged ones, too.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -52,7 +55,8 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
     It always holds ``file``, ``layout`` (``srlab`` or ``official``), ``network``, ``scale``, ``model``
     (import path and constructor arguments) and ``assumed`` (arguments that the file does not tell). A
     checkpoint of ours adds all that it carries, such as ``protocol`` and ``versions``; an official file its
-    ``container`` (None for a bare state dict), the containers with other weights that were ``passed_over``,
+    ``source`` (whose names of keys it has), its ``container`` (None for a bare state dict), the containers
+    with other weights that were ``passed_over``, what else lies ``beside`` the network under other prefixes,
     and ``official_options``, which write one like it again.
     """
     file = _find_file(Path(path))

@@ -23,7 +23,7 @@ class Found(NamedTuple):
     """Weights in the key names of a layout.
 
     ``place`` names the dictionary, from the top of the file, and the prefix of its keys, joined by dots;
-    ``beside`` are the dictionary's other keys.
+    ``beside`` are the first parts of the dictionary's other keys.
     """
 
     layout: Layout
@@ -63,7 +63,8 @@ def find_weights(content: Mapping[Any, Any], layouts: Sequence[Layout]) -> list[
         named = {key: value for key, value in tensors.items() if isinstance(key, str)}
         for prefix, layout in _matches(named, layouts):
             state = {key[len(prefix) :]: value for key, value in named.items() if key.startswith(prefix)}
-            beside = tuple(key for key in named if not key.startswith(prefix))
+            others = (key.split(".")[0] for key in named if not key.startswith(prefix))
+            beside = tuple(dict.fromkeys(others))
             found.append(Found(layout, f"{path}.{prefix}".strip("."), state, beside))
     return sorted(found, key=lambda each: not _AVERAGED.search(each.place))
 
