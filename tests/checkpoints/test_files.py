@@ -1,9 +1,12 @@
 """What is damaged, foreign or dangerous is told so, and never run."""
 
 import collections
+import os
 import pickle
 import random
 import re
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -127,6 +130,28 @@ def raising(error):
             pickle.dumps(Bomb(), 4),
             r"is a pickle that torch.save did not write; it could run code and is not",
         ),
+        (b"\x1f\x8b\x08" + bytes(90), r"is a gzip archive; unpack it"),
+        (b"BZh9" + bytes(90), r"is a bzip2 archive; unpack it"),
+        (b"\xfd7zXZ\x00" + bytes(90), r"is an xz archive; unpack it"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(90), r"is an HDF5 file, as Keras and MATLAB write; in PyTorch, save"),
+        (
+            b"\x08\x08\x12\x07pytorch\x1a\x052.4.0:\x9a",
+            r"is an ONNX model, which holds a graph; save its state",
+        ),
+        (b"\x1c\0\0\0TFL3\x14\0 \0" + bytes(90), r"is a TensorFlow Lite model; in PyTorch, save its state"),
+        (b"\x08\x01\x12\xd4\x8f\x01\n\xb5\x01\n\x0e" + bytes(90), r"is a TensorFlow graph; in PyTorch, save"),
+        (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1\r\0\0\0nn.Sequential", r"is a file of Lua's Torch7, which"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3600\n",
+            r"is a Git LFS pointer \(69 bytes\), not the file .* `git lfs pull`",
+        ),
+        (
+            "<html><title>Größe</title>".encode(),
+            r"is text, .* '<html><title>Größe</title>': a web page. Down",
+        ),
+        ("<HTML lang='fr'>é".encode("latin-1"), r"is text, .* a web page. Download the file itself"),
+        (("x" * 511 + "é").encode(), r"is text, not a checkpoint; it begins 'xxx"),
+        ("Größe".encode(), r"is text, not a checkpoint; it begins 'Größe'"),
         *((random.Random(seed).randbytes(4096), r"is no checkpoint: it begins with") for seed in range(5)),
     ],
 )
@@ -164,3 +189,75 @@ def test_a_file_without_tensors_tells_what_it_holds(tmp_path):
     torch.save({"epoch": 3, 4: "x"}, tmp_path / "log.pth")
     with pytest.raises(ValueError, match=r"log.pth: no known .* it holds no tensors, only epoch, 4$"):
         load_model(tmp_path / "log.pth")
+
+
+def test_torchscript_is_told_from_a_damaged_file(tmp_path):
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "script.pt")
+    with pytest.raises(
+        ValueError, match=r"script.pt is a TorchScript archive, .* torch.jit.load, and save its"
+    ):
+        load_model(tmp_path / "script.pt")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["x/model.pth", "x/readme.txt"], r"is a zip archive, .* it holds x/model.pth; unpack it, and give"),
+        (["photo.png"], r"is a zip archive, not a checkpoint; it holds photo.png; known are"),
+        (["config.json", "model.weights.h5"], r"is a Keras model; in PyTorch, save its state dict"),
+    ],
+)
+def test_zip_archives_are_told_what_they_hold(names, message, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        for name in names:
+            archive.writestr(name, "content")
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["sys_info", "pickle", "storages", "tensors"],
+            r"is of PyTorch before 0.2 \(a tar archive\); load it",
+        ),
+        (["model.pth"], r"is a tar archive; it holds model.pth; unpack it"),
+    ],
+)
+def test_tar_archives_are_told_what_they_hold(names, message, tmp_path):
+    with tarfile.open(tmp_path / "a.pth", "w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path / "a.pth")
+
+
+def test_a_header_of_safetensors_that_is_no_json_is_damage(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes((20).to_bytes(8, "little") + b"{not json at all....")
+    with pytest.raises(ValueError, match=r"a.safetensors is truncated or damaged \(28 bytes; .*header"):
+        load_model(tmp_path / "a.safetensors")
+
+
+def test_a_whole_module_is_told_to_hold_code(tmp_path):
+    torch.save({"net": torch.nn.Conv2d(1, 1, 1)}, tmp_path / "module.pth")
+    with pytest.raises(
+        ValueError, match=r"asks for torch.nn.modules.conv.Conv2d, .* Save the state dict alone"
+    ):
+        load_model(tmp_path / "module.pth")
+
+
+def test_links_folders_and_devices_are_told_apart(elan, tmp_path):
+    (tmp_path / "loop.pth").symlink_to("loop.pth")
+    (tmp_path / "dangling.pth").symlink_to("gone.pth")
+    (tmp_path / "folder").mkdir()
+    write_elan(elan, tmp_path / "folder" / "elan.pt")
+    os.mkfifo(tmp_path / "pipe")
+    for name, error, message in [
+        ("loop.pth", FileNotFoundError, "it is a link to loop.pth, which leads nowhere"),
+        ("dangling.pth", FileNotFoundError, "it is a link to gone.pth, which leads nowhere"),
+        ("folder", FileNotFoundError, "is a folder .* name a checkpoint file, such as elan.pt$"),
+        ("pipe", ValueError, "is no ordinary file, so no checkpoint$"),
+    ]:
+        with pytest.raises(error, match=message):
+            load_model(tmp_path / name)

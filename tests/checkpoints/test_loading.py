@@ -34,7 +34,7 @@ def test_official_elan_file_with_everything_that_its_training_script_writes(elan
     assert (description["network"], description["layout"], description["scale"]) == ("ELAN", "official", 3)
     assert description["assumed"] == ("shift_schedule",)
     assert "official layout, ELAN: scale=3, dim=30, depth=4, n_share=1, window_sizes=[2, 4]" in caplog.text
-    assert "does not tell shift_schedule=alternate; assumed as published" in caplog.text
+    assert "does not tell shift_schedule=alternate: assumed" in caplog.text
 
 
 def test_windows_of_official_elan_files_are_assumed_as_published_and_this_is_said(tmp_path, caplog):

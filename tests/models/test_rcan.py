@@ -38,6 +38,7 @@ def test_recognised_arguments_and_sizes_are_the_recorded_ones(name):
         "depth": config["num_block"],
         "squeeze_factor": config["squeeze_factor"],
         "value_range": config["img_range"],
+        "mean": [0.4488, 0.4371, 0.4040],
     }
     network = rebuild(RCAN, golden)
     assert network.official_parameters() == (golden.about["params_all"], golden.about["params_trainable"])

@@ -1,19 +1,21 @@
 """Files as they lie on the disk: what they hold, or why they cannot be read. Pickles are only data."""
 
+import argparse
 import errno
 import json
 import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["OUR_ENTRY", "OUR_PREFIX", "in_words", "read_file"]
+from srlab.checkpoints.foreign import HEAD_BYTES, foreign_kind
+
+__all__ = ["OUR_ENTRY", "OUR_PREFIX", "read_file"]
 
 #: Our entry in a Lightning checkpoint and in the metadata of a safetensors file: a plain dictionary with the
 #: model's description, protocol and versions.
@@ -21,16 +23,15 @@ OUR_ENTRY = "srlab"
 #: What stands before the network's keys in the state dict of a Lightning checkpoint.
 OUR_PREFIX = "network."
 
-_NAMED_KEYS = 5
-
-# Training scripts leave numpy numbers among their statistics. These constructors make numbers and do nothing
-# else; the second name is the one that numpy 1 wrote.
+# Training scripts leave numpy numbers among their statistics, and their options. These constructors make
+# numbers, or an object with attributes, and do nothing else; the second name is the one that numpy 1 wrote.
 _SCALAR = np.float64(0).__reduce__()[0]
 _INERT_GLOBALS = [
     _SCALAR,
     (_SCALAR, "numpy.core.multiarray.scalar"),
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4")),
+    argparse.Namespace,
 ]
 
 
@@ -49,7 +50,6 @@ _DAMAGE = (
 )
 # How files begin: PyTorch's before version 1.6, and what is taken for one by mistake.
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-_PEEK = 64
 _LARGEST_SAFETENSORS_HEADER = 100_000_000
 
 
@@ -66,12 +66,12 @@ def read_file(file: Path, *, known: str) -> dict[str, Any]:
         ValueError: empty, damaged, no checkpoint, or one that would have to run code.
     """
     with file.open("rb") as stream:  # a file that cannot be opened is not called damaged
-        start = stream.read(_PEEK)
+        start = stream.read(HEAD_BYTES)
     if _begins_safetensors(start):
         return _read_safetensors(file)
-    foreign = _foreign(file, start)
+    foreign = foreign_kind(file, start)
     if foreign:
-        raise ValueError(f"{file} {foreign}; {known}")
+        raise ValueError(f"{file} is {foreign}; {known}")
     try:
         # a stream: given a path, PyTorch goes by the name's end
         with torch.serialization.safe_globals(_INERT_GLOBALS), file.open("rb") as stream:
@@ -111,35 +111,6 @@ def _begins_safetensors(start: bytes) -> bool:
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LARGEST_SAFETENSORS_HEADER
 
 
-def _foreign(file: Path, start: bytes) -> str | None:
-    """What the file is if it cannot be a checkpoint, from how it begins; None if it may be one."""
-    if not start:
-        return "is empty; download or copy it again"
-    if start.startswith(b"PK"):
-        return _foreign_zip(file)
-    if start.startswith(b"\x80"):
-        return None
-    if start.startswith(b"\x93NUMPY"):
-        return "is a NumPy array, not a checkpoint"
-    text = start.decode("latin-1")
-    if text.isascii() and all(letter.isprintable() or letter.isspace() for letter in text):
-        return f"is text, not a checkpoint; it begins {text[:30]!r}"
-    return f"is no checkpoint: it begins with {start[:8].hex(' ')}, as no known format does"
-
-
-def _foreign_zip(file: Path) -> str | None:
-    """What a complete zip archive is if PyTorch did not write it."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):  # PyTorch's reader says more
-        return None
-    if any(name.endswith("data.pkl") for name in names):
-        return None
-    kind = "NumPy" if any(name.endswith(".npy") for name in names) else "zip"
-    return f"is a {kind} archive, not a checkpoint; it holds {in_words(names) or 'nothing'}"
-
-
 def _unreadable(file: Path, start: bytes, error: Exception, known: str) -> ValueError:
     """Why PyTorch could not read a file that looked like one of its own."""
     code = re.search(r"GLOBAL (\S+)", str(error))
@@ -160,9 +131,3 @@ def _damaged(file: Path, error: Exception) -> ValueError:
     reason = str(error).split(". ")[0] or type(error).__name__
     size = file.stat().st_size
     return ValueError(f"{file} is truncated or damaged ({size} bytes; {reason}); download or copy it again")
-
-
-def in_words(keys: Sequence[str]) -> str:
-    """The first few of a list, in words."""
-    rest = len(keys) - _NAMED_KEYS
-    return ", ".join(keys[:_NAMED_KEYS]) + (f" and {rest} more" if rest > 0 else "")

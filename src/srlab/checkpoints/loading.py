@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, in_words, read_file
-from srlab.checkpoints.official import CONTAINERS, OfficialFile, misfit, read_official, unwrapped
+from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
+from srlab.checkpoints.official import OfficialFile, misfit, read_official
+from srlab.checkpoints.places import unwrapped
+from srlab.checkpoints.words import in_words
 from srlab.models.network import Network
 from srlab.models.registry import construct, network_classes
 
@@ -17,6 +19,7 @@ __all__ = ["LoadedCheckpoint", "load_model", "load_strictly", "read_checkpoint"]
 logger = logging.getLogger(__name__)
 
 _RUN_FILES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+_WEIGHT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 
 
 class LoadedCheckpoint(NamedTuple):
@@ -30,11 +33,14 @@ def load_model(path: str | Path, **overrides: Any) -> Network:
     """The network of a file or run folder, with its weights, in evaluation mode on the CPU in float32.
 
     Args:
-        path: our checkpoint, run folder or safetensors, or an official file of any network of the laboratory.
+        path: our checkpoint, run folder or safetensors, or a file of any network of the laboratory, by the
+            authors or by others whose names of keys are known (docs/networks.md); its weights may lie in any
+            dictionary and under any prefix.
         overrides: constructor arguments that the file cannot tell or that you want otherwise, such as
             ``window_sizes=[8, 8, 8]``, ``shift_schedule="none"`` or ``backend="reference"``; also another
-            ``scale`` where the authors define how weights carry over (ESC). ``container="params"`` reads the
-            plain weights of an official file that has averaged ones, too.
+            ``scale`` where the authors define how weights carry over (ESC); ``mean=[0.5, 0.5, 0.5]`` and
+            ``value_range=1.0`` for the colours that the network sees, which few files tell.
+            ``container="params"`` reads the plain weights of a file that has averaged ones, too.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -49,7 +55,8 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
     It always holds ``file``, ``layout`` (``srlab`` or ``official``), ``network``, ``scale``, ``model``
     (import path and constructor arguments) and ``assumed`` (arguments that the file does not tell). A
     checkpoint of ours adds all that it carries, such as ``protocol`` and ``versions``; an official file its
-    ``container`` (None for a bare state dict), the containers with other weights that were ``passed_over``,
+    ``source`` (whose names of keys it has), its ``container`` (None for a bare state dict), the containers
+    with other weights that were ``passed_over``, what else lies ``beside`` the network under other prefixes,
     and ``official_options``, which write one like it again.
     """
     file = _find_file(Path(path))
@@ -111,7 +118,7 @@ def _load(network: Network, state: Mapping[str, Tensor], official: OfficialFile 
     except ValueError as error:
         if official is None:
             raise
-        faults = misfit(network, official.official, official.description["official_options"])
+        faults = misfit(network, official)
         if not any(faults.values()):
             raise
         raise _misfit_error(network, faults, source) from error
@@ -128,11 +135,19 @@ def _find_file(path: Path) -> Path:
         for name in _RUN_FILES:
             if (path / name).is_file():
                 return path / name
+        inside = sorted(each.name for each in path.iterdir() if each.suffix in _WEIGHT_SUFFIXES)
         raise FileNotFoundError(
             f"{path} is a folder without {' or '.join(_RUN_FILES)}; name a checkpoint file"
+            + (f", such as {in_words(inside)}" if inside else "")
         )
-    if not path.is_file():
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: it is a link to {path.readlink()}, which leads nowhere"
+        )
+    if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}")
+    if not path.is_file():
+        raise ValueError(f"{path} is no ordinary file, so no checkpoint")
     return path
 
 
@@ -156,7 +171,7 @@ def _known_layouts() -> str:
     names = ", ".join(known.__name__ for known in network_classes() if known.official_landmarks)
     return (
         f"known are checkpoints and run folders of srlab, and official state dicts of {names}, "
-        f"by torch.save (bare or under {', '.join(CONTAINERS)}) or as safetensors"
+        "by torch.save (bare or in dictionaries, under any prefix) or as safetensors"
     )
 
 
@@ -181,11 +196,12 @@ def _warn_of_weights(file: Path, state: Mapping[str, Tensor]) -> None:
 
 def _log(description: Mapping[str, Any]) -> None:
     """Say what was found, and what the file left open."""
-    model = description["model"]
+    model, source = description["model"], description.get("source", description["network"])
+    layout = description["layout"] if source == description["network"] else source
     arguments = ", ".join(f"{name}={value}" for name, value in model.items() if not name.startswith("_"))
-    logger.info(
-        "%s: %s layout, %s: %s", description["file"], description["layout"], description["network"], arguments
-    )
+    logger.info("%s: %s layout, %s: %s", description["file"], layout, description["network"], arguments)
+    if description.get("beside"):
+        logger.info("beside the network it has %s, which are not read", in_words(description["beside"]))
     if description.get("passed_over"):
         logger.warning(
             "took %s; other weights in %s are not read; container=%s takes them",
@@ -198,7 +214,7 @@ def _log(description: Mapping[str, Any]) -> None:
             "the official file did not tell" if description["layout"] == "srlab" else "the file does not tell"
         )
         logger.info(
-            "%s %s; assumed as published. Otherwise give %s=…: to load_model and srlab convert, and to "
+            "%s %s: assumed. Otherwise give %s=…: to load_model and srlab convert, and to "
             "evaluate.py as +overrides.%s=…",
             told,
             ", ".join(f"{name}={model[name]}" for name in description["assumed"]),

@@ -1,96 +1,114 @@
 """Official state dicts: which network they are, read from keys and shapes alone."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from srlab.checkpoints.files import in_words
+from srlab.checkpoints.layouts import Layout, known_layouts
+from srlab.checkpoints.places import Found, choose, find_weights, state_dicts
+from srlab.checkpoints.words import in_words
 from srlab.models.network import Network
 from srlab.models.registry import network_classes
 
-__all__ = ["CONTAINERS", "OfficialFile", "misfit", "read_official", "unwrapped"]
-
-# Where official files keep their weights, the averaged ones first: SwinIR's and BasicSR's, then ELAN's.
-CONTAINERS = ("params_ema", "params", "model_state_dict", "state_dict")
-# Scripts of implicit image functions (LIIF, LTE) keep theirs one level deeper, beside a description.
-_IMPLICIT = "sd"
-# What wrappers put before every key: DataParallel and torch.compile.
-_WRAPPERS = ("module.", "_orig_mod.")
+__all__ = ["OfficialFile", "misfit", "read_official"]
 
 # What reading a network off keys and shapes raises when a file has other keys or shapes than expected.
 _STUMBLES = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
 class OfficialFile(NamedTuple):
-    """What a file is, its tensors in our layout, and as they lie there."""
+    """What a file is, its tensors in our layout, and in the network's official one."""
 
     description: dict[str, Any]
     ours: dict[str, Tensor]
     official: dict[str, Tensor]
+    layout: Layout
 
 
 def read_official(file: Path, content: Mapping[str, Any], container: str | None) -> OfficialFile:
-    """Of a file that names no network: each network is asked.
+    """Of a file that names no network: the one set of weights that has the landmarks of a layout.
 
     Args:
         file: for messages.
         content: its top level.
-        container: the entry to read where a file has several; None: averaged weights first.
+        container: the entry to read where a file has several; None: averaged weights before others.
+
+    Raises:
+        ValueError: no network, several, or one that cannot be read; what was found is named.
     """
-    containers = _containers(content)
-    if container is not None and container not in containers:
-        raise ValueError(
-            f"{file} has no weights called {container}; it has {in_words(list(containers)) or 'none'}"
-        )
-    container = container or next(iter(containers), None)
-    state = _tensors(file, content if container is None else containers[container])
-    refusals = []
-    for network_class in network_classes():
-        watched = _WatchedState(state)
-        try:
-            arguments = network_class.recognise(watched)
-            if arguments is None:
-                continue
-            untold, ours = network_class.untold(watched), network_class.from_official(watched)
-            written = network_class.official_options(watched)
-        except _STUMBLES as error:
-            refusal = ValueError(f"{file} looks like {network_class.__name__}, but {watched.fault(error)}")
-            refusal.__cause__ = error
-            refusals.append(refusal)
-            continue
-        target = f"{network_class.__module__}.{network_class.__qualname__}"
-        description = {
-            "layout": "official",
-            "container": container,
-            "passed_over": tuple(_others(containers, container)),
-            "official_options": written,
-            "model": {"_target_": target, **arguments},
-            "assumed": untold,
-        }
-        return OfficialFile(description, ours, state)
-    raise refusals[0] if refusals else ValueError(f"{file}: {_why_unknown(state, content)}")
+    layouts = known_layouts()
+    everything = find_weights(content, layouts)
+    found = [each for each in everything if container is None or each.is_in(container)]
+    if not found:
+        raise ValueError(_why_nothing(file, content, container, everything, layouts))
+    try:
+        chosen, passed_over = choose(found)
+    except ValueError as error:
+        raise ValueError(f"{file} {error}") from error
+    if chosen.layout.refusal:
+        raise ValueError(f"{file} holds {chosen.layout.name}, which cannot be read: {chosen.layout.refusal}")
+    if container is not None:
+        passed_over = []
+    return _interpret(file, chosen, passed_over)
 
 
-def misfit(
-    network: Network, official: Mapping[str, Tensor], options: Mapping[str, Any]
-) -> dict[str, list[str]]:
-    """Which official keys an official file lacks, has in excess, or has in another shape.
+def _interpret(file: Path, chosen: Found, passed_over: Sequence[str]) -> OfficialFile:
+    """Arguments and weights of the network, from those that were chosen."""
+    layout, network = chosen.layout, chosen.layout.network
+    watched = _WatchedState(_renamed(file, chosen), layout)
+    try:
+        official, differing, told = layout.read(watched)
+        watched = _WatchedState(official, layout)
+        arguments = network.recognise(watched)
+        if arguments is None:
+            raise KeyError(next(mark for mark in network.official_landmarks if mark not in official))
+        untold, ours = network.untold(watched), network.from_official(watched)
+        options = network.official_options(watched)
+    except _STUMBLES as error:
+        raise ValueError(f"{file} looks like {layout.name}, but {watched.fault(error)}") from error
+    description = {
+        "layout": "official",
+        "source": layout.name,
+        "container": chosen.container,
+        "passed_over": tuple(passed_over),
+        "beside": chosen.beside,
+        "official_options": options,
+        "model": {"_target_": f"{network.__module__}.{network.__qualname__}", **arguments, **differing},
+        "assumed": tuple(name for name in untold if name not in told),
+    }
+    return OfficialFile(description, ours, official, layout)
+
+
+def _renamed(file: Path, chosen: Found) -> dict[str, Tensor]:
+    """The weights under the network's official names."""
+    layout, sources = chosen.layout, {}
+    for key in chosen.state:
+        other = sources.setdefault(layout.official_name(key), key)
+        if other != key:
+            raise ValueError(
+                f"{file} looks like {layout.name}, but has both {other} and {key} for one tensor"
+            )
+    return {name: chosen.state[key] for name, key in sources.items()}
+
+
+def misfit(network: Network, file: OfficialFile) -> dict[str, list[str]]:
+    """Which keys of its layout an official file lacks, has in excess, or has in another shape.
 
     Args:
         network: built from what the file told.
-        official: the file's tensors.
-        options: of the network's ``to_official``.
+        file: what it holds.
     """
-    expected = network.to_official(**options)
+    official, name = file.official, file.layout.name_in_file
+    expected = network.to_official(**file.description["official_options"])
     missing = sorted(expected.keys() - official.keys())
     return {
-        "missing": [key for key in missing if not _is_derived(network, key, expected[key])],
-        "unexpected": sorted(official.keys() - expected.keys()),
+        "missing": [name(key) for key in missing if not _is_derived(network, key, expected[key])],
+        "unexpected": [name(key) for key in sorted(official.keys() - expected.keys())],
         "of another shape": sorted(
-            f"{key} is {tuple(official[key].shape)} in the file, {tuple(value.shape)} in the network"
+            f"{name(key)} is {tuple(official[key].shape)} in the file, {tuple(value.shape)} in the network"
             for key, value in expected.items()
             if key in official and official[key].shape != value.shape
         ),
@@ -102,45 +120,12 @@ def _is_derived(network: Network, key: str, value: Tensor) -> bool:
     return not network.from_official({key: value})
 
 
-def _containers(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Where weights lie in a file that is not ours, averaged ones first; empty for a bare state dict."""
-    if isinstance(content.get("model"), Mapping) and isinstance(content["model"].get(_IMPLICIT), Mapping):
-        content = content["model"]
-    names = (*CONTAINERS, _IMPLICIT)
-    return {name: content[name] for name in names if isinstance(content.get(name), Mapping)}
-
-
-def _others(containers: Mapping[str, Mapping[str, Any]], chosen: str | None) -> list[str]:
-    """Entries whose weights are not those of the chosen one."""
-
-    def differs(weights: Mapping[str, Any]) -> bool:
-        wanted = containers[chosen] if chosen else {}
-        if weights.keys() != wanted.keys():
-            return True
-        return any(
-            isinstance(value, Tensor) and not value.equal(wanted[key]) for key, value in weights.items()
-        )
-
-    return [name for name, weights in containers.items() if name != chosen and differs(weights)]
-
-
-def _tensors(file: Path, weights: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """A state dict under bare keys."""
-    tensors = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
-    nameless = [f"{key!r} ({type(key).__name__})" for key in tensors if not isinstance(key, str)]
-    if nameless:
-        raise ValueError(
-            f"{file}: no known network has such weights: the keys of a state dict are names, "
-            f"here are {in_words(nameless)}"
-        )
-    return {unwrapped(key): value for key, value in tensors.items()}
-
-
 class _WatchedState(Mapping[str, Tensor]):
     """A state dict that knows which key was read last: where a network stumbles, that one is at fault."""
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
+    def __init__(self, state: Mapping[str, Tensor], layout: Layout) -> None:
         self._state = state
+        self._layout = layout
         self._last: str | None = None
 
     def __getitem__(self, key: str) -> Tensor:
@@ -161,36 +146,71 @@ class _WatchedState(Mapping[str, Tensor]):
     def fault(self, error: Exception) -> str:
         """What is wrong with the key that ``error`` is about."""
         if isinstance(error, KeyError):
-            return f"lacks {error.args[0]}"
+            return f"lacks {self._layout.name_in_file(str(error.args[0]))}"
         if self._last is None or self._last not in self._state:
             return f"cannot be read: {error}"
-        return f"cannot be read at {self._last} of shape {tuple(self._state[self._last].shape)}: {error}"
+        name, shape = self._layout.name_in_file(self._last), tuple(self._state[self._last].shape)
+        return f"cannot be read at {name} of shape {shape}: {error}"
 
 
-def _why_unknown(state: Mapping[str, Tensor], content: Mapping[str, Any]) -> str:
-    """Of the network that most keys belong to, what is missing and unexpected; else what the file holds."""
-
-    def belonging(network_class: type[Network]) -> list[str]:
-        return [key for key in state if re.fullmatch(network_class.official_keys, key)]
-
-    closest = max(network_classes(), key=lambda network_class: len(belonging(network_class)))
-    known = belonging(closest)
-    missing = [key for key in closest.official_landmarks if key not in state]
-    if missing and len(known) > len(state) / 2:
-        unexpected = [key for key in state if key not in known]
+def _why_nothing(
+    file: Path,
+    content: Mapping[Any, Any],
+    container: str | None,
+    found: Sequence[Found],
+    layouts: Sequence[Layout],
+) -> str:
+    """Why no weights can be taken: another container, an incomplete network, or what else the file holds."""
+    held = dict(state_dicts(content))
+    if container is not None and found:
+        names = [each.container or "bare weights" for each in found]
+        return f"{file} has no weights called {container}; it has {in_words(names)}"
+    nameless = [
+        f"{key!r} ({type(key).__name__})"
+        for state in held.values()
+        for key in state
+        if not isinstance(key, str)
+    ]
+    if nameless:
         return (
-            f"{len(known)} of {len(state)} keys are {closest.__name__}'s, but it cannot be read without "
-            f"the missing {in_words(missing)}; unexpected: {in_words(unexpected) or 'none'}"
+            f"{file}: no known network has such weights: the keys of a state dict are names, "
+            f"here are {in_words(nameless)}"
         )
-    names = ", ".join(network_class.__name__ for network_class in network_classes())
-    held = f"{len(state)} tensors: {in_words(list(state))}" if state else "no tensors"
-    return f"no known network has such weights (known: {names}); it holds {held}" + (
-        "" if state else f", only {in_words([str(key) for key in content]) or 'nothing'}"
+    closest = _closest(held, layouts)
+    if closest:
+        return f"{file}: {closest}"
+    names = ", ".join(network.__name__ for network in network_classes())
+    groups = [
+        f"{len(state)} tensors{f' in {path}' if path else ''}: {in_words(list(state))}"
+        for path, state in sorted(held.items(), key=lambda item: -len(item[1]))
+    ]
+    holds = (
+        "; ".join(groups[:3]) or f"no tensors, only {in_words([str(key) for key in content]) or 'nothing'}"
     )
+    return f"{file}: no known network has such weights (known: {names}); it holds {holds}"
 
 
-def unwrapped(key: str) -> str:
-    """``key`` without what wrappers put before it."""
-    while key.startswith(_WRAPPERS):
-        key = key.split(".", 1)[1]
-    return key
+def _closest(held: Mapping[str, Mapping[str, Tensor]], layouts: Sequence[Layout]) -> str | None:
+    """Of the layout whose most distinctive key is there, but not all others: the evidence and the gap."""
+    partial = [
+        match for state in held.values() for layout in layouts if (match := _partial(list(state), layout))
+    ]
+    return max(partial)[1] if partial else None
+
+
+def _partial(state: Sequence[str], layout: Layout) -> tuple[int, str] | None:
+    """How many landmarks are there in any block, and in words; None without the first one and half of all."""
+    keys = {_unnumbered(key): key for key in reversed(state)}
+    ends = {mark: f".{_unnumbered(mark)}" for mark in layout.landmarks}
+    present = [mark for mark, end in ends.items() if any(f".{key}".endswith(end) for key in keys)]
+    if layout.landmarks[0] not in present or 2 * len(present) < len(layout.landmarks):
+        return None
+    sign = next(keys[key] for key in keys if f".{key}".endswith(ends[layout.landmarks[0]]))
+    prefix = ".".join(sign.split(".")[: -layout.landmarks[0].count(".") - 1])
+    missing = [mark for mark in layout.landmarks if f"{prefix}.{mark}".lstrip(".") not in state]
+    return len(present), f"it has {sign} like {layout.name}, but lacks {in_words(missing)}"
+
+
+def _unnumbered(key: str) -> str:
+    """All modules of a list alike."""
+    return re.sub(r"(?<=\.)\d+(?=\.)|(?<=_)\d+(?=\.)", "N", key)

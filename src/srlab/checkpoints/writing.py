@@ -62,7 +62,7 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
         path: the new file; it appears whole or not at all.
     """
     _refuse_fused(checkpoint.network)
-    left_out = ("file", "layout", "container", "passed_over")
+    left_out = ("file", "layout", "source", "container", "passed_over", "beside")
     description = {name: value for name, value in checkpoint.description.items() if name not in left_out}
     with whole_file(Path(path)) as partial:
         metadata = {OUR_ENTRY: json.dumps(description)}

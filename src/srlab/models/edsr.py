@@ -6,13 +6,14 @@ Reference:  github.com/XPixelGroup/BasicSR at 8d56e3a0
 Deviations: none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from srlab.layers.color import RGB_MEAN
 from srlab.models.network import count_numbered, require_integer
-from srlab.models.residual_cnn import FRAME_KEYS, ResidualBlock, ResidualCNN, recognise_frame
+from srlab.models.residual_cnn import ResidualBlock, ResidualCNN, recognise_frame
 
 __all__ = ["EDSR"]
 
@@ -30,15 +31,15 @@ class EDSR(ResidualCNN):
         depth: residual blocks.
         residual_scale: factor of every residual branch.
         value_range: the network sees (image - mean colour) times this.
+        mean: that colour, in [0, 1].
     """
 
     official_landmarks = (
-        "conv_first.weight",
         "body.0.conv1.weight",
+        "conv_first.weight",
         "conv_after_body.weight",
         "upsample.0.weight",
     )
-    official_keys = rf"{FRAME_KEYS}|body\.\d+\.conv[12]\.(weight|bias)"
 
     def __init__(
         self,
@@ -48,10 +49,11 @@ class EDSR(ResidualCNN):
         depth: int,
         residual_scale: float,
         value_range: float,
+        mean: Sequence[float] = RGB_MEAN,
     ) -> None:
         require_integer("depth", depth)
         body = (ResidualBlock(dim=dim, residual_scale=residual_scale) for _ in range(depth))
-        super().__init__(scale=scale, dim=dim, body=body, value_range=value_range)
+        super().__init__(scale=scale, dim=dim, body=body, value_range=value_range, mean=mean)
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -69,7 +71,7 @@ class EDSR(ResidualCNN):
     @classmethod
     def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Factors without weights."""
-        return "residual_scale", "value_range"
+        return "residual_scale", "mean", "value_range"
 
     @classmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from srlab.layers.at_rest import KeptAtRest
-from srlab.layers.color import rgb_mean
+from srlab.layers.color import RGB_MEAN, is_rounding_of, mean_shift_entries, rgb_mean, stored_mean_shift
 from srlab.layers.folding import Foldable, absorb_batch_norm, fold_batch_norm
 from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.network import count_numbered, rename_keys, require_integer
@@ -232,13 +232,14 @@ class ELAN(SharedAttentionNetwork):
         expansion: channels inside the local feature extraction, in units of dim.
         shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
         backend: see :class:`AttentionNetwork`.
+        mean: colour in [0, 1] that is subtracted.
+        value_range: the network sees (image - mean colour) times this.
     """
 
     backends = ("reference", "sdpa", "fused")
     official_containers = ("model_state_dict",)
     official_prefix = "module."
     official_landmarks = ("body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight", "tail.0.weight")
-    official_keys = r"(sub_mean|add_mean|head\.0|tail\.0|body\.\d+\.modules_(lfe|gmsa))\..+"
 
     def __init__(
         self,
@@ -251,6 +252,8 @@ class ELAN(SharedAttentionNetwork):
         expansion: int,
         shift_schedule: str | Sequence[bool | int],
         backend: str = "auto",
+        mean: Sequence[float] = RGB_MEAN,
+        value_range: float = 255.0,
     ) -> None:
         window_sizes = _checked_windows(window_sizes, require_integer("dim", dim))
         shifts = resolve_shift_schedule(shift_schedule, [count_blocks(depth, n_share)])
@@ -273,6 +276,8 @@ class ELAN(SharedAttentionNetwork):
             make_block=make_block,
             size_multiple=math.lcm(*window_sizes),
             backend=backend,
+            mean=mean,
+            value_range=value_range,
         )
 
     def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
@@ -311,11 +316,7 @@ class ELAN(SharedAttentionNetwork):
 
     def _frozen(self) -> dict[str, Tensor]:
         """Official entries that are constants here."""
-        offset = self.color_offset.flatten()
-        frozen = {}
-        for name, sign in (("sub_mean", -1), ("add_mean", 1)):
-            frozen[f"{name}.weight"] = torch.eye(3).to(offset).view(3, 3, 1, 1)
-            frozen[f"{name}.bias"] = sign * offset
+        frozen = mean_shift_entries(self.color_offset.flatten())
         for key, parameter in rename_keys(dict(self.named_parameters()), _TO_OFFICIAL).items():
             if key.endswith("conv1x1.weight"):
                 frozen[key.replace(".conv1x1", "")] = shift_kernel(parameter.shape[1]).to(parameter)
@@ -323,12 +324,13 @@ class ELAN(SharedAttentionNetwork):
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read scale, width, depth, sharing and expansion; windows and shifts leave no trace in the file."""
+        """Read all but windows and shifts, which leave no trace in the file."""
         if any(key not in state for key in cls.official_landmarks):
             return None
         n_share = count_numbered(state, "body.0.modules_gmsa.gmsa_") - 1
         blocks = count_numbered(state, "body.")
         hidden, dim = state[cls.official_landmarks[0]].shape[:2]
+        shift = stored_mean_shift(state)
         return {
             "scale": math.isqrt(state["tail.0.weight"].shape[0] // 3),
             "dim": dim,
@@ -338,22 +340,27 @@ class ELAN(SharedAttentionNetwork):
             "expansion": hidden // dim,
             "shift_schedule": "alternate",
             "backend": "auto",
+            "mean": list(shift.mean),
+            "value_range": shift.value_range,
         }
 
     @classmethod
     def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Windows have no weights of their own."""
-        return "window_sizes", "shift_schedule"
+        """Windows have no weights of their own; nor has a mean shift that is left out."""
+        color = () if stored_mean_shift(state).is_known else ("mean", "value_range")
+        return ("window_sizes", "shift_schedule", *color)
 
     @classmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename keys; the frozen constants are compared with ours and left out."""
-        kept = {}
+        kept, shift = {}, stored_mean_shift(state)
+        frozen = mean_shift_entries(rgb_mean(shift.value_range, shift.mean).flatten())
         for key, value in state.items():
-            expected = _expected_constant(key, value)
+            is_kernel = key.endswith(".shift_conv.weight")
+            expected = shift_kernel(value.shape[0]) if is_kernel else frozen.get(key)
             if expected is None:
                 kept[key] = value
-            elif value.shape != expected.shape or not torch.allclose(value.float(), expected, atol=1e-3):
+            elif not is_rounding_of(value, expected):
                 raise ValueError(
                     f"{key} differs from the constant of the published ELAN; this file cannot be represented"
                 )
@@ -362,16 +369,6 @@ class ELAN(SharedAttentionNetwork):
     def to_official(self) -> dict[str, Tensor]:
         """Rename keys and write the constants out."""
         return {**rename_keys(self.state_dict(), _TO_OFFICIAL), **self._frozen()}
-
-
-def _expected_constant(key: str, value: Tensor) -> Tensor | None:
-    """What an official entry holds if it is one of the frozen constants, else None."""
-    if key.startswith(("sub_mean.", "add_mean.")):
-        sign = -1 if key.startswith("sub") else 1
-        return torch.eye(3).view(3, 3, 1, 1) if key.endswith("weight") else sign * rgb_mean(255.0).flatten()
-    if key.endswith(".shift_conv.weight"):
-        return shift_kernel(value.shape[0])
-    return None
 
 
 def _checked_windows(window_sizes: Sequence[int], dim: int) -> tuple[int, ...]:

@@ -22,12 +22,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from srlab.layers.at_rest import KeptAtRest
+from srlab.layers.color import RGB_MEAN
 from srlab.layers.feed_forward import FeedForward
 from srlab.layers.position_bias import RelativePositionBias
 from srlab.layers.upsample import recognise_head
 from srlab.models.network import rename_keys, require_integer
 from srlab.models.residual_groups import (
-    FRAME_KEYS,
     FRAME_TO_OFFICIAL,
     FRAME_TO_OURS,
     ResidualGroupNetwork,
@@ -258,7 +258,7 @@ class HiTSR(ResidualGroupNetwork):
         window_context: add to each window what it sees of its neighbours: HiT-SNG.
         head: one of :data:`srlab.layers.upsample.HEADS`.
         connection: ``1conv`` or ``3conv``, the convolutions after each group and after the body.
-        value_range: the network sees (image - mean colour) times this.
+        mean, value_range: the network sees (image - mean) * value_range; mean is a colour in [0, 1].
         shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
             The published network never does.
         backend: ``reference``, ``linear`` or ``auto``, see :class:`AttentionNetwork`.
@@ -266,11 +266,10 @@ class HiTSR(ResidualGroupNetwork):
 
     backends = ("reference", "linear")
     official_landmarks = (
-        "conv_first.weight",
         "layers.0.residual_group.blocks.0.correlation.qv.linear.weight",
+        "conv_first.weight",
         "layers.0.residual_group.blocks.0.mlp.fc1.weight",
     )
-    official_keys = rf"(?!.*\.attn\.){FRAME_KEYS}"  # SwinIR's blocks differ by their attn
 
     def __init__(
         self,
@@ -288,6 +287,7 @@ class HiTSR(ResidualGroupNetwork):
         value_range: float,
         shift_schedule: str | Sequence[bool | int],
         backend: str = "auto",
+        mean: Sequence[float] = RGB_MEAN,
     ) -> None:
         _check_sizes(dim, depths, num_heads, window_sizes)
         if feed_forward not in FEED_FORWARDS:
@@ -315,6 +315,7 @@ class HiTSR(ResidualGroupNetwork):
             connection=connection,
             value_range=value_range,
             backend=backend,
+            mean=mean,
         )
         self.apply(initialise_linear)
 
@@ -324,7 +325,7 @@ class HiTSR(ResidualGroupNetwork):
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read all but the value range; windows of 8 and less look alike without a context."""
+        """Read all but the colour range; windows of 8 and less look alike without a context."""
         if any(key not in state for key in cls.official_landmarks):
             return None
         if "upsample.0.weight" not in state and "conv_up1.weight" not in state:
@@ -347,6 +348,7 @@ class HiTSR(ResidualGroupNetwork):
             "value_range": 1.0,
             "shift_schedule": "none",
             "backend": "auto",
+            "mean": list(RGB_MEAN),
         }
 
     @classmethod
@@ -354,7 +356,7 @@ class HiTSR(ResidualGroupNetwork):
         """Windows of 8 and less have the same shapes, unless they have a context."""
         small = [key.endswith("spatial_linear.weight") and state[key].shape[1] == 1 for key in state]
         told = any(_CONTEXT in key for key in state) or not any(small)
-        return (*(() if told else ("window_sizes",)), "value_range", "shift_schedule")
+        return (*(() if told else ("window_sizes",)), "mean", "value_range", "shift_schedule")
 
     @classmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -38,8 +38,7 @@ class MSRResNet(Network):
         depth: residual blocks.
     """
 
-    official_landmarks = ("conv_first.weight", "body.0.conv1.weight", "upconv1.weight", "conv_hr.weight")
-    official_keys = r"(conv_first|body\.\d+\.conv[12]|upconv[12]|conv_hr|conv_last)\.(weight|bias)"
+    official_landmarks = ("body.0.conv1.weight", "conv_first.weight", "upconv1.weight", "conv_hr.weight")
 
     def __init__(self, *, scale: int, dim: int, depth: int) -> None:
         super().__init__(scale=scale)

@@ -60,12 +60,10 @@ class Network(nn.Module, ABC):
     official_containers: ClassVar[tuple[str, ...]] = ("params",)
     #: What official files write before every key.
     official_prefix: ClassVar[str] = ""
-    #: Official keys without which ``recognise`` cannot read a state dict.
+    #: Official keys without which ``recognise`` cannot read a state dict, the most distinctive one first.
     official_landmarks: ClassVar[tuple[str, ...]] = ()
     #: Scales that the presets of this network exist for; its constructor may take others.
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
-    #: Regular expression of all official keys: tells which network an incomplete file is closest to.
-    official_keys: ClassVar[str] = r"(?!)"
 
     def __init__(self, *, scale: int) -> None:
         super().__init__()

@@ -8,15 +8,16 @@ Deviations: no factor on the residual branches; the published options have 1.
 Shape legend: B batch, C features, H/W low-resolution size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.color import RGB_MEAN
 from srlab.models.network import count_numbered, rename_keys, require_integer
-from srlab.models.residual_cnn import FRAME_KEYS, ResidualCNN, recognise_frame
+from srlab.models.residual_cnn import ResidualCNN, recognise_frame
 
 __all__ = ["RCAN", "ChannelAttention", "ChannelAttentionBlock", "ChannelAttentionGroup"]
 
@@ -91,18 +92,15 @@ class RCAN(ResidualCNN):
         depth: blocks in each group.
         squeeze_factor: the attention's hidden channels are dim divided by this, rounded down.
         value_range: the network sees (image - mean colour) times this.
+        mean: that colour, in [0, 1].
     """
 
     official_landmarks = (
-        "conv_first.weight",
-        f"{_BLOCK}.0.weight",
         f"{_BLOCK}.3.attention.1.weight",
+        f"{_BLOCK}.0.weight",
+        "conv_first.weight",
         "conv_after_body.weight",
         "upsample.0.weight",
-    )
-    official_keys = (
-        rf"{FRAME_KEYS}|body\.\d+\.conv\.(weight|bias)"
-        r"|body\.\d+\.residual_group\.\d+\.rcab\.([02]|3\.attention\.[13])\.(weight|bias)"
     )
 
     def __init__(
@@ -114,6 +112,7 @@ class RCAN(ResidualCNN):
         depth: int,
         squeeze_factor: int,
         value_range: float,
+        mean: Sequence[float] = RGB_MEAN,
     ) -> None:
         require_integer("num_groups", num_groups)
         require_integer("depth", depth)
@@ -125,11 +124,11 @@ class RCAN(ResidualCNN):
             ChannelAttentionGroup(dim=dim, depth=depth, squeeze_factor=squeeze_factor)
             for _ in range(num_groups)
         )
-        super().__init__(scale=scale, dim=dim, body=body, value_range=value_range)
+        super().__init__(scale=scale, dim=dim, body=body, value_range=value_range, mean=mean)
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read all but the value range."""
+        """Read all but the colour range."""
         if any(key not in state for key in cls.official_landmarks):
             return None
         hidden, dim = state[f"{_BLOCK}.3.attention.1.weight"].shape[:2]
@@ -142,8 +141,8 @@ class RCAN(ResidualCNN):
 
     @classmethod
     def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """A factor without weights."""
-        return ("value_range",)
+        """Constants without weights."""
+        return "mean", "value_range"
 
     @classmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

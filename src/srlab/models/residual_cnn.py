@@ -11,22 +11,19 @@ Shape legend: B batch, C features, H/W low-resolution size.
 import math
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.layers.color import rgb_mean
+from srlab.layers.color import RGB_MEAN, rgb_mean
 from srlab.layers.folding import Foldable
 from srlab.layers.upsample import pixel_shuffle_stages
 from srlab.models.network import Network, require_integer, require_positive
 
-__all__ = ["FRAME_KEYS", "ResidualBlock", "ResidualCNN", "recognise_frame"]
-
-#: Regular expression of the frame's official keys, which are ours too.
-FRAME_KEYS = r"(conv_first|conv_after_body|upsample\.\d+|conv_last)\.(weight|bias)"
+__all__ = ["ResidualBlock", "ResidualCNN", "recognise_frame"]
 
 
 class ResidualBlock(nn.Module, Foldable):
@@ -58,12 +55,21 @@ class ResidualCNN(Network):
         body: modules that map (B, C, H, W) to the same shape, applied in order. An iterator makes them after
             the first convolution, so that they draw their weights in the order of the official code.
         value_range: the network sees (image - mean colour) times this.
+        mean: that colour, in [0, 1].
     """
 
-    def __init__(self, *, scale: int, dim: int, body: Iterable[nn.Module], value_range: float) -> None:
+    def __init__(
+        self,
+        *,
+        scale: int,
+        dim: int,
+        body: Iterable[nn.Module],
+        value_range: float,
+        mean: Sequence[float] = RGB_MEAN,
+    ) -> None:
         super().__init__(scale=scale)
         self.value_range = require_positive("value_range", value_range)
-        self.register_buffer("mean", rgb_mean(), persistent=False)
+        self.register_buffer("mean", rgb_mean(mean=mean), persistent=False)
         self.mean: Tensor
         self.conv_first = nn.Conv2d(3, require_integer("dim", dim), 3, padding=1)
         self.body = nn.Sequential(*body)
@@ -85,8 +91,8 @@ class ResidualCNN(Network):
 
 
 def recognise_frame(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of the frame, read from an official state dict; the published value range is assumed."""
+    """Arguments of the frame, read from an official state dict; the published colour range is assumed."""
     dim = state["conv_first.weight"].shape[0]
     stages = sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
     factor = math.isqrt(state["upsample.0.weight"].shape[0] // dim)
-    return {"scale": factor**stages, "dim": dim, "value_range": 255.0}
+    return {"scale": factor**stages, "dim": dim, "value_range": 255.0, "mean": list(RGB_MEAN)}

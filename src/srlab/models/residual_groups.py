@@ -15,13 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from srlab.layers.color import rgb_mean
+from srlab.layers.color import RGB_MEAN, rgb_mean
 from srlab.layers.upsample import build_head
 from srlab.models.network import AttentionNetwork, count_numbered, require_integer, require_positive
 from srlab.ops.padding import pad_to_multiple
 
 __all__ = [
-    "FRAME_KEYS",
     "FRAME_TO_OFFICIAL",
     "FRAME_TO_OURS",
     "ResidualGroup",
@@ -30,12 +29,6 @@ __all__ = [
     "count_groups",
     "initialise_linear",
 ]
-
-#: Regular expression of the frame's official keys, blocks included.
-FRAME_KEYS = (
-    r"(conv_first|patch_embed\.norm|layers\.\d+\.(residual_group\.blocks\.\d+|conv)|norm|conv_after_body"
-    r"|conv_before_upsample\.0|upsample\.\d+|conv_up[12]|conv_hr|conv_last)\..+"
-)
 
 #: Rules for :func:`srlab.models.network.rename_keys`; those of the blocks' inside follow them.
 FRAME_TO_OURS = (
@@ -94,6 +87,7 @@ class ResidualGroupNetwork(AttentionNetwork):
         connection: ``1conv`` or ``3conv``, the convolutions after each group and after the body.
         value_range: the blocks see (image - mean colour) times this.
         backend: see :class:`AttentionNetwork`.
+        mean: that colour, in [0, 1].
     """
 
     block_names = r"groups\.\d+\.blocks\.\d+"
@@ -111,11 +105,12 @@ class ResidualGroupNetwork(AttentionNetwork):
         connection: str,
         value_range: float,
         backend: str,
+        mean: Sequence[float] = RGB_MEAN,
     ) -> None:
         super().__init__(scale=scale, backend=backend)
         self.size_multiple = size_multiple
         self.value_range = require_positive("value_range", value_range)
-        self.register_buffer("mean", rgb_mean(), persistent=False)
+        self.register_buffer("mean", rgb_mean(mean=mean), persistent=False)
         self.mean: Tensor
         self.conv_first = nn.Conv2d(3, require_integer("dim", dim), 3, padding=1)
         self.norm_in = nn.LayerNorm(dim)

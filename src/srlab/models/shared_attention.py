@@ -11,15 +11,15 @@ Shape legend: B batch, C features, H/W low-resolution size, padded where a netwo
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.layers.color import rgb_mean
+from srlab.layers.color import RGB_MEAN, rgb_mean
 from srlab.layers.shift_convolution import LocalFeatures
-from srlab.models.network import AttentionNetwork, ParameterCount, require_integer
+from srlab.models.network import AttentionNetwork, ParameterCount, require_integer, require_positive
 from srlab.ops.padding import pad_to_multiple
 
 __all__ = ["SharedAttentionBlock", "SharedAttentionNetwork", "count_blocks"]
@@ -79,6 +79,8 @@ class SharedAttentionNetwork(AttentionNetwork):
             (B, C, H, W) and the name of the backend to (B, C, H, W).
         size_multiple: the image is padded to multiples of this before the first convolution.
         backend: see :class:`AttentionNetwork`.
+        mean: colour in [0, 1] that is subtracted.
+        value_range: the network sees (image - mean colour) times this.
     """
 
     @abstractmethod
@@ -93,27 +95,30 @@ class SharedAttentionNetwork(AttentionNetwork):
         make_block: Callable[[int], nn.Module],
         size_multiple: int,
         backend: str,
+        mean: Sequence[float] = RGB_MEAN,
+        value_range: float = 255.0,
     ) -> None:
         super().__init__(scale=scale, backend=backend)
         require_integer("dim", dim)
         require_integer("expansion", expansion)
         self.size_multiple = size_multiple
-        self.register_buffer("color_offset", rgb_mean(255.0), persistent=False)
+        self.value_range = require_positive("value_range", value_range)
+        self.register_buffer("color_offset", rgb_mean(value_range, mean), persistent=False)
         self.color_offset: Tensor
         self.head = nn.Conv2d(3, dim, 3, padding=1)
         self.body = nn.ModuleList(map(make_block, range(count_blocks(depth, n_share))))
         self.tail = nn.Conv2d(dim, 3 * scale**2, 3, padding=1)
 
     def restore(self, lr_image: Tensor) -> Tensor:
-        """Work in 0..255 without the mean colour, as the paper does."""
+        """Work without the mean colour, in 0..255 as the paper does or another range."""
         height, width = lr_image.shape[-2:]
         backend = self.backend_for(lr_image)
-        image = pad_to_multiple(lr_image, self.size_multiple) * 255.0 - self.color_offset
+        image = pad_to_multiple(lr_image, self.size_multiple) * self.value_range - self.color_offset
         shallow = self.head(image.contiguous(memory_format=self.memory_format(backend, image.device)))
         features = self.run_body(shallow, backend) + shallow
         del shallow  # the peak of memory may be what follows
         image = F.pixel_shuffle(self.tail(features), self.scale)
-        image = (image + self.color_offset).div_(255.0)
+        image = (image + self.color_offset).div_(self.value_range)
         return image[..., : height * self.scale, : width * self.scale]
 
     def memory_format(self, backend: str, device: torch.device) -> torch.memory_format:

@@ -17,6 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from srlab.layers.color import RGB_MEAN
 from srlab.layers.drop_path import DropPath
 from srlab.layers.feed_forward import FeedForward
 from srlab.layers.folding import Foldable, fold_layer_norm
@@ -24,7 +25,6 @@ from srlab.layers.position_bias import RelativePositionBias
 from srlab.layers.upsample import recognise_head
 from srlab.models.network import rename_keys, require_integer
 from srlab.models.residual_groups import (
-    FRAME_KEYS,
     FRAME_TO_OFFICIAL,
     FRAME_TO_OURS,
     ResidualGroupNetwork,
@@ -192,15 +192,15 @@ class SwinIR(ResidualGroupNetwork):
         drop_path: probability at the last block that training skips a branch; it grows linearly from 0.
         shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
         backend: see :class:`AttentionNetwork`.
+        mean: colour in [0, 1] that is subtracted.
     """
 
     backends = ("reference", "sdpa", "flex", "fused")
     official_landmarks = (
-        "conv_first.weight",
         "layers.0.residual_group.blocks.0.attn.relative_position_bias_table",
+        "conv_first.weight",
         "layers.0.residual_group.blocks.0.mlp.fc1.weight",
     )
-    official_keys = FRAME_KEYS
 
     def __init__(
         self,
@@ -217,6 +217,7 @@ class SwinIR(ResidualGroupNetwork):
         drop_path: float,
         shift_schedule: str | Sequence[bool | int],
         backend: str = "auto",
+        mean: Sequence[float] = RGB_MEAN,
     ) -> None:
         check_groups(dim, depths, num_heads)
         require_integer("window_side", window_side)
@@ -243,6 +244,7 @@ class SwinIR(ResidualGroupNetwork):
             connection=connection,
             value_range=value_range,
             backend=backend,
+            mean=mean,
         )
         self.apply(initialise_linear)
 
@@ -252,7 +254,7 @@ class SwinIR(ResidualGroupNetwork):
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read all but value range and drop path; shifts from stored masks, else ``alternate`` is assumed."""
+        """Read all but colour range and drop path; shifts from stored masks, else ``alternate``."""
         first = "layers.0.residual_group.blocks.0"
         if any(key not in state for key in cls.official_landmarks):
             return None
@@ -279,13 +281,14 @@ class SwinIR(ResidualGroupNetwork):
             "drop_path": 0.1,
             "shift_schedule": _recognise_schedule(state, depths),
             "backend": "auto",
+            "mean": list(RGB_MEAN),
         }
 
     @classmethod
     def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
         """The schedule is told by the blocks that store a mask, if any does."""
         masks = any(key.endswith("attn_mask") for key in state)
-        return ("value_range", "drop_path") if masks else ("value_range", "drop_path", "shift_schedule")
+        return ("mean", "value_range", "drop_path", *(() if masks else ("shift_schedule",)))
 
     @classmethod
     def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

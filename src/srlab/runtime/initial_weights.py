@@ -18,9 +18,15 @@ def start_from(network: Network, path: Path) -> None:
     unless the authors define how it carries over (ESC).
 
     Raises:
-        ValueError: if the file holds another network.
+        ValueError: if the file holds another network, or one that sees colours otherwise.
     """
     source = read_checkpoint(path).network
+    if type(source) is type(network) and _colours(source) != _colours(network):
+        raise ValueError(
+            f"initial_weights={path} sees colours as {_colours(source)}, "
+            f"this network as {_colours(network)}; give +model.mean=[R,G,B] and +model.value_range=… "
+            "as the file has them"
+        )
     theirs, ours = source.state_dict(), network.state_dict()
     if type(source) is type(network):
         theirs = network.at_scale(theirs, network.scale)
@@ -40,3 +46,13 @@ def start_from(network: Network, path: Path) -> None:
         source.scale,
         ", ".join(left_out) or "none",
     )
+
+
+def _colours(network: Network) -> dict[str, object]:
+    """What the network subtracts from an image, and multiplies it by; no weights tell it."""
+    offsets = {
+        name: [round(value, 4) for value in buffer.flatten().tolist()]
+        for name, buffer in network.named_buffers()
+        if name in ("mean", "color_offset")
+    }
+    return {**offsets, "value_range": getattr(network, "value_range", None)}

@@ -39,8 +39,7 @@ class ESC(EscNetwork):
         backend: see :class:`srlab.models.network.AttentionNetwork`.
     """
 
-    official_landmarks = ("plk_filter", "blocks.0.convffns.0.proj.weight", "to_img.weight")
-    official_keys = r"(plk_filter|(proj|blocks\.\d+|last|to_img)\..+)"
+    official_landmarks = ("blocks.0.convffns.0.proj.weight", "plk_filter", "to_img.weight")
 
     def __init__(
         self,

@@ -84,8 +84,7 @@ class EscFP(EscNetwork):
     """
 
     own_to_official = ((r"\.plk\.dwc_proj\.", ".plk.proj."),)
-    official_landmarks = ("lk_channel", "lk_spatial", "blocks.0.convffns.0.proj.weight", "to_img.weight")
-    official_keys = r"(lk_channel|lk_spatial|(proj|blocks\.\d+|ln_last|last|to_img)\..+)"
+    official_landmarks = ("blocks.0.convffns.0.proj.weight", "lk_channel", "lk_spatial", "to_img.weight")
 
     def __init__(
         self,

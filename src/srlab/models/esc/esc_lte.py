@@ -163,13 +163,10 @@ class EscLTE(EscNetwork):
     own_to_official = _TO_OFFICIAL
     official_containers = ()
     official_landmarks = (
-        "encoder.plk_filter",
         "encoder.blocks.0.convffns.0.proj.weight",
+        "encoder.plk_filter",
         "coef.weight",
         "imnet.layers.0.weight",
-    )
-    official_keys = (
-        r"(encoder\.(plk_filter|(proj|blocks\.\d+|last)\..+)|(coef|freq|phase|imnet\.layers\.[0246])\..+)"
     )
 
     def __init__(

@@ -84,12 +84,11 @@ class EscReal(EscNetwork):
     own_to_ours = _TO_OURS
     own_to_official = _TO_OFFICIAL
     official_landmarks = (
-        "plk_filter",
         "blocks.0.convffns.0.proj.weight",
+        "plk_filter",
         "to_img.8.weight",
         "skip.0.weight",
     )
-    official_keys = r"(plk_filter|(proj|blocks\.\d+|last|to_img\.[1468]|skip\.[013])\..+)"
 
     def __init__(
         self,
