@@ -125,7 +125,7 @@ def test_a_report_lies_in_its_sweep_unless_told_and_is_no_run_of_it(tmp_path, ca
         write_cell(sweep / share, swept={"model.n_share": share})
         write_run(sweep / share, psnr=30.0, n_share=share)
     assert main(["report", str(sweep), "--baseline=n_share=1", "patches=0"]) == 0
-    assert "n\\_share" in capsys.readouterr().out
+    assert "n_share" in capsys.readouterr().out
     data = json.loads((sweep / "report" / "data.json").read_text())
     assert (len(data["runs"]), data["baseline"]) == (2, 2)
     assert len(read_runs(sweep)) == 2

@@ -17,6 +17,7 @@ from srlab.config import TrainConfig
 from srlab.presets import configuration_folder
 from srlab.runtime.launch import Launch
 from srlab.runtime.run_lock import is_running
+from srlab.terminal.command_lines import typed_override
 from srlab.whole_files import whole_file
 
 __all__ = [
@@ -204,7 +205,7 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
         ):
             raise ValueError(
                 f"resume goes on with the network in {folder}; {override.input_line} would make it another "
-                f"one: start a new run, perhaps with initial_weights={folder}"
+                f"one: start a new run, perhaps with {typed_override('initial_weights', folder)}"
             )
         _change(cfg, override)
         log.info("resuming with %s", override.input_line)
@@ -279,6 +280,6 @@ def _overrides(command_line: list[str], verb: str, folder: Path) -> Iterator[Ove
             raise ValueError(
                 f"{verb} goes on with the configuration in {folder / CONFIG_NAME}; {override.input_line} "
                 f"would exchange all of {key}: change single values ({key}.KEY=VALUE), or start a new run "
-                f"with initial_weights={folder}"
+                f"with {typed_override('initial_weights', folder)}"
             )
         yield override

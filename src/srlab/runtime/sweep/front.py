@@ -24,6 +24,7 @@ from srlab.runtime.sweep.records import Cell, Sweep, identity, read_cells
 from srlab.runtime.sweep.stopping import LOCAL_LAUNCHERS, mark_stop
 from srlab.runtime.sweep.table import describe
 from srlab.runtime.sweep.terminal import say
+from srlab.terminal.command_lines import override, shell_path
 
 __all__ = ["begin"]
 
@@ -98,14 +99,10 @@ def _adjust(config: DictConfig, sweep: Sweep) -> None:
         # each cell logs in its own folder; those who watch it have only the terminal
         has_chosen = any(line.startswith(("hydra/job_logging=", "~hydra/job_logging")) for line in typed)
         logging_choice = [] if has_chosen else ["hydra/job_logging=stdout"]
-        folder = f"hydra.sweep.dir='{_escaped(str(sweep.folder))}'"
+        folder = override("hydra.sweep.dir", sweep.folder)
         config.hydra.overrides.hydra = [*typed, folder, *logging_choice]
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _escaped(path: str) -> str:
-    return path.replace("\\", "\\\\").replace("'", "\\'")
 
 
 class _Requests:
@@ -205,7 +202,7 @@ def _conclude(
     else:
         say("every cell is done; to start over, name another folder with hydra.sweep.dir=…")
     if any(cell is not None and cell.objective is not None for cell in cells):
-        say(f"compare them: srlab report {shlex.quote(str(sweep.folder))}")
+        say(f"compare them: srlab report {shell_path(sweep.folder)}")
     if stopped_by:
         return 128 + stopped_by
     return 1 if left or engine_status else 0
