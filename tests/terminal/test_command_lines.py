@@ -10,10 +10,14 @@ from omegaconf import OmegaConf
 from srlab.terminal.command_lines import command, override, shell_path, typed_override
 
 NAMES = [
-    "/data/plain/run_1", "srlab-main (1)", "a=b,c", "[v2] été", "a b", " a", "a ", "it's", '"quoted"', "back\\slash",
-    "end\\", "end\\\\", "a\\'b", "\\'", "'\\", "a\\\\'b", "two\\\\slashes", "a:b", "{a}", "{a:b}", "null", "True", "1",
-    "007", "1e3", ".5", "inf", "nan", "", "a\nb", "a\tb", "日本", "#c", "%d", "~user", "!x", "-a", "+a", "@",
-    "$HOME", "${HOME}", "a${oc.env:HOME}b", "\\${x}", "choice(a,b)", "range(1,3)", "glob(*)", "*", "?", "`ls`",
+    "/data/plain/run_1", "srlab-main (1)", "a=b,c", "[v2] été", "a b", " a",
+    "a ", "it's", '"quoted"', "back\\slash",
+    "end\\", "end\\\\", "a\\'b", "\\'", "'\\", "a\\\\'b", "two\\\\slashes",
+    "a:b", "{a}", "{a:b}", "null", "True", "1",
+    "007", "1e3", ".5", "inf", "nan", "", "a\nb", "a\tb", "日本", "#c", "%d",
+    "~user", "!x", "-a", "+a", "@",
+    "$HOME", "${HOME}", "a${oc.env:HOME}b", "\\${x}", "choice(a,b)",
+    "range(1,3)", "glob(*)", "*", "?", "`ls`",
     "$(ls)", "a;b", "a&b", "a|b", "a<b>c", "..", ".hidden", "../up", "name.tar.gz", "été",
 ]  # fmt: skip
 

@@ -7,7 +7,9 @@ import pytest
 
 from srlab.terminal.log_lines import ConsoleFormatter
 
-COMMAND = "  python train.py 'resume='\\''/a folder/of some length/with (1) that is wider than any terminal/run'\\'''"
+COMMAND = (
+    "  python train.py 'resume='\\''/a folder/of some length/with (1) that is wider than a terminal'\\'''"
+)
 
 
 def text(message: str, level: int = logging.INFO) -> str:

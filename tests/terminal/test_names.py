@@ -17,5 +17,6 @@ def test_control_characters_are_shown_as_escapes(name, shown):
 
 
 def test_markdown_gets_no_markup_from_a_name():
-    assert escape_markdown("a|b_c*d&e<f>") == "a\\|b\\_c\\*d\\&e\\<f\\>"
+    assert escape_markdown("a|b_c*d&e<f>") == "a\\|b_c\\*d\\&e\\<f\\>"
+    assert escape_markdown("__init__ _a_") == "\\_\\_init\\_\\_ \\_a\\_"
     assert "\n" not in escape_markdown("a\nb")

@@ -49,7 +49,7 @@ def test_a_closed_pipe_ends_quietly_once_the_work_is_done(tmp_path, no_reader, l
 @full
 @pytest.mark.parametrize("lines", [1, 20_000])
 def test_a_full_disk_is_told_once_the_work_is_done(tmp_path, lines):
-    with open("/dev/full", "w") as device:
+    with Path("/dev/full").open("w") as device:
         result = ended(tmp_path / "done", into=device, lines=lines)
     assert result.returncode == 1
     assert result.stderr.startswith("error: standard output cannot be written: [Errno 28]")

@@ -17,6 +17,7 @@ from srlab.config import TrainConfig
 from srlab.presets import configuration_folder
 from srlab.runtime.launch import Launch
 from srlab.runtime.run_lock import is_running
+from srlab.runtime.wandb_environment import fix_identity
 from srlab.terminal.command_lines import typed_override
 from srlab.whole_files import whole_file
 
@@ -175,12 +176,15 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 def save_config(cfg: DictConfig, folder: Path) -> None:
     """Write what the run was started with, atomically.
 
-    What belongs to the moment and the machine (``paths``) is written as it was then. Other interpolations
+    What belongs to the moment and the machine (``paths``) and what finds the run at W&B is written as it was
+    then. Other interpolations
     stay, so that a schedule still spans ``trainer.max_steps`` when a resumed run changes that.
     """
     folder.mkdir(parents=True, exist_ok=True)
     saved = copy.deepcopy(cfg)
     OmegaConf.resolve(saved.paths)
+    if "logger" in saved:
+        fix_identity(saved)
     for key in ("data", "cache", "run"):
         saved.paths[key] = str(Path(saved.paths[key]).absolute())
     with whole_file(folder / CONFIG_NAME) as partial:
