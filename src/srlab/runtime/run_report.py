@@ -111,7 +111,6 @@ class RunReport:
         with whole_file(folder / "summary.json") as partial:
             partial.write_text(json.dumps(summary, indent=1) + "\n")
         console = plain_console(unbounded_width=120)
-        console.print()
         published = [difference_table(self.published)] if self.published else []
         for table in (self._image_table(), self._cost_table(), *published):
             console.print(table)
@@ -213,7 +212,7 @@ class RunReport:
             {"checkpoint": folder, "data": _data_name(self.cfg), **_data_roots(self.cfg)},
         )
         lines = [
-            f"everything is in  {folder}",
+            f"\neverything is in  {folder}",
             "  comparison.png (LR bicubic SR HR) images/ summary.json metrics.csv config.yaml checkpoints/",
             "next:",
             f"  {evaluation}",

@@ -71,6 +71,7 @@ def score_sets(cfg: DictConfig) -> None:
         console.print(table)
     for name in evaluations[0].report.absent_sets:
         console.print(f"absent: {name}", soft_wrap=True)
+    console.print()
     for path in written:
         console.print(f"wrote {path}", soft_wrap=True)
 

@@ -62,6 +62,6 @@ def _hydra_value(value: object) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS_OF_THE_GRAMMAR:
         return text
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-    text = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    text = re.sub(r'(\\*)"', r'\1\1\\"', text)
     text = re.sub(r"(\\+)$", r"\1\1", text)
-    return f"'{text}'"
+    return f'"{text}"'  # the shell's own quotes are single ones

@@ -71,7 +71,8 @@ class PlainTable(Table):
         super().add_row(*(Text(one_line(str(cell))) for cell in cells), **options)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Fit into what ``options`` allows."""
+        """Fit into what ``options`` allows, below an empty line."""
+        yield Text("")
         for column in self.columns:
             column.width = None
         natural = [_widest(_texts_of(column)) for column in self.columns]
@@ -96,7 +97,8 @@ class PlainTable(Table):
         widths = list(natural)
         while sum(widths) > room:
             shrinkable = [index for index, width in enumerate(widths) if width > least[index]]
-            widths[max(shrinkable, key=lambda index: widths[index])] -= 1
+            # headings before names, and the widest first
+            widths[max(shrinkable, key=lambda each: (not _is_text(self.columns[each]), widths[each]))] -= 1
         return widths
 
     def _stacked(self, width: int) -> Iterator[Text]:
