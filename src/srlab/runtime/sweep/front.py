@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import FrameType
 
@@ -25,6 +26,7 @@ from srlab.runtime.sweep.stopping import LOCAL_LAUNCHERS, mark_stop
 from srlab.runtime.sweep.table import describe
 from srlab.runtime.sweep.terminal import say
 from srlab.terminal.command_lines import override, shell_path
+from srlab.terminal.progress import OncePerInterval
 
 __all__ = ["begin"]
 
@@ -143,6 +145,7 @@ def _watch(engine: int, sweep: Sweep, requests: _Requests) -> tuple[int, int]:
     """Wait for the engine and hand on what the user asks; its exit status, and the signal that stopped it."""
     told = 0
     idle_since = time.monotonic()
+    is_due = OncePerInterval()
     while True:
         ended, status = os.waitpid(engine, os.WNOHANG)
         if ended:
@@ -152,6 +155,8 @@ def _watch(engine: int, sweep: Sweep, requests: _Requests) -> tuple[int, int]:
             mark_stop(sweep, _handed_on(requests.number), told)
             say(_STOPPING[told - 1].format(signal.Signals(requests.number).name))
             requests.times = told
+        if not sys.stdout.isatty() and is_due():
+            say(_standing(sweep))
         if not told or _is_running(sweep):
             idle_since = time.monotonic()
         if time.monotonic() - idle_since > _IDLE_S:
@@ -168,6 +173,12 @@ _STOPPING = (
     "{}: no cell begins any more, those that run save and stop; once more aborts them",
     "{}: aborting",
 )
+
+
+def _standing(sweep: Sweep) -> str:
+    """How many cells are in which state, for logs that are looked at while the sweep runs."""
+    states = Counter(cell.state.replace("_", " ") for cell in read_cells(sweep.folder).values())
+    return f"cells: {', '.join(f'{count} {state}' for state, count in states.items()) or 'none has begun'}"
 
 
 def _handed_on(number: int) -> int:
