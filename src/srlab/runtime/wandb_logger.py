@@ -218,6 +218,7 @@ class TolerantWandbLogger(WandbLogger):
     @property
     def _sync_command(self) -> str:
         """For all that processes of this run wrote, one folder each; W&B joins them by their id."""
+        assert self._experiment is not None
         assert self._folder is not None
         kind, run_id = "offline-run" if self._is_offline else "run", self._experiment.id
         # other runs may write to the same folder, as WANDB_DIR says
