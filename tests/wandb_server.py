@@ -22,6 +22,7 @@ class ReceivedRun:
         config: the last one.
         known: ids of the runs that exist.
         exit_code: the last one.
+        views: of projects, by upsertView.
     """
 
     url: str
@@ -32,6 +33,7 @@ class ReceivedRun:
     config: dict[str, Any] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
     exit_code: int | None = None
+    views: list[dict[str, Any]] = field(default_factory=list)
 
     def named(self, operation: str) -> list[dict[str, Any]]:
         """Variables of the requests whose query holds ``operation``."""
@@ -58,6 +60,10 @@ def _resumed(name: str, received: ReceivedRun) -> dict[str, Any] | None:
         "config": json.dumps(received.config),
         "wandbConfig": json.dumps({"t": 1}),
     }
+
+
+def _titles(variables: dict[str, Any]) -> dict[str, Any]:
+    return {"name": variables["name"], "displayName": variables["displayName"]}
 
 
 def _answer(query: str, variables: dict[str, Any], received: ReceivedRun) -> dict[str, Any]:
@@ -89,7 +95,14 @@ def _answer(query: str, variables: dict[str, Any], received: ReceivedRun) -> dic
         return {
             "viewer": {"id": "u", "entity": "lab", "username": "lab", "flags": "{}", "teams": {"edges": []}}
         }
+    if "allViews" in query:
+        nodes = [view for view in received.views if view["name"] == variables["viewName"]]
+        return {"project": {"allViews": {"edges": [{"node": view} for view in nodes]}}}
     if "upsertView" in query:
+        if "id" not in variables:
+            received.views.append(
+                {"id": f"v{len(received.views)}", "spec": variables["spec"], **_titles(variables)}
+            )
         return {"upsertView": {"view": {"id": "v", "name": "nw-v", "type": "project-view"}, "inserted": True}}
     return {}
 

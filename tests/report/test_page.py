@@ -125,10 +125,28 @@ def test_a_report_lies_in_its_sweep_unless_told_and_is_no_run_of_it(tmp_path, ca
         write_cell(sweep / share, swept={"model.n_share": share})
         write_run(sweep / share, psnr=30.0, n_share=share)
     assert main(["report", str(sweep), "--baseline=n_share=1", "patches=0"]) == 0
-    assert "n\\_share" in capsys.readouterr().out
+    assert "n_share" in capsys.readouterr().out
     data = json.loads((sweep / "report" / "data.json").read_text())
     assert (len(data["runs"]), data["baseline"]) == (2, 2)
     assert len(read_runs(sweep)) == 2
+
+
+def test_values_are_no_markup_anywhere(tmp_path, capsys):
+    r"""A value that HTML, Markdown, LaTeX and matplotlib (``$\frac$`` is an error to it) would read."""
+    values = ["[v2] <b>|a_b|&$\\frac$", "plain"]
+    sweep = write_sweep(tmp_path / "sweep (1) <i>", {"model.backend": values})
+    for number, value in enumerate(values):
+        write_cell(sweep / str(number), swept={"model.backend": value})
+        write_run(sweep / str(number), psnr=30.0 + number, backend=f"'{value}'")
+    assert main(["report", str(sweep), "patches=0"]) == 0
+    printed = capsys.readouterr().out
+    assert "\\[v2\\] \\<b\\>\\|a_b\\|\\&\\$\\\\frac\\$" in printed
+    report = sweep / "report"
+    assert "[v2] \\textless{}b\\textgreater{}\\textbar{}a\\_b" in (report / "table.tex").read_text()
+    page = (report / "report.html").read_text()
+    assert "&lt;b&gt;|a_b|&amp;$" in page
+    assert "<b>|" not in page
+    assert "srlab rerun" in page
 
 
 def test_runs_that_all_failed_have_a_page(tmp_path):

@@ -77,6 +77,20 @@ def test_saving_hands_the_layout_to_the_server(fresh_wandb, capsys):
     assert "/lab/lab" in capsys.readouterr().out
 
 
+def test_a_second_call_brings_the_view_up_to_date(fresh_wandb):
+    """Each call of W&B's package alone makes a view of its own."""
+    fresh_wandb.setenv("WANDB_API_KEY", "0" * 40)
+    with wandb_server() as received:
+        for size in ("720x1280", "64x64"):
+            assert main(["dashboard", "--project", "lab", "--url", received.url, f"output_size={size}"]) == 0
+    (kept,) = received.views
+    first, second = received.named("upsertView")
+    assert "id" not in first
+    assert second["id"] == kept["id"]
+    assert first["name"] == second["name"]
+    assert "64x64" in second["spec"]
+
+
 def test_without_a_key_it_says_how_to_get_one(fresh_wandb, capsys):
     with wandb_server() as received:
         fresh_wandb.setenv("WANDB_BASE_URL", received.url)

@@ -54,14 +54,16 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
     if options and arguments.to != "official":
         raise ValueError(f"{', '.join(options)}: only the official layout has such options")
     checkpoint = read_checkpoint(source, **assignments)
+    untold: dict[str, Any] = {}
     if arguments.to == "official":
         options = {**checkpoint.description.get("official_options", {}), **options}
         save_official(checkpoint.network, destination, **options)
-        for name, value in untold_by_official(checkpoint, **options).items():
-            print(f"the official layout cannot say {name}={value}: whoever loads the file must give it")
+        untold = untold_by_official(checkpoint, **options)
     else:
         save_safetensors(checkpoint, destination)
     _read_back(checkpoint, destination)
+    for name, value in untold.items():
+        print(f"the official layout cannot say {name}={value}: whoever loads the file must give it")
     network, size = checkpoint.network, destination.stat().st_size
     print(
         f"wrote {destination}: {type(network).__name__} x{network.scale}, {size / 2**20:.1f} MiB, read back"

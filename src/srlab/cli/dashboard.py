@@ -1,8 +1,8 @@
 """Lay out a W&B project: PSNR against latency, curves, images.
 
-Adds a view "srlab" to the project: PSNR against latency, multiply-adds, parameters and memory; learning
-curves; scores; pictures; runs grouped by their sweep. sets=Set5,Urban100 adds bars for single sets,
-output_size=HEIGHTxWIDTH follows a latency.output_size of your own. Runs reach W&B with
+Adds a view "srlab" to the project, or brings it up to date: PSNR against latency, multiply-adds, parameters
+and memory; learning curves; scores; pictures; runs grouped by their sweep. sets=Set5,Urban100 adds bars for
+single sets, output_size=HEIGHTxWIDTH follows a latency.output_size of your own. Runs reach W&B with
 logger.wandb.mode=online, or later by wandb sync.
 
   srlab dashboard --project srlab

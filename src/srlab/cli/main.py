@@ -11,6 +11,7 @@ from types import ModuleType
 import srlab.cli
 from srlab import __version__
 from srlab.cli.arguments import is_assignment, parse_assignments
+from srlab.terminal.output import lasting_output
 
 __all__ = ["main"]
 
@@ -18,7 +19,16 @@ _NO_VERBS = ("main", "arguments", "progress")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit status is 2 for a user's error and 130 after Ctrl-C."""
+    """Run one verb; the exit status is 2 for a user's error and 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: standard output was closed or full; the verb did its work (:mod:`srlab.terminal.output`).
+    """
+    with lasting_output():
+        return _run_verb(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def _run_verb(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="srlab", description="A laboratory for efficient super-resolution transformers."
     )
@@ -34,7 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         module.add_arguments(verb)
         verb.set_defaults(run=module.run)
-    words = sys.argv[1:] if arguments is None else list(arguments)
     parsed = parser.parse_args([word for word in words if not is_assignment(word)])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from srlab.ops.subnormals import flush_subnormals  # here: it needs torch, and --help does not

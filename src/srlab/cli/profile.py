@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
         KeyboardInterrupt: after Ctrl-C, once what was measured is printed and recorded.
     """
     from srlab.profiling.lab.conditions import arithmetic
-    from srlab.profiling.lab.record import read_record
+    from srlab.profiling.lab.record import read_record, write_record
     from srlab.profiling.lab.tables import markdown_tables
 
     if arguments.table:
@@ -80,7 +80,11 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
     precision = str(assignments.get("matmul_precision", "highest"))
     with arithmetic(threads=threads, matmul_precision=precision):
         record = _measured(arguments, assignments, path)
-    _show(record, path)
+    try:
+        if path is not None:
+            write_record(record, path)
+    finally:  # whatever becomes of the file
+        _show(record, path)
     if not record.complete:
         raise KeyboardInterrupt
 
@@ -234,27 +238,22 @@ def _loader(assignments: Mapping[str, Any], lab: "Laboratory") -> tuple[Any, Seq
 
 
 def _show(record: "LabRecord", path: Path | None) -> None:
-    """Tables, notes and the record itself as the very last line, whatever becomes of its file."""
-    from rich.console import Console
-
-    from srlab.profiling.lab.record import write_record
+    """Tables, notes and the record itself as the very last line of standard output."""
     from srlab.profiling.lab.tables import roofline_table, size_table
+    from srlab.terminal.tables import plain_console
 
     content = record.as_json()
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH)
+    console = plain_console(unbounded_width=_WIDTH)
     for size in content["sizes"]:
         if size["subjects"]:
             console.print(size_table(content, size, width=console.width))
         if size["rooflines"]:
             console.print(roofline_table(size, width=console.width))
     for note in record.notes:
-        console.print(note, markup=False, highlight=False)
+        console.print(note)
     print(json.dumps(content, separators=(",", ":")), flush=True)
     if path is not None:
-        write_record(record, path)
-        Console(stderr=True).print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+        plain_console(stderr=True).print(f"wrote {path}", soft_wrap=True)
 
 
 def _record_path(assignments: Mapping[str, Any]) -> Path | None:

@@ -1,20 +1,30 @@
-"""What a verb is at, on the terminal alone."""
+"""What a verb is at: a line that changes on a terminal, elsewhere one line a minute."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 __all__ = ["progress_line"]
 
 
 @contextmanager
-def progress_line() -> Iterator[Any]:
-    """Takes one line at a time, each in place of the last; says nothing where nobody watches."""
-    from rich.console import Console
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """Takes one line at a time, each in place of the last; all on standard error."""
+    from rich.text import Text
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _text: None
+    from srlab.terminal.names import one_line
+    from srlab.terminal.progress import OncePerInterval
+    from srlab.terminal.tables import plain_console
+
+    console = plain_console(stderr=True)
+    if console.is_terminal:
+        with console.status(Text("starting")) as status:
+            yield lambda text: status.update(Text(one_line(text)))
         return
-    with console.status("starting") as status:
-        yield status.update
+    is_due = OncePerInterval()
+
+    def occasionally(text: str) -> None:
+        if is_due():
+            sys.stderr.write(f"{one_line(text)}\n")
+
+    yield occasionally

@@ -10,6 +10,8 @@ import os
 import sys
 from typing import Any
 
+from srlab.terminal.command_lines import override
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -30,14 +32,8 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
         raise ValueError(f"rerun takes one RUN, then KEY=VALUE; got {wrong[0]!r}")
     if {"rerun", "resume"} & assignments.keys():
         raise ValueError("srlab rerun starts a run of its own: leave rerun= and resume= out")
-    changes = [*arguments.changes, *(f"{key}={_as_typed(value)}" for key, value in assignments.items())]
+    changes = [*arguments.changes, *(override(key, value) for key, value in assignments.items())]
     # as a module, which Lightning can start again for each of several devices
-    program = [sys.executable, "-m", "srlab.runtime", f"rerun={arguments.run_folder}", *changes]
+    program = [sys.executable, "-m", "srlab.runtime", override("rerun", arguments.run_folder), *changes]
     sys.stdout.flush()
     os.execv(sys.executable, program)
-
-
-def _as_typed(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{','.join(map(_as_typed, value))}]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -42,14 +42,12 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
     Raises:
         ValueError: an unknown network, or options that exclude one another.
     """
-    from rich.console import Console
+    from srlab.terminal.tables import plain_console
 
     _check(arguments, assignments)
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH)
+    console = plain_console(unbounded_width=_WIDTH)
     for line in _output(arguments, console.width, **assignments):
-        console.print(line)
+        console.print(line, soft_wrap=isinstance(line, str))
 
 
 def _output(

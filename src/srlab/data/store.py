@@ -30,10 +30,10 @@ from typing import Any, Literal
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from rich.progress import track
 
 from srlab.data.images import decoded_bytes, read_image
 from srlab.data.sources import ImageFile, ImageSet
+from srlab.terminal.progress import tracked
 
 __all__ = ["BadImagePolicy", "DamagedStoreError", "ImageStore", "StoredImage", "open_store"]
 
@@ -217,7 +217,7 @@ def _build(image_set: ImageSet, folder: Path, on_bad_image: BadImagePolicy) -> N
     offset = 0
     with (folder / "pixels.u8").open("wb") as pixels, ThreadPoolExecutor(_DECODING_THREADS) as pool:
         decoded = _in_order(pool, image_set.files)
-        for file, outcome in track(decoded, f"decoding {image_set.name}", total=len(image_set.files)):
+        for file, outcome in tracked(decoded, f"decoding {image_set.name}", total=len(image_set.files)):
             if isinstance(outcome, ValueError):
                 if on_bad_image == "error":
                     raise outcome

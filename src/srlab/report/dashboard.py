@@ -8,18 +8,20 @@ import importlib
 import json
 import os
 from dataclasses import dataclass
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
 __all__ = ["Dashboard", "logged_keys", "save", "specification"]
 
 _NAME = "srlab"
+_VIEW = f"nw-{_NAME}-v"  # as the package names views, but the same in every call
 _INSTALL = "pip install 'srlab[dashboard]'"
 _AXIS = "trainer/global_step"
 _BEST = "best/val/psnr"
 _CURVES = {"val/psnr": "validation PSNR (dB)", "val/ssim": "validation SSIM", "train/loss": "training loss"}
 _LEARNING_RATES = "lr-.*"  # each optimizer's own: lr-Adam
-_IMAGES = ("comparison", "restored")
+_IMAGES = {"comparison": ["comparison"], "restored": [f"restored/{number}" for number in range(1, 5)]}
 _COUNTED_AT = "720x1280"
 _TIMEOUT_S = 15
 
@@ -43,7 +45,7 @@ class Dashboard:
 
 def logged_keys(dashboard: Dashboard) -> list[str]:
     """Every key of runs that the layout shows, learning rates apart."""
-    return [*_costs(dashboard), _BEST, *_bars(dashboard), *_CURVES, *_IMAGES, "best/gain"]
+    return [*_costs(dashboard), _BEST, *_bars(dashboard), *_CURVES, *chain(*_IMAGES.values()), "best/gain"]
 
 
 def specification(dashboard: Dashboard) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def specification(dashboard: Dashboard) -> dict[str, Any]:
 
 
 def save(dashboard: Dashboard) -> str:
-    """Add the layout to the project as a view of its own.
+    """Make the layout a view of the project, or bring the view that an earlier call made up to date.
 
     Returns:
         Where it is shown.
@@ -82,10 +84,23 @@ def save(dashboard: Dashboard) -> str:
         if not entity:
             raise ValueError(f"{server} does not say whose project it is: give --entity NAME")
         known = Dashboard(dashboard.project, entity, dashboard.sets, dashboard.output_size)
-        return _workspace(known).save().url
+        workspace = _workspace(known)
+        workspace._internal_name, workspace._internal_id = _VIEW, _saved_view(known)
+        return workspace.save().url
     except (wandb.Error, requests.RequestException) as error:
         text = " ".join(str(error).split())
         raise OSError(f"{server} did not take the dashboard: {text}; --write FILE keeps it") from error
+
+
+def _saved_view(dashboard: Dashboard) -> str:
+    """W&B's id of the view that an earlier call made; empty where there is none."""
+    internal = _import("workspaces.internal")
+    try:
+        return internal.get_view_dict(dashboard.entity, dashboard.project, _NAME)["id"]
+    except ValueError as error:
+        if "not found" not in str(error):
+            raise
+        return ""
 
 
 def _workspace(dashboard: Dashboard) -> Any:
@@ -109,7 +124,7 @@ def _workspace(dashboard: Dashboard) -> Any:
             panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)])
             for key, title in {**_bars(dashboard), "best/gain": "gain over bicubic (dB)"}.items()
         ],
-        "images": [panels.MediaBrowser(title=key, media_keys=[key]) for key in _IMAGES],
+        "images": [panels.MediaBrowser(title=name, media_keys=keys) for name, keys in _IMAGES.items()],
     }
     columns = [_BEST, "best/val/ssim", "best/gain", *costs]
     return workspaces.Workspace(

@@ -14,6 +14,7 @@ from srlab.report.patches import PatchSelection
 from srlab.report.plots import SERIES
 from srlab.report.runs import FINISHED, Run
 from srlab.report.table_formats import shown_estimate
+from srlab.terminal.command_lines import shell_path
 
 __all__ = ["Drawing", "PageContent", "render_page", "rerun_command"]
 
@@ -84,11 +85,9 @@ def render_page(content: PageContent) -> str:
 
 def rerun_command(run: Run) -> str | None:
     """What trains it again; None for runs that lie elsewhere or never began."""
-    import shlex
-
     if run.source.startswith("wandb:") or run.state == "not started":
         return None
-    return shlex.join(["srlab", "rerun", run.source])
+    return f"srlab rerun {shell_path(run.source)}"
 
 
 def _headings(table: AblationTable) -> list[dict[str, Any]]:

@@ -73,7 +73,10 @@ def pareto_figure(runs: Comparison | Sequence[Run], *, against: str = "latency")
             axes[0].set_xscale("log")
         axes[0].margins(0.16, 0.16)
         if parameters:
-            axes[0].set_title(f"labels are row: {parameters}", fontsize=7.5, loc="left", color=INK["muted"])
+            title = axes[0].set_title(
+                f"labels are row: {parameters}", fontsize=7.5, loc="left", color=INK["muted"]
+            )
+            title.set_parse_math(False)
         _label_points(figure, axes[0], points)
     return figure
 
@@ -204,9 +207,11 @@ def _label_points(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> No
 
 def _note(axes: "Axes", text: str, place: tuple[float, float], offset: tuple[int, int], *, gid: str) -> Any:
     side = "left" if offset[0] > 0 else "right" if offset[0] < 0 else "center"
-    return axes.annotate(
+    note = axes.annotate(
         text, place, offset, textcoords="offset points", fontsize=7.5, ha=side, gid=gid, annotation_clip=False
     )
+    note.set_parse_math(False)  # values of parameters are text
+    return note
 
 
 def _obstacles(axes: "Axes", points: Sequence[Point]) -> list[Any]:
@@ -269,7 +274,7 @@ def _legend(figure: "Figure", axes: "Axes") -> None:
     room = int(_LEGEND_LETTERS_PER_INCH * figure.get_figwidth())
     columns = max(1, min(3, len(labels), room // (max(map(len, labels)) + _LEGEND_HANDLE_LETTERS)))
     figure.set_figheight(figure.get_figheight() + _LEGEND_ROW_INCHES * -(-len(labels) // columns))
-    figure.legend(
+    legend = figure.legend(
         handles,
         labels,
         loc="outside lower center",
@@ -278,3 +283,5 @@ def _legend(figure: "Figure", axes: "Axes") -> None:
         frameon=False,
         handlelength=3.6,
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)

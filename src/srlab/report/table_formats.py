@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from srlab.report.ablation import AblationTable, Column, Estimate
+from srlab.terminal.names import escape_markdown, one_line
 
 __all__ = ["escape_latex", "shown_estimate", "to_csv", "to_latex", "to_markdown"]
 
@@ -13,7 +14,6 @@ _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "Δ": r"$\Delta$", "±": r"$\pm$", "−": r"$-$", "–": "--",
-    "\n": " ",
 }  # fmt: skip
 
 
@@ -33,16 +33,16 @@ def shown_estimate(estimate: Estimate | None, column: Column) -> str:
 def to_markdown(table: AblationTable) -> str:
     """A pipe table below its caption; best ``**bold**``, second best ``<u>underlined</u>``."""
     headings = ["#", *(each.label for each in table.parameters), "runs", *(c.heading for c in table.columns)]
-    lines = [_pipes(map(_escape_markdown, headings)), _pipes(_alignment(table))]
+    lines = [_pipes(map(escape_markdown, headings)), _pipes(_alignment(table))]
     for row in table.rows:
         marked = [
             _mark_markdown(shown_estimate(estimate, column), estimate)
             for estimate, column in zip(row.estimates, table.columns, strict=True)
         ]
         number = f"{row.configuration.number}{' (baseline)' if row.is_baseline else ''}"
-        texts = map(_escape_markdown, (number, *row.configuration.values, row.configuration.states))
+        texts = map(escape_markdown, (number, *row.configuration.values, row.configuration.states))
         lines.append(_pipes([*texts, *marked]))
-    return "\n".join([_escape_markdown(table.caption), "", *lines]) + "\n"
+    return "\n".join([escape_markdown(table.caption), "", *lines]) + "\n"
 
 
 def to_latex(table: AblationTable) -> str:
@@ -90,7 +90,7 @@ def to_csv(table: AblationTable) -> str:
 
 def escape_latex(text: str) -> str:
     """Characters that LaTeX takes for commands, as text."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in one_line(text))
 
 
 _PARTS = ("", "std", "n", "p10", "p90", "mark")
@@ -117,11 +117,6 @@ def _ampersands(cells: Sequence[str]) -> str:
 
 def _arrow(column: Column) -> str:
     return {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}[column.better]
-
-
-def _escape_markdown(text: str) -> str:
-    escaped = "".join(f"\\{character}" if character in "\\|*_`[]<>#" else character for character in text)
-    return escaped.replace("\n", " ")
 
 
 def _mark_markdown(text: str, estimate: Estimate | None) -> str:

@@ -19,6 +19,8 @@ from srlab.config import EvaluateConfig, TrainConfig
 from srlab.presets import configuration_folder
 from srlab.runtime.launch import check_shared_name, first_process_log, new_run_name
 from srlab.runtime.resume import folder_of_run
+from srlab.runtime.wandb_environment import wandb_variable
+from srlab.terminal.output import lasting_output
 
 __all__ = ["application", "register"]
 
@@ -41,6 +43,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
     OmegaConf.register_new_resolver("new_run_name", new_run_name, replace=True)
     OmegaConf.register_new_resolver("first_process_log", first_process_log, replace=True)
+    OmegaConf.register_new_resolver("wandb_variable", wandb_variable, replace=True)
 
 
 def _run_dir(resume: str | None, new_run: str, *, _root_: DictConfig) -> str:
@@ -60,7 +63,9 @@ def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
     """Turn ``main(cfg)`` into a Hydra application over this project's ``conf/``.
 
     A mistake of the user's ends with one message and exit status 2; ``HYDRA_FULL_ERROR=1`` shows the
-    traceback too. Each cell of a sweep (``-m``) is this same program, once more, as a process of its own.
+    traceback too. Where standard output is closed or full, the work is done nevertheless, and the exit status
+    says so (:mod:`srlab.terminal.output`). Each cell of a sweep (``-m``) is this same program, once more, as
+    a process of its own.
 
     Args:
         config_name: the root configuration, ``train`` or ``evaluate``.
@@ -85,9 +90,16 @@ def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                 log.error("%s", _message(error))
                 sys.exit(2)
 
-        return hydra.main(
+        composed = hydra.main(
             version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
         )(guarded)
+
+        @functools.wraps(main)
+        def run() -> Any:
+            with lasting_output():
+                return composed()
+
+        return run
 
     return decorate
 

@@ -1,5 +1,6 @@
 """What cannot work is refused before anything is built or written."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from omegaconf import DictConfig
 from srlab.models.network import AttentionNetwork, Network
 from srlab.runtime.optimizers import check_fused
 from srlab.runtime.resume import CONFIG_NAME
+from srlab.terminal.command_lines import typed_override
 
 __all__ = ["check_kernels_train", "check_training", "compile_mode", "refuse_overrides"]
 
@@ -18,6 +20,7 @@ _COMPILE_MODES = ("default", "max-autotune-no-cudagraphs", "max-autotune", "redu
 _MODES_WITH_GRAPHS = ("max-autotune", "reduce-overhead")
 
 _WANDB_MODES = ("online", "offline", "disabled")
+_OLDER_WANDB_MODES = ("run", "dryrun")  # W&B still reads them as the first two
 
 # Recipes of x3 and x4 that start from x2 say so with this; ??? would not do, since a default outlives it.
 _PLACEHOLDER = "RUN_OF_X2"
@@ -51,14 +54,20 @@ def check_training(cfg: DictConfig, fixed_trainer_keys: Iterable[str]) -> None:
         )
     folder = Path(cfg.paths.run)
     if not cfg.resume and (folder / CONFIG_NAME).exists():
-        raise ValueError(f"{folder} already holds a run: go on with resume={folder}, or name another folder")
+        raise ValueError(
+            f"{folder} already holds a run: go on with {typed_override('resume', folder)}, or name another "
+            "folder"
+        )
 
 
 def _check_wandb(cfg: DictConfig) -> None:
     for name, logger in cfg.logger.items():
         mode = None if logger is None else logger.get("mode")
-        if mode is not None and mode not in _WANDB_MODES:
-            raise ValueError(f"logger.{name}.mode must be one of {', '.join(_WANDB_MODES)}, got {mode!r}")
+        if mode is not None and mode not in (*_WANDB_MODES, *_OLDER_WANDB_MODES):
+            source = " (from WANDB_MODE)" if mode == os.environ.get("WANDB_MODE") else ""
+            raise ValueError(
+                f"logger.{name}.mode must be one of {', '.join(_WANDB_MODES)}, got {mode!r}{source}"
+            )
 
 
 def compile_mode(asked: object) -> str | None:

@@ -17,6 +17,8 @@ from srlab.config import TrainConfig
 from srlab.presets import configuration_folder
 from srlab.runtime.launch import Launch
 from srlab.runtime.run_lock import is_running
+from srlab.runtime.wandb_environment import fix_identity
+from srlab.terminal.command_lines import typed_override
 from srlab.whole_files import whole_file
 
 __all__ = [
@@ -174,12 +176,15 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 def save_config(cfg: DictConfig, folder: Path) -> None:
     """Write what the run was started with, atomically.
 
-    What belongs to the moment and the machine (``paths``) is written as it was then. Other interpolations
+    What belongs to the moment and the machine (``paths``) and what finds the run at W&B is written as it was
+    then. Other interpolations
     stay, so that a schedule still spans ``trainer.max_steps`` when a resumed run changes that.
     """
     folder.mkdir(parents=True, exist_ok=True)
     saved = copy.deepcopy(cfg)
     OmegaConf.resolve(saved.paths)
+    if "logger" in saved:
+        fix_identity(saved)
     for key in ("data", "cache", "run"):
         saved.paths[key] = str(Path(saved.paths[key]).absolute())
     with whole_file(folder / CONFIG_NAME) as partial:
@@ -204,7 +209,7 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
         ):
             raise ValueError(
                 f"resume goes on with the network in {folder}; {override.input_line} would make it another "
-                f"one: start a new run, perhaps with initial_weights={folder}"
+                f"one: start a new run, perhaps with {typed_override('initial_weights', folder)}"
             )
         _change(cfg, override)
         log.info("resuming with %s", override.input_line)
@@ -279,6 +284,6 @@ def _overrides(command_line: list[str], verb: str, folder: Path) -> Iterator[Ove
             raise ValueError(
                 f"{verb} goes on with the configuration in {folder / CONFIG_NAME}; {override.input_line} "
                 f"would exchange all of {key}: change single values ({key}.KEY=VALUE), or start a new run "
-                f"with initial_weights={folder}"
+                f"with {typed_override('initial_weights', folder)}"
             )
         yield override

@@ -1,7 +1,6 @@
 """What a finished run shows and leaves: scores beside bicubic's, a picture, a summary to compare runs by."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -10,9 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
+from omegaconf import DictConfig, OmegaConf
 
 from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
@@ -29,6 +26,8 @@ from srlab.tasks.cost_record import CostRecord
 from srlab.tasks.evaluation import EvaluationReport, evaluate, restore, saved_image
 from srlab.tasks.published import Difference, difference_table, differences, training_data
 from srlab.tasks.super_resolution import MONITOR, SuperResolutionTask, to_unit_range
+from srlab.terminal.command_lines import command
+from srlab.terminal.tables import PlainTable, plain_console
 from srlab.whole_files import whole_file
 
 __all__ = ["RunReport"]
@@ -111,12 +110,11 @@ class RunReport:
         # last: who finds a summary finds a finished run
         with whole_file(folder / "summary.json") as partial:
             partial.write_text(json.dumps(summary, indent=1) + "\n")
-        console = Console()
-        console.print()
+        console = plain_console(unbounded_width=120)
         published = [difference_table(self.published)] if self.published else []
         for table in (self._image_table(), self._cost_table(), *published):
             console.print(table)
-        console.print(self._closing_words(folder), highlight=False, soft_wrap=True)
+        console.print(self._closing_words(folder), soft_wrap=True)
 
     def _summary(self) -> dict[str, Any]:
         name = self.cfg.paths.name
@@ -165,13 +163,12 @@ class RunReport:
             )
         return entries
 
-    def _image_table(self) -> Table:
-        table = Table(
-            title=f"held-out images, {self.protocol.name}: PSNR (dB) and SSIM at step {self.step}, the best"
+    def _image_table(self) -> PlainTable:
+        table = PlainTable(
+            ("image", "bicubic", "SSIM", self.cfg.paths.name, "SSIM", "gain"),
+            text=("image",),
+            title=f"held-out images, {self.protocol.name}: PSNR (dB) and SSIM at step {self.step}, the best",
         )
-        table.add_column("image")
-        for heading in ("bicubic", "SSIM", self.cfg.paths.name, "SSIM", "gain"):
-            table.add_column(heading, justify="right")
         for row in self._rows():
             name, *scores = row
             shown = [f"{value:.{digits}f}" for value, digits in zip(scores, (2, 4, 2, 4), strict=True)]
@@ -191,21 +188,15 @@ class RunReport:
         ]
         return means if len(images) > _LISTED_IMAGES else images + means
 
-    def _cost_table(self) -> Table:
+    def _cost_table(self) -> PlainTable:
         height, width = self.costs.output_size
         latency, memory = self.costs.latency, self.costs.memory
-        table = Table(
+        table = PlainTable(
+            ("params", "trainable", "mult-adds (G)", "latency ms (p10 to p90)", "peak memory (MiB)"),
+            text=(),
             title=f"multiply-adds of 1280x720; latency and memory of one {width}x{height} image on "
-            f"{latency.device}"
+            f"{latency.device}",
         )
-        for heading in (
-            "params",
-            "trainable",
-            "mult-adds (G)",
-            "latency ms (p10 to p90)",
-            "peak memory (MiB)",
-        ):
-            table.add_column(heading, justify="right")
         table.add_row(
             f"{self.costs.parameters.all:,}",
             f"{self.costs.parameters.trainable:,}",
@@ -216,12 +207,15 @@ class RunReport:
         return table
 
     def _closing_words(self, folder: Path) -> str:
-        run = shlex.quote(str(folder))
+        evaluation = command(
+            ("python", "evaluate.py"),
+            {"checkpoint": folder, "data": _data_name(self.cfg), **_data_roots(self.cfg)},
+        )
         lines = [
-            f"everything is in  {folder}",
+            f"\neverything is in  {folder}",
             "  comparison.png (LR bicubic SR HR) images/ summary.json metrics.csv config.yaml checkpoints/",
             "next:",
-            f"  python evaluate.py checkpoint={run} {_data_choice(self.cfg)}",
+            f"  {evaluation}",
             *_next_runs(self.preset, self.cfg.scale),
         ]
         loggers = [logger for logger in self.trainer.loggers if isinstance(logger, TolerantWandbLogger)]
@@ -259,24 +253,28 @@ class RunReport:
         return examples
 
 
-def _data_choice(cfg: DictConfig) -> str:
-    """How the data of this run are asked for on a command line: their functions are named as their files."""
-    choice = f"data={cfg.data._target_.rpartition('.')[-1]}"
-    roots = [
-        (key, cfg.data.get(key))
-        for key in ("root", "validation_root")
-        if choice in ("data=folder", "data=images")
-    ]
-    return shlex.join([choice, *(f"data.{key}={value}" for key, value in roots if value is not None)])
+def _data_name(cfg: DictConfig) -> str:
+    """What ``data=…`` chooses the data of this run: their functions are named as their files."""
+    return cfg.data._target_.rpartition(".")[-1]
+
+
+def _data_roots(cfg: DictConfig) -> dict[str, Any]:
+    """Overrides that say where a user's own data lie."""
+    if _data_name(cfg) not in ("folder", "images"):
+        return {}
+    data = OmegaConf.to_container(cfg.data, resolve=True)
+    assert isinstance(data, dict)
+    keys = ("root", "validation_root")
+    return {f"data.{key}": data[key] for key in keys if data.get(key) is not None}
 
 
 def _next_runs(preset: str | None, scale: int) -> list[str]:
     """Commands that go on from here: the published network after the demo, the recipe of a published one."""
     if preset == "elan_demo":
         return [
-            "  python train.py model=elan_light            (the paper's network, same data)",
-            "  python train.py experiment=elan_light_x4    (the paper's recipe; needs DIV2K)",
+            "  python train.py model=elan_light            # the paper's network, same data",
+            "  python train.py experiment=elan_light_x4    # the paper's recipe; needs DIV2K",
         ]
     if preset is None or scale not in list_recipes(preset):
         return []
-    return [f"  python train.py experiment={preset}_x{scale}    (the paper's recipe; needs DIV2K)"]
+    return [f"  python train.py experiment={preset}_x{scale}    # the paper's recipe; needs DIV2K"]

@@ -9,7 +9,6 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
@@ -26,6 +25,7 @@ from srlab.tasks.cuda_graphs import require_cuda
 from srlab.tasks.evaluation import evaluate
 from srlab.tasks.published import training_data
 from srlab.tasks.report_tables import Evaluation, display_tables, write_evaluations
+from srlab.terminal.tables import plain_console
 
 __all__ = ["Candidate", "evaluate_network", "score_sets"]
 
@@ -51,7 +51,7 @@ class Candidate(NamedTuple):
 
 @flush_subnormals()
 def score_sets(cfg: DictConfig) -> None:
-    """Print the table and write it beside the conditions as JSON, CSV and Markdown.
+    """Write the table beside the conditions as JSON, CSV and Markdown, then print it.
 
     Raises:
         ValueError: for both or neither of ``checkpoint`` and ``model``, or a scale that is not the
@@ -66,14 +66,16 @@ def score_sets(cfg: DictConfig) -> None:
         if cfg.backend is not None:
             _choose_backend(candidate.network, cfg.backend)
         evaluations.append(evaluate_network(cfg, candidate, folder=folder))
-    console = Console()
+    save_config(cfg, folder)
+    written = [*write_evaluations(evaluations, folder), folder / CONFIG_NAME]
+    console = plain_console(unbounded_width=120)
     for table in display_tables(evaluations):
         console.print(table)
     for name in evaluations[0].report.absent_sets:
-        console.print(f"absent: {name}")
-    save_config(cfg, folder)
-    for path in [*write_evaluations(evaluations, folder), folder / CONFIG_NAME]:
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+        console.print(f"absent: {name}", soft_wrap=True)
+    console.print()
+    for path in written:
+        console.print(f"wrote {path}", soft_wrap=True)
 
 
 def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> Evaluation:

@@ -25,6 +25,7 @@ from srlab.runtime.resume import (
     run_folder,
 )
 from srlab.runtime.versions import warn_of_other_versions
+from srlab.terminal.command_lines import typed_override
 
 __all__ = ["StartingPoint", "effective_config", "starting_point"]
 
@@ -130,8 +131,8 @@ def _checked_against_saved(cfg: DictConfig, folder: Path) -> DictConfig:
         named = ", ".join(differing[:_NAMED_KEYS]) + (" …" if len(differing) > _NAMED_KEYS else "")
         raise ValueError(
             f"resume=auto: the run in {folder} was started with another configuration; it differs in "
-            f"{named}. Go on with it by resume={folder}, perhaps with single values changed, or name another "
-            "folder (hydra.run.dir=…)"
+            f"{named}. Go on with it by {typed_override('resume', folder)}, perhaps with single values "
+            "changed, or name another folder (hydra.run.dir=…)"
         )
     if not differing:
         cfg.threads = cfg.threads or saved.threads
@@ -179,7 +180,9 @@ def _named_checkpoint(resume: Path, folder: Path) -> tuple[int, Path]:
         return _step_of(checkpoint), checkpoint
     except ValueError as error:
         remedy = (
-            f"resume={others[0]} or resume=auto hydra.run.dir={folder}" if others else "start the run anew"
+            f"{typed_override('resume', others[0])} or resume=auto {typed_override('hydra.run.dir', folder)}"
+            if others
+            else "start the run anew"
         )
         raise ValueError(f"cannot go on from {checkpoint}: {error}. What may help: {remedy}") from error
 

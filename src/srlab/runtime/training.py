@@ -1,7 +1,6 @@
 """A training run from its configuration: compose, fit, score the best checkpoint beside bicubic."""
 
 import logging
-import shlex
 import signal
 import sys
 from contextlib import nullcontext
@@ -35,6 +34,7 @@ from srlab.tasks.cost_record import CostRecord
 from srlab.tasks.interruption import GracefulStop, stoppable
 from srlab.tasks.random_state import StepSeed
 from srlab.tasks.super_resolution import SuperResolutionTask
+from srlab.terminal.command_lines import command
 
 __all__ = ["train"]
 
@@ -77,8 +77,8 @@ def train(cfg: DictConfig) -> float | None:
         if start.finished_psnr is None:
             return _fit(start.cfg, start.checkpoint)
         log.info(
-            "the run in %s is finished: %d steps, %.2f dB; to train on: resume=%s trainer.max_steps=N",
-            *(folder, cfg.trainer.max_steps, start.finished_psnr, folder),
+            "the run in %s is finished: %d steps, %.2f dB; to train on:\n  %s trainer.max_steps=N",
+            *(folder, cfg.trainer.max_steps, start.finished_psnr, _resuming(folder)),
         )
         return start.finished_psnr
 
@@ -136,8 +136,8 @@ def _fail_if_unsaved(trainer: Trainer, cfg: DictConfig) -> None:
     )
     raise OSError(
         f"step {store.unsaved_step} could not be saved ({store.fault}): {kept} is lost. Make room, then go "
-        f"on with: python train.py {shlex.quote(f'resume={cfg.paths.run}')}; if that run has no checkpoint, "
-        "start it again with resume=auto in the same folder"
+        f"on with\n  {_resuming(cfg.paths.run)}\nif that run has no checkpoint, start it again with "
+        "resume=auto in the same folder"
     )
 
 
@@ -145,9 +145,13 @@ def _exit_if_stopped(trainer: Trainer, cfg: DictConfig) -> None:
     """A run that a signal ended is no result: say how to go on with it."""
     stop = next(callback for callback in trainer.callbacks if isinstance(callback, GracefulStop))  # type: ignore[attr-defined]
     if stop.stopped_at is not None:
-        resume = shlex.quote(f"resume={cfg.paths.run}")
-        log.warning("stopped after step %d; go on with: python train.py %s", stop.stopped_at, resume)
+        log.warning("stopped after step %d; go on with\n  %s", stop.stopped_at, _resuming(cfg.paths.run))
         sys.exit(128 + (stop.stopped_by or signal.SIGTERM))
+
+
+def _resuming(folder: str | Path) -> str:
+    """The command that resumes the run in ``folder``."""
+    return command(("python", "train.py"), {"resume": folder})
 
 
 def single_protocol(protocols: DictConfig) -> ProtocolConfig:

@@ -99,7 +99,7 @@ class TolerantWandbLogger(WandbLogger):
         if self._experiment is None or self._ended or not self._folder:
             return None
         if self._is_offline:
-            return f"{self._sync_command}    (upload what was logged offline)"
+            return f"{self._sync_command}    # upload what was logged offline"
         return f"W&B: {self._experiment.url}"
 
     @rank_zero_only
@@ -218,9 +218,11 @@ class TolerantWandbLogger(WandbLogger):
     @property
     def _sync_command(self) -> str:
         """For all that processes of this run wrote, one folder each; W&B joins them by their id."""
+        assert self._experiment is not None
         assert self._folder is not None
-        kind = "offline-run" if self._is_offline else "run"
-        return f"wandb sync {shlex.quote(str(self._folder.parent))}/{kind}-*"
+        kind, run_id = "offline-run" if self._is_offline else "run", self._experiment.id
+        # other runs may write to the same folder, as WANDB_DIR says
+        return f"wandb sync {shlex.quote(str(self._folder.parent))}/{kind}-*-{shlex.quote(run_id)}"
 
 
 class _Guarded:

@@ -9,8 +9,8 @@ from srlab.runtime.wandb_logger import TolerantWandbLogger
 __all__ = ["COMPARISON", "RESTORED", "log_result", "result_summary"]
 
 COMPARISON = "comparison"
-RESTORED = "restored"
-_UPLOADED_IMAGES = 4
+#: One key for each picture: W&B distorts pictures of unlike sizes below one key.
+RESTORED = tuple(f"restored/{number}" for number in range(1, 5))
 _CONDITIONS = ("date", "commit", "srlab_version", "torch_version", "device", "seed")
 
 
@@ -45,8 +45,7 @@ def log_result(
     logger.log_summary(result_summary(summary))
     last = summary["steps"] - 1
     logger.log_image(COMPARISON, [str(picture)], step=last)
-    shown = [entry for entry in summary["images"] if entry["restored"]][:_UPLOADED_IMAGES]
-    if shown:
-        captions = [f"{entry['set_name']}/{entry['name']} {entry['psnr']:.2f} dB" for entry in shown]
-        files = [str(folder / entry["restored"]) for entry in shown]
-        logger.log_image(RESTORED, files, step=last, caption=captions)
+    shown = [entry for entry in summary["images"] if entry["restored"]]
+    for key, entry in zip(RESTORED, shown, strict=False):
+        caption = f"{entry['set_name']}/{entry['name']} {entry['psnr']:.2f} dB"
+        logger.log_image(key, [str(folder / entry["restored"])], step=last, caption=[caption])

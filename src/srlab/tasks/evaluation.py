@@ -10,8 +10,6 @@ from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from srlab.config import InputPadding, ProtocolConfig
@@ -23,6 +21,7 @@ from srlab.ops.input_padding import pad_input
 from srlab.profiling.memory import explain_out_of_memory
 from srlab.profiling.probe import device_name, dtype_name, evaluation_mode
 from srlab.tasks.cuda_graphs import GraphedNetwork
+from srlab.terminal.progress import tracked
 from srlab.whole_files import whole_file
 
 __all__ = [
@@ -123,7 +122,7 @@ def evaluate(
     _check_arguments(network, sets, protocols, scale)
     usable, skipped = _split_protocols(network, protocols)
     items = [(dataset, index) for dataset in sets for index in range(len(dataset))]
-    bar = track(items, "scoring", console=Console(stderr=True), disable=not progress)
+    bar = tracked(items, "scoring", total=len(items), shown=progress)
     called = GraphedNetwork(network) if cuda_graphs else network
     with evaluation_mode(network.to(device)):
         samples = (sample for dataset, index in bar if (sample := dataset[index])["counted"])

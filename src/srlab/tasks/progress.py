@@ -1,25 +1,67 @@
-"""A progress bar that counts optimizer steps' micro-batches of the whole run, not epochs."""
+"""Progress of a run: a bar of micro-batches on a terminal, elsewhere one line a minute in the log."""
 
+import logging
+import sys
+import time
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from srlab.terminal.progress import OncePerInterval, duration
+
 __all__ = ["RunProgress"]
+
+log = logging.getLogger(__name__)
 
 
 class RunProgress(TQDMProgressBar):
-    """Lightning's bar without epochs (a run has one) and version number (it has none)."""
+    """Lightning's bar without epochs (a run has one) and version number (it has none).
+
+    Where standard output is no terminal, no bar is drawn: a line a minute says the step, the loss, the newest
+    validation score and the time that is left.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Choose between bar and lines; only the first process has either."""
+        super().setup(trainer, pl_module, stage)
+        self._writes_lines = self.is_enabled and not _is_terminal()
+        if self._writes_lines:
+            self.disable()
 
     def on_train_start(self, *args: Any) -> None:
         """Show the whole run's length, also when it goes on in the middle."""
         super().on_train_start(*args)
         self._say_what_is_counted()
+        self._is_due = OncePerInterval()
+        self._started = time.monotonic(), self.trainer.global_step
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
         """Lightning would say "Epoch 0"."""
         super().on_train_epoch_start(trainer, *args)
         self._say_what_is_counted()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar, or write a line."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self._writes_lines and self._is_due():
+            log.info("%s", self._line(trainer, pl_module))
+
+    def _line(self, trainer: Trainer, pl_module: LightningModule) -> str:
+        step, last = trainer.global_step, trainer.max_steps
+        since, first = self._started
+        parts = [f"step {step:,} of {last:,}"]
+        parts += [
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.get_metrics(trainer, pl_module).items()
+        ]
+        if step > first:
+            parts.append(
+                f"about {duration((time.monotonic() - since) / (step - first) * (last - step))} left"
+            )
+        return ", ".join(parts)
 
     def _say_what_is_counted(self) -> None:
         # Lightning's own total is what remains after a resume, while its count starts where the run stopped
@@ -31,3 +73,7 @@ class RunProgress(TQDMProgressBar):
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics  # type: ignore[return-value]
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
-
 from srlab.config import ColorSpace, ProtocolConfig
 from srlab.literature.published import UNVERIFIED, Reference, references
 from srlab.literature.schema import DATASETS
 from srlab.metrics.functional import protocol_label
 from srlab.tasks.evaluation import EvaluationReport, SetMean
+from srlab.terminal.tables import PlainTable
 
 __all__ = ["Difference", "difference_columns", "difference_table", "differences", "training_data"]
 
@@ -79,14 +78,18 @@ def difference_columns(found: Sequence[Difference], mean: SetMean) -> dict[str, 
     }
 
 
-def difference_table(found: Sequence[Difference]) -> Table:
-    """For a terminal of 80 columns; the sources are numbered below it."""
+def difference_table(found: Sequence[Difference]) -> PlainTable:
+    """For a terminal of any width; the sources are numbered below it."""
     sources = {name: str(number) for number, name in enumerate(_sources(found), 1)}
-    table = Table(
-        title=f"ours minus the published scores of {', '.join(dict.fromkeys(d.network for d in found))}"
+    doubtful = not all(each.reference.verified for each in found)
+    caption = f"{UNVERIFIED} read from a picture, not confirmed by a second source\n" if doubtful else ""
+    caption += "from: " + ", ".join(f"{number} {name}" for name, number in sources.items())
+    table = PlainTable(
+        ("set", "protocol", "published", "difference", "data", "from"),
+        text=("set", "protocol", "data", "from"),
+        title=f"ours minus the published scores of {', '.join(dict.fromkeys(d.network for d in found))}",
+        caption=caption,
     )
-    for heading in ("set", "protocol", "published", "difference", "data", "from"):
-        table.add_column(heading, justify="right" if heading in ("published", "difference") else "left")
     for each in found:
         reference = each.reference
         table.add_row(
@@ -97,11 +100,6 @@ def difference_table(found: Sequence[Difference]) -> Table:
             reference.training,
             ",".join(sources[name] for name in reference.sources),
         )
-    doubtful = not all(each.reference.verified for each in found)
-    table.caption = (
-        f"{UNVERIFIED} read from a picture, not confirmed by a second source\n" if doubtful else ""
-    )
-    table.caption += "from: " + ", ".join(f"{number} {name}" for name, number in sources.items())
     return table
 
 

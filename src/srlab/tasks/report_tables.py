@@ -10,13 +10,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from srlab.profiling.costs import Costs
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord
 from srlab.tasks.published import Difference, difference_columns, difference_table, differences
+from srlab.terminal.names import escape_markdown
+from srlab.terminal.tables import PlainTable
 from srlab.whole_files import whole_file
 
 __all__ = ["Evaluation", "display_tables", "image_rows", "summary_rows", "to_markdown", "write_evaluations"]
@@ -68,8 +67,8 @@ def image_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
     ]
 
 
-def display_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
-    """For a terminal of 80 columns: scores of every set, costs of every network, difference from papers."""
+def display_tables(evaluations: Sequence[Evaluation]) -> list[PlainTable]:
+    """For a terminal of any width: scores of every set, costs of every network, difference from papers."""
     rows = summary_rows(evaluations)
     scores = _table("means over images of PSNR (dB) and SSIM", _SCORE_COLUMNS, rows)
     measured = evaluations[0].conditions.costs
@@ -85,11 +84,8 @@ def display_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     return [scores, costs, *([difference_table(found)] if found else [])]
 
 
-def _table(title: str, headings: Sequence[str], rows: Sequence[Row]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in headings:
-        justify = "left" if heading in _TEXT_COLUMNS else "right"
-        table.add_column(heading, justify=justify, no_wrap=heading == "model")
+def _table(title: str, headings: Sequence[str], rows: Sequence[Row]) -> PlainTable:
+    table = PlainTable(headings, text=_TEXT_COLUMNS, title=title)
     for row in rows:
         table.add_row(*(_COLUMNS[heading](row) for heading in headings))
     return table
@@ -98,7 +94,7 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Row]) -> Table:
 def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     """The table, then the conditions that belong to it."""
     ruler = [":---" if heading in _TEXT_COLUMNS else "---:" for heading in _COLUMNS]
-    rows = [[show(row) for show in _COLUMNS.values()] for row in summary_rows(evaluations)]
+    rows = [[escape_markdown(show(row)) for show in _COLUMNS.values()] for row in summary_rows(evaluations)]
     lines = ["| " + " | ".join(cells) + " |" for cells in (list(_COLUMNS), ruler, *rows)]
     for evaluation in evaluations:
         lines += ["", *_condition_lines(evaluation), *_difference_lines(evaluation)]
@@ -119,7 +115,8 @@ def write_evaluations(evaluations: Sequence[Evaluation], folder: Path) -> list[P
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         with whole_file(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+            # names of files need not be Unicode
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     return [folder / name for name in texts]
 
 
@@ -180,7 +177,8 @@ _TEXT_COLUMNS = frozenset({"model", "set", "protocol"})
 def _condition_lines(evaluation: Evaluation) -> list[str]:
     report, conditions = evaluation.report, evaluation.conditions
     lines = [
-        f"**{conditions.model} x{report.scale}**: checkpoint {conditions.checkpoint}; "
+        f"**{escape_markdown(conditions.model)} x{report.scale}**: "
+        f"checkpoint {escape_markdown(conditions.checkpoint)}; "
         f"{report.dtype} on {report.device}; srlab {conditions.srlab_version}, "
         f"commit {conditions.commit or 'unknown'}; torch {conditions.torch_version}, "
         f"Python {conditions.python_version}; {conditions.date}.",
@@ -190,11 +188,11 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
     lines += [
         f"- protocol {name}: skipped, it scores only model=bicubic" for name in report.skipped_protocols
     ]
-    lines += [f"- set {name}: absent" for name in report.absent_sets]
+    lines += [f"- set {escape_markdown(name)}: absent" for name in report.absent_sets]
     lines += [
-        f"- {mean.set_name}, {mean.protocol}: LR {mean.lr_source}"
+        f"- {escape_markdown(mean.set_name)}, {mean.protocol}: LR {mean.lr_source}"
         + (
-            f"; gray files, scored on their own values: {', '.join(mean.gray_images)}"
+            f"; gray files, scored on their own values: {escape_markdown(', '.join(mean.gray_images))}"
             if mean.gray_images
             else ""
         )

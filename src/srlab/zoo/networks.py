@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich import box
-from rich.table import Table
 
 from srlab.literature.published import UNVERIFIED, Reference, references
 from srlab.literature.reading import cards
 from srlab.literature.schema import Card
 from srlab.presets import create_model, list_models, list_recipes, published_scales
 from srlab.profiling.complexity import count_parameters, multiply_adds
+from srlab.terminal.tables import PlainTable
 from srlab.whole_files import whole_file
 
 __all__ = ["ZooRow", "find_card", "known_presets", "to_markdown", "update_readme", "zoo_rows", "zoo_table"]
@@ -94,14 +93,11 @@ def to_markdown(rows: Sequence[ZooRow]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_FOOTNOTE}\n"
 
 
-def zoo_table(rows: Sequence[ZooRow], *, width: int) -> Table:
+def zoo_table(rows: Sequence[ZooRow], *, width: int) -> PlainTable:
     """For a terminal of ``width`` columns; below 100 the networks are not described."""
     columns = {name: show for name, show in _COLUMNS.items() if width >= _DESCRIBED_FROM or name != "what"}
-    table = Table(title="networks", caption=_FOOTNOTE, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("model", no_wrap=True)
-    for heading in columns:
-        justify = "left" if heading in _TEXT_COLUMNS else "right"
-        table.add_column(heading, justify=justify, overflow="fold")
+    text = ("model", *_TEXT_COLUMNS)
+    table = PlainTable(("model", *columns), text=text, title="networks", caption=_FOOTNOTE)
     for row in rows:
         table.add_row(row.name, *(show(row) for show in columns.values()))
     return table

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from rich import box
 from rich.table import Table
 
 from srlab.literature.published import UNVERIFIED, published
@@ -19,6 +18,7 @@ from srlab.profiling.conventions import (
     UndefinedConventionError,
     cost_under,
 )
+from srlab.terminal.tables import PlainTable
 from srlab.zoo.networks import known_presets
 
 __all__ = ["convention_table", "literature_table"]
@@ -26,7 +26,7 @@ __all__ = ["convention_table", "literature_table"]
 _FIGURE_WIDTH = len("0.9611")
 
 
-def convention_table(names: Sequence[str] | None, *, convention: str, scale: int) -> Table:
+def convention_table(names: Sequence[str] | None, *, convention: str, scale: int) -> PlainTable:
     """Sizes and multiply-adds as the papers of one convention count them, beside what papers print.
 
     Args:
@@ -39,13 +39,8 @@ def convention_table(names: Sequence[str] | None, *, convention: str, scale: int
     """
     if convention not in CONVENTIONS:
         raise ValueError(f"unknown convention {convention!r}; choose one of {', '.join(CONVENTIONS)}")
-    table = Table(
-        title=f"x{scale}, counted as {convention}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
-    for heading in ("model", "params K", "mult-adds G", "activations M", "output", "printed G"):
-        table.add_column(heading, justify="left" if heading in ("model", "printed G") else "right")
     require_integer("scale", scale)
-    notes = {}
+    notes, rows = {}, []
     for name in known_presets(names):
         if not names and scale not in published_scales(name):
             continue
@@ -57,10 +52,17 @@ def convention_table(names: Sequence[str] | None, *, convention: str, scale: int
                 raise
             continue
         notes[report.note] = None
-        table.add_row(name, *_convention_cells(report), _printed(name, scale))
+        rows.append((name, *_convention_cells(report), _printed(name, scale)))
     if not notes:
         raise ValueError(f"convention {convention} is defined for no preset at scale {scale}")
-    table.caption = "\n".join(notes)
+    table = PlainTable(
+        ("model", "params K", "mult-adds G", "activations M", "output", "printed G"),
+        text=("model", "printed G"),
+        title=f"x{scale}, counted as {convention}",
+        caption="\n".join(notes),
+    )
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

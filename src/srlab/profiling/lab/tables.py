@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Any, NamedTuple
 
-from rich import box
-from rich.table import Table
+from srlab.terminal.names import escape_markdown
+from srlab.terminal.tables import PlainTable
 
 __all__ = ["markdown_tables", "roofline_table", "size_table"]
 
@@ -22,38 +22,32 @@ class _Column(NamedTuple):
     cell: Callable[[Mapping[str, Any]], str]
 
 
-def size_table(record: Mapping[str, Any], run: Mapping[str, Any], *, width: int) -> Table:
+def size_table(record: Mapping[str, Any], run: Mapping[str, Any], *, width: int) -> PlainTable:
     """The subjects of one size; terminals below 110 columns leave some figures to the record."""
     columns = [column for column in _columns(record, run) if width >= column.from_width]
-    table = Table(
+    table = PlainTable(
+        ("subject", *(column.heading for column in columns)),
+        text=("subject",),
         title=f"{_size(record, run)}\n{_common(record, run)}",
         caption=_caption(record, all_columns=width >= _WIDE),
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
     )
-    table.add_column("subject", overflow="fold")
-    for column in columns:
-        table.add_column(column.heading, justify="right", no_wrap=True)
     for subject in run["subjects"]:
         table.add_row(_name(subject, run), *(column.cell(subject) for column in columns))
     return table
 
 
-def roofline_table(run: Mapping[str, Any], *, width: int) -> Table:
+def roofline_table(run: Mapping[str, Any], *, width: int) -> PlainTable:
     """What each network needs at least, and how far its subjects are from the time that allows.
 
     Terminals below 110 columns leave the bytes to the record.
     """
     shown = [width >= _WIDE or not heading.startswith("MB") for heading in _ROOFLINE_HEADINGS]
-    table = Table(
+    table = PlainTable(
+        ("subject", *compress(_ROOFLINE_HEADINGS, shown)),
+        text=("subject",),
         title="Against the ceilings",
         caption="least: operations, or each byte once; by layers: operators' reads and writes",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
     )
-    table.add_column("subject", overflow="fold")
-    for heading in compress(_ROOFLINE_HEADINGS, shown):
-        table.add_column(heading, justify="right", no_wrap=True)
     for name, *cells in _roofline_rows(run):
         table.add_row(name, *compress(cells, shown))
     return table
@@ -83,7 +77,7 @@ def _markdown(record: Mapping[str, Any]) -> Iterator[str]:
 def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(headings)} |"
     yield f"| :--- |{' ---: |' * (len(headings) - 1)}"
-    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield from (f"| {' | '.join(map(escape_markdown, row))} |" for row in rows)
     yield ""
 
 

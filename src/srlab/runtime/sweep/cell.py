@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shlex
 import sys
 import time
@@ -32,6 +31,7 @@ from srlab.runtime.sweep.leases import Lease, holder, take
 from srlab.runtime.sweep.records import LOCK_NAME, Cell, Sweep, cell_name, identity, read_cells
 from srlab.runtime.sweep.stopping import StopWatch
 from srlab.runtime.sweep.terminal import say
+from srlab.terminal.command_lines import override
 
 __all__ = ["CALL_VARIABLE", "LOG_NAME", "run_cell"]
 
@@ -237,15 +237,8 @@ def _command(cfg: DictConfig, hydra: HydraConf, sweep: Sweep, folder: Path) -> l
         if source.provider == "command-line":
             command += ["--config-dir", path]
     resumable = ["resume=auto"] if "resume" in cfg else []
-    run_dir = f"hydra.run.dir={_quoted(str(folder.resolve()))}"
+    run_dir = override("hydra.run.dir", folder.resolve())
     return [*command, *hydra.overrides.task, run_dir, *resumable, *sweep.forwarded]
-
-
-def _quoted(path: str) -> str:
-    """A path as a value of Hydra's grammar."""
-    if re.fullmatch(r"[\w./+-]+", path):
-        return path
-    return "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _now() -> str:

@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import FrameType
 
@@ -24,6 +25,8 @@ from srlab.runtime.sweep.records import Cell, Sweep, identity, read_cells
 from srlab.runtime.sweep.stopping import LOCAL_LAUNCHERS, mark_stop
 from srlab.runtime.sweep.table import describe
 from srlab.runtime.sweep.terminal import say
+from srlab.terminal.command_lines import override, shell_path
+from srlab.terminal.progress import OncePerInterval
 
 __all__ = ["begin"]
 
@@ -98,14 +101,10 @@ def _adjust(config: DictConfig, sweep: Sweep) -> None:
         # each cell logs in its own folder; those who watch it have only the terminal
         has_chosen = any(line.startswith(("hydra/job_logging=", "~hydra/job_logging")) for line in typed)
         logging_choice = [] if has_chosen else ["hydra/job_logging=stdout"]
-        folder = f"hydra.sweep.dir='{_escaped(str(sweep.folder))}'"
+        folder = override("hydra.sweep.dir", sweep.folder)
         config.hydra.overrides.hydra = [*typed, folder, *logging_choice]
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _escaped(path: str) -> str:
-    return path.replace("\\", "\\\\").replace("'", "\\'")
 
 
 class _Requests:
@@ -146,6 +145,7 @@ def _watch(engine: int, sweep: Sweep, requests: _Requests) -> tuple[int, int]:
     """Wait for the engine and hand on what the user asks; its exit status, and the signal that stopped it."""
     told = 0
     idle_since = time.monotonic()
+    is_due = OncePerInterval()
     while True:
         ended, status = os.waitpid(engine, os.WNOHANG)
         if ended:
@@ -155,6 +155,8 @@ def _watch(engine: int, sweep: Sweep, requests: _Requests) -> tuple[int, int]:
             mark_stop(sweep, _handed_on(requests.number), told)
             say(_STOPPING[told - 1].format(signal.Signals(requests.number).name))
             requests.times = told
+        if not sys.stdout.isatty() and is_due():
+            say(_standing(sweep))
         if not told or _is_running(sweep):
             idle_since = time.monotonic()
         if time.monotonic() - idle_since > _IDLE_S:
@@ -171,6 +173,12 @@ _STOPPING = (
     "{}: no cell begins any more, those that run save and stop; once more aborts them",
     "{}: aborting",
 )
+
+
+def _standing(sweep: Sweep) -> str:
+    """How many cells are in which state, for logs that are looked at while the sweep runs."""
+    states = Counter(cell.state.replace("_", " ") for cell in read_cells(sweep.folder).values())
+    return f"cells: {', '.join(f'{count} {state}' for state, count in states.items()) or 'none has begun'}"
 
 
 def _handed_on(number: int) -> int:
@@ -205,7 +213,7 @@ def _conclude(
     else:
         say("every cell is done; to start over, name another folder with hydra.sweep.dir=…")
     if any(cell is not None and cell.objective is not None for cell in cells):
-        say(f"compare them: srlab report {shlex.quote(str(sweep.folder))}")
+        say(f"compare them: srlab report {shell_path(sweep.folder)}")
     if stopped_by:
         return 128 + stopped_by
     return 1 if left or engine_status else 0

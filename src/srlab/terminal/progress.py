@@ -1,0 +1,76 @@
+"""How far long work is: a bar on a terminal, elsewhere one line a minute in the log."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from srlab.terminal.names import one_line
+from srlab.terminal.tables import plain_console
+
+__all__ = ["INTERVAL_S", "OncePerInterval", "duration", "tracked"]
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two lines.
+INTERVAL_S = 60.0
+
+Item = TypeVar("Item")
+
+
+class OncePerInterval:
+    """Says when the next line is due; the first one an interval after the start."""
+
+    def __init__(self) -> None:
+        self._due = time.monotonic() + INTERVAL_S
+
+    def __call__(self) -> bool:
+        """True at most once in each interval."""
+        now = time.monotonic()
+        if now < self._due:
+            return False
+        self._due = now + INTERVAL_S
+        return True
+
+
+def tracked(items: Iterable[Item], description: str, *, total: int, shown: bool = True) -> Iterator[Item]:
+    """``items``, while standard error or the log shows how many of them have been taken.
+
+    Args:
+        items: what is worked on, one after the other.
+        description: what is done; shown as it is.
+        total: how many there are.
+        shown: False for no progress at all.
+    """
+    if not shown:
+        yield from items
+        return
+    if plain_console(stderr=True).is_terminal:
+        yield from _with_bar(items, one_line(description), total)
+        return
+    started, is_due = time.monotonic(), OncePerInterval()
+    for done, item in enumerate(items):
+        if done and is_due():
+            left = (time.monotonic() - started) / done * (total - done)
+            log.info("%s: %d of %d, about %s left", one_line(description), done, total, duration(left))
+        yield item
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _with_bar(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=plain_console(stderr=True)) as progress:
+        yield from progress.track(items, total=total, description=description)

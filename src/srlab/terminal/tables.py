@@ -1,0 +1,135 @@
+"""Tables for terminals of any width whose cells are text: names are shown as they are, figures stay whole."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Column, Table
+from rich.text import Text
+
+from srlab.terminal.names import one_line
+
+__all__ = ["PlainTable", "plain_console"]
+
+# Columns of text are folded down to this before a table is given up.
+_LEAST_TEXT = 10
+_UNBOUNDED = 10_000
+
+
+def plain_console(*, stderr: bool = False, unbounded_width: int | None = None) -> Console:
+    """A console that prints text as it is: no markup, no emoji codes, no highlighting.
+
+    Args:
+        stderr: of standard error instead of standard output.
+        unbounded_width: columns at least where neither a terminal nor ``COLUMNS`` says how many there are.
+    """
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if unbounded_width and not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = max(console.width, unbounded_width)
+    return console
+
+
+class PlainTable(Table):
+    """A table that never breaks a figure.
+
+    Where the terminal is too narrow for it as it is, headings of figures are wrapped and columns of text
+    folded; where that is not enough, each row becomes a block of lines, one for each column.
+
+    Args:
+        title: above, as it is.
+        caption: below, as it is.
+        text: headings whose cells may be folded, flush left; all others are figures, flush right.
+        headings: of all columns.
+    """
+
+    def __init__(
+        self, headings: Sequence[str], *, text: Iterable[str], title: str = "", caption: str = ""
+    ) -> None:
+        super().__init__(
+            title=Text(title, "table.title") if title else None,
+            caption=Text(caption, "table.caption") if caption else None,
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+            show_edge=False,
+        )
+        self._texts = frozenset(text)
+        for heading in headings:
+            is_text = heading in self._texts
+            self.add_column(
+                Text(heading),
+                justify="left" if is_text else "right",
+                overflow="fold" if is_text else "ellipsis",
+            )
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """One cell for each heading; control characters are shown as escapes."""
+        super().add_row(*(Text(one_line(str(cell))) for cell in cells), **options)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Fit into what ``options`` allows, below an empty line."""
+        yield Text("")
+        for column in self.columns:
+            column.width = None
+        natural = [_widest(_texts_of(column)) for column in self.columns]
+        unbounded = options.update(max_width=_UNBOUNDED)
+        beside = Measurement.get(console, unbounded, self).maximum - sum(natural)
+        widths = self._fitted(natural, options.max_width - beside)
+        if widths is None:
+            yield from self._stacked(options.max_width)
+            return
+        for column, width in zip(self.columns, widths, strict=True):
+            column.width = width
+        yield from super().__rich_console__(console, options)
+
+    def _fitted(self, natural: Sequence[int], room: int) -> list[int] | None:
+        """Widths of the columns; None where figures would have to be broken."""
+        least = [
+            min(width, _LEAST_TEXT) if _is_text(column) else _widest(_words(column))
+            for column, width in zip(self.columns, natural, strict=True)
+        ]
+        if sum(least) > room:
+            return None
+        widths = list(natural)
+        while sum(widths) > room:
+            shrinkable = [index for index, width in enumerate(widths) if width > least[index]]
+            # headings before names, and the widest first
+            widths[max(shrinkable, key=lambda each: (not _is_text(self.columns[each]), widths[each]))] -= 1
+        return widths
+
+    def _stacked(self, width: int) -> Iterator[Text]:
+        """Rows as blocks, below the title and above the caption."""
+        if self.title:
+            yield Text(str(self.title), "table.title")
+        rows = zip(*(list(column.cells) for column in self.columns), strict=True)
+        headings = [str(column.header) for column in self.columns]
+        label_width = _widest(headings)
+        for row in rows:
+            yield Text("")
+            for heading, cell in zip(headings, row, strict=True):
+                is_wide = label_width + 2 + cell_len(str(cell)) > width
+                between = "\n  " if is_wide else " " * (label_width - len(heading) + 2)
+                yield Text(f"{heading}{between}{cell}", overflow="fold")
+        if self.caption:
+            yield Text(f"\n{self.caption}", "table.caption")
+
+
+def _is_text(column: Column) -> bool:
+    return column.justify == "left"
+
+
+def _texts_of(column: Column) -> list[str]:
+    return [str(column.header), *map(str, column.cells)]
+
+
+def _words(column: Column) -> list[str]:
+    """What may not be broken: words of the heading, whole cells."""
+    return [*str(column.header).split(), *map(str, column.cells)]
+
+
+def _widest(texts: Iterable[str]) -> int:
+    return max((cell_len(text) for text in texts), default=0)

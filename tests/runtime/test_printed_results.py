@@ -1,0 +1,203 @@
+"""What train.py and evaluate.py print at the end, and that their results do not depend on it."""
+
+import io
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from protocols import basicsr
+from srlab.profiling.complexity import ParameterReport
+from srlab.profiling.costs import Costs
+from srlab.profiling.latency import LatencyReport
+from srlab.profiling.memory import MemoryReport
+from srlab.runtime import scoring
+from srlab.runtime.run_report import RunReport
+from srlab.runtime.scoring import Candidate, score_sets
+from srlab.tasks.conditions import describe_conditions
+from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean
+from srlab.tasks.report_tables import Evaluation, display_tables, to_markdown, write_evaluations
+
+SPREAD = "1,640.6 (1,637.3 to 1,641.5)"
+NAME = "x[/b] [v2] :cat: a|b"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def costs() -> Costs:
+    latency = LatencyReport(
+        "CPU [b]", "2.13.0", "float32", (1, 3, 180, 320), 2, 5, 1, "sdpa", 12640.6, 12637.3, 12641.5
+    )
+    memory = MemoryReport("CPU", "2.13.0", "float32", (1, 3, 180, 320), "sdpa", "peak", 1512.4, None, None)
+    return Costs(
+        parameters=ParameterReport(all=15_601_000, trainable=15_600_000, held=15_590_000),
+        multiply_adds=1_243_200_000_000,
+        executed_multiply_adds=1_245_600_000_000,
+        activations=1_230_000_000,
+        uncounted=(),
+        output_size=(720, 1280),
+        latency=latency,
+        memory=memory,
+    )
+
+
+@pytest.fixture
+def scores() -> EvaluationReport:
+    return EvaluationReport(
+        scale=4,
+        device="CPU",
+        dtype="float32",
+        protocols=(basicsr(4),),
+        means=(SetMean(f"été {NAME}", "basicsr", 1, 25.0, 0.7, (NAME,), "file"),),
+        images=(ImageRecord(f"été {NAME}", f"{NAME}\udcff", "basicsr", 25.0, 0.7, 64, 64, True, "file"),),
+        skipped_protocols=(),
+        absent_sets=("absent [b]",),
+    )
+
+
+@pytest.fixture
+def evaluation(scores, costs) -> Evaluation:
+    return Evaluation(scores, describe_conditions(model=f"net {NAME}", checkpoint="a|b.pt", costs=costs))
+
+
+def printed(*tables: Any, width: int) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width)
+    for table in tables:
+        console.print(table)
+    return stream.getvalue()
+
+
+def run_report(scores, costs, **cfg: Any) -> RunReport:
+    settings = {
+        "paths": {"name": "elan_light_x4"},
+        "scale": 4,
+        "data": {"_target_": "srlab.data.datasets.demo"},
+    }
+    return RunReport(
+        cfg=OmegaConf.create({**settings, **cfg}),
+        trainer=SimpleNamespace(loggers=[]),
+        step=4,
+        network=None,
+        protocol=basicsr(4),
+        data=None,
+        scores=scores,
+        bicubic=scores,
+        costs=costs,
+        preset=None,
+        published=(),
+    )
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_tables_of_an_evaluation_break_no_figure_and_read_no_markup(evaluation, width):
+    text = printed(*display_tables([evaluation]), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for figure in ("12640.6 (12637.3 to 12641.5)", "15601.0", "1243.20", "1245.60", "1512", "25.000"):
+        assert figure in text
+    assert NAME in " ".join(printed(*display_tables([evaluation]), width=400).split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_tables_of_a_run_break_no_figure_and_read_no_markup(scores, costs, width):
+    report = run_report(scores, costs)
+    text = printed(report._image_table(), report._cost_table(), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for figure in ("12640.6 (12637.3 to 12641.5)", "15,601,000", "15,600,000", "1243.20", "1512", "+0.00"):
+        assert figure in text
+    assert f"{NAME}\\udcff" in printed(report._image_table(), width=200)
+
+
+def test_files_take_names_that_are_markup_or_no_unicode(evaluation, tmp_path):
+    write_evaluations([evaluation], tmp_path)
+    assert "x[/b] [v2] :cat: a|b\\udcff" in (tmp_path / "images.csv").read_text(encoding="utf-8")
+    rows = [line for line in to_markdown([evaluation]).splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+
+
+@pytest.mark.parametrize(
+    "folder", ["/runs/srlab-main (1)/a=b,c", "/runs/[v2] été/it's", "/runs/plain", '/r/"q" $x']
+)
+def test_the_command_to_go_on_with_says_what_was_meant(scores, costs, folder):
+    """Oracle: the shell's words by shlex, values by Hydra's parser."""
+    data = {
+        "_target_": "srlab.data.datasets.folder", "root": [f"{folder}/one", f"{folder}/two"],
+        "validation_root": f"{folder}/validation",
+    }  # fmt: skip
+    words = run_report(scores, costs, data=data)._closing_words(Path(folder)).splitlines()
+    line = next(line for line in words if "evaluate.py" in line)
+    program, script, *overrides = shlex.split(line)
+    assert (program, script) == ("python", "evaluate.py")
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    assert {each.key_or_group: each.value() for each in parsed} == {
+        "checkpoint": folder, "data": "folder", "data.root": data["root"],
+        "data.validation_root": data["validation_root"],
+    }  # fmt: skip
+
+
+def test_scores_are_on_the_disk_before_they_are_printed(evaluation, tmp_path, monkeypatch):
+    candidate = Candidate(SimpleNamespace(scale=4), "net", "none")
+    monkeypatch.setattr(scoring, "_candidates", lambda cfg: [candidate])
+    monkeypatch.setattr(scoring, "evaluate_network", lambda cfg, candidate, folder: evaluation)
+
+    def unprintable(_evaluations):
+        raise RuntimeError("cannot be printed")
+
+    monkeypatch.setattr(scoring, "display_tables", unprintable)
+    paths = {key: str(tmp_path / key) for key in ("data", "cache", "run")}
+    cfg = {"matmul_precision": "highest", "seed": 0, "backend": None, "scale": None, "paths": paths}
+    with pytest.raises(RuntimeError, match="cannot be printed"):
+        score_sets(OmegaConf.create(cfg))
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"evaluation.json", "evaluation.csv", "evaluation.md", "images.csv", "config.yaml"}
+
+
+PROGRAM = """
+from pathlib import Path
+from srlab.runtime.application import application
+
+@application("evaluate")
+def main(cfg):
+    for line in range(10_000):
+        print(line)
+    Path("done").touch()
+
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (PROGRAM, ["hydra.run.dir=run"]),
+        ("from srlab.cli.main import main; raise SystemExit(main())", ["--help"]),
+    ],
+    ids=["application", "srlab"],
+)
+def test_programs_end_quietly_where_their_reader_has_gone(tmp_path, program, words):
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(timeout=60)) == ("", 141)
+    assert (tmp_path / "done").exists() or words == ["--help"]
+
+
+def test_a_table_with_unlike_figures_keeps_its_rows(evaluation):
+    other = replace(
+        evaluation, conditions=describe_conditions(model="bicubic", checkpoint="none", costs=None)
+    )
+    for width in (60, 200):
+        assert "bicubic" in printed(*display_tables([evaluation, other]), width=width)
