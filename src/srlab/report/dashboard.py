@@ -111,7 +111,7 @@ def _workspace(dashboard: Dashboard) -> Any:
         ],
         "images": [panels.MediaBrowser(title=key, media_keys=[key]) for key in _IMAGES],
     }
-    columns = [_BEST, "best/val/ssim", "best/gain", *costs]
+    columns = [_BEST, "best/val/ssim", "best/gain", "gray_images", "gray_rule", *costs]
     return workspaces.Workspace(
         entity=dashboard.entity or "",
         project=dashboard.project,
