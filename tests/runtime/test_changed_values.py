@@ -42,6 +42,16 @@ def test_a_run_keeps_the_gray_rule_that_its_best_checkpoint_was_chosen_by(run, r
     assert resumed_config(run, [f"resume={run}"]).protocol.p.gray is rule
 
 
+def test_a_resumed_run_is_not_scored_in_two_ways(run):
+    config = run / "config.yaml"
+    settings = "name: p, color: y, quantize: true, border: 2, arithmetic: double, gray: own"
+    config.write_text(f"{config.read_text()}protocol: {{p: {{{settings}}}}}\n")
+    with pytest.raises(
+        ValueError, match=r"protocol\.p\.gray=replicate would mix .* or start a run with rerun="
+    ):
+        resumed_config(run, [f"resume={run}", "protocol.p.gray=replicate"])
+
+
 def test_a_misspelt_value_is_still_refused(run):
     with pytest.raises(Exception, match="profilr"):
         resumed_config(run, ["trainer.profilr=simple"])

@@ -204,7 +204,8 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
         command_line: overrides as typed, ``resume=…`` among them.
 
     Raises:
-        ValueError: if an override exchanges a whole group (``model=…``), which would be another run.
+        ValueError: if an override exchanges a whole group (``model=…``), which would be another run, or
+            changes the network or how it is scored.
     """
     folder = run_folder(resume)
     cfg = load_config(folder)
@@ -215,6 +216,12 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
             raise ValueError(
                 f"resume goes on with the network in {folder}; {override.input_line} would make it another "
                 f"one: start a new run, perhaps with initial_weights={folder}"
+            )
+        if override.key_or_group.lstrip("+~").startswith("protocol."):
+            raise ValueError(
+                f"the best checkpoint in {folder} was chosen by scores under its own protocol, which "
+                f"{override.input_line} would mix with others: score it under that with evaluate.py "
+                f"checkpoint={folder}, or start a run with rerun={folder}"
             )
         _change(cfg, override)
         log.info("resuming with %s", override.input_line)
