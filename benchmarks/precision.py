@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import srlab
-from srlab.config import Arithmetic, ColorSpace, ProtocolConfig
+from srlab.config import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 from srlab.data.evaluation import EvaluationSet
 from srlab.data.sources import Folder
 from srlab.data.store import open_store
@@ -65,7 +65,12 @@ def choose_backend(network: Network, name: str) -> None:
 def scores(network: Network, sets: list[EvaluationSet], device: torch.device) -> Iterator[dict[str, Any]]:
     """Back end and mean PSNR of each case, and what it loses against the first."""
     protocol = ProtocolConfig(
-        name="basicsr", color=ColorSpace.y, quantize=True, border=network.scale, arithmetic=Arithmetic.double
+        name="basicsr",
+        color=ColorSpace.y,
+        quantize=True,
+        border=network.scale,
+        arithmetic=Arithmetic.double,
+        gray=GrayRule.replicate,
     )
     baseline: float | None = None
     for name, dtype, cast in CASES:

@@ -1,6 +1,6 @@
 """The protocols as their presets have them, with a border that tests choose."""
 
-from srlab.config import Arithmetic, ColorSpace, ProtocolConfig
+from srlab.config import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 
 
 def basicsr(border, **changes):
@@ -11,6 +11,7 @@ def basicsr(border, **changes):
             "quantize": True,
             "border": border,
             "arithmetic": Arithmetic.double,
+            "gray": GrayRule.replicate,
             **changes,
         }
     )
@@ -25,4 +26,6 @@ def rgb(border):
 
 
 def published_y(border):
-    return basicsr(border, name="published_y", arithmetic=Arithmetic.eight_bit, bicubic_only=True)
+    return basicsr(
+        border, name="published_y", arithmetic=Arithmetic.eight_bit, gray=GrayRule.own, bicubic_only=True
+    )

@@ -9,6 +9,7 @@ __all__ = [
     "Arithmetic",
     "ColorSpace",
     "EvaluateConfig",
+    "GrayRule",
     "InputPadding",
     "LatencyConfig",
     "LatencyLimitConfig",
@@ -40,6 +41,17 @@ class Arithmetic(Enum):
     """Luma rounded to uint8, as MATLAB scripts that read and write 8-bit images do; then float64."""
 
 
+class GrayRule(Enum):
+    """How a restored RGB image is held against a gray reference."""
+
+    replicate = auto()
+    """The reference counts as three equal channels and is scored like any other image, as by BasicSR's and
+    ELAN's code, which read every file as colour: the rows of networks in published tables."""
+    own = auto()
+    """The gray values are their own luma, black 0 and white 255, as in MATLAB scripts: 20*log10(255/219) =
+    1.32 dB lower under a luma. The bicubic rows of published tables."""
+
+
 class InputPadding(Enum):
     """How an LR image reaches a multiple of the network's window; the output is cropped to match."""
 
@@ -62,6 +74,7 @@ class ProtocolConfig:
     border: int
     """High-resolution pixels left out on each side."""
     arithmetic: Arithmetic
+    gray: GrayRule
     padding: InputPadding = InputPadding.model
     bicubic_only: bool = False
     """Scores bicubic interpolation of the luma itself, from the HR image alone; no network takes part."""

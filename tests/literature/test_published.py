@@ -35,6 +35,9 @@ def tables(tmp_path, monkeypatch):
         ([("image", "", 30), ("image", "", 30)], [True, True]),
         ([("image", "", 30), ("quoted", "", 30)], [True, True]),
         ([("image", "", 30), ("image", "", 30.01)], [False, False]),
+        ([("image", "", 30), ("scored", "", 30)], [True, True]),
+        ([("image", "", 30), ("scored", "", 30.01)], [False, False]),
+        ([("image", "", 30), ("scored", "training: DF2K, ", 30)], [False, False]),
         ([("image", "", 30), ("text", "caution: other, ", 30)], [False, True]),
         ([("image", "", 30), ("text", "training: DF2K, ", 30)], [False, True]),
         ([("image", "", 30), ("text", "self_ensemble: true, ", 30)], [False, True]),
@@ -43,6 +46,11 @@ def tables(tmp_path, monkeypatch):
 def test_only_the_same_figure_of_the_same_thing_verifies(tables, rows, verified):
     tables(*rows)
     assert [score.psnr_verified for score in published("foo")] == verified
+
+
+def test_what_weights_score_is_no_reference_of_its_own(tables):
+    tables(("scored", "", 30), ("scored", "", 30))
+    assert references("foo", scale=4, dataset="Set5") == []
 
 
 def test_the_figure_that_most_sources_print_comes_first(tables):
@@ -76,6 +84,16 @@ def test_a_figure_read_by_eye_is_verified_by_a_second_source_and_not_before():
     assert alone.shown.count("*") == 2
     (reference,) = references("esc", scale=4, dataset="Urban100", training="DFLIP")
     assert not reference.verified
+
+
+def test_figures_that_the_published_weights_score_are_confirmed():
+    """HiT-SRF x4 on DIV2K; nobody scored its other scales, its training on DF2K, or Manga109."""
+    for score in published("hit_srf", scale=4, training="DIV2K"):
+        assert score.ssim_verified == (score.ssim is not None and score.dataset != "Manga109"), score
+    assert not any(score.psnr_verified for score in published("hit_srf", scale=4, training="DF2K"))
+    (reference,) = references("hit_srf", scale=4, dataset="Set14", training="DIV2K")
+    assert (reference.shown, reference.verified) == ("28.87 0.7880", True)
+    assert "hit_srf_weights" not in reference.sources
 
 
 def test_another_set_scale_or_training_confirms_nothing():

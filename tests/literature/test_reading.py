@@ -64,7 +64,7 @@ def test_a_row_may_say_otherwise_than_its_file(tmp_path):
         ("where: a repository\n", "", r"table\.yaml: .*missing: where"),
         ("where: a repository", "where:", r"where must be text, got None"),
         ("title: a table", "titel: a table", r"Source has no titel key; missing: title"),
-        ("read: text", "read: eye", r"read must be one of text, image, quoted, got 'eye'"),
+        ("read: text", "read: eye", r"read must be one of text, image, quoted, scored, got 'eye'"),
         ("read: text", "read: text\ncolor: z", r"color must be y or rgb, got 'z'"),
         ("read: text", "read: text\nread: image", r"table\.yaml: read stands twice"),
         ("Set14: 28.96", "Set5: 28.96", r"Set5 stands twice"),

@@ -8,7 +8,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from golden_files import load_golden
 from protocols import basicsr, elan, published_y, rgb
-from srlab.config import Arithmetic, InputPadding
+from srlab.config import Arithmetic, GrayRule, InputPadding
 from srlab.metrics.functional import protocol_label, psnr, score, ssim, to_levels
 
 GOLDEN = "degrade_metrics/metrics.json"
@@ -147,23 +147,38 @@ def test_luma_of_a_neutral_offset_is_closed_form():
 
 
 @pytest.mark.parametrize("arithmetic", list(Arithmetic))
-def test_gray_reference_is_its_own_luma(arithmetic):
+def test_a_gray_reference_may_be_its_own_luma(arithmetic):
     """Not its studio-swing Y, which would gain 1.32 dB."""
     hr_image = torch.full((1, 20, 20), 100, dtype=torch.uint8)
     sr_image = torch.full((3, 20, 20), 110 / 255)
-    result = score(sr_image, hr_image, basicsr(2, arithmetic=arithmetic))
+    result = score(sr_image, hr_image, basicsr(2, arithmetic=arithmetic, gray=GrayRule.own))
     assert result.psnr.item() == pytest.approx(20 * math.log10(255 / 10), abs=1e-5)
 
 
-def test_gray_reference_equal_to_the_gray_restored_image_scores_infinite(image):
+@pytest.mark.parametrize("make", [basicsr, elan, rgb])
+def test_a_gray_reference_is_scored_as_three_equal_channels(image, make):
+    gray, sr_image = image[:1], noisy(image).float() / 255
+    assert score(sr_image, gray, make(2)) == score(sr_image, gray.expand(3, -1, -1), make(2))
+
+
+@pytest.mark.parametrize(("make", "gain"), [(basicsr, 20 * math.log10(255 / 219)), (rgb, 0)])
+def test_what_three_equal_channels_gain_over_their_common_value_is_closed_form(make, gain):
+    """Luma's studio swing under ``y``; three equal errors have the mean square of one."""
+    hr_image = torch.full((1, 20, 20), 100, dtype=torch.uint8)
+    sr_image = torch.full((3, 20, 20), 110 / 255)
+    replicated, own = make(0), make(0)
+    own.gray = GrayRule.own
+    difference = score(sr_image, hr_image, replicated).psnr - score(sr_image, hr_image, own).psnr
+    assert difference.item() == pytest.approx(gain, abs=1e-4)
+
+
+@pytest.mark.parametrize("rule", list(GrayRule))
+def test_a_gray_reference_equal_to_the_gray_restored_image_scores_infinite(image, rule):
     gray = image[:1]
     for make in (basicsr, rgb):
-        assert math.isinf(score(gray.float().expand(3, -1, -1) / 255, gray, make(2)).psnr)
-
-
-def test_gray_reference_under_rgb_is_replicated(image):
-    gray, sr_image = image[:1], noisy(image).float() / 255
-    assert score(sr_image, gray, rgb(2)) == score(sr_image, gray.expand(3, -1, -1), rgb(2))
+        protocol = make(2)
+        protocol.gray = rule
+        assert math.isinf(score(gray.float().expand(3, -1, -1) / 255, gray, protocol).psnr)
 
 
 def test_half_precision_is_widened_before_scaling(image):
@@ -176,6 +191,14 @@ def test_half_precision_is_widened_before_scaling(image):
 def test_label_names_an_input_padding_that_is_not_the_networks_own():
     assert protocol_label(basicsr(2)) == "basicsr"
     assert protocol_label(basicsr(2, padding=InputPadding.swinir_test)) == "basicsr+swinir_test"
+
+
+def test_label_names_a_gray_rule_that_is_not_the_papers():
+    assert protocol_label(basicsr(2, gray=GrayRule.own)) == "basicsr+gray_own"
+    assert protocol_label(published_y(2)) == "published_y"
+    replicated = published_y(2)
+    replicated.gray = GrayRule.replicate
+    assert protocol_label(replicated) == "published_y+gray_replicate"
 
 
 def test_images_without_room_for_a_window_are_refused():

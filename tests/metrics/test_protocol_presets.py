@@ -56,6 +56,9 @@ def test_every_preset_composes_under_its_own_name(composed):
     protocols = composed(f"protocol=[{','.join(names)}]")
     assert [protocol.name for protocol in protocols.values()] == list(protocols) == names
     assert protocols["rgb"] == rgb(3)
+    assert {name: protocol.gray.name for name, protocol in protocols.items()} == {
+        "basicsr": "replicate", "elan": "replicate", "published_y": "own", "rgb": "replicate",
+    }  # fmt: skip
 
 
 def test_one_field_can_be_changed(composed):

@@ -5,6 +5,7 @@ import logging
 import pytest
 from omegaconf import OmegaConf
 
+from srlab.config import GrayRule
 from srlab.runtime.resume import resumed_config
 from srlab.runtime.versions import warn_of_other_versions
 
@@ -24,6 +25,31 @@ def test_a_run_goes_on_with_values_added_and_taken_away(run):
     expected = {"max_steps": 8, "profiler": "simple", "benchmark": True}
     assert OmegaConf.to_container(cfg.trainer) == expected
     assert cfg.callbacks.progress is None
+
+
+@pytest.mark.parametrize(
+    ("recorded", "rule"),
+    [
+        ("color: y", GrayRule.own), ("color: rgb", GrayRule.replicate),
+        ("color: y, gray: replicate", GrayRule.replicate), ("color: y, gray: own", GrayRule.own),
+    ],
+)  # fmt: skip
+def test_a_run_keeps_the_gray_rule_that_its_best_checkpoint_was_chosen_by(run, recorded, rule):
+    """Those from before it could be chosen counted a gray image as its own luma, unless in RGB."""
+    config = run / "config.yaml"
+    settings = f"name: p, quantize: true, border: 2, arithmetic: double, {recorded}"
+    config.write_text(f"{config.read_text()}protocol: {{p: {{{settings}}}}}\n")
+    assert resumed_config(run, [f"resume={run}"]).protocol.p.gray is rule
+
+
+def test_a_resumed_run_is_not_scored_in_two_ways(run):
+    config = run / "config.yaml"
+    settings = "name: p, color: y, quantize: true, border: 2, arithmetic: double, gray: own"
+    config.write_text(f"{config.read_text()}protocol: {{p: {{{settings}}}}}\n")
+    with pytest.raises(
+        ValueError, match=r"protocol\.p\.gray=replicate would mix .* or start a run with rerun="
+    ):
+        resumed_config(run, [f"resume={run}", "protocol.p.gray=replicate"])
 
 
 def test_a_misspelt_value_is_still_refused(run):

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
+from srlab.runtime.sweep.gray_rules import refuse_earlier_gray_rule
 from srlab.runtime.sweep.leases import holder, is_held, take
 from srlab.runtime.sweep.records import Cell, Sweep, cell_name, identity, newest_sweep, read_cells, short_keys
 from srlab.runtime.sweep.stopping import StopWatch, mark_stop
@@ -27,6 +29,28 @@ def sweep(folder, **changes):
         "call": "first",
     }
     return Sweep(folder=folder, **(known | changes))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "gray_images", "is_refused"),
+    [
+        ({"color": "y"}, ["bridge"], True), ({"color": "y"}, [], False),
+        ({"color": "rgb"}, ["bridge"], False),
+        ({"color": "y", "gray": "replicate"}, ["bridge"], False),
+        ({"color": "y", "gray": "own"}, ["bridge"], False),  # asked for by the sweep's own command
+    ],
+)  # fmt: skip
+def test_a_sweep_scored_before_gray_images_counted_as_papers_do_gets_no_more_cells(
+    tmp_path, protocol, gray_images, is_refused
+):
+    cell = Cell(name="a", overrides=["seed=1"], swept={"seed": "1"}, state="finished", objective=30.0)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "summary.json").write_text(
+        json.dumps({"protocol": protocol, "scores": [{"set_name": "s", "gray_images": gray_images}]})
+    )
+    expected = pytest.raises(ValueError, match=r"1 cells of .*, among them a, .*hydra\.sweep\.dir=")
+    with expected if is_refused else nullcontext():
+        refuse_earlier_gray_rule(tmp_path, [cell, Cell(name="b", overrides=["seed=2"], swept={"seed": "2"})])
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ def test_the_summary_holds_the_scores_of_the_best_checkpoint_and_of_bicubic(logs
             assert told[f"{prefix}/val/{metric}"] == means[0][metric]
     assert told["best/gain"] == pytest.approx(summary["scores"][0]["psnr"] - summary["bicubic"][0]["psnr"])
     assert (told["step"], told["best/step"]) == (6, summary["step"])
+    assert (told["gray_images"], told["gray_rule"]) == (0, "replicate")
     for key in ("commit", "device", "seed"):
         assert told[f"conditions/{key}"] == summary["conditions"][key]
 

@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from protocols import basicsr, elan, published_y, rgb
+from srlab.config import GrayRule
 from srlab.tasks.evaluation import EvaluationReport, SetMean
 from srlab.tasks.published import difference_columns, difference_table, differences, training_data
 
@@ -23,8 +24,8 @@ def report(*means, protocols=PROTOCOLS, scale=4):
     )
 
 
-def mean(set_name, protocol="basicsr", *, images, psnr=30.0, ssim=0.85):
-    return SetMean(set_name, protocol, images, psnr, ssim, (), "file")
+def mean(set_name, protocol="basicsr", *, images, psnr=30.0, ssim=0.85, gray=()):
+    return SetMean(set_name, protocol, images, psnr, ssim, gray, "replicate", "file")
 
 
 def test_a_difference_is_ours_minus_theirs():
@@ -64,6 +65,22 @@ def test_bicubic_is_compared_under_the_protocol_of_its_published_rows_alone():
     scores = report(*means, protocols=(published_y(4), basicsr(4)))
     (only,) = differences(scores, "bicubic", training=None)
     assert (only.protocol, only.psnr) == ("published_y", pytest.approx(0.001))
+
+
+def test_gray_images_are_compared_as_the_papers_count_them():
+    """Networks' rows replicate them, bicubic rows keep their values; sets of colour images do not care."""
+    own, replicated = basicsr(4, gray=GrayRule.own), published_y(4)
+    replicated.gray = GrayRule.replicate
+    names = "basicsr", "basicsr+gray_own", "published_y", "published_y+gray_replicate"
+    means = [mean("Set14", name, images=14, gray=("bridge",)) for name in names]
+    means += [mean("Set5", "basicsr+gray_own", images=5)]
+    scores = report(*means, protocols=(basicsr(4), own, published_y(4), replicated))
+
+    def compared(network):
+        return [(each.set_name, each.protocol) for each in differences(scores, network, training="DIV2K")]
+
+    assert compared("hit_srf") == [("Set14", "basicsr"), ("Set5", "basicsr+gray_own")]
+    assert compared("bicubic") == [("Set14", "published_y")]
 
 
 def test_without_a_published_network_there_is_no_difference():

@@ -1,10 +1,12 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from protocols import basicsr
+from srlab.config import GrayRule
 from srlab.profiling.complexity import ParameterReport
 from srlab.profiling.costs import Costs
 from srlab.profiling.latency import LatencyReport
@@ -45,15 +47,15 @@ COSTS = Costs(
 @pytest.fixture
 def evaluations():
     records = (
-        ImageRecord("Set14", "bridge", "basicsr", 25.0, 0.7, 512, 512, True, "file"),
-        ImageRecord("Set14", "flat", "basicsr", math.inf, 1.0, 64, 64, False, "made"),
+        ImageRecord("Set14", "bridge", "basicsr", 25.0, 0.7, 512, 512, True, "replicate", "file"),
+        ImageRecord("Set14", "flat", "basicsr", math.inf, 1.0, 64, 64, False, "replicate", "made"),
     )
     report = EvaluationReport(
         scale=4,
         device="Some CPU",
         dtype="float32",
         protocols=(basicsr(4),),
-        means=(SetMean("Set14", "basicsr", 2, math.inf, 0.85, ("bridge",), "file and made"),),
+        means=(SetMean("Set14", "basicsr", 2, math.inf, 0.85, ("bridge",), "replicate", "file and made"),),
         images=records,
         skipped_protocols=("published_y",),
         absent_sets=("Urban100",),
@@ -109,6 +111,7 @@ def test_json_carries_protocol_fields_and_conditions(evaluations, tmp_path):
             "quantize": True,
             "border": 4,
             "arithmetic": "double",
+            "gray": "replicate",
             "padding": "model",
             "bicubic_only": False,
         }
@@ -131,12 +134,37 @@ def test_markdown_is_a_table_with_its_conditions(evaluations):
     assert lines[3] == "| bicubic | x4 | Set14 | basicsr | 2 | inf | 0.8500 | – | – | – | – | – | – |"
     assert len({line.count("|") for line in lines[:4]}) == 1
     text = "\n".join(lines)
-    assert "protocol name=basicsr, color=y, quantize=True, border=4, arithmetic=double, padding=model" in text
+    assert (
+        "protocol name=basicsr, color=y, quantize=True, border=4, arithmetic=double, gray=replicate" in text
+    )
     assert "protocol published_y: skipped" in text
     assert "set Urban100: absent" in text
     assert text.count("one restored image of 1280x720") == 1
     assert "not counted: soft-max: aten._softmax, 12 calls, 3.00e+02 elements" in text
-    assert "LR file and made; gray files, scored on their own values: bridge" in text
+    assert "LR file and made; gray files, counted as three equal channels: bridge" in text
+
+
+def test_every_form_says_what_gray_images_count_as(evaluations, tmp_path):
+    report = evaluations[0].report
+    own = replace(
+        evaluations[0],
+        report=replace(
+            report,
+            protocols=(basicsr(4, gray=GrayRule.own),),
+            means=tuple(replace(mean, gray_rule="own") for mean in report.means),
+            images=tuple(replace(record, gray_rule="own") for record in report.images),
+        ),
+    )
+    write_evaluations([own], tmp_path)
+    for name in ("evaluation.csv", "images.csv"):
+        with (tmp_path / name).open() as file:
+            assert {row["gray_rule"] for row in csv.DictReader(file)} == {"own"}, name
+    data = json.loads((tmp_path / "evaluation.json").read_text())
+    assert {row["gray_rule"] for row in data["rows"]} == {"own"}
+    assert data["evaluations"][0]["report"]["protocols"][0]["gray"] == "own"
+    text = (tmp_path / "evaluation.md").read_text()
+    assert "gray=own" in text
+    assert "gray files, scored on their own values: bridge" in text
 
 
 def test_terminal_table_shows_every_row(evaluations):
@@ -148,7 +176,7 @@ def test_terminal_table_shows_every_row(evaluations):
 
 @pytest.fixture
 def published():
-    mean = SetMean("Set5", "basicsr", 5, 32.40, 0.897, (), "file")
+    mean = SetMean("Set5", "basicsr", 5, 32.40, 0.897, (), "replicate", "file")
     report = EvaluationReport(4, "Some CPU", "float32", (basicsr(4),), (mean,), (), (), ())
     known = describe_conditions(
         model="mine", checkpoint="a.pt", preset="swinir_light", training=None, costs=None

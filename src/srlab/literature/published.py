@@ -9,7 +9,7 @@ from srlab.literature.schema import TRAINING_DATA, Row, Source
 
 __all__ = ["UNVERIFIED", "PublishedScore", "Reference", "published", "references"]
 
-#: What follows a figure that was read by eye or at second hand and that no other source confirms.
+#: What follows a figure that was read by eye or at second hand and that nothing else confirms.
 UNVERIFIED = "*"
 
 _Figure = tuple[str, int, str, bool, str, str, str, float]
@@ -28,13 +28,15 @@ class PublishedScore:
     psnr: float
     ssim: float | None
     psnr_verified: bool
-    """Read as text, or printed by another source too: what was read is what was printed, no more."""
+    """Read as text, or printed by another source too, or what the authors' weights score here."""
     ssim_verified: bool
     caution: str | None
     source: str
     """Name of the source's file."""
     own: bool
     """The network's authors made the table."""
+    printed: bool
+    """False for what the authors' weights score here, which confirms what was printed."""
 
     @property
     def shown(self) -> str:
@@ -104,13 +106,14 @@ def references(
 ) -> list[Reference]:
     """Distinct published figures, the one to hold a measurement against first.
 
-    Rows with a caution are left out. With ``training``, the rows of those data if there are any, else all.
-    DIV2K comes before other data; then the authors' own table, verified figures, and what most sources say.
+    Rows with a caution, and what was not printed, are left out. With ``training``, the rows of those data if
+    there are any, else all. DIV2K comes before other data; then the authors' own table, verified figures, and
+    what most sources say.
     """
     found = [
         score
         for score in published(network, scale=scale, dataset=dataset, color=color)
-        if score.caution is None and score.self_ensemble == self_ensemble
+        if score.printed and score.caution is None and score.self_ensemble == self_ensemble
     ]
     matching = [score for score in found if score.training == training]
     groups: dict[tuple[str, float], list[PublishedScore]] = {}
@@ -168,6 +171,7 @@ def _scores(source: Source, row: Row) -> Iterator[PublishedScore]:
             caution=row.caution,
             source=source.name,
             own=row.network in source.own,
+            printed=source.read != "scored",
         )
 
 
@@ -181,7 +185,7 @@ def _verified(source: Source, figure: _Figure) -> bool:
 
 @cache
 def _witnesses() -> dict[_Figure, set[str]]:
-    """For each figure, the sources that print it; rows with a caution bear no witness."""
+    """For each figure, the sources that have it; rows with a caution bear no witness."""
     found: dict[_Figure, set[str]] = {}
     for source in sources():
         for row in source.rows:

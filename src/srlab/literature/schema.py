@@ -25,8 +25,9 @@ __all__ = [
 DATASETS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100, "Manga109": 109, "DIV2K": 100}
 #: Training data that rows may name; ``none`` is for interpolation, ``unstated`` for what we could not read.
 TRAINING_DATA = ("DIV2K", "DF2K", "DFLIP", "none", "unstated")
-#: How figures came into the file: copied as text, by eye from a picture, or at second hand.
-READINGS = ("text", "image", "quoted")
+#: How figures came into the file: copied as text, by eye from a picture, or at second hand. ``scored`` is no
+#: reading: what the authors' weights score with this package, rounded as papers do, to confirm what was read.
+READINGS = ("text", "image", "quoted", "scored")
 
 
 class Score(NamedTuple):
@@ -77,7 +78,7 @@ class Source:
     """The file's stem."""
     title: str
     where: str
-    read: Literal["text", "image", "quoted"]
+    read: Literal["text", "image", "quoted", "scored"]
     own: tuple[str, ...] = ()
     """Networks whose authors made this table."""
     color: Literal["y", "rgb"] = "y"

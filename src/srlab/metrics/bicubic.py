@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from srlab.config import Arithmetic, ColorSpace, ProtocolConfig
+from srlab.config import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 from srlab.metrics.functional import Score, cut_border, score_planes
 from srlab.ops.color import luma_eight_bit
 from srlab.ops.resize import imresize
@@ -15,8 +15,8 @@ def score_bicubic(hr_image: Tensor, *, scale: int, protocol: ProtocolConfig) -> 
     """Shrink and enlarge the 8-bit luma by ``scale`` and compare it with itself.
 
     The HR image is cropped to a multiple of ``scale``, its luma rounded to 8 bits (a gray image is its own
-    luma); the small image is not rounded, the enlarged one is clipped and rounded to 8 bits. No LR file takes
-    part.
+    luma under ``gray=own``, three equal channels under ``gray=replicate``); the small image is not rounded,
+    the enlarged one is clipped and rounded to 8 bits. No LR file takes part.
 
     Args:
         hr_image: (3, H, W) or gray (1, H, W), uint8.
@@ -26,7 +26,8 @@ def score_bicubic(hr_image: Tensor, *, scale: int, protocol: ProtocolConfig) -> 
     _check_protocol(protocol)
     height, width = (side // scale * scale for side in hr_image.shape[-2:])
     cropped = hr_image[..., :height, :width]
-    reference = cropped.to(torch.float64) if len(hr_image) == 1 else luma_eight_bit(cropped)
+    is_luma = len(hr_image) == 1 and protocol.gray is GrayRule.own
+    reference = cropped.to(torch.float64) if is_luma else luma_eight_bit(cropped.expand(3, -1, -1))
     small = imresize(reference, size=(height // scale, width // scale), mode="float")
     enlarged = imresize(small, size=(height, width), mode="float")
     restored = torch.floor(enlarged.clamp(0, 255) + 0.5)

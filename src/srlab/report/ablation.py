@@ -8,6 +8,7 @@ from typing import Literal
 
 from srlab.report.comparability import latencies_are_comparable
 from srlab.report.comparison import Comparison, Configuration, as_comparison
+from srlab.report.gray_rules import scored_under
 from srlab.report.latencies import LabLatencies, latency_caption
 from srlab.report.parameters import Parameter
 from srlab.report.runs import Run, Score
@@ -284,9 +285,8 @@ def _marked(column: Column, estimates: Sequence[Estimate | None]) -> list[Estima
 
 
 def _caption(comparison: Comparison) -> str:
-    protocols = sorted({run.protocol for run in comparison.runs if run.protocol})
     parts = [
-        f"PSNR and SSIM of validation images under {' and '.join(protocols) or 'an unknown protocol'}, "
+        f"PSNR and SSIM of validation images under {scored_under(comparison.runs)}, "
         "best checkpoint of each run; mean ± sample standard deviation over seeds.",
     ]
     if comparison.baseline is not None and len(comparison.finished) > 1:

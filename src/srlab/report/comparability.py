@@ -72,7 +72,8 @@ def _different(runs: Sequence[Run], value_of: Callable[[Run], str | None]) -> st
 def _protocol(run: Run) -> str | None:
     if not run.protocol_details:
         return run.protocol
-    details = {key: value for key, value in run.protocol_details.items() if key != "name"}
+    # scores of several gray rules are never here together: srlab.report.gray_rules
+    details = {key: value for key, value in run.protocol_details.items() if key not in ("name", "gray")}
     return f"{run.protocol} {json.dumps(details, sort_keys=True)}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from srlab.report.comparability import comparability_warnings
+from srlab.report.gray_rules import gray_rule_warnings, under_one_gray_rule
 from srlab.report.latencies import LabLatencies, latency_warnings
 from srlab.report.parameters import Parameter, parameter_values, varied_parameters
 from srlab.report.runs import Run
@@ -91,6 +92,7 @@ def compare(
     """
     if not runs:
         raise ValueError("no runs to compare")
+    found, runs = runs, under_one_gray_rule(runs)
     parameters = varied_parameters(runs)
     configurations = _configurations(runs, parameters)
     chosen, reason = (
@@ -105,6 +107,7 @@ def compare(
         baseline=chosen,
         baseline_reason=reason,
         warnings=(
+            *gray_rule_warnings(found, runs),
             *comparability_warnings(runs, parameters, own_latencies=latencies is None),
             *latency_warnings(runs, configurations, latencies),
             *_repeated_seeds(configurations),

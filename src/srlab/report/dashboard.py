@@ -126,7 +126,7 @@ def _workspace(dashboard: Dashboard) -> Any:
         ],
         "images": [panels.MediaBrowser(title=name, media_keys=keys) for name, keys in _IMAGES.items()],
     }
-    columns = [_BEST, "best/val/ssim", "best/gain", *costs]
+    columns = [_BEST, "best/val/ssim", "best/gain", "gray_images", "gray_rule", *costs]
     return workspaces.Workspace(
         entity=dashboard.entity or "",
         project=dashboard.project,

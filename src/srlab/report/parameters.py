@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from srlab.report.configuration_files import shown_value
+from srlab.report.gray_rules import is_gray_rule
 from srlab.report.runs import Run
 
 __all__ = ["ABSENT", "Parameter", "differing_keys", "parameter_values", "varied_parameters"]
@@ -93,7 +94,9 @@ def _configured_keys(runs: Sequence[Run]) -> list[str]:
     varied = [
         key
         for key in _ordered_keys(known)
-        if not _is_within(key, _CIRCUMSTANCES) and len({_config_value(run, key) for run in known}) > 1
+        if not _is_within(key, _CIRCUMSTANCES)
+        and not is_gray_rule(key)  # where it matters, runs under one rule alone have scores
+        and len({_config_value(run, key) for run in known}) > 1
     ]
     if len({run.network for run in known}) < 2:
         return varied

@@ -8,7 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from srlab.metrics.gray_rules import recorded_gray_rule
 from srlab.report.configuration_files import FlatConfiguration, flat_configuration
+from srlab.report.gray_rules import configured_gray_rule
 from srlab.report.runs import FINISHED, ImageScore, Run, RunCosts, Score
 
 __all__ = ["find_run_folders", "read_folder", "read_runs"]
@@ -86,6 +88,9 @@ def read_folder(folder: Path) -> Run:
         curves=_curves(folder / "metrics.csv", problems),
         conditions={key: value for key, value in _mapping(summary, "conditions").items() if key != "costs"},
         protocol=protocol.get("name") or _configured_protocol(config.values),
+        gray_rule=recorded_gray_rule(summary["scores"], protocol)
+        if scores
+        else configured_gray_rule(config.values),
         protocol_details=protocol,
         step=summary.get("step"),
         steps=summary.get("steps"),

@@ -71,7 +71,8 @@ class Run:
         name: of the cell in its sweep, or of the folder.
         sweep: folder of its sweep, or group at W&B.
         state: ``finished``, ``running``, ``failed``, ``stopped``, ``killed``, ``unfinished``,
-            ``over_latency_limit`` or ``not started``.
+            ``over_latency_limit`` or ``not started``; ``gray=own`` where its scores were left out, since
+            others count gray images otherwise.
         config: resolved configuration, flat.
         derived: keys of it that are computed from others.
         swept: what the sweep sets for this cell, as typed.
@@ -83,6 +84,7 @@ class Run:
         launcher: what started the cells of its sweep: ``basic``, one after the other, ``joblib`` …
         attempt_times: when each attempt of a cell started and ended, ISO; None for an end that nobody saw.
         protocol: its name.
+        gray_rule: what gray references count as under it, ``replicate`` or ``own``; None if none was scored.
         message: why it failed.
         problems: files that could not be read.
     """
@@ -102,6 +104,7 @@ class Run:
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
     protocol: str | None = None
+    gray_rule: str | None = None
     protocol_details: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None
     steps: int | None = None

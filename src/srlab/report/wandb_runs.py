@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from srlab.report.curves import CURVES
+from srlab.report.gray_rules import configured_gray_rule
 from srlab.report.runs import FINISHED, Run, RunCosts, Score
 
 __all__ = ["read_wandb"]
@@ -72,6 +73,7 @@ def _run(found: Any) -> Run:
             "url": found.url,
         },
         protocol=next((value for key, value in config.items() if _is_protocol_name(key)), None),
+        gray_rule=None if summary.get("gray_images") == 0 else configured_gray_rule(config),
         step=summary.get("best/step"),
         steps=summary.get("step"),
     )

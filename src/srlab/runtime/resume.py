@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from yaml import YAMLError
 
-from srlab.config import TrainConfig
+from srlab.config import ColorSpace, TrainConfig
+from srlab.metrics.gray_rules import earlier_gray_rule
 from srlab.presets import configuration_folder
 from srlab.runtime.launch import Launch
 from srlab.runtime.run_lock import is_running
@@ -122,11 +123,20 @@ def load_config(folder: Path) -> DictConfig:
         ValueError: the file is damaged, or of a version that had other keys.
     """
     try:
-        saved = OmegaConf.load(folder / CONFIG_NAME)
-        cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), saved)
+        return _typed(OmegaConf.load(folder / CONFIG_NAME))
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise ValueError(f"{folder / CONFIG_NAME} cannot be read: {error}") from error
+
+
+def _typed(saved: Any) -> DictConfig:
+    """A run's configuration with its types; one that does not say how gray images count keeps its rule."""
+    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), saved)
     assert isinstance(cfg, DictConfig)
+    for protocol in cfg.protocol.values():
+        if OmegaConf.is_missing(protocol, "gray"):
+            color: ColorSpace | None = protocol.get("color")
+            protocol.gray = earlier_gray_rule(color and color.name)
+            log.info("%s counts gray images as it did: gray=%s", protocol.name, protocol.gray.name)
     OmegaConf.set_struct(cfg, True)
     return cfg
 
@@ -199,7 +209,8 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
         command_line: overrides as typed, ``resume=…`` among them.
 
     Raises:
-        ValueError: if an override exchanges a whole group (``model=…``), which would be another run.
+        ValueError: if an override exchanges a whole group (``model=…``), which would be another run, or
+            changes the network or how it is scored.
     """
     folder = run_folder(resume)
     cfg = load_config(folder)
@@ -210,6 +221,12 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
             raise ValueError(
                 f"resume goes on with the network in {folder}; {override.input_line} would make it another "
                 f"one: start a new run, perhaps with {typed_override('initial_weights', folder)}"
+            )
+        if override.key_or_group.lstrip("+~").startswith("protocol."):
+            raise ValueError(
+                f"the best checkpoint in {folder} was chosen by scores under its own protocol, which "
+                f"{override.input_line} would mix with others: score it under that with evaluate.py "
+                f"checkpoint={folder}, or start a run with rerun={folder}"
             )
         _change(cfg, override)
         log.info("resuming with %s", override.input_line)
@@ -248,10 +265,7 @@ def adopted_config(saved: DictConfig, folder: Path) -> DictConfig:
         saved: as composed, with what the command line changed.
         folder: where the new run writes.
     """
-    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), saved)
-    assert isinstance(cfg, DictConfig)
-    OmegaConf.set_struct(cfg, True)
-    return _in_new_folder(cfg, str(folder))
+    return _in_new_folder(_typed(saved), str(folder))
 
 
 def _in_new_folder(cfg: DictConfig, folder: str) -> DictConfig:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
+from srlab.metrics.functional import protocol_label
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.presets import list_recipes, match_preset
@@ -167,7 +168,8 @@ class RunReport:
         table = PlainTable(
             ("image", "bicubic", "SSIM", self.cfg.paths.name, "SSIM", "gain"),
             text=("image",),
-            title=f"held-out images, {self.protocol.name}: PSNR (dB) and SSIM at step {self.step}, the best",
+            title=f"held-out images, {protocol_label(self.protocol)}: PSNR (dB) and SSIM at step "
+            f"{self.step}, the best",
         )
         for row in self._rows():
             name, *scores = row

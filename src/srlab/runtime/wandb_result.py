@@ -18,7 +18,8 @@ def result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Flat numbers of a run's ``summary.json``: PSNR in dB and SSIM of the best checkpoint and of bicubic.
 
     ``best/val/psnr`` is the mean over sets, ``best/val/<set>/psnr`` that of one; ``best/gain`` is what the
-    former has above bicubic. ``conditions/…`` say what made the numbers.
+    former has above bicubic. ``gray_images`` is how many references are gray, ``gray_rule`` what they count
+    as. ``conditions/…`` say what made the numbers.
     """
     flat: dict[str, Any] = {"step": summary["steps"], "best/step": summary["step"]}
     for source, means in (("best", summary["scores"]), ("bicubic", summary["bicubic"])):
@@ -26,6 +27,8 @@ def result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
             for mean in means:
                 flat[f"{source}/val/{mean['set_name']}/{metric}"] = mean[metric]
             flat[f"{source}/val/{metric}"] = sum(mean[metric] for mean in means) / len(means)
+    flat["gray_images"] = sum(len(mean["gray_images"]) for mean in summary["scores"])
+    flat["gray_rule"] = summary["protocol"]["gray"]
     flat.update({f"conditions/{key}": summary["conditions"][key] for key in _CONDITIONS})
     flat["best/gain"] = flat["best/val/psnr"] - flat["bicubic/val/psnr"]
     return flat

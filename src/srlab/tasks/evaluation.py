@@ -54,7 +54,8 @@ class EvaluationSet(Protocol):
 class ImageRecord:
     """One image under one protocol; ``height`` and ``width`` are those of the HR image that was scored.
 
-    ``gray``: the reference is a gray file, whose values count as luma. ``lr_source``: ``file``, ``made`` (8
+    ``gray``: the reference is a gray file. ``gray_rule``: what such files count as, the name of a
+    :class:`GrayRule`. ``lr_source``: ``file``, ``made`` (8
     bits) or ``float`` (made within the protocol, never rounded).
     """
 
@@ -66,6 +67,7 @@ class ImageRecord:
     height: int
     width: int
     gray: bool
+    gray_rule: str
     lr_source: str
 
 
@@ -79,6 +81,7 @@ class SetMean:
     psnr: float
     ssim: float
     gray_images: tuple[str, ...]
+    gray_rule: str
     lr_source: str
 
 
@@ -207,6 +210,7 @@ def _record(sample: Mapping[str, Any], protocol: ProtocolConfig, result: Score, 
         height=height,
         width=width,
         gray=len(hr_image) == 1,
+        gray_rule=protocol.gray.name,
         lr_source="float" if protocol.bicubic_only else sample["lr_source"],
     )
 
@@ -226,6 +230,7 @@ def _set_mean(group: Sequence[ImageRecord]) -> SetMean:
         psnr=fmean(record.psnr for record in group),
         ssim=fmean(record.ssim for record in group),
         gray_images=tuple(record.name for record in group if record.gray),
+        gray_rule=group[0].gray_rule,
         lr_source=" and ".join(sorted({record.lr_source for record in group})),
     )
 

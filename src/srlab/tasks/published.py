@@ -7,7 +7,7 @@ from typing import Any
 from srlab.config import ColorSpace, ProtocolConfig
 from srlab.literature.published import UNVERIFIED, Reference, references
 from srlab.literature.schema import DATASETS
-from srlab.metrics.functional import protocol_label
+from srlab.metrics.functional import papers_gray_rule, protocol_label
 from srlab.tasks.evaluation import EvaluationReport, SetMean
 from srlab.terminal.tables import PlainTable
 
@@ -39,7 +39,7 @@ def differences(
     """Against every distinct published figure, the one to go by first.
 
     Only whole test sets are compared, under protocols that papers use: luma or RGB with a border of the
-    scale, and for bicubic interpolation that of the luma itself.
+    scale, and for bicubic interpolation that of the luma itself; gray images as papers count them.
 
     Args:
         report: the scores.
@@ -54,7 +54,7 @@ def differences(
         _difference(report.scale, network, mean, reference)
         for mean in report.means
         if DATASETS.get(mean.set_name) == mean.images
-        for color in _compared(protocols[mean.protocol], report.scale, network)
+        for color in _compared(protocols[mean.protocol], mean, report.scale, network)
         for reference in references(
             network, scale=report.scale, dataset=mean.set_name, training=training, color=color
         )
@@ -122,8 +122,10 @@ def _difference(scale: int, network: str, mean: SetMean, reference: Reference) -
     )
 
 
-def _compared(protocol: ProtocolConfig, scale: int, network: str) -> Iterator[str]:
-    """The colours of the published tables that a protocol's scores can be held against: one or none."""
+def _compared(protocol: ProtocolConfig, mean: SetMean, scale: int, network: str) -> Iterator[str]:
+    """The colours of the published tables that a mean can be held against: one or none."""
+    if mean.gray_images and protocol.gray is not papers_gray_rule(protocol):
+        return
     if protocol.border == scale and protocol.bicubic_only == (network == _BICUBIC):
         yield "rgb" if protocol.color is ColorSpace.rgb else "y"
 

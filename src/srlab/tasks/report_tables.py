@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from srlab.config import GrayRule
 from srlab.profiling.costs import Costs
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord
@@ -51,6 +52,7 @@ def summary_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
             **difference_columns(found, mean),
             "lr_source": mean.lr_source,
             "gray_images": " ".join(mean.gray_images),
+            "gray_rule": mean.gray_rule,
         }
         for evaluation in evaluations
         for found in [evaluation.differences]
@@ -172,6 +174,10 @@ _COST_COLUMNS = (
     *(heading for heading in _COLUMNS if heading not in (*_SCORE_COLUMNS, *_FILES_ONLY)),
 )
 _TEXT_COLUMNS = frozenset({"model", "set", "protocol"})
+_GRAY_COUNTS = {
+    GrayRule.replicate: "counted as three equal channels",
+    GrayRule.own: "scored on their own values",
+}
 
 
 def _condition_lines(evaluation: Evaluation) -> list[str]:
@@ -192,7 +198,8 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
     lines += [
         f"- {escape_markdown(mean.set_name)}, {mean.protocol}: LR {mean.lr_source}"
         + (
-            f"; gray files, scored on their own values: {escape_markdown(', '.join(mean.gray_images))}"
+            f"; gray files, {_GRAY_COUNTS[GrayRule[mean.gray_rule]]}: "
+            f"{escape_markdown(', '.join(mean.gray_images))}"
             if mean.gray_images
             else ""
         )

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, open_dict
 
 from srlab.runtime.sweep.cell import CALL_VARIABLE
 from srlab.runtime.sweep.devices import LIMITS_VARIABLE, thread_limits
+from srlab.runtime.sweep.gray_rules import refuse_earlier_gray_rule
 from srlab.runtime.sweep.leases import Lease, holder, is_held, take
 from srlab.runtime.sweep.planning import cells_at_once, planned_cells, this_sweep
 from srlab.runtime.sweep.records import Cell, Sweep, identity, read_cells
@@ -65,6 +66,7 @@ def begin(config: DictConfig, config_name: str) -> None:
     _announce(config, sweep, planned, known)
     if planned is not None and _settled(planned, known) == len(planned):
         sys.exit(_conclude(sweep, planned, stopped_by=0))
+    refuse_earlier_gray_rule(sweep.folder, known.values())
     _adjust(config, sweep)
     requests = _Requests()
     os.environ[CALL_VARIABLE] = sweep.call
