@@ -66,6 +66,7 @@ def write_run(
     preset: str | None = None,
     protocol: Mapping[str, Any] | None = None,
     device: str = "test device",
+    timing: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> Path:
     """One run; without ``psnr`` one that has not finished."""
@@ -78,6 +79,7 @@ def write_run(
         "output_size": [720, 1280],
         "latency": {
             "device": device, "median_ms": latency_ms, "p10_ms": latency_ms * 0.9, "p90_ms": latency_ms * 1.2,
+            **(timing or {}),
         },
         "memory": {"peak_mib": 100.0},
     }  # fmt: skip

@@ -1,9 +1,11 @@
 import csv
+import io
 import json
 import math
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from protocols import basicsr
 from srlab.config import GrayRule
@@ -82,6 +84,23 @@ def test_rows_hold_unrounded_numbers_and_costs(evaluations):
     assert measured["peak_memory_mib"] == 512.4
     assert bare["parameters"] is bare["latency_median_ms"] is bare["peak_memory_mib"] is None
     assert list(measured) == list(bare)
+
+
+def test_a_latency_beside_other_programs_is_marked_and_explained(evaluations):
+    measured, bare = evaluations
+    load = CoreLoad(others=1.6, cores=2, threads=2)
+    costs = replace(COSTS, latency=replace(LATENCY, load=load))
+    disturbed = replace(measured, conditions=replace(measured.conditions, costs=costs))
+    assert [row["latency_busy"] for row in summary_rows([measured, disturbed, bare])] == [False, True, None]
+    shown = {}
+    for name, each in (("measured", measured), ("disturbed", disturbed)):
+        console = Console(width=120, file=io.StringIO())
+        console.print(display_tables([each, bare])[1])
+        shown[name] = console.file.getvalue()
+    assert "12.3* (11.0 to 15.0)" in shown["disturbed"]
+    assert "* other programs used 1.6 of 2 cores beside 2 threads: measure again" in shown["disturbed"]
+    assert "*" not in shown["measured"]
+    assert "12.3\\* (11.0 to 15.0)" in to_markdown([disturbed])
 
 
 def test_files_hold_the_same_rows(evaluations, tmp_path):

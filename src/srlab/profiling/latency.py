@@ -20,6 +20,7 @@ from srlab.profiling.probe import (
 )
 
 __all__ = [
+    "BUSY_MARK",
     "LatencyReport",
     "Spread",
     "interleaved",
@@ -27,6 +28,10 @@ __all__ = [
     "spread_of",
     "time_ms",
 ]
+
+
+#: Behind a latency that was timed while other programs needed the same cores; it may be many times off.
+BUSY_MARK = "*"
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,19 @@ class LatencyReport:
     median_ms: float
     p10_ms: float
     p90_ms: float
+
+    @property
+    def shown(self) -> str:
+        """``640.6 (637.3 to 641.5)``: median, p10 and p90, for a table; marked if the machine was busy."""
+        mark = BUSY_MARK if self.load.is_busy else ""
+        return f"{self.median_ms:.1f}{mark} ({self.p10_ms:.1f} to {self.p90_ms:.1f})"
+
+    @property
+    def remark(self) -> str:
+        """What the mark of :attr:`shown` means; empty without one."""
+        if not self.load.is_busy:
+            return ""
+        return f"{BUSY_MARK} {self.load}: measure again when nothing else runs"
 
     def __str__(self) -> str:
         size = "x".join(str(side) for side in self.input_shape)

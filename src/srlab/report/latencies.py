@@ -175,7 +175,7 @@ def latency_warnings(
 ) -> list[str]:
     """What a reader must know before comparing latencies: one sentence for each fault."""
     if latencies is None:
-        return list(_disturbed(runs))
+        return [*_disturbed(runs), *_unlike(runs)]
     missing: dict[str, list[str]] = defaultdict(list)
     for each in configurations:
         if latencies.of(each.runs) is None:
@@ -202,6 +202,20 @@ def _disturbed(runs: Sequence[Run]) -> Iterator[str]:
         else:
             continue
         yield f"latencies of {Path(sweep).name} are not comparable: {found}; {_MEASURE}"
+
+
+def _unlike(runs: Sequence[Run]) -> Iterator[str]:
+    """Conditions under which one network's time differs several times over."""
+    timed = [run for run in runs if run.costs.latency_ms is not None]
+    busy = [run.name for run in timed if run.costs.is_busy]
+    if busy:
+        yield f"timed while other programs needed the same cores: {', '.join(busy)}; {_MEASURE}"
+    kept = [run.name for run in timed if run.costs.subnormals != "flushed"]
+    if kept and len(kept) < len(timed):
+        yield (
+            "timed with subnormal numbers kept, unlike the others, which is several times slower on some "
+            f"processors: {', '.join(kept)}; {_MEASURE}"
+        )
 
 
 def _most_at_once(runs: Sequence[Run]) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from srlab.metrics.gray_rules import recorded_gray_rule
+from srlab.profiling.load import CoreLoad
 from srlab.report.configuration_files import FlatConfiguration, flat_configuration
 from srlab.report.gray_rules import configured_gray_rule
 from srlab.report.runs import FINISHED, ImageScore, Run, RunCosts, Score
@@ -251,6 +252,8 @@ def _costs(costs: Mapping[str, Any]) -> RunCosts:
         memory_mib=_mapping(costs, "memory").get("peak_mib"),
         device=latency.get("device"),
         output_size=None if size is None else (int(size[0]), int(size[1])),
+        subnormals=latency.get("subnormals"),
+        is_busy="load" in latency and CoreLoad(**latency["load"]).is_busy,
     )
 
 

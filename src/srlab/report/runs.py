@@ -50,6 +50,8 @@ class RunCosts:
     Attributes:
         multiply_adds: for 1280x720 output.
         output_size: height and width that latency and memory are for.
+        subnormals: ``flushed`` or ``kept`` while latency was timed; None in older records, which kept them.
+        is_busy: whether other programs needed the same cores meanwhile.
     """
 
     params: int | None = None
@@ -60,6 +62,8 @@ class RunCosts:
     memory_mib: float | None = None
     device: str | None = None
     output_size: tuple[int, int] | None = None
+    subnormals: str | None = None
+    is_busy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -198,12 +198,13 @@ class RunReport:
             text=(),
             title=f"multiply-adds of 1280x720; latency and memory of one {width}x{height} image on "
             f"{latency.device}",
+            caption=latency.remark,
         )
         table.add_row(
             f"{self.costs.parameters.all:,}",
             f"{self.costs.parameters.trainable:,}",
             f"{self.costs.multiply_adds / 1e9:.2f}",
-            f"{latency.median_ms:.1f} ({latency.p10_ms:.1f} to {latency.p90_ms:.1f})",
+            latency.shown,
             "–" if memory.peak_mib is None else f"{memory.peak_mib:.0f}",
         )
         return table

@@ -12,6 +12,7 @@ from typing import Any
 
 from srlab.config import GrayRule
 from srlab.profiling.costs import Costs
+from srlab.profiling.latency import BUSY_MARK
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord
 from srlab.tasks.published import Difference, difference_columns, difference_table, differences
@@ -76,18 +77,20 @@ def display_tables(evaluations: Sequence[Evaluation]) -> list[PlainTable]:
     measured = evaluations[0].conditions.costs
     height, width = measured.output_size if measured else (0, 0)
     networks = {(row["model"], row["scale"]): row for row in rows}
+    remarks = (each.conditions.costs.latency.remark for each in evaluations if each.conditions.costs)
     costs = _table(
         "multiply-adds of 1280x720, as published and as executed; latency and memory of one "
         f"{width}x{height} image on {evaluations[0].report.device}",
         _COST_COLUMNS,
         list(networks.values()),
+        caption="; ".join(dict.fromkeys(filter(None, remarks))),
     )
     found = [difference for evaluation in evaluations for difference in evaluation.differences]
     return [scores, costs, *([difference_table(found)] if found else [])]
 
 
-def _table(title: str, headings: Sequence[str], rows: Sequence[Row]) -> PlainTable:
-    table = PlainTable(headings, text=_TEXT_COLUMNS, title=title)
+def _table(title: str, headings: Sequence[str], rows: Sequence[Row], *, caption: str = "") -> PlainTable:
+    table = PlainTable(headings, text=_TEXT_COLUMNS, title=title, caption=caption)
     for row in rows:
         table.add_row(*(_COLUMNS[heading](row) for heading in headings))
     return table
@@ -132,6 +135,7 @@ def _costs(costs: Costs | None) -> Row:
         "latency_median_ms": lambda costs: costs.latency.median_ms,
         "latency_p10_ms": lambda costs: costs.latency.p10_ms,
         "latency_p90_ms": lambda costs: costs.latency.p90_ms,
+        "latency_busy": lambda costs: costs.latency.load.is_busy,
         "peak_memory_mib": lambda costs: costs.memory.peak_mib,
     }
     return {name: None if costs is None else read(costs) for name, read in columns.items()}
@@ -148,7 +152,8 @@ def _show(key: str, pattern: str, divisor: float = 1) -> Callable[[Row], str]:
 def _show_latency(row: Row) -> str:
     if row["latency_median_ms"] is None:
         return "–"
-    return "{latency_median_ms:.1f} ({latency_p10_ms:.1f} to {latency_p90_ms:.1f})".format(**row)
+    mark = BUSY_MARK if row["latency_busy"] else ""
+    return f"{{latency_median_ms:.1f}}{mark} ({{latency_p10_ms:.1f}} to {{latency_p90_ms:.1f}})".format(**row)
 
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
@@ -217,7 +222,7 @@ def _cost_lines(costs: Costs) -> list[str]:
         "- multiply-adds: of the official formulation at 1280x720, padding included; not counted: "
         + "; ".join(map(str, costs.uncounted)),
         f"- latency and memory: one restored image of {width}x{height}",
-        f"- latency: {_settings(asdict(costs.latency))}",
+        f"- latency: {_settings({**asdict(costs.latency), 'load': str(costs.latency.load)})}",
         f"- memory: {_settings(asdict(costs.memory))}",
     ]
 
