@@ -36,6 +36,7 @@ def _is_earlier(folder: Path) -> bool:
         summary = json.loads((folder / SUMMARY_NAME).read_text())
     except FileNotFoundError:
         return False
-    protocol = summary.get("protocol", {})
-    rule = recorded_gray_rule(summary.get("scores", ()), protocol)
-    return "gray" not in protocol and rule == GrayRule.own.name
+    protocol = summary.get("protocol")
+    if not protocol or "gray" in protocol:  # another program's cell, or one of ours that names its rule
+        return False
+    return recorded_gray_rule(summary["scores"], protocol) == GrayRule.own.name
