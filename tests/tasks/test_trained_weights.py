@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
 import srlab
 from evaluation_sets import benchmark
@@ -33,9 +32,8 @@ def trained():
     root = os.environ.get("SRLAB_WEIGHTS")
     if not root:
         pytest.skip("needs trained weights: set SRLAB_WEIGHTS to the folder that holds them")
-    torch.set_flush_denormal(True)
-    yield lambda name: srlab.load_model(Path(root) / name)
-    torch.set_flush_denormal(False)
+    with srlab.flush_subnormals():
+        yield lambda name: srlab.load_model(Path(root) / name)
 
 
 @pytest.mark.slow
