@@ -28,8 +28,10 @@ def decode_files(
         while waiting:
             file, future = waiting.pop(0)
             outcome = future.result()
-            for following in islice(remaining, 1):
-                waiting.append((following, pool.submit(_decode, following.path, max_pixels)))
+            waiting += [
+                (following, pool.submit(_decode, following.path, max_pixels))
+                for following in islice(remaining, 1)
+            ]
             yield file, outcome
 
 

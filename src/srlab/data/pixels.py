@@ -3,6 +3,7 @@
 The rules are the same whichever decoder read the file; ``images.py`` lists them.
 """
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,12 @@ class DecodedImage:
     oriented: bool = False
     twelve_bit: bool = False
 
+    def digest(self) -> str:
+        """Of shape and pixels, 16 hexadecimal digits."""
+        digest = hashlib.blake2b(repr(self.pixels.shape).encode(), digest_size=8)
+        digest.update(self.pixels.data)
+        return digest.hexdigest()
+
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
     """Refuse an image above the limit, from its header.
@@ -56,8 +63,8 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
     """
     if width * height > max_pixels:
         raise ValueError(
-            f"its {width}x{height} pixels are {width * height}, more than the {max_pixels} of data.max_pixels; "
-            "set that higher, or leave the image out"
+            f"its {width}x{height} = {width * height} pixels are more than data.max_pixels={max_pixels}; set "
+            "that higher, or leave the image out"
         )
 
 

@@ -1,7 +1,7 @@
 """PNG files: 16 bits a sample by OpenCV, since Pillow cuts those of RGB to the upper eight, others by Pillow.
 
-Both see the chunks that hold pixels and no others. Text, colour profiles, gamma and animation change no pixel
-here, and a megabyte of text (which drawing programs and generators of images write) is beyond Pillow's limits.
+Both see the chunks that hold pixels and no others. Text, colour profiles, gamma and animation change no
+pixel here, and a megabyte of text, as generators of images write it, is beyond Pillow's limits.
 """
 
 import io
@@ -74,7 +74,7 @@ def _header(file: BinaryIO) -> _Header:
 
 
 def _split(data: bytes) -> tuple[bytes, bytes]:
-    """The file with the chunks of pixels alone, and its EXIF data; a chunk that the file's end cuts stays cut."""
+    """The file with the chunks of pixels alone, and its EXIF data; a chunk that the end cuts stays cut."""
     kept, exif = [data[: len(PNG_SIGNATURE)]], b""
     place = len(PNG_SIGNATURE)
     while place + 8 <= len(data):

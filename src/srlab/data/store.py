@@ -44,6 +44,7 @@ BadImagePolicy = Literal["error", "skip"]
 # Belongs to the key: raise it when read_image or the layout of a store changes.
 _FORMAT = 3
 _KEY_LENGTH = 16
+_MOST_NAMED = 5
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a quota, a limit on files' size
 
 
@@ -56,6 +57,7 @@ class StoredImage:
     """Where an image lies in the file; ``channels`` is 1 for gray files, else 3.
 
     ``digest`` tells its shape and pixels from all others, wherever its file lies (16 hexadecimal digits).
+    For ``oriented`` and ``twelve_bit`` see ``DecodedImage``.
     """
 
     name: str
@@ -64,6 +66,8 @@ class StoredImage:
     width: int
     offset: int
     digest: str
+    oriented: bool
+    twelve_bit: bool
 
     @property
     def end(self) -> int:
@@ -90,10 +94,6 @@ class ImageStore:
             self.images = [StoredImage(**entry) for entry in content["images"]]
             self.bad_images: dict[str, str] = content["bad_images"]
             """Fault of each source that could not be read, by path."""
-            self.oriented: list[str] = content["oriented"]
-            """Images whose file asks viewers to turn or mirror them, which was not done."""
-            self.twelve_bit: list[str] = content["twelve_bit"]
-            """Images of 16 bits a sample without a value beyond 4095."""
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedStoreError(f"{folder / 'index.json'} is damaged ({error})") from error
         self._check_length()
@@ -162,16 +162,14 @@ def open_store(
 
 
 def _tell_of_oddities(image_set: ImageSet, store: ImageStore) -> None:
-    if store.oriented:
-        log.info(
-            "%d of %d images of %s have an orientation tag, which is not applied (first %s)",
-            *(len(store.oriented), len(store), image_set.name, store.oriented[0]),
-        )
-    if store.twelve_bit:
+    if oriented := [image.name for image in store.images if image.oriented]:
+        told = (len(oriented), len(store), image_set.name, oriented[0])
+        log.info("%d of %d images of %s have an orientation tag, which is not applied (first %s)", *told)
+    if dark := [image.name for image in store.images if image.twelve_bit]:
         log.warning(
-            "%d of %d images of %s have 16 bits a sample and no value beyond 4095, as 12-bit data have: they "
-            "are read as they are, near black (first %s); if 4095 is white, multiply them by 16",
-            *(len(store.twelve_bit), len(store), image_set.name, store.twelve_bit[0]),
+            "%d of %d images of %s have 16 bits a sample and no value above 4095, as 12-bit data do: they "
+            "count as they are, nearly black (%s); if 4095 is white in them, multiply them by 16",
+            *(len(dark), len(store), image_set.name, ", ".join(dark[:_MOST_NAMED])),
         )
 
 
@@ -241,8 +239,6 @@ def _bytes_needed(image_set: ImageSet) -> int:
 def _build(image_set: ImageSet, folder: Path, decoding: _Decoding) -> None:
     images: list[StoredImage] = []
     bad_images: dict[str, str] = {}
-    oriented: list[str] = []
-    twelve_bit: list[str] = []
     offset = 0
     with (folder / "pixels.u8").open("wb") as pixels:
         decoded = decode_files(image_set.files, decoding.max_pixels)
@@ -253,19 +249,15 @@ def _build(image_set: ImageSet, folder: Path, decoding: _Decoding) -> None:
                 bad_images[str(file.path)] = str(outcome)
                 continue
             pixels.write(outcome.pixels.data)
-            channels, height, width = outcome.pixels.shape
-            images.append(StoredImage(file.name, channels, height, width, offset, _digest(outcome.pixels)))
+            oddities = outcome.oriented, outcome.twelve_bit
+            images.append(StoredImage(file.name, *outcome.pixels.shape, offset, outcome.digest(), *oddities))
             offset = images[-1].end
-            oriented += [file.name] * outcome.oriented
-            twelve_bit += [file.name] * outcome.twelve_bit
         pixels.flush()
         os.fsync(pixels.fileno())  # or a power cut might leave a finished store of zeros
     index = {
         "format": _FORMAT,
         "images": [asdict(image) for image in images],
         "bad_images": bad_images,
-        "oriented": oriented,
-        "twelve_bit": twelve_bit,
         "sources": [_place(file) for file in image_set.files],
     }
     (folder / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
@@ -297,12 +289,6 @@ def _key_if_there(files: Sequence[ImageFile], max_pixels: int) -> str | None:
         return _key(files, max_pixels)
     except FileNotFoundError:
         return None
-
-
-def _digest(pixels: NDArray[np.uint8]) -> str:
-    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=8)
-    digest.update(pixels.data)
-    return digest.hexdigest()
 
 
 def _place(file: ImageFile) -> str:

@@ -6,8 +6,8 @@ The tags of the first page (read by tifffile) decide which of three decoders giv
 - OpenCV: the same in one plane of 16 bits under LZW;
 - Pillow: what has 8 bits or fewer otherwise, such as LZW, JPEG, fax, palettes, CMYK, YCbCr, CIELAB.
 
-The last two turn an image by its orientation tag, on some paths into wrong pixels: they get a copy of the file
-whose tag says upright. Any other layout is refused by name, never guessed.
+The last two turn an image by its orientation tag, on some paths into wrong pixels: they get a copy of the
+file whose tag says upright. Any other layout is refused by name, never guessed.
 """
 
 import io
