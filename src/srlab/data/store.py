@@ -250,7 +250,10 @@ def _build(image_set: ImageSet, folder: Path, decoding: _Decoding) -> None:
                 continue
             pixels.write(outcome.pixels.data)
             oddities = outcome.oriented, outcome.twelve_bit
-            images.append(StoredImage(file.name, *outcome.pixels.shape, offset, outcome.digest(), *oddities))
+            channels, height, width = outcome.pixels.shape
+            images.append(
+                StoredImage(file.name, channels, height, width, offset, outcome.digest(), *oddities)
+            )
             offset = images[-1].end
         pixels.flush()
         os.fsync(pixels.fileno())  # or a power cut might leave a finished store of zeros

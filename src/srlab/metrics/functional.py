@@ -6,6 +6,7 @@ separable filters here; its PSNR takes logarithms of its constants in float32 (u
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,17 @@ from torch import Tensor
 from srlab.config import Arithmetic, ColorSpace, InputPadding, ProtocolConfig
 from srlab.ops.color import gray_level, luma_double, luma_eight_bit, luma_single
 
-__all__ = ["Score", "cut_border", "protocol_label", "psnr", "score", "score_planes", "ssim", "to_levels"]
+__all__ = [
+    "Score",
+    "cut_border",
+    "least_side",
+    "protocol_label",
+    "psnr",
+    "score",
+    "score_planes",
+    "ssim",
+    "to_levels",
+]
 
 # Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
 _WINDOW_SIDE = 11
@@ -159,6 +170,11 @@ def cut_border(image: Tensor, protocol: ProtocolConfig) -> Tensor:
             "border"
         )
     return image[..., border : height - border, border : width - border]
+
+
+def least_side(protocols: Iterable[ProtocolConfig]) -> int:
+    """HR pixels that each side of an image needs under all protocols: one SSIM window less the borders."""
+    return max((_WINDOW_SIDE + 2 * protocol.border for protocol in protocols), default=1)
 
 
 def _check_pair(sr_image: Tensor, hr_image: Tensor) -> None:

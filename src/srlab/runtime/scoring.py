@@ -13,6 +13,7 @@ from rich.console import Console
 
 from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
+from srlab.metrics.functional import least_side
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import AttentionNetwork, Network
 from srlab.presets import build_network, match_preset
@@ -85,8 +86,9 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
     if cfg.cuda_graphs:
         require_cuda(device)
     data = instantiate(cfg.data)
-    found = data.evaluation_sets()
     protocols: Sequence[ProtocolConfig] = [OmegaConf.to_object(node) for node in cfg.protocol.values()]  # type: ignore[misc]
+    data.least_scored_side = least_side(protocols)
+    found = data.evaluation_sets()
     report = evaluate(
         network,
         found.sets,

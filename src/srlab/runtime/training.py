@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
+from srlab.metrics.functional import least_side
 from srlab.models.network import Network
 from srlab.presets import build_network
 from srlab.runtime.checks import check_kernels_train, check_training, compile_mode
@@ -92,6 +93,7 @@ def _fit(cfg: DictConfig, checkpoint: Path | None) -> float | None:
         start_from(network, Path(cfg.initial_weights))
     network.use_activation_checkpointing(cfg.activation_checkpointing)
     data: SuperResolutionData = instantiate(cfg.data)
+    data.least_scored_side = least_side([single_protocol(cfg.protocol)])
     task = _task(cfg, network)
     trainer: Trainer = instantiate(
         cfg.trainer,
