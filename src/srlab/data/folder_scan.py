@@ -11,7 +11,7 @@ from pathlib import Path
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import is_lr_folder, lr_stems
 
-__all__ = ["FolderScan", "scan_folder", "tell_once", "unique_names"]
+__all__ = ["FolderScan", "numbered", "scan_folder", "tell_once", "unique_names"]
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
             break
         for number in clashing:
             names[number] = full[number]
-    return _numbered(names)
+    return numbered(names)
 
 
 @cache
@@ -114,19 +114,20 @@ def tell_once(message: str) -> None:
     log.info("%s", message)
 
 
-def _numbered(names: list[str]) -> list[str]:
+def numbered(names: Sequence[str]) -> list[str]:
+    """The names, with ``~2``, ``~3``, … behind those that equal an earlier one but for case."""
     taken = set(map(_folded, names))
     seen: set[str] = set()
-    numbered = list(names)
+    told_apart = list(names)
     for place in sorted(range(len(names)), key=names.__getitem__):
         name, count = names[place], 2
         if _folded(name) in seen:
             while _folded(f"{name}~{count}") in taken:
                 count += 1
-            numbered[place] = f"{name}~{count}"
-            taken.add(_folded(numbered[place]))
+            told_apart[place] = f"{name}~{count}"
+            taken.add(_folded(told_apart[place]))
         seen.add(_folded(name))
-    return numbered
+    return told_apart
 
 
 def _folded(name: str) -> str:

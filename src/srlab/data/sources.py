@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from srlab.data.folder_scan import FolderScan, scan_folder, tell_once, unique_names
+from srlab.data.folder_scan import FolderScan, numbered, scan_folder, tell_once, unique_names
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import lr_folders
 
@@ -144,9 +144,10 @@ class Folder:
                 paired = lr_beside(folder, found, pair=len(self.roots) == 1)
             for file in found:
                 files.setdefault(file.path.resolve(), file)
-        assert len({file.name for file in files.values()}) == len(files)
+        names = numbered([file.name for file in files.values()])
+        apart = [replace(file, name=name) for file, name in zip(files.values(), names, strict=True)]
         name = self.set_name or "+".join(root.resolve().name for root in self.roots)
-        image_set = ImageSet(name, self._part_of(list(files.values())), paired)
+        image_set = ImageSet(name, self._part_of(apart), paired)
         if self.part == "held_out":
             image_set = replace(image_set, if_none_usable=_IF_NONE_HELD_OUT)
         return Found((image_set,))
@@ -233,7 +234,7 @@ def _prefixes(roots: Sequence[Path]) -> list[str]:
     parts = [root.resolve().parts for root in roots]
     lengths = range(1, max(map(len, parts)) + 1)
     tails = (["/".join(part.strip("/") for part in path[-length:]) for path in parts] for length in lengths)
-    distinct = next(each for each in tails if len(set(map(str.casefold, each))) == len(each))
+    distinct = next(each for each in tails if len(set(each)) == len(each))
     return [f"{tail}/" for tail in distinct]
 
 

@@ -249,11 +249,9 @@ def _build(image_set: ImageSet, folder: Path, decoding: _Decoding) -> None:
                 bad_images[str(file.path)] = str(outcome)
                 continue
             pixels.write(outcome.pixels.data)
-            oddities = outcome.oriented, outcome.twelve_bit
             channels, height, width = outcome.pixels.shape
-            images.append(
-                StoredImage(file.name, channels, height, width, offset, outcome.digest(), *oddities)
-            )
+            told = outcome.digest(), outcome.oriented, outcome.twelve_bit
+            images.append(StoredImage(file.name, channels, height, width, offset, *told))
             offset = images[-1].end
         pixels.flush()
         os.fsync(pixels.fileno())  # or a power cut might leave a finished store of zeros
