@@ -189,8 +189,8 @@ def _refuse(faults: Sequence[str], name: str, on_bad_image: BadImagePolicy) -> N
     if faults and on_bad_image == "error":
         told = "; ".join(faults[:_MOST_NAMED]) + ("; …" if len(faults) > _MOST_NAMED else "")
         raise ValueError(
-            f"{len(faults)} image(s) of {name} cannot be scored: {told}; repair or remove them, or set "
-            "data.on_bad_image=skip"
+            f"{len(faults)} image(s) of {name} cannot be scored: {told}; repair or rename these files, or "
+            "remove them (without its folder, all LR is made), or set data.on_bad_image=skip"
         )
     for fault in faults:
         log.warning("skipped, of %s: %s", name, fault)

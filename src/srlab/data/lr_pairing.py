@@ -43,8 +43,7 @@ def check_lr(
     if found != (height, width):
         raise ValueError(
             f"{path} measures {found[0]}x{found[1]}, but its HR image {image} of {hr_size[0]}x{hr_size[1]} "
-            f"asks for {height}x{width} at x{scale}; put the right file there, or remove the folder "
-            f"{path.parent} to have all LR made"
+            f"asks for {height}x{width} at x{scale}"
         )
     made = shrink(np.array(hr_image[:, : height * scale, : width * scale]), scale)
     error = _squared_error(lr_image, made)
@@ -54,8 +53,7 @@ def check_lr(
     if psnr < _LEAST_LR_PSNR:
         raise ValueError(
             f"the LR file {path} does not belong to its HR image {image}: its PSNR against the bicubic "
-            f"of that is {psnr:.1f} dB, less than {_LEAST_LR_PSNR:.0f} dB; put the right file there, or "
-            f"remove the folder {path.parent} to have all LR made"
+            f"of that is {psnr:.1f} dB, less than {_LEAST_LR_PSNR:.0f} dB"
         )
     _warn_if_displaced(path, lr_image, made, image)
 

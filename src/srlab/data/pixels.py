@@ -59,12 +59,12 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
     """Refuse an image above the limit, from its header.
 
     Raises:
-        ValueError: with both numbers and what to set.
+        ValueError: with both numbers.
     """
     if width * height > max_pixels:
         raise ValueError(
-            f"its {width}x{height} = {width * height} pixels are more than data.max_pixels={max_pixels}; set "
-            "that higher, or leave the image out"
+            f"its {width}x{height} = {width * height} pixels are more than data.max_pixels={max_pixels}, which "
+            "may be set higher"
         )
 
 

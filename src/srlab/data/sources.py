@@ -73,8 +73,7 @@ class ImageSet:
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
             raise ValueError(
-                f"the LR file {folder / stems[0]}.png of {file_name} of {self.name} is not there; rename the "
-                f"one that is meant, or remove the folder {folder} to have all LR made"
+                f"the LR file {folder / stems[0]}.png of {file_name} of {self.name} is not there"
             )
         return path
 
