@@ -63,8 +63,8 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
     """
     if width * height > max_pixels:
         raise ValueError(
-            f"its {width}x{height} = {width * height} pixels are more than data.max_pixels={max_pixels}, which "
-            "may be set higher"
+            f"its {width}x{height} = {width * height} pixels are more than data.max_pixels={max_pixels}, "
+            "which may be set higher"
         )
 
 
