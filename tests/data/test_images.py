@@ -116,6 +116,28 @@ def test_the_orientation_of_sixteen_bits_is_noticed(tmp_path: Path):
     assert image.oriented
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_netpbm_files_of_sixteen_bits(tmp_path: Path, channels: int):
+    deep = DEEP[..., :channels]
+    header = f"P{5 if channels == 1 else 6}\n7 9\n65535\n".encode()
+    (tmp_path / "a.pnm").write_bytes(header + deep.astype(">u2").tobytes())
+    expected = np.rint(deep.astype(np.float64) / 257).transpose(2, 0, 1)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.pnm"), expected)
+
+
+def test_a_jpeg_of_twelve_bits_is_told_from_no_image(tmp_path: Path):
+    """By the precision in its frame header, SOF0."""
+    Image.fromarray(RGB).save(tmp_path / "a.jpg")
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    data[data.index(b"\xff\xc0") + 4] = 12
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.jpg: it is a JPEG of a kind that is not read, such as 12 bits"):
+        read_image(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_text("<html>not found</html>")
+    with pytest.raises(ValueError, match=r"b\.jpg: it is no image, or damaged"):
+        read_image(tmp_path / "b.jpg")
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp", "a.ppm"])
 def test_one_limit_on_pixels(tmp_path: Path, monkeypatch, name: str):
     """Ours: Pillow's, which refuses at twice its value, is lifted and back afterwards."""

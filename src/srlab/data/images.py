@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from srlab.data.pixels import (
     MAX_PIXELS,
@@ -68,6 +68,9 @@ def decode_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
             check_pixels(image.width, image.height, max_pixels)
             image.load()  # before anything else asks for it and hides its fault
             return from_pillow(image, oriented=is_oriented(image.getexif()))
+    except UnidentifiedImageError:
+        kind = "a JPEG of a kind that is not read, such as 12 bits a sample" if _is_jpeg(path) else "no image"
+        raise ValueError(f"cannot read the image {path}: it is {kind}, or damaged; remove it") from None
     except _FAULTS as error:
         raise ValueError(f"cannot read the image {path}: {error}; repair or remove it") from error
 
@@ -84,6 +87,10 @@ def decoded_bytes(path: Path) -> int:
             return pillow_channels(image) * image.width * image.height
     except Exception:  # decoding names the fault; here any fault means: unknown
         return 0
+
+
+def _is_jpeg(path: Path) -> bool:
+    return _signature(path).startswith(b"\xff\xd8\xff")
 
 
 def _signature(path: Path) -> bytes:
