@@ -125,6 +125,29 @@ def test_every_image_of_data_images_is_scored_and_none_trains(cache: Path, tmp_p
         data.setup("fit")
 
 
+def test_validation_images_are_checked_before_a_fit_begins(cache: Path, tmp_path: Path):
+    for folder, side in (("train", 8), ("validation", 20)):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (side, side)).save(tmp_path / folder / "photo.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "validation/icon.png")
+    data = on_disk(tmp_path / "train", datasets.folder, cache, validation_root=str(tmp_path / "validation"))
+    data.on_bad_image, data.least_scored_side = "error", 15
+    with pytest.raises(
+        ValueError, match=r"1 image.* of validation .*: icon measures 8x8, too small to score"
+    ):
+        data.setup("fit")
+    data.on_bad_image = "skip"
+    data.setup("fit")
+    assert [len(images) for images in data.evaluation_sets().sets] == [1]
+
+
+def test_a_limit_on_pixels_is_a_limit_of_every_set(cache: Path, tmp_path: Path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    with pytest.raises(ValueError, match=r"not one of the 1 images of .* is readable"):
+        on_disk(tmp_path, datasets.images, cache, max_pixels=63).evaluation_sets()
+    assert len(on_disk(tmp_path, datasets.images, cache, max_pixels=64).evaluation_sets().sets[0]) == 1
+
+
 def test_loaders_without_a_trainer_say_what_to_use(cache: Path):
     with pytest.raises(ValueError, match="need a trainer"):
         demo(cache).train_dataloader()

@@ -19,10 +19,32 @@ def save(path: Path, *shape: int) -> np.ndarray:
     return pixels
 
 
-def open_set(root: Path, *, scale: int = 3, on_bad_image: str = "error") -> EvaluationSet:
+def open_set(
+    root: Path, *, scale: int = 3, on_bad_image: str = "error", least_side: int = 1
+) -> EvaluationSet:
     image_set = BenchmarkSets(root=str(root), sets=["Set1"]).find().sets[0]
     store = open_store(image_set, cache=root / "cache", on_bad_image=on_bad_image)
-    return EvaluationSet(image_set=image_set, store=store, scale=scale, on_bad_image=on_bad_image)
+    return EvaluationSet(
+        image_set=image_set, store=store, scale=scale, on_bad_image=on_bad_image, least_side=least_side
+    )
+
+
+def save_bicubic(root: Path, name: str, scale: int = 3) -> np.ndarray:
+    """The LR file of an HR file that is there."""
+    pixels = np.asarray(Image.open(root / f"Set1/HR/{name}.png")).transpose(2, 0, 1)
+    height, width = (side // scale * scale for side in pixels.shape[1:])
+    made = imresize(
+        torch.from_numpy(pixels[:, :height, :width].copy()), scale=Fraction(1, scale), mode="uint8"
+    )
+    write_lr(root, name, made.numpy(), scale)
+    return made.numpy()
+
+
+def write_lr(root: Path, name: str, pixels: np.ndarray, scale: int = 3) -> Path:
+    path = root / f"Set1/LR_bicubic/X{scale}/{name}x{scale}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(path)
+    return path
 
 
 def test_lr_is_made_from_hr_cropped_at_the_bottom_and_right(tmp_path: Path):
@@ -71,7 +93,9 @@ def test_bridge_of_set14_is_gray(real_images: Path, tmp_path: Path):
 def test_an_lr_file_of_another_size_is_named_with_both_sizes(tmp_path: Path):
     save(tmp_path / "Set1/HR/a.png", 20, 25, 3)
     save(tmp_path / "Set1/LR_bicubic/X3/ax3.png", 7, 8, 3)
-    with pytest.raises(ValueError, match=r"ax3.png measures 7x8, but .* 20x25 asks for 6x8 at x3"):
+    with pytest.raises(
+        ValueError, match=r"ax3.png measures 7x8, but .* a of Set1 of 20x25 asks for 6x8 at x3"
+    ):
         open_set(tmp_path)
 
 
@@ -80,11 +104,10 @@ def test_an_lr_file_of_another_picture_is_named_with_its_psnr(tmp_path: Path):
     for name, size, level in (("HR/a", (24, 18), 0), ("LR_bicubic/X3/ax3", (8, 6), 255)):
         (tmp_path / f"Set1/{name}.png").parent.mkdir(parents=True)
         Image.new("RGB", size, (level,) * 3).save(tmp_path / f"Set1/{name}.png")
-    images = open_set(tmp_path)
     with pytest.raises(
-        ValueError, match=r"ax3.png does not .* a of Set1: .* 0\.0 dB, .*; put the right file"
+        ValueError, match=r"ax3.png does not .* a of Set1: .* 0\.0 dB, less than 20 dB; repair or ren"
     ):
-        images[0]
+        open_set(tmp_path)
 
 
 @pytest.mark.parametrize(("error", "accepted"), [(25, True), (26, False)])
@@ -93,12 +116,11 @@ def test_twenty_decibels_are_the_least(tmp_path: Path, error: int, accepted: boo
     for name, size, level in (("HR/a", (24, 18), 100), ("LR_bicubic/X3/ax3", (8, 6), 100 + error)):
         (tmp_path / f"Set1/{name}.png").parent.mkdir(parents=True)
         Image.new("L", size, level).save(tmp_path / f"Set1/{name}.png")
-    images = open_set(tmp_path)
     if accepted:
-        assert images[0]["lr_source"] == "file"
+        assert open_set(tmp_path)[0]["lr_source"] == "file"
     else:
         with pytest.raises(ValueError, match=r"19\.8 dB, less than 20 dB"):
-            images[0]
+            open_set(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
@@ -114,7 +136,7 @@ def test_a_misnamed_lr_file_is_not_replaced_by_a_made_one(tmp_path: Path):
     save(tmp_path / "Set1/HR/a.png", 20, 25, 3)
     save(tmp_path / "Set1/LR_bicubic/X3/a_x3.png", 6, 8, 3)
     with pytest.raises(
-        ValueError, match=r"X3/ax3\.png of a of Set1 is not there; rename .* remove the folder"
+        ValueError, match=r"X3/ax3\.png of a of Set1 is not there; repair or rename .* all LR is made"
     ):
         open_set(tmp_path)
 
@@ -128,11 +150,64 @@ def test_a_set_of_which_nothing_is_left_is_an_error(tmp_path: Path):
 def test_an_image_smaller_than_the_scale_is_named_or_skipped(tmp_path: Path, caplog):
     save(tmp_path / "Set1/HR/a.png", 2, 25, 3)
     save(tmp_path / "Set1/HR/b.png", 9, 9, 3)
-    with pytest.raises(ValueError, match=r"a of Set1 measures 2x25, less than the scale 3"):
+    with pytest.raises(ValueError, match=r"1 image.* of Set1 .*: a measures 2x25, less than the scale 3"):
         open_set(tmp_path)
     images = open_set(tmp_path, on_bad_image="skip")
     assert [images[index]["name"] for index in range(len(images))] == ["b"]
-    assert "a of Set1" in caplog.text
+    assert "skipped, of Set1: a measures 2x25" in caplog.text
+
+
+def test_an_image_too_small_for_the_protocol_is_named_or_skipped(tmp_path: Path, caplog):
+    """17x17 at x3 is cropped to 15x15."""
+    save(tmp_path / "Set1/HR/a.png", 17, 30, 3)
+    save(tmp_path / "Set1/HR/b.png", 18, 30, 3)
+    with pytest.raises(ValueError, match=r"a measures 17x30, too small to score: 17x17 pixels are needed"):
+        open_set(tmp_path, least_side=17)
+    images = open_set(tmp_path, least_side=17, on_bad_image="skip")
+    assert [images[index]["name"] for index in range(len(images))] == ["b"]
+    assert len(open_set(tmp_path, least_side=15)) == 2
+    assert "skipped, of Set1: a measures 17x30" in caplog.text
+
+
+def test_all_faults_of_a_set_come_at_once_and_are_skipped_together(tmp_path: Path, caplog):
+    """Too small, LR that is missing, of another size, of another picture, unreadable; f is left."""
+    for name in "abcdef":
+        save(tmp_path / f"Set1/HR/{name}.png", 24, 24, 3)
+        save_bicubic(tmp_path, name)
+    save(tmp_path / "Set1/HR/a.png", 2, 24, 3)
+    write_lr(tmp_path, "b", np.zeros((3, 8, 8), np.uint8)).unlink()
+    write_lr(tmp_path, "c", np.zeros((3, 7, 8), np.uint8))
+    write_lr(tmp_path, "d", np.zeros((3, 8, 8), np.uint8))
+    faults = (
+        "a measures 2x24",
+        r"bx3\.png of b .* not there",
+        r"cx3\.png measures 7x8",
+        r"dx3\.png does not bel",
+    )
+    with pytest.raises(ValueError, match=r"4 image\(s\) of Set1 cannot be scored: " + ".*; .*".join(faults)):
+        open_set(tmp_path)
+    write_lr(tmp_path, "e", np.zeros((3, 8, 8), np.uint8)).write_bytes(b"no image")
+    images = open_set(tmp_path, on_bad_image="skip")
+    (sample,) = [images[index] for index in range(len(images))]
+    assert (sample["name"], sample["lr_source"]) == ("f", "file")
+    np.testing.assert_array_equal(sample["lr_image"].numpy(), save_bicubic(tmp_path, "f"))
+    assert caplog.text.count("skipped") == 5
+
+
+@pytest.mark.parametrize("shift", [(0, 1), (-1, 0), (1, -1)])
+def test_an_lr_file_that_is_displaced_is_named(tmp_path: Path, caplog, shift: tuple[int, int]):
+    small = np.random.default_rng(0).integers(100, 140, (9, 11, 3), dtype=np.uint8)
+    picture = Image.fromarray(small).resize((132, 108), Image.Resampling.BICUBIC)
+    (tmp_path / "Set1/HR").mkdir(parents=True)
+    picture.save(tmp_path / "Set1/HR/a.png")
+    made = save_bicubic(tmp_path, "a")
+    open_set(tmp_path)
+    write_lr(tmp_path, "a", np.where(made < 255, made + 1, made))  # of another bicubic
+    open_set(tmp_path)
+    assert "displaced" not in caplog.text
+    path = write_lr(tmp_path, "a", np.roll(made, shift, axis=(1, 2)))
+    open_set(tmp_path)
+    assert f"LR file {path} looks displaced by ({shift[0]:+d}, {shift[1]:+d}) pixels" in caplog.text
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7, 9])

@@ -169,3 +169,39 @@ def test_a_store_in_another_place_is_still_readable(image_set: ImageSet, tmp_pat
     moved = shutil.copytree(store.folder, tmp_path / "moved")
     assert "offset" in json.loads((moved / "index.json").read_text())["images"][0]
     np.testing.assert_array_equal(store_module.ImageStore(folder=moved)[1], store[1])
+
+
+def test_orientation_and_twelve_bits_are_told_of_at_every_opening(tmp_path: Path, caplog):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 4096, (8, 9), dtype=np.uint16)
+    Image.fromarray((pixels // 16).astype(np.uint8)).save(tmp_path / "images/turned.jpg", exif=exif)
+    for name in ("dark", "darker"):
+        Image.fromarray(pixels).save(tmp_path / f"images/{name}.png")
+    (image_set,) = Folder(root=str(tmp_path / "images")).find().sets
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
+        assert (
+            "1 of 3 images of images have an orientation tag, which is not applied (first turned)"
+            in caplog.text
+        )
+        (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert warning.startswith("2 of 3 images of images have 16 bits a sample and no value above 4095")
+        assert "(dark, darker)" in warning
+
+
+def test_a_higher_limit_on_pixels_reads_what_a_lower_one_skipped(tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    for side in (8, 9):
+        Image.new("L", (side, side)).save(tmp_path / f"images/{side}.png")
+    (image_set,) = Folder(root=str(tmp_path / "images")).find().sets
+    opened = [
+        open_store(image_set, cache=tmp_path / "cache", on_bad_image="skip", max_pixels=most)
+        for most in (64, 81)
+    ]
+    assert [[image.name for image in store.images] for store in opened] == [["8"], ["8", "9"]]
+    with pytest.raises(ValueError, match=r"9\.png: its 9x9 = 81 pixels are more than data\.max_pixels=64"):
+        open_store(image_set, cache=tmp_path / "other", on_bad_image="error", max_pixels=64)

@@ -9,7 +9,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from golden_files import load_golden
 from protocols import basicsr, elan, published_y, rgb
 from srlab.config import Arithmetic, GrayRule, InputPadding
-from srlab.metrics.functional import protocol_label, psnr, score, ssim, to_levels
+from srlab.metrics.functional import least_side, protocol_label, psnr, score, ssim, to_levels
 
 GOLDEN = "degrade_metrics/metrics.json"
 TOLERANCES = {"y": (1e-6, 1e-6), "rgb": (1e-6, 1e-6), "elan": (1e-8, 1e-6)}  # dB, SSIM
@@ -212,6 +212,16 @@ def test_images_without_room_for_a_window_are_refused():
         ssim(torch.zeros(1, 1, 10, 30), torch.zeros(1, 1, 10, 30), peak=1.0)
     with pytest.raises(ValueError, match=r"border must be 0 or more, got -1"):
         score(small.float(), small, basicsr(-1))
+
+
+def test_the_least_side_is_what_scoring_accepts():
+    protocols = [basicsr(2), rgb(4)]
+    side = least_side(protocols)
+    fits, small = (torch.zeros(3, size, size, dtype=torch.uint8) for size in (side, side - 1))
+    for protocol in protocols:
+        assert score(fits.float(), fits, protocol).ssim == 1
+    with pytest.raises(ValueError, match="smaller than SSIM's 11x11 window"):
+        score(small.float(), small, protocols[1])
 
 
 def test_unfit_pairs_are_refused(image):

@@ -15,7 +15,7 @@ from srlab.config import GrayRule, InputPadding
 from srlab.metrics.functional import score
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
-from srlab.tasks.evaluation import evaluate, restore
+from srlab.tasks.evaluation import evaluate, restore, saved_image
 
 OWN = GrayRule.own
 SWINIR, ESC = InputPadding.swinir_test, InputPadding.esc_validation
@@ -186,6 +186,16 @@ def test_restored_images_are_saved_as_scored(small_sets, tmp_path):
     expected = small_sets[0].samples[1]["lr_image"].repeat_interleave(2, 1).repeat_interleave(2, 2)
     pixels = np.array(Image.open(tmp_path / "A" / "a1_x2.png"))
     assert torch.equal(torch.from_numpy(pixels).movedim(-1, 0), expected)
+
+
+def test_long_names_are_saved_apart_within_what_file_systems_hold(tmp_path):
+    names = ["a/" + 251 * "x", "a/" + 250 * "x" + "y", 125 * "\u00e9", "short"]
+    paths = [tmp_path / saved_image("Set", name, 4) for name in names]
+    assert len(set(paths)) == len(names)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f".{path.name}.partial").touch()
+    assert paths[-1] == tmp_path / "Set/short_x4.png"
 
 
 def test_several_paddings_are_saved_side_by_side(small_sets, tmp_path):

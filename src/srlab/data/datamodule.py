@@ -15,10 +15,11 @@ from srlab.data.batches import CopiedBatches, leave_interrupts_to_the_parent
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.evaluation import EvaluationSet, EvaluationSets, RankShare
 from srlab.data.image_identity import check_same_images, evaluation_identity, identity
+from srlab.data.pixels import MAX_PIXELS
 from srlab.data.restarting_loader import RestartingLoader
 from srlab.data.sampling import GlobalBatchSampler
-from srlab.data.sources import Source
-from srlab.data.store import BadImagePolicy, open_store
+from srlab.data.sources import ImageSet, Source
+from srlab.data.store import BadImagePolicy, ImageStore, open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
 
 __all__ = ["SuperResolutionData"]
@@ -46,6 +47,7 @@ class SuperResolutionData(LightningDataModule):
             them.
         cache: folder for decoded images, about 3 bytes a pixel.
         accept_changed_images: go on, with a warning, from a checkpoint of a run on other images than these.
+        max_pixels: of the largest image that is read.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class SuperResolutionData(LightningDataModule):
         on_bad_image: BadImagePolicy,
         cache: str,
         accept_changed_images: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__()
         if on_bad_image not in ("error", "skip"):
@@ -72,6 +75,7 @@ class SuperResolutionData(LightningDataModule):
         _check_least("patch_size", patch_size, 1)
         _check_least("batch_size", batch_size, 1)
         _check_least("num_workers", num_workers, 0)
+        _check_least("max_pixels", max_pixels, 1)
         self.scale = scale
         self.train = train
         self.validation = list(validation)
@@ -85,6 +89,9 @@ class SuperResolutionData(LightningDataModule):
         self.on_bad_image: BadImagePolicy = on_bad_image
         self.cache = Path(cache).expanduser()
         self.accept_changed_images = accept_changed_images
+        self.max_pixels = max_pixels
+        self.least_scored_side = 1
+        """HR pixels that a side of a validation image must have: set to what scoring needs before use."""
 
     @cached_property
     def training_crops(self) -> TrainingCrops:
@@ -101,7 +108,7 @@ class SuperResolutionData(LightningDataModule):
             )
         (image_set,) = self.train.find().sets
         return TrainingCrops(
-            store=open_store(image_set, cache=self.cache, on_bad_image=self.on_bad_image),
+            store=self._open(image_set),
             scale=self.scale,
             patch_size=self.patch_size,
             seed=self.seed,
@@ -117,17 +124,24 @@ class SuperResolutionData(LightningDataModule):
         sets = tuple(
             EvaluationSet(
                 image_set=image_set,
-                store=open_store(image_set, cache=self.cache, on_bad_image=self.on_bad_image),
+                store=self._open(image_set),
                 scale=self.scale,
                 on_bad_image=self.on_bad_image,
+                least_side=self.least_scored_side,
+                max_pixels=self.max_pixels,
             )
             for part in found
             for image_set in part.sets
         )
         names = [images.name for images in sets]
-        if not names or len(set(names)) < len(names):
+        if not names or len(set(map(str.casefold, names))) < len(names):
             raise ValueError(f"validation needs at least one set and distinct names, got {names}")
         return EvaluationSets(sets, tuple(name for part in found for name in part.absent))
+
+    def _open(self, image_set: ImageSet) -> ImageStore:
+        return open_store(
+            image_set, cache=self.cache, on_bad_image=self.on_bad_image, max_pixels=self.max_pixels
+        )
 
     def evaluation_sets(self) -> EvaluationSets:
         """The validation sets, whole; needs no trainer.

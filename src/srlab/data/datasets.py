@@ -37,6 +37,7 @@ class Loading(TypedDict):
     on_bad_image: BadImagePolicy
     cache: str
     accept_changed_images: NotRequired[bool]
+    max_pixels: NotRequired[int]
 
 
 def demo(**loading: Unpack[Loading]) -> SuperResolutionData:
@@ -54,7 +55,8 @@ def folder(
         return SuperResolutionData(
             train=train, validation=[Folder(root=root, part="held_out", set_name="held_out")], **loading
         )
-    return SuperResolutionData(train=Folder(root=root), validation=[Folder(root=validation_root)], **loading)
+    validation = Folder(root=validation_root, option="data.validation_root")
+    return SuperResolutionData(train=Folder(root=root), validation=[validation], **loading)
 
 
 def images(*, root: str | Sequence[str], **loading: Unpack[Loading]) -> SuperResolutionData:

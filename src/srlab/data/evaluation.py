@@ -1,10 +1,8 @@
 """Whole images with references, for validation and scoring."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +11,16 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from srlab.data.bicubic_window import shrink
+from srlab.data.lr_pairing import check_lr
+from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sources import ImageFile, ImageSet
-from srlab.data.store import BadImagePolicy, ImageStore, open_store
+from srlab.data.store import BadImagePolicy, ImageStore, StoredImage, open_store
 
 __all__ = ["EvaluationSet", "EvaluationSets", "RankShare"]
 
 log = logging.getLogger(__name__)
 
-# Against the exact bicubic of their HR images, all 57 LR files of Set5 and Set14 are equal bit for bit
-# (infinite dB); of two pictures of one size there, one's LR never comes above 10.3 dB of the other's.
-_LEAST_LR_PSNR = 20.0
+_MOST_NAMED = 5
 
 
 class EvaluationSet:
@@ -33,50 +31,89 @@ class EvaluationSet:
     ``set_name``, ``lr_source`` (``"file"`` or ``"made"``) and ``counted``, always True here. LR files are
     decoded into a store beside that of HR: what happens to the files later does not matter.
 
+    Everything is checked here, once: a set that is built can be scored.
+
     Args:
         image_set: names, and where LR files would be.
         store: its decoded HR images.
         scale: of LR against HR.
-        on_bad_image: what happens to an image smaller than the scale.
+        on_bad_image: ``"skip"`` leaves out, with a warning, what raises an error otherwise.
+        least_side: HR pixels that a side must have, cropped to the scale: what scoring needs.
+        max_pixels: of an LR file.
 
     Raises:
-        ValueError: if an LR file is missing, unreadable or does not measure what its HR image asks for, or if
-            no image is left; when a sample is read, if its LR file shows another picture.
+        ValueError: naming the images that are too small, or whose LR file is missing, unreadable, of another
+            size or of another picture; if no image is left.
     """
 
     def __init__(
-        self, *, image_set: ImageSet, store: ImageStore, scale: int, on_bad_image: BadImagePolicy
+        self,
+        *,
+        image_set: ImageSet,
+        store: ImageStore,
+        scale: int,
+        on_bad_image: BadImagePolicy,
+        least_side: int = 1,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.name = image_set.name
         self.store = store
         self.scale = scale
         self.hr_paths = {file.name: file.path.absolute() for file in image_set.files}
         """Source of each image, by name."""
-        self.images: list[int] = []
-        self._lr_files: list[ImageFile] = []
-        for number, image in enumerate(store.images):
-            if min(image.height, image.width) < scale:
-                _refuse(
-                    f"{image.name} of {self.name} measures {image.height}x{image.width}", scale, on_bad_image
-                )
-                continue
-            self.images.append(number)
-            path = image_set.lr_path(image.name, scale)
-            if path is not None:
-                self._lr_files.append(ImageFile(image.name, path))
+        faults: list[str] = []
+        usable, lr_files = self._large_enough(image_set, least_side, faults)
+        self.images: list[int] = usable
+        self.lr_store: ImageStore | None = None
+        """The LR files; None where LR is made."""
+        self.lr_images: list[int] = []
+        """Numbers in ``lr_store``, in the order of ``images``."""
+        if lr_files:
+            lr_set = ImageSet(f"{self.name}_LRx{scale}", tuple(lr_files))
+            folder = store.folder.parent
+            lr_store = open_store(lr_set, cache=folder, on_bad_image=on_bad_image, max_pixels=max_pixels)
+            self._pair(lr_store, lr_set, faults)
+            log.info("LR of %s at x%d is read from %s", self.name, scale, lr_files[0].path.parent)
+        _refuse(faults, self.name, on_bad_image)
         if not self.images:
             raise ValueError(f"no image of {self.name} is left to score; {image_set.if_none_usable}")
-        self.lr_store = self._open_lr_store() if self._lr_files else None
-        """The LR files in the order of ``images``; None where LR is made."""
 
-    def _open_lr_store(self) -> ImageStore:
-        lr_set = ImageSet(f"{self.name}_LRx{self.scale}", tuple(self._lr_files))
-        lr_store = open_store(lr_set, cache=self.store.folder.parent, on_bad_image="error")
-        for number, file, lr_image in zip(self.images, self._lr_files, lr_store.images, strict=True):
-            hr_image = self.store.images[number]
-            found, hr_size = (lr_image.height, lr_image.width), (hr_image.height, hr_image.width)
-            _check_size(file.path, found, hr_size, self.scale)
-        return lr_store
+    def _large_enough(
+        self, image_set: ImageSet, least_side: int, faults: list[str]
+    ) -> tuple[list[int], list[ImageFile]]:
+        """Numbers of the images that are, with the LR files where there are any."""
+        usable: list[int] = []
+        lr_files: list[ImageFile] = []
+        for number, image in enumerate(self.store.images):
+            try:
+                _check_side(image, self.scale, least_side)
+                path = image_set.lr_path(image.name, self.scale)
+            except ValueError as fault:
+                faults.append(str(fault))
+                continue
+            usable.append(number)
+            if path is not None:
+                lr_files.append(ImageFile(image.name, path))
+        return usable, lr_files
+
+    def _pair(self, lr_store: ImageStore, lr_set: ImageSet, faults: list[str]) -> None:
+        """Keep the images whose LR file is theirs."""
+        numbers = {image.name: number for number, image in enumerate(lr_store.images)}
+        paths = {file.name: file.path for file in lr_set.files}
+        self.lr_store = lr_store
+        candidates, self.images = self.images, []
+        for number in candidates:
+            name = self.store.images[number].name
+            if name not in numbers:
+                continue  # unreadable, which the store warned of
+            try:
+                hr_image = self.store[number]
+                check_lr(paths[name], lr_store[numbers[name]], hr_image, self.scale, f"{name} of {self.name}")
+            except ValueError as fault:
+                faults.append(str(fault))
+                continue
+            self.images.append(number)
+            self.lr_images.append(numbers[name])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -86,15 +123,14 @@ class EvaluationSet:
         image = self.store[number]
         height, width = (side // self.scale * self.scale for side in image.shape[1:])
         hr_image = np.array(image[:, :height, :width])
-        name = self.store.images[number].name
-        lr_image = made = shrink(hr_image, self.scale)
-        if self.lr_store is not None:
-            lr_image = np.array(self.lr_store[index])
-            _check_picture(self._lr_files[index].path, lr_image, made, f"{name} of {self.name}")
+        if self.lr_store is None:
+            lr_image = shrink(hr_image, self.scale)
+        else:
+            lr_image = np.array(self.lr_store[self.lr_images[index]])
         return {
             "lr_image": _replicated(lr_image),
             "hr_image": torch.from_numpy(hr_image),
-            "name": name,
+            "name": self.store.images[number].name,
             "set_name": self.name,
             "lr_source": "made" if self.lr_store is None else "file",
             "counted": True,
@@ -136,31 +172,28 @@ class RankShare(Dataset[dict[str, Any]]):
         return {**self.sets[number][image], "counted": counted}
 
 
-def _refuse(fault: str, scale: int, on_bad_image: BadImagePolicy) -> None:
-    fault = f"{fault}, less than the scale {scale}"
-    if on_bad_image == "error":
-        raise ValueError(f"{fault}; remove it or set data.on_bad_image=skip")
-    log.warning("skipped: %s", fault)
-
-
-def _check_size(path: Path, found: tuple[int, int], hr_size: tuple[int, int], scale: int) -> None:
-    expected = (hr_size[0] // scale, hr_size[1] // scale)
-    if found != expected:
+def _check_side(image: StoredImage, scale: int, least_side: int) -> None:
+    size = f"{image.name} measures {image.height}x{image.width}"
+    side = min(image.height, image.width)
+    if side < scale:
+        raise ValueError(f"{size}, less than the scale {scale}")
+    if side // scale * scale < least_side:
         raise ValueError(
-            f"{path} measures {found[0]}x{found[1]}, but its HR image of {hr_size[0]}x{hr_size[1]} asks for "
-            f"{expected[0]}x{expected[1]} at x{scale}; remove it (LR is then made) or replace it"
+            f"{size}, too small to score: {least_side}x{least_side} pixels are needed after cropping to a "
+            f"multiple of {scale} (border and SSIM window of the protocol)"
         )
 
 
-def _check_picture(path: Path, lr_image: NDArray[np.uint8], made: NDArray[np.uint8], image: str) -> None:
-    error = float(np.mean((lr_image.astype(np.float64) - made) ** 2))
-    psnr = 10 * math.log10(255**2 / error) if error else math.inf
-    if psnr < _LEAST_LR_PSNR:
+def _refuse(faults: Sequence[str], name: str, on_bad_image: BadImagePolicy) -> None:
+    """All at once, so that one start shows what must be repaired."""
+    if faults and on_bad_image == "error":
+        told = "; ".join(faults[:_MOST_NAMED]) + ("; …" if len(faults) > _MOST_NAMED else "")
         raise ValueError(
-            f"the LR file {path} does not belong to its HR image {image}: its PSNR against the bicubic "
-            f"of that is {psnr:.1f} dB, less than {_LEAST_LR_PSNR:.0f} dB; put the right file there, or "
-            f"remove the folder {path.parent} to have all LR made"
+            f"{len(faults)} image(s) of {name} cannot be scored: {told}; repair or rename these files, or "
+            "remove them (without its folder, all LR is made), or set data.on_bad_image=skip"
         )
+    for fault in faults:
+        log.warning("skipped, of %s: %s", name, fault)
 
 
 def _replicated(lr_image: NDArray[np.uint8]) -> torch.Tensor:

@@ -26,7 +26,7 @@ def evaluation_identity(images: EvaluationSet) -> dict[str, str]:
     hr_images = identity(images.store, images.images)
     if images.lr_store is None:
         return hr_images
-    lr_images = (image.digest for image in images.lr_store.images)
+    lr_images = (images.lr_store.images[number].digest for number in images.lr_images)
     return {name: f"{hr} {lr}" for (name, hr), lr in zip(hr_images.items(), lr_images, strict=True)}
 
 

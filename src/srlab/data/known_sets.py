@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from srlab.data.sources import Found, ImageFile, ImageSet, Source, find_images, listing
+from srlab.data.sources import Found, ImageFile, ImageSet, Source, find_images, listing, lr_beside
 
 __all__ = ["BenchmarkSets", "DemoPhotographs", "Div2K", "Flickr2K", "Joined"]
 
@@ -141,7 +141,8 @@ class Joined:
 class BenchmarkSets:
     """Test sets in the usual layout, ``<set>/HR/*.png``.
 
-    LR files may stand beside: ``<set>/LR_bicubic/X{scale}/<name>x{scale}.png``.
+    LR files may stand beside: ``<set>/LR_bicubic/X{scale}/<name>x{scale}.png`` (or ``x{scale}``, or
+    ``LRbicx{scale}``, or files named as HR's). Other images beside ``HR`` are left out, and logged.
 
     Args:
         root: folder with the sets, or with a folder ``benchmark`` that has them.
@@ -161,9 +162,8 @@ class BenchmarkSets:
             bases = [base / name for base in (self.root / "benchmark", self.root)]
             base = next((base for base in bases if (base / "HR").is_dir()), None)
             if base is not None:
-                lr_root = base / "LR_bicubic"
                 files = tuple(find_images(base / "HR"))
-                found.append(ImageSet(name, files, lr_root if lr_root.is_dir() else None))
+                found.append(ImageSet(name, files, lr_beside(base / "HR", files)))
         absent = tuple(name for name in self.sets if name not in {image_set.name for image_set in found})
         if not found:
             tried = [

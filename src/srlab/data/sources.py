@@ -4,14 +4,16 @@ A new layout needs one class with a ``find`` method in a file of its own, and on
 """
 
 import hashlib
-import logging
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from srlab.data.folder_scan import FolderScan, numbered, scan_folder, tell_once, unique_names
 from srlab.data.images import IMAGE_SUFFIXES
+from srlab.data.low_resolution import lr_folders
 
 __all__ = [
     "Folder",
@@ -21,9 +23,8 @@ __all__ = [
     "Source",
     "find_images",
     "listing",
+    "lr_beside",
 ]
-
-log = logging.getLogger(__name__)
 
 _MOST_HELD_OUT = 20
 # A split that looked at the pixels would move images into the training set when a file is repaired.
@@ -48,13 +49,13 @@ class ImageSet:
     Attributes:
         name: as tables and metric keys show it.
         files: in natural order.
-        lr_root: folder with ``X{scale}/<name>x{scale}.png``, or None where LR is always made.
+        lr_folders: folders with ``<name>x{scale}.png`` or ``<name>.png``, by scale; for others LR is made.
         if_none_usable: what to do where every file is bad; ends messages.
     """
 
     name: str
     files: tuple[ImageFile, ...]
-    lr_root: Path | None = None
+    lr_folders: Mapping[int, Path] = field(default_factory=dict)
     if_none_usable: str = "see the warnings"
 
     def lr_path(self, file_name: str, scale: int) -> Path | None:
@@ -63,13 +64,16 @@ class ImageSet:
         Raises:
             ValueError: if the folder is there and lacks the file.
         """
-        if self.lr_root is None or not (self.lr_root / f"X{scale}").is_dir():
+        folder = self.lr_folders.get(scale)
+        if folder is None:
             return None
-        path = self.lr_root / f"X{scale}" / f"{file_name}x{scale}.png"
-        if not path.is_file():
+        stems = (f"{file_name}x{scale}", file_name)
+        suffixes = (".png", *sorted(IMAGE_SUFFIXES - {".png"}))
+        candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in suffixes)
+        path = next((path for path in candidates if path.is_file()), None)
+        if path is None:
             raise ValueError(
-                f"the LR file {path} of {file_name} of {self.name} is not there; rename the one "
-                f"that is meant, or remove the folder {path.parent} to have all LR made"
+                f"the LR file {folder / stems[0]}.png of {file_name} of {self.name} is not there"
             )
         return path
 
@@ -95,10 +99,11 @@ class Source(Protocol):
 
 
 class Folder:
-    """Every image below one or several folders, however deep, except in folders called ``LR_bicubic…``.
+    """Every image below one or several folders, however deep, but for those that their names say are LR.
 
-    Where the folder has a subfolder ``HR``, only that one counts, and ``LR_bicubic/X{scale}`` beside it holds
-    LR files. Linked folders are followed; a folder that is reached twice counts once.
+    Where the folder has a subfolder ``HR``, only that one counts, and ``LR_bicubic/X{scale}`` or
+    ``LRbicx{scale}`` beside it holds LR files. Linked folders are followed; a folder or file that is reached
+    twice counts once.
 
     Args:
         root: folder, or several.
@@ -106,6 +111,7 @@ class Folder:
             are the one in twenty (1 to 20 files) with the smallest SHA-256 of their name, ``"train"`` the
             others.
         set_name: None for the folder's own name.
+        option: what gave ``root``, for messages.
     """
 
     def __init__(
@@ -114,31 +120,33 @@ class Folder:
         root: str | Sequence[str],
         part: Literal["all", "train", "held_out"] = "all",
         set_name: str | None = None,
+        option: str = "data.root",
     ) -> None:
         if part not in ("all", "train", "held_out"):
             raise ValueError(f"part must be 'all', 'train' or 'held_out', got {part!r}")
         roots = [root] if isinstance(root, str) else list(root)
         if not roots:
-            raise ValueError("data.root names no folder; give data.root=PATH")
-        self.roots = [Path(entry).expanduser() for entry in roots]
+            raise ValueError(f"{option} names no folder; give {option}=PATH")
+        self.roots = list({(path := Path(entry).expanduser()).resolve(): path for entry in roots}.values())
         self.part = part
         self.set_name = set_name
+        self.option = option
 
     def find(self) -> Found:
         """One set with the images of all folders; with several, names start with the folder's."""
-        files: list[ImageFile] = []
-        for root in self.roots:
+        files: dict[Path, ImageFile] = {}
+        paired: Mapping[int, Path] = {}
+        for root, prefix in zip(self.roots, _prefixes(self.roots), strict=True):
             folder = root / "HR" if (root / "HR").is_dir() else root
-            prefix = f"{root.name}/" if len(self.roots) > 1 else ""
-            files += find_images(folder, prefix=prefix)
+            found = find_images(folder, prefix=prefix, remedy=f"check {self.option}")
             if folder != root:
-                _tell_of_images_beside(folder, files)
-        if len({file.name for file in files}) < len(files):
-            raise ValueError(f"two of the folders {listing(self.roots)} have the same name; rename one")
-        lr_root = self.roots[0] / "LR_bicubic"
-        beside = len(self.roots) == 1 and (self.roots[0] / "HR").is_dir() and lr_root.is_dir()
+                paired = lr_beside(folder, found, pair=len(self.roots) == 1)
+            for file in found:
+                files.setdefault(file.path.resolve(), file)
+        names = numbered([file.name for file in files.values()])
+        apart = [replace(file, name=name) for file, name in zip(files.values(), names, strict=True)]
         name = self.set_name or "+".join(root.resolve().name for root in self.roots)
-        image_set = ImageSet(name, self._part_of(files), lr_root if beside else None)
+        image_set = ImageSet(name, self._part_of(apart), paired)
         if self.part == "held_out":
             image_set = replace(image_set, if_none_usable=_IF_NONE_HELD_OUT)
         return Found((image_set,))
@@ -157,63 +165,76 @@ class Folder:
         return tuple(file for file in files if (file in held_out) == (self.part == "held_out"))
 
 
-def find_images(folder: Path, *, prefix: str = "") -> list[ImageFile]:
-    """All images below ``folder`` in natural order (2 before 10), without folders called ``LR_bicubic…``.
+def find_images(
+    folder: Path, *, prefix: str = "", remedy: str = "check data.root or SRLAB_DATA"
+) -> list[ImageFile]:
+    """All images below ``folder`` in natural order (2 before 10) that their names do not say are LR.
 
-    Linked folders are followed. Names are relative paths without suffix; where that would give two files one
-    name, they keep their suffix.
+    What is left out is logged.
+
+    Args:
+        folder: looked through as deep as it is.
+        prefix: of all names.
+        remedy: ends messages.
 
     Raises:
         ValueError: if ``folder`` is not a folder or holds no image.
     """
     if not folder.is_dir():
         kind = "a file, not a folder" if folder.exists() else "not there"
-        raise ValueError(f"the image folder {folder} is {kind}; check data.root or SRLAB_DATA")
-    paths = list(_image_paths(folder))
-    if not paths:
-        suffixes = " ".join(sorted(IMAGE_SUFFIXES))
-        raise ValueError(
-            f"the image folder {folder} holds no image ({suffixes}); check data.root or SRLAB_DATA"
-        )
-    stems = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
-    clashing = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
-    names = [
-        path.relative_to(folder).as_posix() if stem in clashing else stem
-        for path, stem in zip(paths, stems, strict=True)
-    ]
-    files = [ImageFile(prefix + name, path) for name, path in zip(names, paths, strict=True)]
+        raise ValueError(f"the image folder {folder} is {kind}; {remedy}")
+    scan = scan_folder(folder)
+    if not scan.images:
+        raise ValueError(_nothing_in(scan, remedy))
+    for sentence in scan.told():
+        tell_once(sentence)
+    names = unique_names([path.relative_to(folder) for path in scan.images])
+    files = [ImageFile(prefix + name, path) for name, path in zip(names, scan.images, strict=True)]
     return sorted(files, key=lambda file: _natural(file.name))
 
 
-def _image_paths(top: Path) -> Iterator[Path]:
-    """Each folder once, whatever links lead to it; links come last, so that real folders keep their names."""
-    waiting, links, seen = [top], list[Path](), set[Path]()
-    while waiting or links:
-        folder = waiting.pop() if waiting else links.pop(0)
-        if (place := folder.resolve()) in seen:
-            continue
-        seen.add(place)
-        for entry in _visible_entries(folder):
-            if entry.is_dir():
-                (links if entry.is_symlink() else waiting).append(entry)
-            elif entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
-                yield entry
+def _nothing_in(scan: FolderScan, remedy: str) -> str:
+    if scan.low_resolution:
+        return (
+            f"the image folder {scan.top} holds low-resolution images alone, by their names "
+            f"({', '.join(scan.low_resolution)}); name the folder of those that are meant, or {remedy}"
+        )
+    others = f", but {' and '.join(scan.not_read)}, which are not read" if scan.not_read else ""
+    suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+    return f"the image folder {scan.top} holds no image ({suffixes}){others}; {remedy}"
 
 
-def _visible_entries(folder: Path) -> list[Path]:
-    try:
-        entries = sorted(folder.iterdir())
-    except PermissionError:
-        log.warning("skipped: the folder %s may not be read", folder)
-        return []
-    return [entry for entry in entries if not entry.name.startswith((".", "LR_bicubic"))]
+def lr_beside(hr_folder: Path, files: Sequence[ImageFile], *, pair: bool = True) -> dict[int, Path]:
+    """Folders with LR files beside the folder ``HR``, by scale; what else lies there is logged as left out.
 
-
-def _tell_of_images_beside(folder: Path, files: Sequence[ImageFile]) -> None:
+    Args:
+        hr_folder: called ``HR``.
+        files: found in it.
+        pair: False leaves all LR files out.
+    """
+    base = hr_folder.parent
+    paired = lr_folders(base) if pair else {}
+    scan = scan_folder(base)
+    read_from = {folder.relative_to(base).parts[0] for folder in paired.values()}
+    left_out = Counter({name: count for name, count in scan.low_resolution.items() if name not in read_from})
     inside = {file.path.resolve() for file in files}
-    beside = {path.resolve() for path in _image_paths(folder.parent)} - inside
+    beside = {path.resolve() for path in scan.images} - inside
     if beside:
-        log.info("%d image(s) beside %s are left out: only those below it count", len(beside), folder)
+        tell_once(f"{len(beside)} image(s) beside {hr_folder} are left out: only those below it count")
+    for sentence in replace(scan, low_resolution=left_out, not_read=Counter()).told():
+        tell_once(sentence)
+    return paired
+
+
+def _prefixes(roots: Sequence[Path]) -> list[str]:
+    """What tells several folders apart: their names, or as much of their paths as that takes."""
+    if len(roots) == 1:
+        return [""]
+    parts = [root.resolve().parts for root in roots]
+    lengths = range(1, max(map(len, parts)) + 1)
+    tails = (["/".join(part.strip("/") for part in path[-length:]) for path in parts] for length in lengths)
+    distinct = next(each for each in tails if len(set(each)) == len(each))
+    return [f"{tail}/" for tail in distinct]
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

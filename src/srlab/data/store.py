@@ -19,19 +19,19 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from srlab.data.images import decoded_bytes, read_image
+from srlab.data.decoding import decode_files
+from srlab.data.images import decoded_bytes
+from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sources import ImageFile, ImageSet
 from srlab.terminal.progress import tracked
 
@@ -42,9 +42,9 @@ log = logging.getLogger(__name__)
 BadImagePolicy = Literal["error", "skip"]
 
 # Belongs to the key: raise it when read_image or the layout of a store changes.
-_FORMAT = 2
+_FORMAT = 3
 _KEY_LENGTH = 16
-_DECODING_THREADS = 4
+_MOST_NAMED = 5
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a quota, a limit on files' size
 
 
@@ -57,6 +57,7 @@ class StoredImage:
     """Where an image lies in the file; ``channels`` is 1 for gray files, else 3.
 
     ``digest`` tells its shape and pixels from all others, wherever its file lies (16 hexadecimal digits).
+    For ``oriented`` and ``twelve_bit`` see ``DecodedImage``.
     """
 
     name: str
@@ -65,6 +66,8 @@ class StoredImage:
     width: int
     offset: int
     digest: str
+    oriented: bool
+    twelve_bit: bool
 
     @property
     def end(self) -> int:
@@ -120,24 +123,27 @@ class ImageStore:
         return {**self.__dict__, "_pixels": None}
 
 
-def open_store(image_set: ImageSet, *, cache: Path, on_bad_image: BadImagePolicy) -> ImageStore:
+def open_store(
+    image_set: ImageSet, *, cache: Path, on_bad_image: BadImagePolicy, max_pixels: int = MAX_PIXELS
+) -> ImageStore:
     """The store of a set, built first if there is none for its files as they are now, or a damaged one.
 
     Args:
         image_set: what to hold.
         cache: folder of all stores; it must be writable unless the store is there.
         on_bad_image: ``"error"``, or ``"skip"`` to leave unreadable files out with a warning that names each.
+        max_pixels: above which an image counts as unreadable.
 
     Raises:
         ValueError: for an unreadable image under ``"error"``, if none is readable, if ``cache`` is not
             writable or has too little space, or if files change while they are decoded.
     """
-    key = _key(image_set.files)
+    key = _key(image_set.files, max_pixels)
     folder = cache / f"{_file_safe(image_set.name)}-{key}"
     try:
         store = ImageStore(folder=folder)
     except (FileNotFoundError, DamagedStoreError):
-        store = _built_once(image_set, folder, key, on_bad_image)
+        store = _built_once(image_set, folder, _Decoding(key, on_bad_image, max_pixels))
     if store.bad_images and on_bad_image == "error":
         path, fault = next(iter(store.bad_images.items()))
         raise ValueError(
@@ -146,6 +152,7 @@ def open_store(image_set: ImageSet, *, cache: Path, on_bad_image: BadImagePolicy
         )
     for fault in store.bad_images.values():
         log.warning("skipped: %s", fault)
+    _tell_of_oddities(image_set, store)
     if not len(store):
         raise ValueError(
             f"not one of the {len(image_set.files)} images of {image_set.name} is readable; "
@@ -154,7 +161,25 @@ def open_store(image_set: ImageSet, *, cache: Path, on_bad_image: BadImagePolicy
     return store
 
 
-def _built_once(image_set: ImageSet, folder: Path, key: str, on_bad_image: BadImagePolicy) -> ImageStore:
+def _tell_of_oddities(image_set: ImageSet, store: ImageStore) -> None:
+    if oriented := [image.name for image in store.images if image.oriented]:
+        told = (len(oriented), len(store), image_set.name, oriented[0])
+        log.info("%d of %d images of %s have an orientation tag, which is not applied (first %s)", *told)
+    if dark := [image.name for image in store.images if image.twelve_bit]:
+        log.warning(
+            "%d of %d images of %s have 16 bits a sample and no value above 4095, as 12-bit data do: they "
+            "count as they are, nearly black (%s); if 4095 is white in them, multiply them by 16",
+            *(len(dark), len(store), image_set.name, ", ".join(dark[:_MOST_NAMED])),
+        )
+
+
+class _Decoding(NamedTuple):
+    key: str
+    on_bad_image: BadImagePolicy
+    max_pixels: int
+
+
+def _built_once(image_set: ImageSet, folder: Path, decoding: _Decoding) -> ImageStore:
     """Built here, or by another process meanwhile."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +191,7 @@ def _built_once(image_set: ImageSet, folder: Path, key: str, on_bad_image: BadIm
             except DamagedStoreError as error:
                 log.warning("%s; decoding the images of %s again", error, image_set.name)
             shutil.rmtree(folder, ignore_errors=True)
-            _build_whole(image_set, folder, key, on_bad_image)
+            _build_whole(image_set, folder, decoding)
             _tell_of_stale_stores(image_set, folder)
             return ImageStore(folder=folder)
     except OSError as error:
@@ -178,7 +203,7 @@ def _built_once(image_set: ImageSet, folder: Path, key: str, on_bad_image: BadIm
         ) from error
 
 
-def _build_whole(image_set: ImageSet, folder: Path, key: str, on_bad_image: BadImagePolicy) -> None:
+def _build_whole(image_set: ImageSet, folder: Path, decoding: _Decoding) -> None:
     """Under another name, until all is written; if anything goes wrong, nothing is left."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -188,8 +213,8 @@ def _build_whole(image_set: ImageSet, folder: Path, key: str, on_bad_image: BadI
         raise ValueError(_no_room(image_set, folder.parent, "too little space"))
     try:
         partial.mkdir()
-        _build(image_set, partial, on_bad_image)
-        if _key_if_there(image_set.files) != key:
+        _build(image_set, partial, decoding)
+        if _key_if_there(image_set.files, decoding.max_pixels) != decoding.key:
             raise ValueError(
                 f"images of {image_set.name} changed or disappeared while they were decoded; start again "
                 "when nothing writes to them"
@@ -211,21 +236,22 @@ def _bytes_needed(image_set: ImageSet) -> int:
     return sum(decoded_bytes(file.path) for file in image_set.files)
 
 
-def _build(image_set: ImageSet, folder: Path, on_bad_image: BadImagePolicy) -> None:
+def _build(image_set: ImageSet, folder: Path, decoding: _Decoding) -> None:
     images: list[StoredImage] = []
     bad_images: dict[str, str] = {}
     offset = 0
-    with (folder / "pixels.u8").open("wb") as pixels, ThreadPoolExecutor(_DECODING_THREADS) as pool:
-        decoded = _in_order(pool, image_set.files)
+    with (folder / "pixels.u8").open("wb") as pixels:
+        decoded = decode_files(image_set.files, decoding.max_pixels)
         for file, outcome in tracked(decoded, f"decoding {image_set.name}", total=len(image_set.files)):
             if isinstance(outcome, ValueError):
-                if on_bad_image == "error":
+                if decoding.on_bad_image == "error":
                     raise outcome
                 bad_images[str(file.path)] = str(outcome)
                 continue
-            pixels.write(outcome.data)
-            channels, height, width = outcome.shape
-            images.append(StoredImage(file.name, channels, height, width, offset, _digest(outcome)))
+            pixels.write(outcome.pixels.data)
+            channels, height, width = outcome.pixels.shape
+            told = outcome.digest(), outcome.oriented, outcome.twelve_bit
+            images.append(StoredImage(file.name, channels, height, width, offset, *told))
             offset = images[-1].end
         pixels.flush()
         os.fsync(pixels.fileno())  # or a power cut might leave a finished store of zeros
@@ -251,45 +277,19 @@ def _tell_of_stale_stores(image_set: ImageSet, folder: Path) -> None:
                 log.info("%s holds %s: delete it when no run reads it", other, told)
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, files: Sequence[ImageFile]
-) -> Iterator[tuple[ImageFile, NDArray[np.uint8] | ValueError]]:
-    """Decode ahead by two images for each thread, never more, so that memory stays small."""
-    remaining: Iterable[ImageFile] = iter(files)
-    waiting = [(file, pool.submit(_read, file.path)) for file in islice(remaining, 2 * _DECODING_THREADS)]
-    while waiting:
-        file, future = waiting.pop(0)
-        outcome = future.result()
-        waiting += [(following, pool.submit(_read, following.path)) for following in islice(remaining, 1)]
-        yield file, outcome
-
-
-def _read(path: Path) -> NDArray[np.uint8] | ValueError:
-    try:
-        return read_image(path)
-    except ValueError as error:
-        return error
-
-
-def _key(files: Sequence[ImageFile]) -> str:
-    digest = hashlib.sha256(f"format {_FORMAT}".encode())
+def _key(files: Sequence[ImageFile], max_pixels: int) -> str:
+    digest = hashlib.sha256(f"format {_FORMAT}, at most {max_pixels} pixels".encode())
     for file in files:
         status = file.path.stat()
         digest.update(f"\n{file.name}\t{_place(file)}\t{status.st_size}\t{status.st_mtime_ns}".encode())
     return digest.hexdigest()[:_KEY_LENGTH]
 
 
-def _key_if_there(files: Sequence[ImageFile]) -> str | None:
+def _key_if_there(files: Sequence[ImageFile], max_pixels: int) -> str | None:
     try:
-        return _key(files)
+        return _key(files, max_pixels)
     except FileNotFoundError:
         return None
-
-
-def _digest(pixels: NDArray[np.uint8]) -> str:
-    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=8)
-    digest.update(pixels.data)
-    return digest.hexdigest()
 
 
 def _place(file: ImageFile) -> str:

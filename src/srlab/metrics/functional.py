@@ -6,6 +6,7 @@ separable filters here; its PSNR takes logarithms of its constants in float32 (u
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from srlab.ops.color import gray_level, luma_double, luma_eight_bit, luma_single
 __all__ = [
     "Score",
     "cut_border",
+    "least_side",
     "papers_gray_rule",
     "protocol_label",
     "psnr",
@@ -178,6 +180,11 @@ def cut_border(image: Tensor, protocol: ProtocolConfig) -> Tensor:
             "border"
         )
     return image[..., border : height - border, border : width - border]
+
+
+def least_side(protocols: Iterable[ProtocolConfig]) -> int:
+    """HR pixels that each side of an image needs under all protocols: one SSIM window less the borders."""
+    return max((_WINDOW_SIDE + 2 * protocol.border for protocol in protocols), default=1)
 
 
 def _check_pair(sr_image: Tensor, hr_image: Tensor) -> None:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
+from srlab.metrics.functional import least_side
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.subnormals import flush_subnormals
@@ -89,8 +90,9 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
     if cfg.cuda_graphs:
         require_cuda(device)
     data = instantiate(cfg.data)
-    found = data.evaluation_sets()
     protocols: Sequence[ProtocolConfig] = [OmegaConf.to_object(node) for node in cfg.protocol.values()]  # type: ignore[misc]
+    data.least_scored_side = least_side(protocols)
+    found = data.evaluation_sets()
     report = evaluate(
         network,
         found.sets,

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
+from srlab.metrics.functional import least_side
 from srlab.models.network import Network
 from srlab.ops.subnormals import flush_subnormals, set_flush_subnormals
 from srlab.presets import build_network
@@ -93,6 +94,7 @@ def _fit(cfg: DictConfig, checkpoint: Path | None) -> float | None:
         start_from(network, Path(cfg.initial_weights))
     network.use_activation_checkpointing(cfg.activation_checkpointing)
     data: SuperResolutionData = instantiate(cfg.data)
+    data.least_scored_side = least_side([single_protocol(cfg.protocol)])
     task = _task(cfg, network)
     trainer: Trainer = instantiate(
         cfg.trainer,

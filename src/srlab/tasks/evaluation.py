@@ -1,5 +1,6 @@
 """Scoring one network on whole images, set by set, under every protocol asked for."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+_LONGEST_STEM = 200  # bytes of a saved picture's name without its ending
 
 
 class EvaluationSet(Protocol):
@@ -155,8 +158,17 @@ def restore(network: Network | GraphedNetwork, lr_image: Tensor, padding: InputP
 
 
 def saved_image(set_name: str, name: str, scale: int) -> Path:
-    """Where a restored image is saved, below the folder for images."""
-    return Path(set_name) / f"{name}_x{scale}.png"
+    """Where a restored image is saved, below the folder for images; names that differ are kept apart."""
+    folder, _, stem = name.rpartition("/")
+    return Path(set_name) / folder / f"{_fitting(stem)}_x{scale}.png"
+
+
+def _fitting(stem: str) -> str:
+    """With room for what is put before and behind it: file systems hold 255 bytes of a name."""
+    if len(stem.encode()) <= _LONGEST_STEM:
+        return stem
+    digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
+    return f"{stem.encode()[: _LONGEST_STEM - 9].decode(errors='ignore')}~{digest}"
 
 
 def _score_sample(

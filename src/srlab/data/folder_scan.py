@@ -1,0 +1,174 @@
+"""Image files below a folder, what is left out of them, and names that stay apart everywhere."""
+
+import logging
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from srlab.data.images import IMAGE_SUFFIXES
+from srlab.data.low_resolution import is_lr_folder, lr_stems
+
+__all__ = ["FolderScan", "numbered", "scan_folder", "tell_once", "unique_names"]
+
+log = logging.getLogger(__name__)
+
+# Of images and photographs; their number is worth a line where they are passed over.
+# fmt: off
+_NOT_READ = frozenset({
+    ".gif", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".jxl", ".tga", ".exr", ".hdr", ".pfm",
+    ".pbm", ".pcx", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw",
+    ".jxr", ".dds", ".qoi", ".apng",
+})
+# fmt: on
+# Thumbnails and deleted files of Synology, QNAP, macOS archives and Windows.
+_SYSTEM_FOLDERS = frozenset(
+    {
+        *("@eadir", "@__thumb", "#recycle", "@recycle", "#snapshot", "__macosx"),
+        *("$recycle.bin", "lost+found", "system volume information"),
+    }
+)
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True)
+class FolderScan:
+    """What lies below a folder.
+
+    Attributes:
+        top: the folder.
+        images: that may be HR.
+        low_resolution: number of images that names say are LR, by folder below ``top``.
+        not_read: number of files of kinds of images that are not read, by suffix.
+    """
+
+    top: Path
+    images: tuple[Path, ...]
+    low_resolution: Counter[str]
+    not_read: Counter[str]
+
+    def told(self) -> list[str]:
+        """What is left out, a sentence for each reason."""
+        told: list[str] = []
+        if self.low_resolution:
+            told.append(
+                f"{self.low_resolution.total()} image(s) below {self.top} are left out as low resolution, by "
+                f"the names of files or folders: {_some(self.low_resolution, '{} ({})')}"
+            )
+        if self.not_read:
+            told.append(
+                f"{self.not_read.total()} file(s) below {self.top} are left out, since their kind is not "
+                f"read: {_some(self.not_read, '{1} {0}')}"
+            )
+        return told
+
+
+def scan_folder(top: Path) -> FolderScan:
+    """Look through all folders, without hidden ones and those that systems make.
+
+    Linked folders are followed; a folder that is reached twice counts once.
+    """
+    candidates: list[Path] = []
+    low_resolution, not_read = Counter[str](), Counter[str]()
+    for path, lr_folder in _files(top):
+        suffix = path.suffix.lower()
+        if suffix in _NOT_READ:
+            not_read[suffix] += 1
+        elif suffix in IMAGE_SUFFIXES and lr_folder is not None:
+            low_resolution[lr_folder] += 1
+        elif suffix in IMAGE_SUFFIXES:
+            candidates.append(path)
+    lr_names = lr_stems({path.stem for path in candidates})
+    for path in candidates:
+        if path.stem in lr_names:
+            low_resolution[path.parent.relative_to(top).as_posix()] += 1
+    images = tuple(path for path in candidates if path.stem not in lr_names)
+    return FolderScan(top, images, low_resolution, not_read)
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """Names for relative paths that differ also where case or Unicode's composition does not count.
+
+    That is the path without suffix; with it, where two would be equal; with a number behind it, where that is
+    not enough (``baby.png``, ``Baby.png``).
+    """
+    full = [path.as_posix() for path in paths]
+    names = [path.with_suffix("").as_posix() for path in paths]
+    while True:
+        times = Counter(map(_folded, names))
+        clashing = [
+            number for number, name in enumerate(names) if times[_folded(name)] > 1 and name != full[number]
+        ]
+        if not clashing:
+            break
+        for number in clashing:
+            names[number] = full[number]
+    return numbered(names)
+
+
+@cache
+def tell_once(message: str) -> None:
+    """Log it, the first time in this process: several sources look through one folder."""
+    log.info("%s", message)
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """The names, with ``~2``, ``~3``, … behind those that equal an earlier one but for case."""
+    taken = set(map(_folded, names))
+    seen: set[str] = set()
+    told_apart = list(names)
+    for place in sorted(range(len(names)), key=names.__getitem__):
+        name, count = names[place], 2
+        if _folded(name) in seen:
+            while _folded(f"{name}~{count}") in taken:
+                count += 1
+            told_apart[place] = f"{name}~{count}"
+            taken.add(_folded(told_apart[place]))
+        seen.add(_folded(name))
+    return told_apart
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _files(top: Path) -> Iterator[tuple[Path, str | None]]:
+    """Each file with the LR folder that it lies in, below ``top``.
+
+    Each folder comes once, whatever links lead to it; links come last, so that real folders keep their names.
+    """
+    waiting: list[tuple[Path, str | None]] = [(top, None)]
+    links: list[tuple[Path, str | None]] = []
+    seen: set[Path] = set()
+    while waiting or links:
+        folder, lr_folder = waiting.pop() if waiting else links.pop(0)
+        if (place := folder.resolve()) in seen:
+            continue
+        seen.add(place)
+        for entry in _visible_entries(folder):
+            if entry.is_dir():
+                marks = lr_folder is None and is_lr_folder(entry.name)
+                label = entry.relative_to(top).as_posix() if marks else lr_folder
+                (links if entry.is_symlink() else waiting).append((entry, label))
+            elif entry.is_file():
+                yield entry, lr_folder
+
+
+def _visible_entries(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except PermissionError:
+        log.warning("skipped: the folder %s may not be read", folder)
+        return []
+    return [
+        entry
+        for entry in entries
+        if not entry.name.startswith(".") and entry.name.casefold() not in _SYSTEM_FOLDERS
+    ]
+
+
+def _some(counts: Counter[str], entry: str) -> str:
+    named = [entry.format(name, count) for name, count in counts.most_common(_MOST_NAMED)]
+    return ", ".join(named) + (", …" if len(counts) > _MOST_NAMED else "")

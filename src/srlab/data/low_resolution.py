@@ -1,0 +1,78 @@
+"""Which files and folders hold low-resolution images, by the names that data sets use.
+
+Folders such as ``LR``, ``lq``, ``LRx2``, ``LRbicx4`` (BasicSR), ``LRBI`` (RCAN), ``LR_bicubic``,
+``DIV2K_train_LR_unknown``; files such as ``img_001_SRF_2_LR`` beside ``img_001_SRF_2_HR`` (SelfExSR),
+``baby_LRBI_x2`` beside ``baby_HR_x2``, ``0001x4`` beside ``0001`` (DIV2K).
+"""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+__all__ = ["is_lr_folder", "lr_folders", "lr_stems"]
+
+_SEPARATORS = re.compile(r"[ _.\-]+")
+_LR = re.compile(
+    r"(lr|lq)(bic|bicubic|bi|bd|dn|unknown|mild|difficult|wild)?(x?[2348])?|lowres|lowresolution", re.I
+)
+_HR = re.compile(r"(hr|gt|hq)(mod\d+)?(x?[2348])?|highres|highresolution", re.I)
+_SCALE_AT_END = re.compile(r"_?x[2348]$", re.I)
+# Folders whose LR is MATLAB's bicubic, with a folder for each scale inside, or one for each scale.
+_BICUBIC = re.compile(r"(lr_?bicubic|lr_?bic|lrbi)", re.I)
+_BICUBIC_OF_SCALE = re.compile(r"(?:lr_?bicubic|lr_?bic|lrbi)_?x([2348])", re.I)
+_SCALE = re.compile(r"x([2348])", re.I)
+
+
+def is_lr_folder(name: str) -> bool:
+    """Whether a folder of this name holds LR images; one that names HR as well holds both."""
+    parts = _SEPARATORS.split(name)
+    parts = [*parts, "".join(parts)]  # low_res
+    return any(map(_LR.fullmatch, parts)) and not any(map(_HR.fullmatch, parts))
+
+
+def lr_stems(stems: Collection[str]) -> set[str]:
+    """Those names, without suffix or folder, whose HR counterpart is among them."""
+    counterparts = {stem.casefold() for stem in stems} | {
+        marked for stem in stems if (marked := _marked(stem, _HR)) is not None
+    }
+    return {stem for stem in stems if not counterparts.isdisjoint(_counterparts(stem))}
+
+
+def _counterparts(stem: str) -> set[str]:
+    bare = _SCALE_AT_END.sub("", stem).casefold()
+    marked = _marked(stem, _LR)
+    return ({bare} - {stem.casefold()}) | (set() if marked is None else {marked})
+
+
+def _marked(stem: str, pattern: re.Pattern[str]) -> str | None:
+    """The name with a mark where ``pattern`` stood, so that LR and HR names of one image are equal."""
+    parts = _SEPARATORS.split(stem.casefold())
+    places = [place for place, part in enumerate(parts) if pattern.fullmatch(part)]
+    if not places:
+        return None
+    parts[places[-1]] = "/"  # no part of any name
+    return "_".join(parts)
+
+
+def lr_folders(base: Path) -> dict[int, Path]:
+    """Folders in ``base`` with bicubic LR images, by scale.
+
+    They are called ``LR_bicubic/X2``, ``LRBI/x2``, ``LRbicx2`` or so. Case does not matter; what is found
+    first, in order of names, counts.
+    """
+    found: dict[int, Path] = {}
+    for folder in _folders(base):
+        if match := _BICUBIC_OF_SCALE.fullmatch(folder.name):
+            found.setdefault(int(match[1]), folder)
+        elif _BICUBIC.fullmatch(folder.name):
+            for inside in _folders(folder):
+                if match := _SCALE.fullmatch(inside.name):
+                    found.setdefault(int(match[1]), inside)
+    return found
+
+
+def _folders(base: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in base.iterdir() if entry.is_dir())
+    except OSError:
+        return []
