@@ -63,7 +63,7 @@ def choose_backend(network: Network, name: str) -> None:
 
 
 def scores(network: Network, sets: list[EvaluationSet], device: torch.device) -> Iterator[dict[str, Any]]:
-    """Back end and mean PSNR of each case, and what it loses against the first."""
+    """Back end and mean PSNR of each case, and what it loses against the first; or why it is refused."""
     protocol = ProtocolConfig(
         name="basicsr",
         color=ColorSpace.y,
@@ -74,6 +74,9 @@ def scores(network: Network, sets: list[EvaluationSet], device: torch.device) ->
     )
     baseline: float | None = None
     for name, dtype, cast in CASES:
+        if dtype == torch.float16 and network.beyond_float16:
+            yield {"case": name, "refused": network.beyond_float16}
+            continue
         around = torch.autocast(device.type, dtype=cast) if cast else nullcontext()
         candidate = deepcopy(network).to(device, dtype)
         with around:

@@ -17,6 +17,7 @@ from official_networks import (
     rebuild,
     recorded_pairs,
 )
+from rounding import assert_equal_up_to_rounding, outputs_and_gradients, outputs_of
 from srlab.layers.shift_convolution import LocalFeatures, ShiftConvolution
 from srlab.models.elan import ELAN, ElanBlock, GroupAttention
 from srlab.models.network import BACKENDS, rename_keys
@@ -82,9 +83,9 @@ def test_cpu_kernels_are_the_reference_for_any_windows_sharing_and_schedule(wind
     )  # fmt: skip
     with settled_statistics(network):
         image = torch.rand(2, 3, 11, 21)
-        exact = copy.deepcopy(network).double()(image.double())
+        exact = copy.deepcopy(network).double()
         network.use_backend("fused")
-        assert_close(network(image).double(), exact, rtol=2e-5, atol=2e-5)
+        assert_equal_up_to_rounding(outputs_of(network, image), outputs_of, exact, image.double())
 
 
 @contextmanager
@@ -222,14 +223,7 @@ def test_both_backends_are_one_function_with_one_gradient(window_sizes, schedule
     second = copy.deepcopy(first)
     second.use_backend("sdpa")
     image = torch.rand(2, 3, 11, 13, dtype=torch.float64)
-    results = []
-    for network in (first, second):
-        lr_image = image.clone().requires_grad_()
-        output = network(lr_image)
-        gradients = torch.autograd.grad(output.square().sum(), [lr_image, *network.parameters()])
-        results.append([output, *gradients, *network.buffers()])
-    for reference, fused in zip(*results, strict=True):
-        assert_close(fused, reference, rtol=1e-9, atol=1e-9 * max(1.0, reference.abs().max().item()))
+    assert_equal_up_to_rounding(outputs_and_gradients(second, image), outputs_and_gradients, first, image)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 import srlab
 from native_kernels import NEEDS_KERNELS
 from preset_cases import preset_cases
+from rounding import assert_equal_up_to_rounding, outputs_of, settle_statistics
 from srlab.models.network import AttentionNetwork
 
 BY_PRESET = pytest.mark.parametrize(("name", "scale"), preset_cases())
@@ -43,11 +44,14 @@ def test_an_odd_image_in_a_batch_of_two_is_restored_and_every_weight_learns(name
 
 @BY_PRESET
 def test_images_of_a_batch_do_not_see_one_another(name, scale):
-    network = srlab.create_model(name, scale=scale).double().eval()
-    images = torch.rand(2, 3, 7, 5, dtype=torch.float64)
-    with torch.no_grad():
-        together, alone = network(images), torch.cat([network(image[None]) for image in images])
-    assert_close(together, alone, rtol=1e-9, atol=1e-9)
+    network, images = srlab.create_model(name, scale=scale).double(), torch.rand(2, 3, 7, 5).double()
+    settle_statistics(network, images)
+    assert_equal_up_to_rounding(_one_by_one(network, images), outputs_of, network, images)
+
+
+def _one_by_one(network, images):
+    """Output for each image of a batch by itself."""
+    return [torch.cat([output for image in images for output in outputs_of(network, image[None])])]
 
 
 @BY_PRESET
@@ -73,16 +77,15 @@ def test_every_backend_is_the_same_function(name, scale):
         assert "backend" not in inspect.signature(type(network)).parameters
         return
     image = torch.rand(1, 3, 9, 6, dtype=torch.float64)
-    outputs = {}
-    for backend in network.backends:
-        # flex has no float64, nor have own kernels, where sdpa is the choice for it; tested elsewhere
-        if backend != "flex" and not (backend == "fused" and "sdpa" in network.backends):
-            network.use_backend(backend)
-            with torch.no_grad():
-                outputs[backend] = network(image)
-    assert len(outputs) >= 2
-    for output in outputs.values():
-        assert_close(output, outputs["reference"], rtol=1e-8, atol=1e-8)
+    settle_statistics(network, image)
+    # flex has no float64, nor have own kernels, where sdpa is the choice for it; tested elsewhere
+    others = {*network.backends} - {"reference", "flex", *({"fused"} if "sdpa" in network.backends else ())}
+    assert others
+    reference = copy.deepcopy(network)
+    reference.use_backend("reference")
+    for backend in others:
+        network.use_backend(backend)
+        assert_equal_up_to_rounding(outputs_of(network, image), outputs_of, reference, image)
 
 
 @NEEDS_KERNELS
@@ -113,10 +116,8 @@ def _check_kernels_against_reference(network, image):
     exact = copy.deepcopy(network).double()
     exact.use_backend("reference")
     network.use_backend("fused")
-    with torch.inference_mode():
-        result, expected = network(image), exact(image.double())
-        assert_close(result.double(), expected, rtol=1e-5, atol=2e-5)
-        assert_close(torch.cat([network(one[None]) for one in image]), result, rtol=1e-5, atol=1e-5)
+    for results in (outputs_of(network, image), _one_by_one(network, image)):
+        assert_equal_up_to_rounding(results, outputs_of, exact, image.double())
 
 
 @NEEDS_KERNELS
@@ -191,9 +192,7 @@ def test_fused_copies_are_the_same_function_without_norms_that_can_be_folded(nam
                     torch.nn.init.uniform_(tensor, 0.5, 1.5)
     image, keys = torch.rand(2, 3, 9, 6, dtype=torch.float64), network.state_dict().keys()
     fused = network.fuse()
-    with torch.no_grad():
-        expected = network(image)
-        assert_close(fused(image), expected, rtol=1e-7, atol=1e-7 * expected.abs().max().item())
+    assert_equal_up_to_rounding(outputs_of(fused, image), outputs_of, network, image)
     assert network.state_dict().keys() == keys
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
     with pytest.raises(ValueError, match="a fused network is for inference; train the one"):

@@ -16,6 +16,7 @@ from official_networks import (
     rebuild,
     recorded_pairs,
 )
+from rounding import assert_equal_up_to_rounding, outputs_and_gradients
 from srlab.models.network import BACKENDS
 from srlab.models.swinir import SwinBlock, SwinIR
 
@@ -106,15 +107,7 @@ def test_both_backends_are_one_function_with_one_gradient(window_side, size, sch
     second = copy.deepcopy(first)
     second.use_backend("sdpa")
     image = torch.rand(2, 3, *size, dtype=torch.float64)
-    results = []
-    for network in (first, second):
-        lr_image = image.clone().requires_grad_()
-        output = network(lr_image)
-        results.append(
-            [output, *torch.autograd.grad(output.square().sum(), [lr_image, *network.parameters()])]
-        )
-    for reference, fused in zip(*results, strict=True):
-        assert_close(fused, reference, rtol=1e-9, atol=1e-10 * max(1.0, reference.abs().max().item()))
+    assert_equal_up_to_rounding(outputs_and_gradients(second, image), outputs_and_gradients, first, image)
 
 
 @pytest.mark.parametrize(

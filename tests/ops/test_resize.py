@@ -78,7 +78,9 @@ def test_float_mode_equals_the_recorded_outputs(name: str):
         antialias=what != "noaa_f64",
     )
     assert single.dtype == torch.float32
-    assert_close(single.double(), planes(GOLDEN.arrays[name]), rtol=0, atol=2e-6)
+    # besides: sums of up to 16 products of values below 1, in float32, once for each axis
+    rounding = 2 * 16**0.5 * torch.finfo(torch.float32).eps
+    assert_close(single.double(), planes(GOLDEN.arrays[name]), rtol=0, atol=2e-6 + rounding)
 
 
 @pytest.mark.parametrize("name", sorted(key for key in GOLDEN.arrays if key.endswith("down_u8")))

@@ -4,7 +4,7 @@ Paper:      Zhang et al., "HiT-SR: Hierarchical Transformer for Efficient Image 
             arXiv 2407.05878
 Reference:  github.com/XiangZ-0/HiT-SR at 8f59218a
 Deviations: the position bias is averaged before it is expanded, and kept in evaluation; backend "linear"
-            re-associates the products; windows can shift; any image size, see HierarchicalBlock.
+            re-associates the products; windows can shift; any image size and float16, see HierarchicalBlock.
 
 Shape legend: B batch, C features, H/W low-resolution size padded in each block, S window side, T = S * S
 tokens, K side of the grid that they merge to, f = S / K, M heads, d = C / 2M; maps are (B, H, W, C), windows
@@ -37,6 +37,7 @@ from srlab.models.residual_groups import (
 )
 from srlab.ops.attention import attention_maps, relative_position_index
 from srlab.ops.padding import pad_to_multiple
+from srlab.ops.precision import without_float16_autocast
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
@@ -174,9 +175,7 @@ class SpatialChannelCorrelation(nn.Module):
             windows = windows + self.context(windows, height // self.window_side)
         query, value = windows.chunk(2, dim=-1)
         correlate = self._spatial_reference if backend == "reference" else self._spatial_linear
-        # Divided first: sums over 4096 tokens would leave float16's range.
-        channel_maps = (query / query.shape[-2]).transpose(-2, -1) @ value
-        by_channel = value @ channel_maps.transpose(-2, -1)
+        by_channel = value @ (value.transpose(-2, -1) @ query / query.shape[-2])
         mixed = torch.cat([correlate(query, self._merged(value)), by_channel], dim=-1)
         return self.proj(roll_map(merge_windows(mixed, self.window_side, height), self.shift))
 
@@ -226,6 +225,9 @@ class HierarchicalBlock(nn.Module):
 
     The map is padded to whole windows, with a context to an even number of them, by reflection, repeated as
     often as a small map needs. The official SIR reflects once, SRF and SNG at most twice; they fail beyond.
+
+    The correlation, of degree six in the features, reaches 1e14 in the published HiT-SRF before the norm
+    brings it back: both stay in float32 under autocast to float16.
     """
 
     def __init__(self, *, dim: int, correlation: SpatialChannelCorrelation, mlp: FeedForward) -> None:
@@ -240,7 +242,9 @@ class HierarchicalBlock(nn.Module):
         """(B, H, W, C) of any size to the same shape."""
         height, width = features.shape[1:3]
         padded = pad_to_multiple(features.permute(0, 3, 1, 2), self.size_multiple).permute(0, 2, 3, 1)
-        features = features + self.norm1(self.correlation(padded, backend)[:, :height, :width])
+        with without_float16_autocast(features.device):
+            correlated = self.correlation(padded.to(self.norm1.weight.dtype), backend)
+            features = features + self.norm1(correlated[:, :height, :width])
         return features + self.norm2(self.mlp(features))
 
 
@@ -265,6 +269,7 @@ class HiTSR(ResidualGroupNetwork):
     """
 
     backends = ("reference", "linear")
+    beyond_float16 = "the correlation reaches 1e14 in published weights"
     official_landmarks = (
         "layers.0.residual_group.blocks.0.correlation.qv.linear.weight",
         "conv_first.weight",
@@ -295,12 +300,9 @@ class HiTSR(ResidualGroupNetwork):
         shifts = iter(resolve_shift_schedule(shift_schedule, depths))
 
         def make_block(group: int, position: int) -> HierarchicalBlock:
+            heads, side = num_heads[group], window_sizes[position]
             correlation = SpatialChannelCorrelation(
-                dim=dim,
-                num_heads=num_heads[group],
-                window_side=window_sizes[position],
-                shifted=next(shifts),
-                context=window_context,
+                dim=dim, num_heads=heads, window_side=side, shifted=next(shifts), context=window_context
             )
             mlp = FEED_FORWARDS[feed_forward](dim=dim, hidden_dim=int(dim * mlp_ratio))
             return HierarchicalBlock(dim=dim, correlation=correlation, mlp=mlp)

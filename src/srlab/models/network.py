@@ -56,6 +56,8 @@ class Network(nn.Module, ABC):
     pads_image: ClassVar[bool] = True
     #: Regular expression of the names of the blocks that follow one another in the body.
     block_names: ClassVar[str] = r"body\.\d+"
+    #: What exceeds float16's largest number, so that weights in float16 are refused; empty: nothing known.
+    beyond_float16: ClassVar[str] = ""
     #: Under which names official files hold this network's state dict, all the same; none: it lies bare.
     official_containers: ClassVar[tuple[str, ...]] = ("params",)
     #: What official files write before every key.
@@ -113,8 +115,17 @@ class Network(nn.Module, ABC):
         raise ValueError(_without_official_layout(type(self)))
 
     def forward(self, lr_image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1], any floating dtype, to (B, 3, scale * H, scale * W)."""
+        """(B, 3, H, W) in [0, 1], any floating dtype, to (B, 3, scale * H, scale * W).
+
+        Raises:
+            ValueError: no such image, or weights in float16 where :attr:`beyond_float16` forbids them.
+        """
         require_image(lr_image)
+        if self.beyond_float16 and next(self.parameters()).dtype == torch.float16:
+            raise ValueError(
+                f"{type(self).__name__} cannot have weights in float16, whose largest number is 65504: "
+                f"{self.beyond_float16}; use bfloat16, or keep them in float32 under autocast to float16"
+            )
         return self.restore(lr_image)
 
     def fuse(self) -> "Self":

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 import srlab
 from golden_files import golden_files, load_golden
 from official_networks import assert_initialised_as, deviation, rebuild, recorded_pairs
+from rounding import assert_equal_up_to_rounding, outputs_and_gradients
 from srlab.models.esc.encoder import resize_subpixels
 from srlab.models.esc.esc import ESC
 from srlab.models.esc.esc_fp import EscFP
@@ -125,14 +126,7 @@ def test_both_backends_are_one_function_with_one_gradient(network_class, size):
     second = copy.deepcopy(first)
     second.use_backend("sdpa")
     image = torch.rand(2, 3, *size, dtype=torch.float64)
-    results = []
-    for network in (first, second):
-        lr_image = image.clone().requires_grad_()
-        output = network(lr_image)
-        inputs = [lr_image, *network.parameters()]
-        results.append([output, *torch.autograd.grad(output.square().sum(), inputs)])
-    for reference, fused in zip(*results, strict=True):
-        assert_close(fused, reference, rtol=1e-9, atol=1e-10 * max(1.0, reference.abs().max().item()))
+    assert_equal_up_to_rounding(outputs_and_gradients(second, image), outputs_and_gradients, first, image)
 
 
 @pytest.mark.parametrize("network_class", NETWORKS)
