@@ -206,7 +206,7 @@ def test_a_table_with_unlike_figures_keeps_its_rows(evaluation):
 def test_a_record_of_the_lab_is_on_the_disk_before_it_is_printed(tmp_path, monkeypatch):
     from srlab.cli import profile
 
-    def unprintable(record, path):
+    def unprintable(record):
         raise RuntimeError("cannot be printed")
 
     record = SimpleNamespace(as_json=lambda: {"sizes": []}, complete=True)
