@@ -201,3 +201,43 @@ def test_a_table_with_unlike_figures_keeps_its_rows(evaluation):
     )
     for width in (60, 200):
         assert "bicubic" in printed(*display_tables([evaluation, other]), width=width)
+
+
+def test_a_record_of_the_lab_is_on_the_disk_before_it_is_printed(tmp_path, monkeypatch):
+    from srlab.cli import profile
+
+    def unprintable(record):
+        raise RuntimeError("cannot be printed")
+
+    record = SimpleNamespace(as_json=lambda: {"sizes": []}, complete=True)
+    monkeypatch.setattr(profile, "_measured", lambda *_: record)
+    monkeypatch.setattr(profile, "_show", unprintable)
+    with pytest.raises(RuntimeError, match="cannot be printed"):
+        profile.run(SimpleNamespace(table=None, roofline=False), {"record": tmp_path / "a" / "record.json"})
+    assert (tmp_path / "a" / "record.json").read_text() == '{\n "sizes": []\n}\n'
+
+
+def test_a_log_of_a_sweep_says_how_many_cells_are_in_which_state(tmp_path):
+    from srlab.runtime.sweep import front
+    from srlab.runtime.sweep.records import Cell
+
+    sweep = SimpleNamespace(folder=tmp_path)
+    assert front._standing(sweep) == "cells: none has begun"
+    for number, state in enumerate(("finished", "finished", "over_latency_limit")):
+        (tmp_path / str(number)).mkdir()
+        Cell(name=str(number), overrides=[f"seed={number}"], swept={}, state=state).write(tmp_path)
+    assert front._standing(sweep) == "cells: 2 finished, 1 over latency limit"
+
+
+def test_rerun_hands_on_names_as_they_are(monkeypatch):
+    """Oracle: Hydra's parser."""
+    from srlab.cli import rerun
+
+    handed = []
+    monkeypatch.setattr(rerun.os, "execv", lambda program, words: handed.extend(words))
+    arguments = SimpleNamespace(run_folder="/runs/srlab-main (1)/a=b,c", changes=["trainer.max_steps=5"])
+    rerun.run(arguments, {"initial_weights": "x (1).pt", "seed": 2})
+    parsed = OverridesParser.create().parse_overrides(handed[3:])
+    assert {each.key_or_group: each.value() for each in parsed} == {
+        "rerun": arguments.run_folder, "trainer.max_steps": 5, "initial_weights": "x (1).pt", "seed": 2,
+    }  # fmt: skip

@@ -15,6 +15,7 @@ record=PATH (none: no file; default: profiles/DATE.json). The last line of the o
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -84,7 +85,9 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
         if path is not None:
             write_record(record, path)
     finally:  # whatever becomes of the file
-        _show(record, path)
+        _show(record)
+    if path is not None:
+        sys.stderr.write(f"wrote {path}\n")
     if not record.complete:
         raise KeyboardInterrupt
 
@@ -237,7 +240,7 @@ def _loader(assignments: Mapping[str, Any], lab: "Laboratory") -> tuple[Any, Seq
     return data, workers
 
 
-def _show(record: "LabRecord", path: Path | None) -> None:
+def _show(record: "LabRecord") -> None:
     """Tables, notes and the record itself as the very last line of standard output."""
     from srlab.profiling.lab.tables import roofline_table, size_table
     from srlab.terminal.tables import plain_console
@@ -252,8 +255,6 @@ def _show(record: "LabRecord", path: Path | None) -> None:
     for note in record.notes:
         console.print(note)
     print(json.dumps(content, separators=(",", ":")), flush=True)
-    if path is not None:
-        plain_console(stderr=True).print(f"wrote {path}", soft_wrap=True)
 
 
 def _record_path(assignments: Mapping[str, Any]) -> Path | None:

@@ -69,7 +69,10 @@ def _wandb_logger(cfg: DictConfig, node: DictConfig) -> Logger:
         with open_dict(cfg):
             node.id = secrets.token_hex(4)
     logger: Logger = instantiate(
-        node, group=node.group or _sweep_of(Path(cfg.paths.run)), tags=wandb_tags(cfg)
+        node,
+        group=node.group or _sweep_of(Path(cfg.paths.run)),
+        tags=wandb_tags(cfg),
+        save_dir=node.save_dir or cfg.paths.run,  # an empty WANDB_DIR is as good as none
     )
     config: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     logger.log_hyperparams(config)
