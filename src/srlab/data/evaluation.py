@@ -135,6 +135,11 @@ class RankShare(Dataset[dict[str, Any]]):
         (number, image), counted = self.share[index]
         return {**self.sets[number][image], "counted": counted}
 
+    def batch(self, indices: Sequence[int]) -> dict[str, Any]:
+        """The sample of the one index: images of unlike sizes cannot be stacked."""
+        (index,) = indices
+        return self[index]
+
 
 def _refuse(fault: str, scale: int, on_bad_image: BadImagePolicy) -> None:
     fault = f"{fault}, less than the scale {scale}"
