@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
+from srlab.data.loader import LoaderProcessError
 from srlab.models.network import Network
 from srlab.presets import build_network
 from srlab.runtime.checks import check_kernels_train, check_training, compile_mode
@@ -116,6 +117,9 @@ def _fit(cfg: DictConfig, checkpoint: Path | None) -> float | None:
         report.publish()
         status = "success"
         return report.best_psnr
+    except LoaderProcessError as error:
+        resume = shlex.quote(f"resume={cfg.paths.run}")
+        raise LoaderProcessError(f"{error}. To resume: python train.py {resume}") from error
     finally:
         close_loggers(trainer, status)
 
