@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -219,6 +220,42 @@ def test_signals_that_reach_every_process_do_not_end_loaders():
         for pid in (server, *(process.pid for process in processes(batches))):
             os.kill(pid, number)
     assert len(list(iterator)) == len(STEPS) - 1
+
+
+ABANDONED = """
+import os, signal
+from tests.data.test_loader import loader, numbered, processes
+
+if __name__ == "__main__":
+    batches = loader(numbered)
+    iterator = iter(batches)
+    next(iterator)
+    print(*(process.pid for process in processes(batches)), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_loader_processes_end_when_their_run_is_killed(tmp_path: Path):
+    """Their server too, which lives as long as they do."""
+    (tmp_path / "abandoned.py").write_text(ABANDONED)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(tmp_path / "abandoned.py")]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    pids = [int(pid) for pid in run.stdout.split()]
+    assert len(pids) == 2
+    deadline = time.monotonic() + SOON_S
+    while any(is_running(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def imports_kornia(indices: Sequence[int]) -> dict[str, Any]:

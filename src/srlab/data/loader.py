@@ -10,9 +10,9 @@ A ``DataLoader`` of torch's, as public arguments shape it:
 - A thread kills processes that nothing comes from: whoever reads from them then finds them dead.
 """
 
-import errno
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +21,8 @@ from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from srlab.data.loader_faults import LoaderProcessError, fault_of, why_not_started
 
 __all__ = ["PREFETCHED", "Loader", "LoaderProcessError", "leave_signals_to_the_parent"]
 
@@ -32,31 +34,10 @@ PREFETCHED = 2
 _MOST_S = 300.0
 _END_S = 10.0
 _TICK_S = 1.0
-# A killed process closes its files a moment before it counts as dead.
-_DYING_S = 1.0
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _SERVER_IMPORTS = ("srlab.data.loader_server",)
 _Context: Any = type(multiprocessing.get_context(_METHOD))
-
-_FEWER_FILES = "raise the limit (ulimit -n 65536), or load without loader processes: data.num_workers=0"
-_MORE_SHARED_MEMORY = (
-    "give /dev/shm more room (docker run --shm-size=8g, or --ipc=host), take a smaller data.batch_size, or "
-    "load without loader processes: data.num_workers=0"
-)
-# How torch and the operating system word it, in errors that reach the reader as text.
-_SHORTAGES = (
-    (("Too many open files", "items of ancdata"), "too many open files", _FEWER_FILES),
-    (
-        ("No space left on device", "unable to allocate shared memory", "unable to write to file </torch"),
-        "no room in shared memory",
-        _MORE_SHARED_MEMORY,
-    ),
-)
-
-
-class LoaderProcessError(RuntimeError):
-    """Loader processes died, hang, or lack what they need; the message says which, and what helps."""
 
 
 class Loader(DataLoader[Batch]):
@@ -88,7 +69,7 @@ class Loader(DataLoader[Batch]):
             num_workers=num_workers,
             pin_memory=pin_memory,
             prefetch_factor=PREFETCHED if num_workers else None,
-            worker_init_fn=leave_signals_to_the_parent,
+            worker_init_fn=_start_worker,
         )
 
     def __iter__(self) -> Any:
@@ -101,15 +82,28 @@ class Loader(DataLoader[Batch]):
             batches = super().__iter__()
         except (RuntimeError, OSError, EOFError) as error:
             _kill(context.processes)
-            raise LoaderProcessError(_not_started(error, self.num_workers)) from error
+            raise LoaderProcessError(why_not_started(error, self.num_workers)) from error
         return _read(batches, context.processes)
 
 
-def leave_signals_to_the_parent(_worker: int = 0) -> None:
+def leave_signals_to_the_parent() -> None:
     """Ctrl-C and batch systems signal all processes; loaders work until the run has finished its step."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _start_worker(_worker: int) -> None:
+    leave_signals_to_the_parent()
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """What torch watches is the server, which lives as long as what it has forked."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 class _Batches(Dataset[Batch]):
@@ -229,7 +223,7 @@ def _read(batches: Iterator[Batch], processes: Sequence[_LoaderProcess]) -> Iter
                 return
             yield batch
     except (RuntimeError, OSError, EOFError) as error:
-        fault = _fault(error, processes, has_hung=watch.has_killed)
+        fault = fault_of(error, processes, hung_s=_MOST_S if watch.has_killed else None)
         _kill(processes)
         if fault is None:
             raise
@@ -249,50 +243,3 @@ def _kill(processes: Sequence[_LoaderProcess]) -> None:
             process.kill()
     for process in started:
         process.join(_END_S)
-
-
-def _fault(error: Exception, processes: Sequence[_LoaderProcess], *, has_hung: bool) -> str | None:
-    """What is wrong with the processes, or None where a sample could not be made."""
-    if has_hung:
-        return (
-            f"no batch came from loader processes {', '.join(str(each.pid) for each in processes)} for "
-            f"{_MOST_S:.0f} s, and they were killed; does a disk with images not answer?"
-        )
-    ended = multiprocessing.connection.wait([each.sentinel for each in processes], _DYING_S)
-    dead = [each for each in processes if each.sentinel in ended]
-    if dead:
-        return "; ".join(_fate(each, len(processes)) for each in dead)
-    return _shortage(error)
-
-
-def _fate(process: _LoaderProcess, num_workers: int) -> str:
-    code = process.exitcode
-    if code is None or code >= 0:
-        return f"loader process {process.pid} ended with exit status {code}; what it printed says why"
-    name = signal.Signals(-code).name
-    advice = {
-        "SIGKILL": "often because memory is short: take fewer than "
-        f"data.num_workers={num_workers}, or a smaller data.batch_size",
-        "SIGBUS": f"/dev/shm or the disk with decoded images is full: {_MORE_SHARED_MEMORY}",
-    }.get(name, "data.num_workers=0 loads without loader processes")
-    return f"loader process {process.pid} was killed by {name}; {advice}"
-
-
-def _shortage(error: Exception) -> str | None:
-    for words, fault, advice in _SHORTAGES:
-        if any(word in str(error) for word in words):
-            return f"{fault} for loader processes ({_last_line(error)}); {advice}"
-    return None
-
-
-def _not_started(error: Exception, num_workers: int) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM):
-        return f"no room for data.num_workers={num_workers} loader processes ({error}); take fewer, or 0"
-    return _shortage(error) or (
-        f"loader processes do not start ({type(error).__name__}: {error}); data.num_workers=0 loads without"
-    )
-
-
-def _last_line(error: Exception) -> str:
-    """What was said, without the traceback of another process that torch puts before it."""
-    return str(error).strip().splitlines()[-1]
