@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from srlab.data.batches import PREFETCHED, RING_SLOTS, CopiedBatches
 from srlab.data.degradation import BicubicDegradation
 from srlab.data.images import read_image
 from srlab.data.known_sets import DemoPhotographs
+from srlab.data.loader import PREFETCHED, Loader
 from srlab.data.sampling import GlobalBatchSampler, draw_crop, image_of
 from srlab.data.sources import Folder, ImageFile, Source
 from srlab.data.store import open_store
@@ -111,7 +111,7 @@ def _samplers(source: Source, options: argparse.Namespace, cache: Path) -> tuple
 
 
 def _exact_loader(crops: TrainingCrops, workers: int) -> Iterable[dict[str, Tensor]]:
-    return CopiedBatches(crops.batch, batch_sampler=_endless(), num_workers=workers, pin_memory=False)
+    return Loader(crops.batch, batches=_endless(), num_workers=workers, pin_memory=False)
 
 
 def _naive_loader(crops: NaiveCrops, workers: int) -> Iterable[dict[str, Tensor]]:
@@ -125,9 +125,9 @@ def _endless() -> GlobalBatchSampler:
 
 
 def crops_per_second(loader: Iterable[dict[str, Tensor]], crops: int, workers: int) -> float:
-    """Rate after the memory of every worker has been used once."""
+    """Rate after what the workers had made ahead."""
     batches = iter(loader)
-    for _ in range(max(1, workers * (RING_SLOTS + PREFETCHED))):
+    for _ in range(max(1, workers * PREFETCHED)):
         next(batches)
     start = time.perf_counter()
     counted = sum(len(batch["hr_image"]) for batch in islice(batches, -(-crops // BATCH)))
@@ -182,8 +182,8 @@ def _processor() -> str:
 def _commit() -> str | None:
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
         return None
 
 

@@ -6,6 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
+# Seconds for a test that trains, or that compiles for a GPU, on a busy machine.
+LONG_S = 900
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The limit of pyproject.toml is one of quick tests."""
+    for item in items:
+        is_long = item.get_closest_marker("slow") or item.get_closest_marker("gpu")
+        if is_long and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LONG_S))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads():

@@ -1,11 +1,13 @@
 """Images that come to harm and processes that are killed during a run; oracle: a run left in peace."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +158,13 @@ def command_line(photos: Path, folder: Path, *overrides: str) -> list[str]:
         *("data=folder", f"data.root={photos / 'train'}", f"data.validation_root={photos / 'validation'}"),
         *("scale=2", "data.patch_size=8", "data.batch_size=4", "logger=csv", "trainer.accelerator=cpu"),
         *("latency.output_size=[32,32]", "latency.warmup=0", "latency.repeats=1", "data.num_workers=2"),
-        *(f"paths.cache={folder.parent / 'cache'}", f"hydra.run.dir={folder}", *overrides),
+        *(f"paths.cache={folder.parent / 'cache'}", f"hydra.run.dir={as_value(folder)}", *overrides),
     ]
+
+
+def as_value(path: Path) -> str:
+    """A path in Hydra's grammar."""
+    return '"' + str(path) + '"'
 
 
 def start(photos: Path, folder: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -167,6 +174,7 @@ def start(photos: Path, folder: Path, *overrides: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -186,32 +194,38 @@ def assert_equal_weights(one: Path, other: Path) -> None:
 
 
 def loaders_of(run: subprocess.Popen[str]) -> list[int]:
-    """Processes forked from the run, which have its command line."""
-    try:
-        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-        own = Path(f"/proc/{run.pid}/cmdline").read_bytes()
-        return [int(child) for child in children if Path(f"/proc/{child}/cmdline").read_bytes() == own]
-    except OSError:
-        return []
+    """Loader processes, which torch names so, of the server that the run has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            session = path.read_text().rpartition(")")[2].split()[3]
+            if int(session) == run.pid and (path.parent / "comm").read_text().strip() == "pt_data_worker":
+                found.append(int(path.parent.name))
+    return sorted(found)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds loader processes in /proc")
-def test_a_run_whose_loader_processes_are_killed_learns_the_same(photos: Path, tmp_path: Path):
-    """One of those for training, then, after a validation, whichever comes last."""
-    steps = ("trainer.max_steps=600", "validate_every=300", "trainer.log_every_n_steps=1")
+def test_a_killed_loader_process_ends_the_run_soon_and_resuming_learns_the_same(photos: Path, tmp_path: Path):
+    """In the middle of training; oracle: a run left in peace, and the command that is printed."""
+    steps = ("trainer.max_steps=600", "validate_every=100", "trainer.log_every_n_steps=1")
     finished(start(photos, tmp_path / "peaceful", *steps))
-    run = start(photos, tmp_path / "harmed", *steps)
+    harmed = tmp_path / "har'med run"
+    run = start(photos, harmed, *steps)
     deadline = time.monotonic() + 120
-    for expected, pick in ((2, 0), (3, -1)):
-        while len(loaders := loaders_of(run)) < expected:
-            assert time.monotonic() < deadline, run.communicate(timeout=60)[0]
-            assert run.poll() is None, run.communicate()[0]
-            time.sleep(0.01)
-        os.kill(sorted(loaders)[pick], signal.SIGKILL)
-    output = finished(run)
-    assert "(SIGKILL) is dead; new ones go on" in output
-    assert_equal_weights(tmp_path / "harmed", tmp_path / "peaceful")
+    while not (harmed / "checkpoints/last.ckpt").exists() or len(loaders_of(run)) < 2:
+        assert time.monotonic() < deadline, run.communicate(timeout=60)[0]
+        assert run.poll() is None, run.communicate()[0]
+        time.sleep(0.01)
+    victim = loaders_of(run)[0]
+    os.kill(victim, signal.SIGKILL)
+    output = run.communicate(timeout=60)[0]
+    assert run.returncode == 2, output
+    assert f"loader process {victim} was killed by SIGKILL" in " ".join(output.split())
+    assert f"python train.py {shlex.quote(f'resume={harmed}')}" in output
+    assert not loaders_of(run)
+    finished(start(photos, harmed, *steps, "resume=auto"))
+    assert_equal_weights(harmed, tmp_path / "peaceful")
 
 
 @pytest.mark.slow

@@ -8,15 +8,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from srlab.data.batches import CopiedBatches, leave_interrupts_to_the_parent
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.evaluation import EvaluationSet, EvaluationSets, RankShare
 from srlab.data.image_identity import check_same_images, evaluation_identity, identity
+from srlab.data.loader import Loader
 from srlab.data.pixels import MAX_PIXELS
-from srlab.data.restarting_loader import RestartingLoader
 from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import ImageSet, Source
 from srlab.data.store import BadImagePolicy, ImageStore, open_store
@@ -185,7 +182,7 @@ class SuperResolutionData(LightningDataModule):
         """
         check_same_images(state_dict["images"], self._images, accept=self.accept_changed_images)
 
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def train_dataloader(self) -> Loader:
         """This rank's micro-batches from the trainer's optimizer step on."""
         trainer = self._trainer()
         if self.degrade_on == "device":
@@ -200,7 +197,7 @@ class SuperResolutionData(LightningDataModule):
         )
         return _StepLoader(
             self.training_crops.batch,
-            batch_sampler=sampler,
+            batches=sampler,
             num_workers=self.num_workers,
             pin_memory=_on_cuda(trainer),
         )
@@ -213,20 +210,17 @@ class SuperResolutionData(LightningDataModule):
         """With ``degrade_on="device"``: training batches become pairs there."""
         return self.training_crops.finish(batch) if "hr_window" in batch else batch
 
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def val_dataloader(self) -> Loader:
         """This rank's share of the images of all sets, one by one."""
         trainer = self._trainer()
         share = RankShare(
             sets=self._evaluation_sets.sets, num_replicas=trainer.world_size, rank=trainer.global_rank
         )
-        workers = min(self.num_workers, 1)
-        return RestartingLoader(
-            share,
+        return Loader(
+            share.batch,
             batches=[[index] for index in range(len(share))],
-            collate_fn=_only,
-            num_workers=workers,
+            num_workers=min(self.num_workers, 1),
             pin_memory=_on_cuda(trainer),
-            worker_init_fn=leave_interrupts_to_the_parent,
         )
 
     def _trainer(self) -> Any:
@@ -237,7 +231,7 @@ class SuperResolutionData(LightningDataModule):
         return self.trainer
 
 
-class _StepLoader(CopiedBatches):
+class _StepLoader(Loader):
     """Starts at the trainer's step by itself: having these two methods tells Lightning that it can resume."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -265,9 +259,3 @@ def _check_least(name: str, value: int, least: int) -> None:
 
 def _on_cuda(trainer: Any) -> bool:
     return trainer.strategy.root_device.type == "cuda" and torch.cuda.is_available()
-
-
-def _only(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """A batch of one as the sample itself: images of unlike size cannot be stacked."""
-    (sample,) = samples
-    return sample

@@ -171,6 +171,11 @@ class RankShare(Dataset[dict[str, Any]]):
         (number, image), counted = self.share[index]
         return {**self.sets[number][image], "counted": counted}
 
+    def batch(self, indices: Sequence[int]) -> dict[str, Any]:
+        """The sample of the one index: images of unlike sizes cannot be stacked."""
+        (index,) = indices
+        return self[index]
+
 
 def _check_side(image: StoredImage, scale: int, least_side: int) -> None:
     size = f"{image.name} measures {image.height}x{image.width}"

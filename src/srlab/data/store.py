@@ -6,10 +6,9 @@ source changes, a new store is built. The old one stays, since another process m
 named in the log. Times are compared for being equal, never for order, so that a clock that jumps does no
 harm; what goes unseen is another picture of the same size in bytes that was given the same modification time.
 
-Several processes may ask at once: one builds under a file lock, which the operating system releases however
-that process ends, the others wait. The finished folder appears by one rename, so a half-built store is never
-read; what a crash left behind is removed by the next builder. A finished one whose index cannot be read or
-whose pixels are not as long as that says is built again.
+Several processes may ask at once: one builds, the others wait (:mod:`srlab.locks`). The finished folder
+appears by one rename, so a half-built store is never read; what a crash left behind is removed by the next
+builder. One whose index cannot be read or whose pixels are not as long as that says is built again.
 """
 
 import errno
@@ -26,13 +25,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from srlab.data.decoding import decode_files
 from srlab.data.images import decoded_bytes
 from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sources import ImageFile, ImageSet
+from srlab.locks import locked_work
 from srlab.terminal.progress import tracked
 
 __all__ = ["BadImagePolicy", "DamagedStoreError", "ImageStore", "StoredImage", "open_store"]
@@ -183,7 +182,9 @@ def _built_once(image_set: ImageSet, folder: Path, decoding: _Decoding) -> Image
     """Built here, or by another process meanwhile."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{folder.name}.lock")):
+        lock = folder.with_name(f"{folder.name}.lock")
+        pixels = folder.with_name(f"{folder.name}.partial") / "pixels.u8"
+        with locked_work(lock, work=f"decoding the images of {image_set.name}", watched=pixels):
             try:
                 return ImageStore(folder=folder)
             except FileNotFoundError:
@@ -207,8 +208,7 @@ def _build_whole(image_set: ImageSet, folder: Path, decoding: _Decoding) -> None
     """Under another name, until all is written; if anything goes wrong, nothing is left."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    space = shutil.disk_usage(folder.parent)
-    # some file systems of a network do not tell their size
+    space = shutil.disk_usage(folder.parent)  # some file systems of a network do not tell their size
     if space.total and _bytes_needed(image_set) > space.free:
         raise ValueError(_no_room(image_set, folder.parent, "too little space"))
     try:

@@ -1,22 +1,22 @@
 """Training pairs: random HR crops from a store, LR made on the way as if the whole image had been shrunk."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from srlab.data.batches import BatchMemory, fresh_memory
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.device_degradation import turn_on_device
 from srlab.data.sampling import CropDraw, degradation_random, draw_crop, image_of
 from srlab.data.store import BadImagePolicy, ImageStore
 
-__all__ = ["DegradeOn", "TrainingCrops", "cut_window"]
+__all__ = ["DegradeOn", "TrainingCrops", "cut_window", "unset_batch"]
 
 log = logging.getLogger(__name__)
 
@@ -75,17 +75,17 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         """One sample, without a batch axis."""
         return {name: part[0] for name, part in self.batch([index]).items()}
 
-    def batch(self, indices: Sequence[int], memory: BatchMemory = fresh_memory) -> dict[str, Tensor]:
-        """The batch of these samples, written into ``memory``."""
+    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """The batch of these samples."""
         draws = self.draw(indices)
         count, side = len(indices), self.scale * self.patch_size
         window_side = side + 2 * self._context
         if self.degrade_on == "device":
-            batch = memory({"hr_window": (count, 3, window_side, window_side), "turn": (count,)})
+            batch = unset_batch({"hr_window": (count, 3, window_side, window_side), "turn": (count,)})
             self.read(draws, batch["hr_window"].numpy())
             batch["turn"].numpy()[:] = [crop.turn for _, crop in draws]
             return batch
-        batch = memory(
+        batch = unset_batch(
             {"lr_image": (count, 3, self.patch_size, self.patch_size), "hr_image": (count, 3, side, side)}
         )
         windows = np.empty((count, 3, window_side, window_side), np.uint8)
@@ -135,6 +135,11 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
             "lr_image": turn_on_device(self.degradation.on_device(windows, self.scale), turns),
             "hr_image": turn_on_device(windows[..., self._inner, self._inner], turns),
         }
+
+
+def unset_batch(shapes: Mapping[str, tuple[int, ...]], _indices: Sequence[int] = ()) -> dict[str, Tensor]:
+    """A batch of uint8 tensors whose values are not set; it costs nothing to make."""
+    return {name: torch.empty(shape, dtype=torch.uint8) for name, shape in shapes.items()}
 
 
 def cut_window(

@@ -3,7 +3,7 @@
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srlab.data.batches import PREFETCHED, RING_SLOTS, BatchMemory, CopiedBatches, MakeBatch
 from srlab.data.datamodule import SuperResolutionData
+from srlab.data.loader import PREFETCHED, Loader
 from srlab.data.sampling import GlobalBatchSampler
-from srlab.data.training_crops import DegradeOn, TrainingCrops
+from srlab.data.training_crops import DegradeOn, TrainingCrops, unset_batch
 from srlab.profiling.latency import Spread, interleaved, spread_of
 from srlab.profiling.probe import device_name, synchronize
 
@@ -49,10 +49,9 @@ class LoadingReport:
     """On the device and ready for the network, by the number of loader processes, 0 being this one."""
     split_us: dict[str, Spread]
     """Of one sample, stage by stage, each alone: ``draw`` its place and turn, ``read`` the window from the
-    store, ``degrade``, ``turn``, ``collate`` (the batch's memory and all else in the sampler: stages write
-    where the batch stays); ``hand over`` from a loader process, to the parent's own memory; ``pin`` (CUDA
-    alone), ``transfer`` to the device, ``on device`` what ``data.degrade_on=device`` leaves to it. A stage
-    that does not occur is absent."""
+    store, ``degrade``, ``turn``, ``collate`` (the batch's memory and all else in the sampler); ``hand over``
+    from a loader process, through shared memory; ``pin`` (CUDA alone), ``transfer`` to the device, ``on
+    device`` what ``data.degrade_on=device`` leaves to it. A stage that does not occur is absent."""
 
     def __str__(self) -> str:
         lines = [
@@ -120,7 +119,7 @@ def _samples_per_s(
     data: SuperResolutionData, workers: int, start: int, batches: int, device: torch.device
 ) -> float:
     """From the start of batch ``start`` on; what workers had made ahead does not count."""
-    ahead = max(1, workers * (RING_SLOTS + PREFETCHED))  # until all memory has been used once
+    ahead = max(1, workers * PREFETCHED)
     with _loader(
         data, data.training_crops.batch, start, ahead + batches, workers, pin=device.type == "cuda"
     ) as loader:
@@ -190,20 +189,13 @@ class _Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
 
-def _empty_batch(
-    shapes: Mapping[str, tuple[int, ...]], _indices: Sequence[int], memory: BatchMemory
-) -> dict[str, Tensor]:
-    """It costs nothing to make."""
-    return memory(shapes)
-
-
 def _hand_over_s(data: SuperResolutionData, sample: dict[str, Tensor], batches: int) -> float:
     """Seconds that one loader process takes to hand over ``batches`` that are there."""
     shapes = {name: (data.batch_size, *part.shape[1:]) for name, part in sample.items()}
-    # each part of the ring is new once, and then its mapping is
-    ahead = 2 * RING_SLOTS
-    with _loader(data, partial(_empty_batch, shapes), 0, ahead + batches, workers=1, pin=False) as loader:
-        for _ in range(ahead):
+    # a function that a process finds without importing the frameworks of this module
+    make = partial(unset_batch, shapes)
+    with _loader(data, make, 0, PREFETCHED + batches, workers=1, pin=False) as loader:
+        for _ in range(PREFETCHED):
             next(loader)
         begin = time.perf_counter()
         for _ in loader:
@@ -214,7 +206,7 @@ def _hand_over_s(data: SuperResolutionData, sample: dict[str, Tensor], batches: 
 @contextmanager
 def _loader(
     data: SuperResolutionData,
-    make: MakeBatch,
+    make: Callable[[Sequence[int]], dict[str, Tensor]],
     start: int,
     batches: int,
     workers: int,
@@ -229,7 +221,7 @@ def _loader(
         start_step=start,
         num_steps=start + batches,
     )
-    yield iter(CopiedBatches(make, batch_sampler=sampler, num_workers=workers, pin_memory=pin))
+    yield iter(Loader(make, batches=sampler, num_workers=workers, pin_memory=pin))
 
 
 def _arrive(crops: TrainingCrops, batch: dict[str, Tensor], device: torch.device) -> None:

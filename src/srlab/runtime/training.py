@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
+from srlab.data.loader import LoaderProcessError
 from srlab.metrics.functional import least_side
 from srlab.models.network import Network
 from srlab.ops.subnormals import flush_subnormals, set_flush_subnormals
@@ -119,6 +120,8 @@ def _fit(cfg: DictConfig, checkpoint: Path | None) -> float | None:
         report.publish()
         status = "success"
         return report.best_psnr
+    except LoaderProcessError as error:
+        raise LoaderProcessError(f"{error}. To resume:\n  {_resuming(cfg.paths.run)}") from error
     finally:
         close_loggers(trainer, status)
 

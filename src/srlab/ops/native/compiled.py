@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor
+
+from srlab.locks import locked_work
 
 __all__ = ["NativeUnavailableError", "library", "require_inference", "why_unavailable"]
 
@@ -53,7 +54,8 @@ def library() -> ctypes.CDLL:
         path = _cache_folder() / f"kernels-{_fingerprint()}.so"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
+            lock, work = path.with_suffix(".lock"), "compiling the CPU kernels"
+            with locked_work(lock, work=work, watched=path.parent, patience_s=2 * _SECONDS):
                 if not path.exists():
                     _build(path)
         loaded = ctypes.CDLL(str(path))
@@ -122,7 +124,7 @@ def _fingerprint() -> str:
     digest = hashlib.sha256()
     for name in ("vectors.h", *_SOURCES):
         digest.update((_HERE / name).read_bytes())
-    version = subprocess.run([*_compiler(), "--version"], capture_output=True, text=True, check=False)
+    version = _output([*_compiler(), "--version"])
     parts = (*_compiler(), version.stdout, *_FLAGS, torch.__version__, _processor())
     digest.update(" ".join(parts).encode())
     return digest.hexdigest()[:16]
@@ -152,10 +154,14 @@ def _build(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _run(command: list[str]) -> None:
+def _output(command: list[str]) -> "subprocess.CompletedProcess[str]":
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise NativeUnavailableError(f"{' '.join(command)} took more than {_SECONDS} s") from error
+
+
+def _run(command: list[str]) -> None:
+    result = _output(command)
     if result.returncode:
         raise NativeUnavailableError(f"{' '.join(command)} failed: {result.stderr.strip()[-2000:]}")

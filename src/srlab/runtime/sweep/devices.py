@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from srlab.runtime.sweep.leases import Lease, take
+from srlab.runtime.sweep.leases import Lease, holder, is_held, take
+from srlab.runtime.sweep.terminal import say
 
 __all__ = [
     "LIMITS_VARIABLE",
@@ -24,6 +25,9 @@ __all__ = [
 
 # Which limits of threads the user has set, told to joblib's workers.
 LIMITS_VARIABLE = "SRLAB_SWEEP_THREAD_LIMITS"
+
+# After so many looks at GPUs that are not free, about half a minute, who uses them is said.
+_SILENT_TRIES = 120
 
 
 @dataclass(kw_only=True)
@@ -74,6 +78,7 @@ def borrow_gpus(
     """
     candidates, count = _wanted(wanted, gpus)
     folder.mkdir(parents=True, exist_ok=True)
+    tries = 0
     while not is_stopped():
         leases = _take_all(candidates, count, folder)
         if leases:
@@ -84,6 +89,11 @@ def borrow_gpus(
                 environment={"CUDA_VISIBLE_DEVICES": ",".join(visible), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
                 leases=list(leases.values()),
                 names=names,
+            )
+        tries += 1
+        if tries == _SILENT_TRIES:
+            say(
+                f"waits until {count} of GPU {', '.join(candidates)} are free: {_holders(candidates, folder)}"
             )
         time.sleep(random.uniform(0.1, 0.4))  # unequal, lest two that each have half take turns for ever
     return None
@@ -104,11 +114,20 @@ def _wanted(wanted: int | str | Sequence[int], gpus: Sequence[str]) -> tuple[lis
     return candidates, count
 
 
+def _lock(gpu: str, folder: Path) -> Path:
+    return folder / f"gpu-{re.sub('[^A-Za-z0-9-]', '-', gpu)}.lock"
+
+
+def _holders(gpus: Sequence[str], folder: Path) -> str:
+    locks = {gpu: _lock(gpu, folder) for gpu in gpus}
+    return ", ".join(f"{gpu} is used by {holder(lock)}" for gpu, lock in locks.items() if is_held(lock))
+
+
 def _take_all(candidates: Sequence[str], count: int, folder: Path) -> dict[str, Lease]:
     """``count`` free ones, or none at all."""
     taken: dict[str, Lease] = {}
     for name in candidates:
-        lease = take(folder / f"gpu-{re.sub('[^A-Za-z0-9-]', '-', name)}.lock")
+        lease = take(_lock(name, folder))
         if lease is not None:
             taken[name] = lease
         if len(taken) == count:
