@@ -15,6 +15,7 @@ import torch
 
 from srlab.data import loader as loader_module
 from srlab.data.loader import Loader, LoaderProcessError
+from subnormal_probe import halves_kept
 
 STEPS = [[2 * step, 2 * step + 1] for step in range(40)]
 # What a fault may take until it is raised: torch looks every 5 s, the rest is for a busy machine.
@@ -274,3 +275,12 @@ def test_what_the_training_has_started_is_not_in_its_loader_processes(tmp_path: 
     finally:
         run.finish()
     assert batch["parent"] != os.getpid()
+
+
+def subnormals_kept(indices: Sequence[int]) -> dict[str, Any]:
+    return {"kept": halves_kept()}
+
+
+def test_loader_processes_flush_subnormal_numbers():
+    (batch,) = Loader(subnormals_kept, batches=[[0]], num_workers=1, pin_memory=False)
+    assert batch["kept"] == 0
