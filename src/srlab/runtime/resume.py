@@ -3,7 +3,8 @@
 import copy
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from yaml import YAMLError
 
 from srlab.config import TrainConfig
 from srlab.presets import configuration_folder
+from srlab.runtime.flat_config import flat_items
+from srlab.runtime.known_keys import check_known
 from srlab.runtime.launch import Launch
+from srlab.runtime.list_values import single_values_as_lists
+from srlab.runtime.own_paths import make_paths_absolute
+from srlab.runtime.resume_rule import check_obeyed
 from srlab.runtime.run_lock import is_running
 from srlab.whole_files import whole_file
 
@@ -30,6 +36,7 @@ __all__ = [
     "is_running",
     "load_config",
     "repeated_config",
+    "resume_command",
     "resumed_config",
     "run_folder",
     "save_config",
@@ -137,9 +144,14 @@ def finished_summary(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def resume_command(folder: str | Path) -> str:
+    """What a user types to resume the run in ``folder``."""
+    return f"python train.py {shlex.quote(f'resume={folder}')}"
+
+
 def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:
     """Dotted keys in which two runs differ, in what they compute: where and when they run is left aside."""
-    pair = [dict(_flat(_comparable(cfg))) for cfg in (one, other)]
+    pair = [dict(flat_items(_comparable(cfg))) for cfg in (one, other)]
     return sorted(
         key for key in pair[0].keys() | pair[1].keys() if pair[0].get(key, pair) != pair[1].get(key, pair)
     )
@@ -148,6 +160,8 @@ def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:
 def _comparable(cfg: DictConfig) -> dict[str, Any]:
     """Interpolations resolved; folders are replaced by their names."""
     copied = copy.deepcopy(cfg)
+    single_values_as_lists(copied)
+    make_paths_absolute(copied)
     with open_dict(copied):
         copied.pop("hydra", None)
         for key in copied.paths:
@@ -163,14 +177,6 @@ def _comparable(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items() if key not in _APART}
 
 
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def save_config(cfg: DictConfig, folder: Path) -> None:
     """Write what the run was started with, atomically.
 
@@ -180,8 +186,7 @@ def save_config(cfg: DictConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     saved = copy.deepcopy(cfg)
     OmegaConf.resolve(saved.paths)
-    for key in ("data", "cache", "run"):
-        saved.paths[key] = str(Path(saved.paths[key]).absolute())
+    make_paths_absolute(saved)
     with whole_file(folder / CONFIG_NAME) as partial:
         OmegaConf.save(saved, partial)
 
@@ -194,20 +199,16 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
         command_line: overrides as typed, ``resume=…`` among them.
 
     Raises:
-        ValueError: if an override exchanges a whole group (``model=…``), which would be another run.
+        ValueError: if an override exchanges a whole group (``model=…``), which would be another run, or
+            changes what a resumed run does not obey.
     """
     folder = run_folder(resume)
     cfg = load_config(folder)
+    before = copy.deepcopy(cfg)
     for override in _overrides(command_line, "resume", folder):
-        if override.key_or_group == "scale" or override.key_or_group.startswith(
-            ("model.", "shift_schedule.")
-        ):
-            raise ValueError(
-                f"resume goes on with the network in {folder}; {override.input_line} would make it another "
-                f"one: start a new run, perhaps with initial_weights={folder}"
-            )
         _change(cfg, override)
         log.info("resuming with %s", override.input_line)
+    check_obeyed(before, cfg, folder)
     with open_dict(cfg):
         cfg.resume = str(resume)
         cfg.paths.run = str(folder)
@@ -259,10 +260,23 @@ def _in_new_folder(cfg: DictConfig, folder: str) -> DictConfig:
 
 
 def _change(cfg: DictConfig, override: Override) -> None:
-    """One value; ``+KEY`` may be a new one, ``~KEY`` is none any more."""
+    """One value; ``+KEY`` may be a new one, ``~KEY`` is taken away.
+
+    Raises:
+        ValueError: there is no such key.
+    """
+    key = override.key_or_group
+    if not (override.is_add() or override.is_force_add()):
+        check_known(cfg, override)
+    if override.is_delete():
+        above, _, name = key.rpartition(".")
+        node = OmegaConf.select(cfg, above) if above else cfg
+        with open_dict(node):
+            del node[name]
+        return
     OmegaConf.update(
         cfg,
-        override.key_or_group,
+        key,
         override.value(),
         merge=False,
         force_add=override.is_add() or override.is_force_add(),
