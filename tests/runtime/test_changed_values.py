@@ -27,7 +27,7 @@ def test_a_run_goes_on_with_values_added_and_taken_away(run):
 
 
 def test_a_misspelt_value_is_still_refused(run):
-    with pytest.raises(ValueError, match="there is no key trainer.profilr"):
+    with pytest.raises(ValueError, match=r"there is no key trainer\.profilr"):
         resumed_config(run, ["trainer.profilr=simple"])
 
 

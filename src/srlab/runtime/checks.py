@@ -122,8 +122,8 @@ def check_room(folder: Path, network: Network) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise ValueError(
-            f"a checkpoint needs {needed / 1e6:.1f} MB and {place} has room for {free / 1e6:.1f} MB: make room, "
-            "or name another folder with hydra.run.dir=FOLDER"
+            f"a checkpoint needs {needed / 1e6:.1f} MB and {place} has room for {free / 1e6:.1f} MB: make "
+            "room, or name another folder with hydra.run.dir=FOLDER"
         )
 
 

@@ -124,6 +124,8 @@ def _fit(cfg: DictConfig, checkpoint: Path | None) -> float | None:
         _fail_if_unsaved(trainer, cfg)
         _exit_if_stopped(trainer, cfg)
         ending = ending_of(trainer, planned=cfg.trainer.max_steps)
+        if ending.steps == 0:
+            raise ValueError(f"{ending}: there is nothing to report")
         report = RunReport.of(cfg, trainer, task, data, ending=ending)
         report.publish()
         if ending.cause is not None:

@@ -69,7 +69,7 @@ def _print_nowhere_after(number: int) -> None:
 
 
 class GracefulStop(Checkpoint):
-    """On the first Ctrl-C, SIGTERM or SIGHUP: finish the step, save it, end the run. The second aborts at once.
+    """On the first Ctrl-C, SIGTERM or SIGHUP: finish the step, save it, end the run. Then abort at once.
 
     All ranks agree on the step at which they stop. A step that is due for validation is validated first, so
     that the curve of a resumed run equals that of one that never stopped. (A ``Checkpoint``, because
