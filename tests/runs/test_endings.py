@@ -160,13 +160,13 @@ def test_data_that_moved_are_named_by_the_resume_and_a_run_keeps_its_paths(
 ):
     """Relative roots are those of the folder where the run began; oracle: absolute ones."""
     (tmp_path / "train").symlink_to(photos / "train")
-    roots = [f"data.root={'train'}", f"data.validation_root={photos / 'validation'}"]
-    run = train("trainer.max_steps=2", "validate_every=2", *roots)
+    roots = ["data.root=train", f"data.validation_root={photos / 'validation'}"]
+    run = train("trainer.max_steps=2", "validate_every=2", "scheduler.steps=4", *roots)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    train(f"resume={run}", "trainer.max_steps=3", "scheduler.steps=4", "validate_every=1")
+    train(f"resume={run}", "trainer.max_steps=3", "validate_every=1")
     (tmp_path / "train").unlink()
-    train(f"resume={run}", "trainer.max_steps=4", "scheduler.steps=4", f"data.root={photos / 'train'}")
+    train(f"resume={run}", "trainer.max_steps=4", f"data.root={photos / 'train'}")
     for name, value in checkpoint(run)["state_dict"].items():
         assert value.equal(checkpoint(finished)["state_dict"][name]), name
     assert OmegaConf.load(run / "config.yaml").data.root == str(photos / "train")

@@ -85,6 +85,7 @@ def test_one_validation_number_is_told_what_is_meant():
 
 def test_paths_are_those_of_the_folder_where_the_run_began(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
+    monkeypatch.delenv("SRLAB_CACHE", raising=False)
     monkeypatch.chdir(tmp_path / "there")
     words = ["data=folder", "data.root=[a,'~/b']", "paths.data=d", "paths.name=n", "initial_weights=w"]
     cfg = composed(*words)
