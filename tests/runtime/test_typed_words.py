@@ -152,6 +152,8 @@ def test_hydra_composes_without_the_changes_of_another_run(words, kept):
             ["trainer.profiler=simple"],
             "trainer.profiler is not set, so that it cannot be changed: set it with +tr",
         ),
+        (["data.sets=Set5"], "there is no key data.sets; data has data.accept_changed_images, data.augment"),
+        (["trainer.lr=1"], "there is no key trainer.lr; the nearest are optimizer.lr"),
         (["data=folder", "data.rot=x"], "there is no key data.rot; the nearest are data.root"),
     ],
 )

@@ -19,6 +19,7 @@ __all__ = ["check_known", "misspelt"]
 
 _MOST_NAMED = 3
 _ALIKE = 0.6  # difflib's own threshold
+_ALMOST_ALIKE = 0.85
 
 
 def check_known(cfg: DictConfig, override: Override) -> None:
@@ -85,20 +86,26 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def _no_such_key(cfg: DictConfig, override: Override, known: Iterable[str]) -> str:
     key = override.key_or_group
-    nearest = sorted(known, key=lambda other: -_likeness(key, other))[:_MOST_NAMED]
-    nearest = [other for other in nearest if _likeness(key, other) >= _ALIKE]
     if _is_option(cfg, key):
         return f"{key} is not set, so that it cannot be changed: set it with +{override.input_line}"
+    alike = {other: _likeness(key, other) for other in known}
+    nearest = sorted((other for other in alike if alike[other] >= _ALIKE), key=lambda other: -alike[other])
     if nearest:
-        return f"there is no key {key}; the nearest are {', '.join(nearest)}"
-    return f"there is no key {key}, nor one that is spelt alike; --cfg job shows all"
+        return f"there is no key {key}; the nearest are {', '.join(nearest[:_MOST_NAMED])}"
+    above = key.rpartition(".")[0]
+    parts = [(other, other.rpartition(".")) for other in known]
+    beside = [other for other, (group, _, name) in parts if group == above and not name.startswith("_")]
+    return f"there is no key {key}; {above or 'the configuration'} has {', '.join(sorted(beside)) or 'none'}"
 
 
 def _likeness(typed: str, known: str) -> float:
-    """Mostly of their last parts: ``max_steps`` is ``trainer.max_steps``."""
-    pairs = [(typed, known), (typed.rpartition(".")[2], known.rpartition(".")[2])]
-    whole, last = (SequenceMatcher(None, *pair).ratio() for pair in pairs)
-    return 0.2 * whole + 0.8 * last
+    """Of the last parts, or of the whole; under another group only what is spelt almost alike is meant."""
+    (above, _, last), (other_above, _, other_last) = typed.rpartition("."), known.rpartition(".")
+    whole = SequenceMatcher(None, typed, known).ratio()
+    likeness = SequenceMatcher(None, last, other_last).ratio()
+    if above != other_above and likeness < _ALMOST_ALIKE:
+        return 0.0
+    return 0.8 * likeness + 0.2 * whole
 
 
 def _is_option(cfg: DictConfig, key: str) -> bool:

@@ -29,7 +29,7 @@ def single_values_as_lists(cfg: DictConfig) -> None:
 def _change_below(node: DictConfig, prefix: str) -> None:
     hints = _hints(node)
     for key in list(node):
-        if OmegaConf.is_missing(node, key):
+        if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, str(key)):
             continue
         value, name = node[key], f"{prefix}{key}"
         hint = hints.get(str(key))
