@@ -14,7 +14,7 @@ from srlab.runtime import checks
 from srlab.runtime.run_report import RunReport
 from srlab.tasks.interruption import GracefulStop
 from srlab.tasks.super_resolution import SuperResolutionTask
-from training_runs import assert_same_state, checkpoint, curve, in_process
+from training_runs import assert_same_state, checkpoint, curve, in_process, killed_after_saving
 
 RUN = ("trainer.max_steps=4", "validate_every=2")
 
@@ -47,6 +47,19 @@ def test_a_failing_validation_costs_nothing(step, train, finished, tmp_path, mon
     assert_same_state(run, finished)
     assert curve(run) == curve(finished)
     assert checkpoint(run, "best")["global_step"] == checkpoint(finished, "best")["global_step"]
+
+
+@pytest.mark.parametrize("kills", [[(2, "last"), (4, "best")], [(6, "last")]], ids=["two", "at the end"])
+def test_a_kill_before_a_validation_costs_nothing(kills, train, tmp_path):
+    """With a moving average, which is what is validated; oracle: the run that was left alone."""
+    words = ("trainer.max_steps=6", "validate_every=2", "callbacks=ema", "trainer.accumulate_grad_batches=2")
+    whole = train(*words, into="whole")
+    for step, name in kills:
+        with killed_after_saving(step, name):
+            train(*words, "resume=auto")
+    run = train(*words, "resume=auto")
+    assert_same_state(run, whole)
+    assert curve(run) == curve(whole)
 
 
 def test_an_error_in_a_step_costs_that_step_alone(train, finished, tmp_path, monkeypatch, capsys):
@@ -100,6 +113,13 @@ def test_a_run_that_keeps_no_best_checkpoint_reports_its_last(without, train, fi
     if steps == 4:
         assert_same_state(run, finished)
         assert summary["ended_by"] is None
+
+
+def test_a_run_without_validations_saves_its_weights_beside_their_average(train):
+    """Oracle: the run with validations."""
+    words = (*RUN, "callbacks=ema")
+    whole = train(*words, into="whole")
+    assert_same_state(train(*words, "+trainer.limit_val_batches=0"), whole)
 
 
 def test_a_run_without_validations_saves_at_its_interval(train, finished, tmp_path, monkeypatch):

@@ -69,11 +69,7 @@ class RunReport:
         *,
         ending: Ending,
     ) -> "RunReport":
-        """Load best.ckpt and score it on the device that it was trained on.
-
-        A run that kept no best checkpoint (without validations, or without ``callbacks.best``) is scored by
-        its last.
-        """
+        """Load best.ckpt, or last.ckpt where none was kept, and score it on the device that it was trained on."""
         checkpoints = Path(cfg.paths.run) / "checkpoints"
         kept = next(name for name in ("best", "last") if (checkpoints / f"{name}.ckpt").exists())
         loaded = read_checkpoint(checkpoints / f"{kept}.ckpt")

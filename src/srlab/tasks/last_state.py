@@ -65,12 +65,12 @@ class LastState(Checkpoint):
                 "the checkpoint holds a moving average beside the weights, and this run has no callback that "
                 "keeps one: resume with callbacks.ema as it was, or start a new run with initial_weights=RUN"
             )
-        if not validation_is_due(checkpoint):
-            return
-        # to Lightning: a validation that had begun and was interrupted in its first image
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
         for counter in (progress["current"], progress["total"]):
             counter.update(dict.fromkeys(("ready", "started", "processed", "completed"), 0))
+        if not validation_is_due(checkpoint):
+            return
+        # to Lightning: a validation that had begun and was interrupted in its first image
         progress["total"].update(ready=1, started=1)
         if checkpoint["global_step"] == trainer.max_steps:
             self._max_steps = trainer.max_steps  # a loop that has no step left would not begin
@@ -111,8 +111,8 @@ class LastState(Checkpoint):
         """What is saved from here on has been validated."""
         self._validation_is_due = False
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save what no validation has saved."""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what no validation has saved, before the end exchanges the weights for their average."""
         store = trainer.strategy.checkpoint_io
         assert isinstance(store, WholeCheckpoints)
         if not trainer.strategy.broadcast(store.saved_step == trainer.global_step):
