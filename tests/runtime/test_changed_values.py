@@ -24,7 +24,7 @@ def test_a_run_goes_on_with_values_added_and_taken_away(run):
     cfg = resumed_config(run, [*typed, "~callbacks.progress"])
     expected = {"max_steps": 8, "profiler": "simple", "benchmark": True}
     assert OmegaConf.to_container(cfg.trainer) == expected
-    assert cfg.callbacks.progress is None
+    assert "progress" not in cfg.callbacks
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_resumed_run_is_not_scored_in_two_ways(run):
 
 
 def test_a_misspelt_value_is_still_refused(run):
-    with pytest.raises(Exception, match="profilr"):
+    with pytest.raises(ValueError, match=r"there is no key trainer\.profilr"):
         resumed_config(run, ["trainer.profilr=simple"])
 
 

@@ -327,7 +327,7 @@ def test_jobs_that_are_still_queued_when_their_sweep_is_stopped_begin_nothing():
     ("overrides", "complaint"),
     [
         (["seed=1,2", "resume=run"], "names one run, and a sweep has many"),
-        (["seed=1,2", "trainer.typo=1"], "Key 'typo' is not in struct"),
+        (["seed=1,2", "trainer.typo=1"], "there is no key trainer.typo"),
         (["seed=a,b"], "could not be converted to Integer"),
         (["shift_schedule=none,nonne"], "shift_schedule has no choice nonne; choose from alternate,"),
     ],

@@ -4,7 +4,8 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
@@ -17,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from srlab.config import EvaluateConfig, TrainConfig
 from srlab.presets import configuration_folder
+from srlab.runtime.command_line import for_hydra
+from srlab.runtime.known_keys import misspelt
 from srlab.runtime.launch import check_shared_name, first_process_log, new_run_name
 from srlab.runtime.resume import folder_of_run
 from srlab.runtime.wandb_environment import wandb_variable
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 # traceback.
 _USER_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, HydraException, OmegaConfBaseException)
 
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
 
 # What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -75,33 +80,91 @@ def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         @functools.wraps(main)
         def guarded(cfg: DictConfig) -> Any:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                from srlab.runtime.sweep.cell import run_cell  # here: it needs POSIX, single runs do not
-
-                return run_cell(cfg)
-            try:
-                return main(cfg)
-            except KeyboardInterrupt:
-                log.warning("interrupted")
-                sys.exit(_INTERRUPTED)
-            except _USER_ERRORS as error:
-                if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                    raise
-                log.error("%s", _message(error))
-                sys.exit(2)
+            with _environment(_FULL_ERROR, wanted):
+                sys.argv = typed  # what processes of other devices are started with
+                return _run(main, cfg)
 
         composed = hydra.main(
             version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
         )(guarded)
+        typed: list[str] = []
+        wanted: str | None = None
 
         @functools.wraps(main)
-        def run() -> Any:
-            with lasting_output():
-                return composed()
+        def start() -> Any:
+            nonlocal typed, wanted
+            typed, wanted = sys.argv, os.environ.get(_FULL_ERROR)
+            sys.argv = [typed[0], *for_hydra(typed[1:])]
+            try:
+                # Hydra raises what it would print
+                with lasting_output(), _environment(_FULL_ERROR, "1"):
+                    return composed()
+            except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+                if wanted == "1":
+                    raise
+                sys.stderr.write(f"error: {_why_not_begun(error, config_name)}\n")
+                sys.exit(2)
+            finally:
+                sys.argv = typed
 
-        return run
+        return start
 
     return decorate
+
+
+def _run(main: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    """``main``, whose user's mistakes become one message."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        from srlab.runtime.sweep.cell import run_cell  # here: it needs POSIX, single runs do not
+
+        return run_cell(cfg)
+    try:
+        return main(cfg)
+    except KeyboardInterrupt:
+        log.warning("interrupted")
+        sys.exit(_INTERRUPTED)
+    except _USER_ERRORS as error:
+        if os.environ.get(_FULL_ERROR) == "1":
+            raise
+        log.error("%s", _message(error))
+        sys.exit(2)
+
+
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    """A variable of the environment that has another value for a while; None: that is unset."""
+    before = os.environ.get(name)
+    _set(name, value)
+    try:
+        yield
+    finally:
+        _set(name, before)
+
+
+def _set(name: str, value: str | None) -> None:
+    os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+
+
+def _why_not_begun(error: BaseException, config_name: str) -> str:
+    """What kept Hydra from calling ``main``: a word that was typed, or a folder that cannot be written."""
+    cause: BaseException | None = error
+    # Hydra's error for a choice that is not there is an OSError, too
+    while cause is not None and (not isinstance(cause, OSError) or isinstance(cause, HydraException)):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None:
+        return (
+            f"{cause}: the folder of this run cannot be written; start where you may write, or name a folder "
+            "with hydra.run.dir=FOLDER"
+        )
+    words = sys.argv[1:]
+    if not any(word.startswith(("--config", "-c")) for word in words):  # those may know other choices
+        faults = misspelt((word for word in words if not word.startswith("-")), config_name)
+        if faults:
+            return "; ".join(faults)
+    below = error.__cause__
+    return f"{error}\n{below}" if isinstance(below, OmegaConfBaseException) else str(error)
 
 
 def _message(error: BaseException) -> str:

@@ -1,23 +1,39 @@
 """What cannot work is refused before anything is built or written."""
 
 import os
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from srlab.config import TrainConfig
 from srlab.models.network import AttentionNetwork, Network
 from srlab.runtime.optimizers import check_fused
 from srlab.runtime.resume import CONFIG_NAME
 from srlab.terminal.command_lines import typed_override
 
-__all__ = ["check_kernels_train", "check_training", "compile_mode", "refuse_overrides"]
+__all__ = [
+    "check_kernels_train",
+    "check_monitors",
+    "check_room",
+    "check_training",
+    "compile_mode",
+    "refuse_overrides",
+]
 
 # Modes of torch.compile; those that replay CUDA graphs need a GPU.
 _COMPILE_MODES = ("default", "max-autotune-no-cudagraphs", "max-autotune", "reduce-overhead")
 _MODES_WITH_GRAPHS = ("max-autotune", "reduce-overhead")
+
+# Lightning's names of what keeps the weights in float32, and the short ones that it takes for them.
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+_SHORT_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 _WANDB_MODES = ("online", "offline", "disabled")
 _OLDER_WANDB_MODES = ("run", "dryrun")  # W&B still reads them as the first two
@@ -36,7 +52,10 @@ def check_training(cfg: DictConfig, fixed_trainer_keys: Iterable[str]) -> None:
     Raises:
         ValueError: naming key, value and remedy.
     """
+    _check_roots(cfg)
     _check_numbers(cfg)
+    _check_precision(cfg)
+    _check_scale(cfg)
     _check_compilation(cfg)
     check_fused(cfg)
     decided = sorted(set(fixed_trainer_keys) & cfg.trainer.keys())
@@ -58,6 +77,83 @@ def check_training(cfg: DictConfig, fixed_trainer_keys: Iterable[str]) -> None:
             f"{folder} already holds a run: go on with {typed_override('resume', folder)}, or name another "
             "folder"
         )
+
+
+def _check_roots(cfg: DictConfig) -> None:
+    """Hydra lets ``+KEY=…`` add anything; beside the roots of the schema nobody would read it."""
+    known = {field.name for field in fields(TrainConfig)}
+    for key in cfg:
+        if key not in known:
+            near = get_close_matches(str(key), known) or sorted(known)
+            raise ValueError(f"+{key}=… adds what nothing reads; the nearest keys are {', '.join(near)}")
+
+
+def _check_precision(cfg: DictConfig) -> None:
+    precision = _SHORT_PRECISIONS.get(str(cfg.trainer.precision), str(cfg.trainer.precision))
+    if precision not in _PRECISIONS:
+        raise ValueError(
+            f"trainer.precision={cfg.trainer.precision} is not supported: weights, validation and losses are "
+            f"in float32; use {', '.join(_PRECISIONS[:-1])} or {_PRECISIONS[-1]}"
+        )
+    cfg.trainer.precision = precision
+
+
+def _check_scale(cfg: DictConfig) -> None:
+    for group in ("model", "data"):
+        scale = cfg[group].get("scale", cfg.scale)
+        if scale != cfg.scale:
+            raise ValueError(
+                f"{group}.scale={scale}, but scale={cfg.scale}: network, images and scores have one scale; "
+                "set scale alone"
+            )
+
+
+def check_room(folder: Path, network: Network) -> None:
+    """Refuse a folder that cannot take the first checkpoint.
+
+    Args:
+        folder: of the run.
+        network: its weights, and two moments of each, are what a checkpoint holds at least.
+
+    Raises:
+        ValueError: with the room that there is and that is needed.
+        OSError: nothing can be written there.
+    """
+    checkpoints = folder / "checkpoints"
+    place = checkpoints if checkpoints.exists() else folder
+    with tempfile.TemporaryFile(dir=place):
+        pass
+    learnt = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
+    needed = sum(tensor.nbytes for tensor in network.state_dict().values()) + 2 * learnt
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise ValueError(
+            f"a checkpoint needs {needed / 1e6:.1f} MB and {place} has room for {free / 1e6:.1f} MB: make "
+            "room, or name another folder with hydra.run.dir=FOLDER"
+        )
+
+
+def check_monitors(callbacks: Iterable[object], validation_names: Sequence[str]) -> None:
+    """Refuse callbacks that wait for a metric which no validation logs.
+
+    Args:
+        callbacks: of the trainer; those with a ``monitor`` are looked at.
+        validation_names: of the validation sets.
+
+    Raises:
+        ValueError: naming the metric and those that there are.
+    """
+    metrics = ("psnr", "ssim")
+    logged = [f"val/{metric}" for metric in metrics]
+    logged += [f"val/{name}/{metric}" for name in validation_names for metric in metrics]
+    logged.append("train/loss")
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor not in logged:
+            raise ValueError(
+                f"{type(callback).__name__} monitors {monitor!r}, which this run does not log; there are "
+                f"{', '.join(logged)}"
+            )
 
 
 def _check_wandb(cfg: DictConfig) -> None:

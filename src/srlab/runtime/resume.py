@@ -3,7 +3,7 @@
 import copy
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,14 @@ from yaml import YAMLError
 from srlab.config import ColorSpace, TrainConfig
 from srlab.metrics.gray_rules import earlier_gray_rule
 from srlab.presets import configuration_folder
+from srlab.runtime.differing_keys import differing_keys
+from srlab.runtime.known_keys import check_known
 from srlab.runtime.launch import Launch
+from srlab.runtime.own_paths import make_paths_absolute
+from srlab.runtime.resume_rule import check_obeyed
 from srlab.runtime.run_lock import is_running
 from srlab.runtime.wandb_environment import fix_identity
-from srlab.terminal.command_lines import typed_override
+from srlab.terminal.command_lines import command, typed_override
 from srlab.whole_files import whole_file
 
 __all__ = [
@@ -27,12 +31,12 @@ __all__ = [
     "CONFIG_NAME",
     "SUMMARY_NAME",
     "adopted_config",
-    "differing_keys",
     "finished_summary",
     "folder_of_run",
     "is_running",
     "load_config",
     "repeated_config",
+    "resume_command",
     "resumed_config",
     "run_folder",
     "save_config",
@@ -45,9 +49,6 @@ SUMMARY_NAME = "summary.json"
 AUTO = "auto"
 
 log = logging.getLogger(__name__)
-
-# What a folder's place and a run's identity are, not what it computes.
-_APART = ("paths", "resume", "rerun", "threads")
 
 
 def folder_of_run(resume: str | None, new_run: str, root: DictConfig) -> str:
@@ -149,54 +150,24 @@ def finished_summary(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:
-    """Dotted keys in which two runs differ, in what they compute: where and when they run is left aside."""
-    pair = [dict(_flat(_comparable(cfg))) for cfg in (one, other)]
-    return sorted(
-        key for key in pair[0].keys() | pair[1].keys() if pair[0].get(key, pair) != pair[1].get(key, pair)
-    )
-
-
-def _comparable(cfg: DictConfig) -> dict[str, Any]:
-    """Interpolations resolved; folders are replaced by their names."""
-    copied = copy.deepcopy(cfg)
-    with open_dict(copied):
-        copied.pop("hydra", None)
-        for key in copied.paths:
-            copied.paths[key] = key
-        # as train() saves it
-        if isinstance(copied.validate_every, int) and isinstance(copied.trainer.max_steps, int):
-            copied.validate_every = min(copied.validate_every, copied.trainer.max_steps)
-    container = OmegaConf.to_container(copied, resolve=True, enum_to_str=True)
-    assert isinstance(container, dict)
-    for logger in container["logger"].values():
-        if isinstance(logger, dict):
-            logger.pop("id", None)
-    return {str(key): value for key, value in container.items() if key not in _APART}
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def resume_command(folder: str | Path) -> str:
+    """What a user types to resume the run in ``folder``."""
+    return command(("python", "train.py"), {"resume": folder})
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:
     """Write what the run was started with, atomically.
 
     What belongs to the moment and the machine (``paths``) and what finds the run at W&B is written as it was
-    then. Other interpolations
-    stay, so that a schedule still spans ``trainer.max_steps`` when a resumed run changes that.
+    then. Other interpolations stay, so that a schedule still spans ``trainer.max_steps`` when a resumed run
+    changes that.
     """
     folder.mkdir(parents=True, exist_ok=True)
     saved = copy.deepcopy(cfg)
     OmegaConf.resolve(saved.paths)
     if "logger" in saved:
         fix_identity(saved)
-    for key in ("data", "cache", "run"):
-        saved.paths[key] = str(Path(saved.paths[key]).absolute())
+    make_paths_absolute(saved)
     with whole_file(folder / CONFIG_NAME) as partial:
         OmegaConf.save(saved, partial)
 
@@ -210,26 +181,15 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
 
     Raises:
         ValueError: if an override exchanges a whole group (``model=…``), which would be another run, or
-            changes the network or how it is scored.
+            changes what a resumed run does not obey.
     """
     folder = run_folder(resume)
     cfg = load_config(folder)
+    before = copy.deepcopy(cfg)
     for override in _overrides(command_line, "resume", folder):
-        if override.key_or_group == "scale" or override.key_or_group.startswith(
-            ("model.", "shift_schedule.")
-        ):
-            raise ValueError(
-                f"resume goes on with the network in {folder}; {override.input_line} would make it another "
-                f"one: start a new run, perhaps with {typed_override('initial_weights', folder)}"
-            )
-        if override.key_or_group.lstrip("+~").startswith("protocol."):
-            raise ValueError(
-                f"the best checkpoint in {folder} was chosen by scores under its own protocol, which "
-                f"{override.input_line} would mix with others: score it under that with evaluate.py "
-                f"checkpoint={folder}, or start a run with rerun={folder}"
-            )
         _change(cfg, override)
         log.info("resuming with %s", override.input_line)
+    check_obeyed(before, cfg, folder)
     with open_dict(cfg):
         cfg.resume = str(resume)
         cfg.paths.run = str(folder)
@@ -278,10 +238,23 @@ def _in_new_folder(cfg: DictConfig, folder: str) -> DictConfig:
 
 
 def _change(cfg: DictConfig, override: Override) -> None:
-    """One value; ``+KEY`` may be a new one, ``~KEY`` is none any more."""
+    """One value; ``+KEY`` may be a new one, ``~KEY`` is taken away.
+
+    Raises:
+        ValueError: there is no such key.
+    """
+    key = override.key_or_group
+    if not (override.is_add() or override.is_force_add()):
+        check_known(cfg, override)
+    if override.is_delete():
+        above, _, name = key.rpartition(".")
+        node = OmegaConf.select(cfg, above) if above else cfg
+        with open_dict(node):
+            del node[name]
+        return
     OmegaConf.update(
         cfg,
-        override.key_or_group,
+        key,
         override.value(),
         merge=False,
         force_add=override.is_add() or override.is_force_add(),

@@ -24,6 +24,7 @@ from srlab.runtime.wandb_result import log_result
 from srlab.tasks.comparison import Example, comparison_picture
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.cost_record import CostRecord
+from srlab.tasks.ending import Ending
 from srlab.tasks.evaluation import EvaluationReport, evaluate, restore, saved_image
 from srlab.tasks.published import Difference, difference_table, differences, training_data
 from srlab.tasks.super_resolution import MONITOR, SuperResolutionTask, to_unit_range
@@ -45,6 +46,8 @@ class RunReport:
     cfg: DictConfig
     trainer: Trainer
     step: int
+    kept: str
+    """Which of the run's checkpoints is scored, ``best`` or ``last``."""
     network: Network
     protocol: ProtocolConfig
     data: SuperResolutionData
@@ -52,15 +55,24 @@ class RunReport:
     bicubic: EvaluationReport
     costs: Costs
     preset: str | None
+    ending: Ending
     published: tuple[Difference, ...]
     """From the papers' scores of the same network, where the validation sets are ones that papers score."""
 
     @classmethod
     def of(
-        cls, cfg: DictConfig, trainer: Trainer, task: SuperResolutionTask, data: SuperResolutionData
+        cls,
+        cfg: DictConfig,
+        trainer: Trainer,
+        task: SuperResolutionTask,
+        data: SuperResolutionData,
+        *,
+        ending: Ending,
     ) -> "RunReport":
-        """Load best.ckpt and score it on the device that it was trained on."""
-        loaded = read_checkpoint(Path(cfg.paths.run) / "checkpoints" / "best.ckpt")
+        """Load best.ckpt, or last.ckpt where none was kept, and score it on the device of the training."""
+        checkpoints = Path(cfg.paths.run) / "checkpoints"
+        kept = next(name for name in ("best", "last") if (checkpoints / f"{name}.ckpt").exists())
+        loaded = read_checkpoint(checkpoints / f"{kept}.ckpt")
         sets = data.evaluation_sets().sets
         costs = next(callback.costs for callback in trainer.callbacks if isinstance(callback, CostRecord))  # type: ignore[attr-defined]
         assert costs is not None
@@ -84,6 +96,8 @@ class RunReport:
             cfg=cfg,
             trainer=trainer,
             step=loaded.description["step"],
+            kept=kept,
+            ending=ending,
             network=loaded.network,
             protocol=task.protocol,
             data=data,
@@ -121,7 +135,7 @@ class RunReport:
         name = self.cfg.paths.name
         conditions = describe_conditions(
             model=name,
-            checkpoint=f"checkpoints/best.ckpt, step {self.step}",
+            checkpoint=f"checkpoints/{self.kept}.ckpt, step {self.step}",
             costs=self.costs,
             preset=self.preset,
             device=self.scores.device,
@@ -130,7 +144,9 @@ class RunReport:
         return {
             "name": name,
             "step": self.step,
-            "steps": self.trainer.global_step,
+            "steps": self.ending.steps,
+            "planned_steps": self.ending.planned,
+            "ended_by": self.ending.cause,
             MONITOR: self.best_psnr,
             "scores": [asdict(mean) for mean in self.scores.means],
             "bicubic": [asdict(mean) for mean in self.bicubic.means],
@@ -169,7 +185,7 @@ class RunReport:
             ("image", "bicubic", "SSIM", self.cfg.paths.name, "SSIM", "gain"),
             text=("image",),
             title=f"held-out images, {protocol_label(self.protocol)}: PSNR (dB) and SSIM at step "
-            f"{self.step}, the best",
+            f"{self.step}, the {self.kept}",
         )
         for row in self._rows():
             name, *scores = row

@@ -20,6 +20,7 @@ from srlab.presets import build_network, match_preset
 from srlab.profiling.costs import measure_costs
 from srlab.profiling.probe import find_device
 from srlab.runtime.checks import refuse_overrides
+from srlab.runtime.list_values import single_values_as_lists
 from srlab.runtime.resume import CONFIG_NAME, save_config
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.cuda_graphs import require_cuda
@@ -58,6 +59,7 @@ def score_sets(cfg: DictConfig) -> None:
         ValueError: for both or neither of ``checkpoint`` and ``model``, or a scale that is not the
         checkpoint's.
     """
+    single_values_as_lists(cfg)
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     torch.manual_seed(cfg.seed)
     folder = Path(cfg.paths.run)

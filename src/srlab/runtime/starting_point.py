@@ -5,19 +5,20 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from srlab.checkpoints.files import read_file
 from srlab.config import TrainConfig
+from srlab.runtime.differing_keys import differing_keys
 from srlab.runtime.launch import is_first_process
 from srlab.runtime.resume import (
     AUTO,
     CONFIG_NAME,
     SUMMARY_NAME,
     adopted_config,
-    differing_keys,
     finished_summary,
     load_config,
     repeated_config,
@@ -25,6 +26,7 @@ from srlab.runtime.resume import (
     run_folder,
 )
 from srlab.runtime.versions import warn_of_other_versions
+from srlab.tasks.last_state import validation_is_due
 from srlab.terminal.command_lines import typed_override
 
 __all__ = ["StartingPoint", "effective_config", "starting_point"]
@@ -69,7 +71,16 @@ def effective_config(cfg: DictConfig, command_line: list[str]) -> DictConfig:
         if is_first_process():
             warn_of_other_versions(run_folder(Path(cfg.rerun), key="rerun"))
         return repeated_config(cfg, command_line)
-    return cfg if cfg.resume in (None, AUTO) else resumed_config(Path(cfg.resume), command_line)
+    if cfg.resume in (None, AUTO):
+        return cfg
+    resumed = resumed_config(Path(cfg.resume), command_line)
+    asked = Path(HydraConfig.get().runtime.output_dir)
+    if asked.resolve() != Path(resumed.paths.run).resolve():
+        raise ValueError(
+            f"hydra.run.dir={asked}: a resumed run writes to its own folder, {resumed.paths.run}: leave it "
+            "out, or move the folder before"
+        )
+    return resumed
 
 
 def starting_point(cfg: DictConfig) -> StartingPoint:
@@ -149,14 +160,19 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 def _newest_good(folder: Path) -> tuple[int, Path] | None:
     """Of the checkpoints that can be read the one of most steps; clocks and dates of files do not matter."""
-    steps = {path: _step_if_good(path) for path in _checkpoints(folder)}
-    good = [(step, path) for path, step in steps.items() if step is not None]
-    return max(good, key=lambda each: (each[0], each[1].name), default=None)
+    found = {path: _state_if_good(path) for path in _checkpoints(folder)}
+    good = [(*state, path.name, path) for path, state in found.items() if state is not None]
+    if not good:
+        return None
+    step, _, _, path = max(good)
+    return step, path
 
 
-def _step_if_good(path: Path) -> int | None:
+def _state_if_good(path: Path) -> tuple[int, bool] | None:
+    """Its step, and whether that has been validated where it was to be."""
     try:
-        return _step_of(path)
+        content = _checked(path)
+        return content["global_step"], not validation_is_due(content)
     except (ValueError, OSError) as error:
         log.warning("resume=auto passes over a checkpoint: %s", error)
         return None
@@ -177,7 +193,7 @@ def _named_checkpoint(resume: Path, folder: Path) -> tuple[int, Path]:
             "start it anew"
         )
     try:
-        return _step_of(checkpoint), checkpoint
+        return _checked(checkpoint)["global_step"], checkpoint
     except ValueError as error:
         remedy = (
             f"{typed_override('resume', others[0])} or resume=auto {typed_override('hydra.run.dir', folder)}"
@@ -187,8 +203,8 @@ def _named_checkpoint(resume: Path, folder: Path) -> tuple[int, Path]:
         raise ValueError(f"cannot go on from {checkpoint}: {error}. What may help: {remedy}") from error
 
 
-def _step_of(path: Path) -> int:
-    """How far a checkpoint is, every byte of which has been checked.
+def _checked(path: Path) -> dict[str, Any]:
+    """A checkpoint, every byte of which has been checked.
 
     Raises:
         ValueError: it is damaged, or nothing to go on from.
@@ -202,7 +218,7 @@ def _step_of(path: Path) -> int:
     missing: Sequence[str] = [key for key in _NEEDED if key not in content]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}: it holds a network, not the state of a run")
-    return content["global_step"]
+    return content
 
 
 def _clear(folder: Path, *, is_new: bool) -> None:

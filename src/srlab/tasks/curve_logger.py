@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from srlab.whole_files import whole_file
@@ -90,7 +90,7 @@ class CurveLogger(Logger):
             self._write()
 
     @rank_zero_only
-    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+    def after_save_checkpoint(self, checkpoint_callback: Checkpoint) -> None:
         """The curve on disk reaches at least as far as the newest checkpoint."""
         self._write()
 

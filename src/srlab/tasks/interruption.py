@@ -1,9 +1,11 @@
 """Stopping a run without losing a step."""
 
 import logging
+import os
 import signal
+import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,20 +20,21 @@ __all__ = ["GracefulStop", "is_validated_after", "stoppable"]
 
 log = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANGUP: int | None = getattr(signal, "SIGHUP", None)  # Windows has none
+_SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) if number is not None)
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Outside of the training loop, Ctrl-C and SIGTERM end the block at once, as any other error would.
+    """Outside of the training loop, Ctrl-C, SIGTERM and SIGHUP end the block at once, as any error would.
 
     Raises:
-        SystemExit: with the status that a shell gives to such an end, 130 or 143.
+        SystemExit: with the status that a shell gives to such an end, 130, 143 or 129.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread hears of signals
         return
-    previous = {number: signal.signal(number, _leave) for number in _SIGNALS}
+    previous = _taken_over(_leave)
     try:
         yield
     finally:
@@ -39,13 +42,34 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _taken_over(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """The handlers that were there before, of the signals that are not ignored."""
+    return {
+        number: signal.signal(number, handler)
+        for number in _SIGNALS
+        if number != _HANGUP or signal.getsignal(number) != signal.SIG_IGN
+    }
+
+
 def _leave(number: int, _frame: FrameType | None) -> None:
+    _print_nowhere_after(number)
     log.warning("%s: stopped; nothing was being trained", signal.Signals(number).name)
     raise SystemExit(128 + number)
 
 
+def _print_nowhere_after(number: int) -> None:
+    """After SIGHUP the terminal is gone: a line for it would be an error, in the midst of the step."""
+    if number != _HANGUP:
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):  # isatty would deny that this is one
+            os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
 class GracefulStop(Checkpoint):
-    """On the first Ctrl-C or SIGTERM: finish the step, save it, end the run. On the second: abort at once.
+    """On the first Ctrl-C, SIGTERM or SIGHUP: finish the step, save it, end the run. Then abort at once.
 
     All ranks agree on the step at which they stop. A step that is due for validation is validated first, so
     that the curve of a resumed run equals that of one that never stopped. (A ``Checkpoint``, because
@@ -64,9 +88,10 @@ class GracefulStop(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals while steps are taken, from Lightning too, whose SIGTERM loses the step."""
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+            self._previous = _taken_over(self._ask)
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
+        _print_nowhere_after(number)
         if self.stopped_by is not None:
             self._restore_signals()
             raise SystemExit(128 + number)

@@ -38,7 +38,7 @@ __all__ = ["CALL_VARIABLE", "LOG_NAME", "run_cell"]
 CALL_VARIABLE = "SRLAB_SWEEP_CALL"
 LOG_NAME = "output.log"
 
-_STOPPED = (130, 143)
+_STOPPED = (129, 130, 143)
 _INTERVAL_S = 0.2
 
 
