@@ -46,9 +46,7 @@ def test_a_resumed_run_is_not_scored_in_two_ways(run):
     config = run / "config.yaml"
     settings = "name: p, color: y, quantize: true, border: 2, arithmetic: double, gray: own"
     config.write_text(f"{config.read_text()}protocol: {{p: {{{settings}}}}}\n")
-    with pytest.raises(
-        ValueError, match=r"protocol\.p\.gray=replicate would mix .* or start a run with rerun="
-    ):
+    with pytest.raises(ValueError, match=r"protocol\.p\.gray=replicate instead of own: the best score"):
         resumed_config(run, [f"resume={run}", "protocol.p.gray=replicate"])
 
 

@@ -18,11 +18,13 @@ from protocols import basicsr
 from srlab.profiling.complexity import ParameterReport
 from srlab.profiling.costs import Costs
 from srlab.profiling.latency import LatencyReport
+from srlab.profiling.load import CoreLoad
 from srlab.profiling.memory import MemoryReport
 from srlab.runtime import scoring
 from srlab.runtime.run_report import RunReport
 from srlab.runtime.scoring import Candidate, score_sets
 from srlab.tasks.conditions import describe_conditions
+from srlab.tasks.ending import Ending
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean
 from srlab.tasks.report_tables import Evaluation, display_tables, to_markdown, write_evaluations
 
@@ -34,7 +36,19 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def costs() -> Costs:
     latency = LatencyReport(
-        "CPU [b]", "2.13.0", "float32", (1, 3, 180, 320), 2, 5, 1, "sdpa", 12640.6, 12637.3, 12641.5
+        device="CPU [b]",
+        torch_version="2.13.0",
+        dtype="float32",
+        input_shape=(1, 3, 180, 320),
+        warmup=2,
+        repeats=5,
+        threads=1,
+        subnormals="flushed",
+        load=CoreLoad(others=0.0, cores=2, threads=1),
+        backend="sdpa",
+        median_ms=12640.6,
+        p10_ms=12637.3,
+        p90_ms=12641.5,
     )
     memory = MemoryReport("CPU", "2.13.0", "float32", (1, 3, 180, 320), "sdpa", "peak", 1512.4, None, None)
     return Costs(
@@ -56,8 +70,12 @@ def scores() -> EvaluationReport:
         device="CPU",
         dtype="float32",
         protocols=(basicsr(4),),
-        means=(SetMean(f"été {NAME}", "basicsr", 1, 25.0, 0.7, (NAME,), "file"),),
-        images=(ImageRecord(f"été {NAME}", f"{NAME}\udcff", "basicsr", 25.0, 0.7, 64, 64, True, "file"),),
+        means=(SetMean(f"été {NAME}", "basicsr", 1, 25.0, 0.7, (NAME,), "replicate", "file"),),
+        images=(
+            ImageRecord(
+                f"été {NAME}", f"{NAME}\udcff", "basicsr", 25.0, 0.7, 64, 64, True, "replicate", "file"
+            ),
+        ),
         skipped_protocols=(),
         absent_sets=("absent [b]",),
     )
@@ -94,6 +112,8 @@ def run_report(scores, costs, **cfg: Any) -> RunReport:
         costs=costs,
         preset=None,
         published=(),
+        kept="best",
+        ending=Ending(steps=4, planned=4, cause=None),
     )
 
 

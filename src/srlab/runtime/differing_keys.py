@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from srlab.runtime.flat_config import flat_items
 from srlab.runtime.list_values import single_values_as_lists
 from srlab.runtime.own_paths import make_paths_absolute
+from srlab.runtime.wandb_environment import fix_identity
 
 __all__ = ["differing_keys"]
 
@@ -28,6 +29,8 @@ def _comparable(cfg: DictConfig) -> dict[str, Any]:
     copied = copy.deepcopy(cfg)
     single_values_as_lists(copied)
     make_paths_absolute(copied)
+    if "logger" in copied:
+        fix_identity(copied)  # before paths.name, which a W&B run is called by, is replaced
     with open_dict(copied):
         copied.pop("hydra", None)
         for key in copied.paths:
@@ -37,7 +40,7 @@ def _comparable(cfg: DictConfig) -> dict[str, Any]:
             copied.validate_every = min(copied.validate_every, copied.trainer.max_steps)
     container = OmegaConf.to_container(copied, resolve=True, enum_to_str=True)
     assert isinstance(container, dict)
-    for logger in container["logger"].values():
+    for logger in container.get("logger", {}).values():
         if isinstance(logger, dict):
             logger.pop("id", None)
     return {str(key): value for key, value in container.items() if key not in _APART}
