@@ -148,7 +148,7 @@ def test_markdown_rows_have_as_many_cells_as_the_heading(tmp_path):
     cells = [line.replace(r"\|", "").count("|") for line in lines]
     assert len(lines) == 4
     assert len(set(cells)) == 1
-    assert r"a\|b\_c" in lines[3]
+    assert r"a\|b_c" in lines[3]
     assert "**31.00**" in lines[3]
 
 

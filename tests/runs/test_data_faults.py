@@ -135,9 +135,10 @@ def test_a_run_is_not_resumed_on_other_images_unless_told_to(photos: Path, tmp_p
     (moved / "train/1.png").write_bytes(b"nothing")
     (moved / "train/2.png").rename(moved / "train/new.png")
     (moved / "train/4.png").write_bytes((moved / "train/3.png").read_bytes())
-    (moved / "validation/LR_bicubic/X2/10x2.png").write_bytes(
-        (moved / "validation/LR_bicubic/X2/11x2.png").read_bytes()
-    )
+    lr_file = moved / "validation/LR_bicubic/X2/10x2.png"
+    pixels = np.array(Image.open(lr_file))
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(lr_file)
     told = (
         r"training: 3 no longer there \(0, 1, 2\), 1 new \(new\), 1 changed \(4\); "
         r"validation on validation: 1 changed \(10\)"

@@ -42,7 +42,7 @@ def test_a_failing_validation_costs_nothing(step, train, finished, tmp_path, mon
             train(*RUN)
     said = "".join(capsys.readouterr())
     assert "image 0 is damaged" in said
-    assert f"the state of step {step} is saved, resume from it with: python train.py resume={run}" in said
+    assert f"the state of step {step} is saved; to resume from it:\n  python train.py resume={run}" in said
     train(f"resume={run}")
     assert_same_state(run, finished)
     assert curve(run) == curve(finished)
@@ -92,7 +92,7 @@ def test_an_error_in_the_report_says_how_to_report_again(train, tmp_path, monkey
             train("trainer.max_steps=1")
     run = tmp_path / "run"
     said = "".join(capsys.readouterr())
-    assert f"the state of step 1 is saved, resume from it with: python train.py resume={run}" in said
+    assert f"the state of step 1 is saved; to resume from it:\n  python train.py resume={run}" in said
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_run_that_ends_early_says_so_and_records_it(train, capsys):
     assert (summary["steps"], summary["planned_steps"]) == (2, 40)
     assert summary["ended_by"].startswith("early stopping: Monitored metric val/psnr did not improve")
     assert "ended after step 2 of 40: early stopping: " in said
-    assert f"to train on: python train.py resume={run}" in said
+    assert f"to train on:\n  python train.py resume={run}" in said
 
 
 def test_a_run_that_had_no_time_for_a_step_is_no_result(train, capsys):

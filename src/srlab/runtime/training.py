@@ -57,6 +57,7 @@ _FIXED = {
 }
 
 
+@flush_subnormals()
 def train(cfg: DictConfig) -> float | None:
     """Fit, then score the best checkpoint.
 
@@ -74,7 +75,7 @@ def train(cfg: DictConfig) -> float | None:
     cfg = effective_config(cfg, typed_overrides())
     single_values_as_lists(cfg)
     folder = Path(cfg.paths.run)
-    with flush_subnormals(), stoppable(), locked_run(folder) if is_first_process() else nullcontext():
+    with stoppable(), locked_run(folder) if is_first_process() else nullcontext():
         check_training(
             cfg, {*_FIXED, "val_check_interval", "callbacks", "logger", "plugins", "default_root_dir"}
         )
