@@ -1,10 +1,12 @@
-"""All presets as test cases: what lies in conf/model is tested, the large ones by the slow run."""
+"""All presets as test cases: the cheapest of each network class, and all others in the slow run."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import srlab
 
@@ -30,9 +32,30 @@ def recorded_scales(name: str) -> list[int]:
 
 def preset_cases() -> list[Any]:
     """(preset, its smallest scale) for parametrisation."""
-    cases = []
-    for name in srlab.list_models():
-        scale = recorded_scales(name)[0]
-        large = recorded(name)[f"x{scale}"]["parameters"] > _LARGE
-        cases.append(pytest.param(name, scale, marks=[pytest.mark.slow] if large else [], id=name))
-    return cases
+    scales = {name: recorded_scales(name)[0] for name in srlab.list_models()}
+    quick = {
+        name
+        for name in cheapest_of_each_class(scales).values()
+        if recorded(name)[f"x{scales[name]}"]["parameters"] < _LARGE
+    }
+    return [
+        pytest.param(name, scale, marks=[] if name in quick else [pytest.mark.slow], id=name)
+        for name, scale in scales.items()
+    ]
+
+
+def cheapest_of_each_class(scales: Mapping[str, int]) -> dict[type, str]:
+    """The preset with the fewest multiply-adds of each network class.
+
+    Args:
+        scales: the scale to look at by preset.
+    """
+
+    def cost(name: str) -> float:
+        return recorded(name)[f"x{scales[name]}"].get("giga_multiply_adds") or 0.0
+
+    cheapest: dict[type, str] = {}
+    for name in sorted(scales, key=cost, reverse=True):
+        with torch.device("meta"):
+            cheapest[type(srlab.create_model(name, scale=scales[name]))] = name
+    return cheapest

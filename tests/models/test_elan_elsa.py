@@ -233,6 +233,7 @@ def test_images_of_a_batch_do_not_see_one_another_in_evaluation():
         assert_close(network(images), alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow  # compiles
 @pytest.mark.parametrize("backend", ["reference", "auto"])  # auto is fused
 def test_compiles_without_a_graph_break_and_gives_the_same(backend):
     torch.compiler.reset()  # each process may compile for a few shapes only

@@ -248,6 +248,7 @@ def test_a_trained_position_bias_is_not_the_remembered_one():
     assert_close(after, fresh, rtol=0, atol=0)
 
 
+@pytest.mark.slow  # compiles
 @pytest.mark.parametrize(("kind", "backend"), [("HiT_SNG", "auto"), ("HiT_SRF", "reference")])
 def test_compiles_to_one_graph_that_computes_the_same(kind, backend):
     network = small(kind, depths=[1], num_heads=[2], window_sizes=[16], backend=backend).eval()

@@ -147,6 +147,7 @@ def test_fused_copies_need_no_inference_mode():
     assert not network(torch.rand(1, 3, 8, 8)).requires_grad
 
 
+@pytest.mark.slow  # compiles
 @pytest.mark.parametrize("backend", ["reference", "sdpa", "auto"])
 @pytest.mark.parametrize(
     ("name", "changes"),

@@ -126,6 +126,7 @@ def test_a_pixel_acts_within_the_accumulated_radius_and_nowhere_else(backend, ke
     assert difference.nonzero().max().item() // 2 == radius
 
 
+@pytest.mark.slow  # compiles
 @pytest.mark.parametrize("backend", SwinIRElsa.backends)
 def test_compiles_without_a_graph_break_and_gives_the_same(backend):
     torch.compiler.reset()  # each process may compile for a few shapes only

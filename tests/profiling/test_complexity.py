@@ -22,7 +22,10 @@ from srlab.profiling.complexity import (
 RECORDED = Path(__file__).parents[1] / "recorded"
 FILES = {path.stem: json.loads(path.read_text()) for path in sorted(RECORDED.glob("*.json"))}
 PRESETS = [
-    (name, scale) for name in srlab.list_models() for scale in (2, 3, 4) if f"x{scale}" in FILES.get(name, {})
+    pytest.param(name, scale, marks=[] if scale == 4 else [pytest.mark.slow])
+    for name in srlab.list_models()
+    for scale in (2, 3, 4)
+    if f"x{scale}" in FILES.get(name, {})
 ]
 
 # Preset, changes, key list, then for x2, x3, x4: parameters, trainable ones, 1e9 multiply-adds at 1280x720.

@@ -73,7 +73,10 @@ def run(network, sets, protocols, **changes):
     return evaluate(network, sets, protocols, **settings)
 
 
-@pytest.mark.parametrize(("set_name", "scale"), list(BASICSR))
+@pytest.mark.parametrize(
+    ("set_name", "scale"),
+    [pytest.param(*each, marks=[pytest.mark.slow] if each[0] == "B100" else []) for each in BASICSR],
+)
 def test_bicubic_tables(real_images, set_name, scale):
     protocols = [basicsr(scale), published_y(scale)]
     report = run(Bicubic(scale=scale), [benchmark(real_images, set_name, scale)], protocols)

@@ -170,6 +170,7 @@ def test_runs_under_bfloat16_autocast(network_class, backend):
     assert deviation(mixed, plain) < 0.05
 
 
+@pytest.mark.slow  # compiles
 @pytest.mark.parametrize("backend", ["reference", "auto"])
 @pytest.mark.parametrize("network_class", NETWORKS)
 def test_compiles_to_one_graph_that_computes_the_same(network_class, backend):

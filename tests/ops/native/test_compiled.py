@@ -85,12 +85,14 @@ def test_without_a_home_the_reason_says_so(tmp_path):
     assert "no home; set SRLAB_NATIVE_CACHE" in result.stdout
 
 
+@pytest.mark.slow  # compiles
 @NEEDS_KERNELS
 def test_a_compiler_may_have_arguments(tmp_path):
     reason = in_new_process(WHY, SRLAB_NATIVE_CACHE=str(tmp_path), CXX="c++ -DUNUSED=1")
     assert reason == "None"
 
 
+@pytest.mark.slow
 @NEEDS_KERNELS
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is loaded")
 def test_threads_are_those_of_torch():
