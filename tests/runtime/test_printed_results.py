@@ -163,18 +163,20 @@ def test_the_command_to_go_on_with_says_what_was_meant(scores, costs, folder):
     }  # fmt: skip
 
 
-def test_scores_are_on_the_disk_before_they_are_printed(evaluation, tmp_path, monkeypatch):
+@pytest.mark.parametrize("failing", ["_with_costs", "display_tables"])
+def test_scores_are_on_the_disk_before_what_may_fail(evaluation, tmp_path, monkeypatch, failing):
     candidate = Candidate(SimpleNamespace(scale=4), "net", "none")
     monkeypatch.setattr(scoring, "_candidates", lambda cfg: [candidate])
     monkeypatch.setattr(scoring, "evaluate_network", lambda cfg, candidate, folder: evaluation)
+    monkeypatch.setattr(scoring, "_with_costs", lambda cfg, network, scored: scored)
 
-    def unprintable(_evaluations):
-        raise RuntimeError("cannot be printed")
+    def fail(*_arguments):
+        raise RuntimeError("no memory")
 
-    monkeypatch.setattr(scoring, "display_tables", unprintable)
+    monkeypatch.setattr(scoring, failing, fail)
     paths = {key: str(tmp_path / key) for key in ("data", "cache", "run")}
     cfg = {"matmul_precision": "highest", "seed": 0, "backend": None, "scale": None, "paths": paths}
-    with pytest.raises(RuntimeError, match="cannot be printed"):
+    with pytest.raises(RuntimeError, match="no memory"):
         score_sets(OmegaConf.create(cfg))
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"evaluation.json", "evaluation.csv", "evaluation.md", "images.csv", "config.yaml"}

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,8 @@ class Candidate(NamedTuple):
 def score_sets(cfg: DictConfig) -> None:
     """Write the table beside the conditions as JSON, CSV and Markdown, then print it.
 
+    Scores are on the disk before what may fail: measuring costs, scoring the next network, printing.
+
     Raises:
         ValueError: for both or neither of ``checkpoint`` and ``model``, or a scale that is not the
         checkpoint's.
@@ -63,13 +66,15 @@ def score_sets(cfg: DictConfig) -> None:
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     torch.manual_seed(cfg.seed)
     folder = Path(cfg.paths.run)
-    evaluations = []
+    evaluations: list[Evaluation] = []
     for candidate in _candidates(cfg):
         cfg.scale = candidate.network.scale
         if cfg.backend is not None:
             _choose_backend(candidate.network, cfg.backend)
-        evaluations.append(evaluate_network(cfg, candidate, folder=folder))
-    save_config(cfg, folder)
+        scored = evaluate_network(cfg, candidate, folder=folder)
+        save_config(cfg, folder)
+        write_evaluations([*evaluations, scored], folder)
+        evaluations.append(_with_costs(cfg, candidate.network, scored))
     written = [*write_evaluations(evaluations, folder), folder / CONFIG_NAME]
     console = plain_console(unbounded_width=120)
     for table in display_tables(evaluations):
@@ -82,7 +87,7 @@ def score_sets(cfg: DictConfig) -> None:
 
 
 def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> Evaluation:
-    """Score a network on the data of ``cfg``, measure its costs, and join both with the conditions.
+    """Score a network on the data of ``cfg`` and join the scores with the conditions, without costs.
 
     Raises:
         ValueError: for ``cuda_graphs`` elsewhere than on CUDA.
@@ -106,23 +111,27 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
         absent_sets=found.absent,
         cuda_graphs=cfg.cuda_graphs,
     )
-    costs = measure_costs(
-        network,
-        output_size=tuple(cfg.latency.output_size),
-        device=device,
-        warmup=cfg.latency.warmup,
-        repeats=cfg.latency.repeats,
-    )
     conditions = describe_conditions(
         model=candidate.label,
         checkpoint=candidate.weights,
-        costs=costs,
+        costs=None,
         preset=candidate.preset,
         training=candidate.training,
         device=report.device,
         seed=candidate.seed,
     )
     return Evaluation(report, conditions)
+
+
+def _with_costs(cfg: DictConfig, network: Network, scored: Evaluation) -> Evaluation:
+    costs = measure_costs(
+        network,
+        output_size=tuple(cfg.latency.output_size),
+        device=find_device(cfg.device),
+        warmup=cfg.latency.warmup,
+        repeats=cfg.latency.repeats,
+    )
+    return replace(scored, conditions=replace(scored.conditions, costs=costs))
 
 
 def _choose_backend(network: Network, backend: str) -> None:
