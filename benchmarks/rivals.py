@@ -127,7 +127,7 @@ def _measure(
 ) -> dict[str, Any]:
     """All subjects in one interleaved run, and how far their results lie from the authors'."""
     image = _photograph(size)
-    subjects = dict(_subjects(_Unit(official), ours, image, arguments))
+    subjects = dict(_subjects(_Unit(official).eval(), ours, image, arguments))
     expected = torch.as_tensor(subjects["official/flushed"][0]())
     compared = [name for name in subjects if arguments.weights and not name.startswith("demo")]
     differences = {
