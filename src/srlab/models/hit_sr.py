@@ -4,7 +4,8 @@ Paper:      Zhang et al., "HiT-SR: Hierarchical Transformer for Efficient Image 
             arXiv 2407.05878
 Reference:  github.com/XiangZ-0/HiT-SR at 8f59218a
 Deviations: the position bias is averaged before it is expanded, and kept in evaluation; backend "linear"
-            re-associates the products; windows can shift; any image size and float16, see HierarchicalBlock.
+            re-associates the products; windows can shift; any image size; the correlation stays in float32
+            under autocast to float16, see HierarchicalBlock.
 
 Shape legend: B batch, C features, H/W low-resolution size padded in each block, S window side, T = S * S
 tokens, K side of the grid that they merge to, f = S / K, M heads, d = C / 2M; maps are (B, H, W, C), windows
