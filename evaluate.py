@@ -2,13 +2,13 @@
 
 from omegaconf import DictConfig
 
-from srlab.runtime.application import application
+from srlab.app.application import application
 
 
 @application("evaluate")
 def main(cfg: DictConfig) -> None:
     """Restore every image of the sets, score it under every protocol, write the table."""
-    from srlab.runtime.scoring import score_sets
+    from srlab.app.scoring import score_sets
 
     score_sets(cfg)
 

@@ -2,13 +2,13 @@
 
 from omegaconf import DictConfig
 
-from srlab.runtime.application import application
+from srlab.app.application import application
 
 
 @application("train")
 def main(cfg: DictConfig) -> float | None:
     """Fit, then score the best checkpoint; returns the validation PSNR that sweeps maximise."""
-    from srlab.runtime.training import train  # here, so that --help and misspelt keys answer without torch
+    from srlab.app.training import train  # here, so that --help and misspelt keys answer without torch
 
     return train(cfg)
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from srlab.profiling.lab.record import read_record
+from srlab.extensions.lab.record import read_record
 
 MODEL = "elan_light"
 OURS = "fused"

@@ -51,7 +51,7 @@ limited() {
 profile() {
     local seconds=$1 record=$out/$name-$2.json
     shift 2
-    limited "$seconds" "$python" -c 'from srlab.cli.main import main; raise SystemExit(main())' \
+    limited "$seconds" "$python" -c 'from srlab.extensions.console.main import main; raise SystemExit(main())' \
         profile device=cuda "record=$record" "$@"
 }
 

@@ -29,12 +29,12 @@ import torch
 from torch import Tensor, nn
 
 import srlab
+from srlab.counts.probe import random_lr_image
+from srlab.extensions.lab.conditions import describe_machine
+from srlab.extensions.lab.latency import Spread, interleaved, spread_of, time_ms
+from srlab.extensions.lab.load import LoadMeter
 from srlab.ops.subnormals import flush_subnormals
-from srlab.profiling.lab.conditions import describe_machine
-from srlab.profiling.latency import Spread, interleaved, spread_of, time_ms
-from srlab.profiling.load import LoadMeter
-from srlab.profiling.probe import random_lr_image
-from srlab.provenance import source_commit
+from srlab.runs.provenance import source_commit
 from srlab.whole_files import whole_file
 
 CPU = torch.device("cpu")

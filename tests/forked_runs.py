@@ -11,7 +11,7 @@ import traceback
 
 import lightning.pytorch  # noqa: F401  (imported once, here)
 
-import srlab.runtime.training  # noqa: F401
+import srlab.app.training  # noqa: F401
 
 
 def attempt(words: list[str]) -> int:

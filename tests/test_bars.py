@@ -8,9 +8,9 @@ import pytest
 from benchmarks import bars
 from benchmarks.bars import check_records, missing, why_ignored
 
-from srlab.profiling.lab.measurement import Memory
-from srlab.profiling.lab.record import KIND, Figures, LabSettings
-from srlab.profiling.latency import Spread
+from srlab.extensions.lab.latency import Spread
+from srlab.extensions.lab.measurement import Memory
+from srlab.extensions.lab.record import KIND, Figures, LabSettings
 
 
 def figures(

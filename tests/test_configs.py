@@ -10,9 +10,9 @@ from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from preset_cases import recorded
+from srlab.app.application import register
+from srlab.app.presets import build_network, configuration_folder
 from srlab.models.network import Network
-from srlab.presets import build_network, configuration_folder
-from srlab.runtime.application import register
 
 CONF = configuration_folder()
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

@@ -4,7 +4,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from srlab.presets import configuration_folder, list_models, list_recipes, match_preset
+from srlab.app.presets import configuration_folder, list_models, list_recipes, match_preset
 
 
 def arguments(name, scale=4):

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from srlab.presets import configuration_folder
-from srlab.runtime.application import register
-from srlab.zoo import update_readme
+from srlab.app.application import register
+from srlab.app.presets import configuration_folder
+from srlab.extensions.zoo import update_readme
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
 def test_table_of_networks_is_the_one_that_the_zoo_makes(tmp_path):
-    """It is rewritten by srlab.zoo.update_readme, never by hand."""
+    """It is rewritten by srlab.extensions.zoo.update_readme, never by hand."""
     copy = tmp_path / "README.md"
     copy.write_text(README)
     update_readme(copy)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from srlab.thread_spin import shorten_thread_spin
 
 if TYPE_CHECKING:
+    from srlab.app.presets import create_model, list_models
     from srlab.checkpoints import load_model
     from srlab.ops.subnormals import flush_subnormals
-    from srlab.presets import create_model, list_models
 
 __all__ = ["__version__", "create_model", "flush_subnormals", "list_models", "load_model"]
 
@@ -20,9 +20,9 @@ __version__ = "0.1.0"
 
 # Imported when first used: PyTorch takes seconds, and not everyone who imports srlab needs it.
 _HOMES = {
-    "create_model": "srlab.presets",
+    "create_model": "srlab.app.presets",
     "flush_subnormals": "srlab.ops.subnormals",
-    "list_models": "srlab.presets",
+    "list_models": "srlab.app.presets",
     "load_model": "srlab.checkpoints",
 }
 

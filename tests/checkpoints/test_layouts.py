@@ -12,9 +12,9 @@ from torch.testing import assert_close
 
 import srlab
 from checkpoint_samples import assert_same_function
+from srlab.app.initial_weights import start_from
 from srlab.checkpoints import load_model, read_checkpoint, save_official
 from srlab.checkpoints.layouts import known_layouts
-from srlab.runtime.initial_weights import start_from
 
 DIV2K, DF2K = (0.4488, 0.4371, 0.4040), (0.4690, 0.4490, 0.4036)
 

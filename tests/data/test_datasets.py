@@ -7,11 +7,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
+from srlab.app.application import register
+from srlab.app.presets import configuration_folder
 from srlab.data.datamodule import SuperResolutionData
 from srlab.data.datasets import df2k, div2k
 from srlab.data.degradation import BicubicDegradation
-from srlab.presets import configuration_folder
-from srlab.runtime.application import register
 
 CONF = configuration_folder()
 

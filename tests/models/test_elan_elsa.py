@@ -17,8 +17,8 @@ from torch.testing import assert_close
 import srlab
 from official_networks import deviation
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
+from srlab.counts.complexity import multiply_adds
 from srlab.models.elan_elsa import ElanElsa, GroupHadamardAttention
-from srlab.profiling.complexity import multiply_adds
 
 RECORDED = json.loads((Path(__file__).parents[1] / "recorded" / "elan_light_elsa.json").read_text())
 SMALL = {

@@ -14,8 +14,8 @@ from torch.testing import assert_close
 import srlab
 from official_networks import deviation
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
+from srlab.counts.complexity import multiply_adds
 from srlab.models.swinir_elsa import SwinIRElsa
-from srlab.profiling.complexity import multiply_adds
 
 RECORDED = json.loads((Path(__file__).parents[1] / "recorded" / "swinir_light_elsa.json").read_text())
 SMALL = {

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from srlab.app import checks
+from srlab.app.run_report import RunReport
 from srlab.metrics.image_mean import MeanPSNR
-from srlab.runtime import checks
-from srlab.runtime.run_report import RunReport
 from srlab.tasks.interruption import GracefulStop
 from srlab.tasks.super_resolution import SuperResolutionTask
 from training_runs import assert_same_state, checkpoint, curve, in_process, killed_after_saving

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from srlab.runtime.resume import is_running
+from srlab.app.resume import is_running
 from training_runs import (
     ROOT,
     assert_same_state,
@@ -182,7 +182,7 @@ def test_two_processes_do_not_write_to_one_run(train, tmp_path, said):
     """The holder is killed by SIGKILL at last: nothing needs cleaning up."""
     run = tmp_path / "run"
     program = (
-        "import sys, time, pathlib\nfrom srlab.runtime.run_lock import locked_run\n"
+        "import sys, time, pathlib\nfrom srlab.runs.lock import locked_run\n"
         "with locked_run(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", program, str(run)], stdout=subprocess.PIPE, cwd=ROOT)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from srlab.cli.main import main
-from srlab.runtime import versions
+from srlab.extensions.console.main import main
+from srlab.runs import versions
 from training_runs import ROOT, assert_same_state, curve, in_process, weights
 
 STEPS = ("trainer.max_steps=2", "validate_every=1", "optimizer.lr=1e-3", "callbacks=ema")
@@ -87,7 +87,7 @@ def test_the_verb_becomes_the_program_that_was_asked_for(monkeypatch):
     started = []
     monkeypatch.setattr(os, "execv", lambda path, words: started.append((path, words)))
     assert main(["rerun", "RUN", "seed=2", "trainer.max_steps=5", "compile=true"]) == 0
-    program = [sys.executable, "-m", "srlab.runtime", "rerun=RUN"]
+    program = [sys.executable, "-m", "srlab.app", "rerun=RUN"]
     assert started == [(sys.executable, [*program, "trainer.max_steps=5", "seed=2", "compile=true"])]
     assert main(["rerun", "RUN", "another"]) == 2
     assert main(["rerun", "RUN", "resume=auto"]) == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from srlab.runtime.run_report import RunReport
+from srlab.app.run_report import RunReport
 from srlab.tasks.checkpoint_io import KeptCheckpoint, NonFiniteWeightsError, WholeCheckpoints
 from srlab.tasks.cost_record import CostRecord
 from srlab.tasks.interruption import GracefulStop

@@ -9,12 +9,12 @@ from rich.console import Console
 
 from protocols import basicsr
 from srlab.config import GrayRule
-from srlab.profiling.complexity import ParameterReport
-from srlab.profiling.costs import Costs
-from srlab.profiling.latency import LatencyReport
-from srlab.profiling.load import CoreLoad
-from srlab.profiling.memory import MemoryReport
-from srlab.profiling.operations import UncountedOperation
+from srlab.counts.complexity import ParameterReport
+from srlab.counts.operations import UncountedOperation
+from srlab.extensions.lab.costs import Costs
+from srlab.extensions.lab.latency import LatencyReport
+from srlab.extensions.lab.load import CoreLoad
+from srlab.extensions.lab.memory import MemoryReport
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean
 from srlab.tasks.report_tables import (

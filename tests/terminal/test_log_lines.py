@@ -13,9 +13,7 @@ COMMAND = (
 
 
 def text(message: str, level: int = logging.INFO) -> str:
-    return ConsoleFormatter().format(
-        logging.LogRecord("srlab.runtime.x", level, "x.py", 1, message, (), None)
-    )
+    return ConsoleFormatter().format(logging.LogRecord("srlab.app.x", level, "x.py", 1, message, (), None))
 
 
 @pytest.fixture
@@ -47,4 +45,4 @@ def test_commands_and_long_paths_stay_whole():
 def test_elsewhere_a_message_is_one_line_with_date_module_and_level():
     line = text("a " * 200)
     assert "\n" not in line
-    assert "[srlab.runtime.x][INFO] - a a" in line
+    assert "[srlab.app.x][INFO] - a a" in line

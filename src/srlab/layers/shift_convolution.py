@@ -11,8 +11,8 @@ Shape legend: B batch, C features, H/W size of the map.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.extensions.kernels.triton import local_features
 from srlab.ops.shift import shift_channels, shift_channels_by_convolution
-from srlab.ops.triton import local_features
 
 __all__ = ["LocalFeatures", "ShiftConvolution"]
 

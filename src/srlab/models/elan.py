@@ -21,16 +21,16 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from srlab.extensions.kernels import cpu as native
+from srlab.extensions.kernels.triton import group_window_attention
 from srlab.layers.at_rest import KeptAtRest
 from srlab.layers.color import RGB_MEAN, is_rounding_of, mean_shift_entries, rgb_mean, stored_mean_shift
 from srlab.layers.folding import Foldable, absorb_batch_norm, fold_batch_norm
 from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.network import count_numbered, rename_keys, require_integer
 from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, count_blocks
-from srlab.ops import native
 from srlab.ops.group_attention import attend_as_published, attend_channels_last
 from srlab.ops.shift import resolve_shift_schedule, shift_kernel
-from srlab.ops.triton import group_window_attention
 from srlab.ops.window_attention import runs_natively
 
 __all__ = ["ELAN", "ElanBlock", "GroupAttention"]
@@ -181,7 +181,7 @@ class GroupAttention(nn.Module, Foldable):
         )
 
     def _window_groups(self, shifted: bool) -> list[int]:
-        """The numbers of a :class:`srlab.ops.native.WindowGroup` for each group, large windows first."""
+        """The numbers of a ``WindowGroup`` of the CPU kernels for each group, large windows first."""
         width = self.mix.in_channels // len(self.window_sizes)
         groups = [
             native.WindowGroup(side, side // 2 if shifted else 0, index * width, 1, width)

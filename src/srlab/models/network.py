@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from srlab.extensions.kernels import cpu as native
 from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
-from srlab.ops import native
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -6,8 +6,9 @@ No windows are cut, nothing is rolled, no map of weights is stored.
 import torch
 from torch import Tensor
 
-from srlab.ops import native, triton
-from srlab.ops.triton.availability import INTERPRETED
+from srlab.extensions.kernels import cpu as native
+from srlab.extensions.kernels import triton
+from srlab.extensions.kernels.triton.availability import INTERPRETED
 
 __all__ = ["reads_distances", "runs_natively", "window_attention"]
 

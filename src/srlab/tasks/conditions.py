@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from srlab.extensions.lab.costs import Costs
 from srlab.ops.subnormals import subnormal_mode
-from srlab.profiling.costs import Costs
-from srlab.provenance import source_commit
+from srlab.runs.provenance import source_commit
 
 __all__ = ["Conditions", "describe_conditions", "source_commit"]
 

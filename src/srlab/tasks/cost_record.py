@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from srlab.config import OVER_LATENCY_LIMIT
-from srlab.profiling.costs import Costs, measure_costs
+from srlab.extensions.lab.costs import Costs, measure_costs
 from srlab.tasks.super_resolution import SuperResolutionTask
 from srlab.whole_files import whole_file
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from srlab.config import GrayRule
-from srlab.profiling.costs import Costs
-from srlab.profiling.latency import BUSY_MARK
+from srlab.extensions.lab.costs import Costs
+from srlab.extensions.lab.latency import BUSY_MARK
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord
 from srlab.tasks.published import Difference, difference_columns, difference_table, differences

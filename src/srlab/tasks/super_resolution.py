@@ -11,10 +11,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from srlab.config import ProtocolConfig
+from srlab.extensions.lab.memory import explain_out_of_memory
 from srlab.metrics.functional import score
 from srlab.metrics.image_mean import MeanPSNR, MeanSSIM
 from srlab.models.network import Network
-from srlab.profiling.memory import explain_out_of_memory
 from srlab.tasks.evaluation import restore
 
 __all__ = ["MONITOR", "SuperResolutionTask", "to_unit_range"]

@@ -10,10 +10,10 @@ from torch.testing import assert_close
 import srlab
 from golden_files import golden_files, load_golden
 from official_networks import deviation, rebuild
+from srlab.counts.complexity import multiply_adds
 from srlab.models.esc import esc_lte
 from srlab.models.esc.esc_lte import EscLTE
 from srlab.models.registry import network_classes
-from srlab.profiling.complexity import multiply_adds
 
 RECORDED = golden_files("esc/esc_lte_arb.npz", beyond_selection=True)
 RECORDED_SIZES = Path(__file__).parents[2] / "recorded"

@@ -1,0 +1,172 @@
+"""Presets: the networks described in conf/model, found from any working directory and composed by Hydra."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from srlab.models.network import Network
+
+__all__ = [
+    "build_network",
+    "configuration_folder",
+    "create_model",
+    "list_models",
+    "list_recipes",
+    "match_preset",
+    "published_scales",
+]
+
+# Arguments that two networks of one function may differ in: how it is computed, and what only training does.
+_BESIDE_THE_FUNCTION = frozenset({"_target_", "_convert_", "backend", "drop_path"})
+
+
+def configuration_folder() -> Path:
+    """The folder of YAML presets: ``srlab/conf`` of a wheel, else the checkout's ``conf``."""
+    package = Path(__file__).resolve().parents[1]
+    candidates = (package / "conf", package.parents[1] / "conf")
+    for folder in candidates:
+        if (folder / "model").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"no presets at {candidates[0]} (wheel) nor at {candidates[1]} (editable install); reinstall srlab"
+    )
+
+
+def list_models() -> list[str]:
+    """Names that ``create_model`` takes and ``model=…`` on a command line."""
+    return sorted(path.stem for path in (configuration_folder() / "model").glob("*.yaml"))
+
+
+def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
+    """Build the network of preset ``name`` with fresh weights.
+
+    On an Intel processor call the network inside ``with srlab.flush_subnormals():``. ELAN's soft-max makes
+    subnormal numbers, which cost these processors most of the time (docs/speed.md); neither importing srlab
+    nor building a network changes the floating-point mode of your program.
+
+    Args:
+        name: one of :func:`list_models`.
+        scale: enlargement of both sides.
+        overrides: constructor arguments that replace the preset's, such as ``window_sizes=[8, 8, 8]``.
+
+    Raises:
+        ValueError: unknown preset, unknown argument or an impossible combination.
+    """
+    from omegaconf import OmegaConf
+
+    from srlab.models.registry import construct
+
+    if name not in list_models():
+        raise ValueError(f"unknown model {name!r}; choose one of {', '.join(list_models())}")
+    config = _compose("network", [f"model={name}"])
+    OmegaConf.update(config, "scale", scale)
+    return construct({**_plain(config.model), **overrides})
+
+
+def published_scales(name: str) -> tuple[int, ...]:
+    """Scales that preset ``name`` exists for."""
+    from srlab.models.registry import find_class
+
+    target = _target(name) or _compose("network", [f"model={name}"]).model["_target_"]
+    return find_class(target).published_scales
+
+
+def list_recipes(name: str) -> list[int]:
+    """Scales that preset ``name`` has a paper's recipe for, ``conf/experiment/<name>_x<scale>.yaml``."""
+    files = (configuration_folder() / "experiment").glob(f"{name}_x*.yaml")
+    suffixes = (path.stem.removeprefix(f"{name}_x") for path in files)
+    return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
+
+
+def match_preset(model: Mapping[str, Any]) -> str | None:
+    """The preset that computes the same function of the same weights as ``model``; None if there is none.
+
+    Args:
+        model: import path ``_target_`` and constructor arguments, as a checkpoint's description has them.
+    """
+    wanted = _function_of(model)
+    for name in list_models():
+        if _target(name) in (None, model.get("_target_")):
+            config = _compose("network", [f"model={name}", f"scale={model.get('scale')}"])
+            if _function_of(_plain(config.model)) == wanted:
+                return name
+    return None
+
+
+def _target(name: str) -> str | None:
+    """What a preset builds, without composing it; None if it inherits that from another preset."""
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml")
+    return OmegaConf.to_container(node).get("_target_")  # type: ignore[union-attr]
+
+
+def _function_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Class and arguments that matter, defaults filled in, sequences as lists."""
+    from srlab.models.registry import find_class
+
+    network_class = find_class(str(model.get("_target_")))
+    parameters = inspect.signature(network_class).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    arguments = {
+        name: list(value) if isinstance(value, (list, tuple)) else value
+        for name, value in {**defaults, **model}.items()
+        if name not in _BESIDE_THE_FUNCTION
+    }
+    return {"class": network_class, **arguments}
+
+
+def build_network(model_node: DictConfig | Mapping[str, Any]) -> Network:
+    """Build the network that a composed ``model`` node, or a plain dictionary like it, describes.
+
+    Raises:
+        ValueError: a value is missing, unknown or impossible.
+    """
+    from srlab.models.registry import construct
+
+    return construct(_plain(model_node))
+
+
+def _plain(model_node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Interpolations resolved, containers turned into lists and dictionaries."""
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(model_node, DictConfig):
+        return dict(model_node)
+    try:
+        container = OmegaConf.to_container(model_node, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"the network's configuration is incomplete: {error}") from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _compose(config_name: str, overrides: list[str]) -> DictConfig:
+    """Compose a root of our configuration folder."""
+    from hydra import compose, initialize_config_dir
+
+    with (
+        _hydra_set_aside(),
+        initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3", job_name="srlab"),
+    ):
+        return compose(config_name, overrides=overrides)
+
+
+@contextmanager
+def _hydra_set_aside() -> Iterator[None]:
+    """Hydra keeps one global state; a Hydra application that calls us must find its own again."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running  # another object by now: Hydra replaces it

@@ -1,0 +1,197 @@
+"""evaluate.py: a checkpoint or a named network, scored on every set under every protocol asked for."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from srlab.app.checks import refuse_overrides
+from srlab.app.list_values import single_values_as_lists
+from srlab.app.presets import build_network, match_preset
+from srlab.app.resume import CONFIG_NAME, save_config
+from srlab.checkpoints import read_checkpoint
+from srlab.config import ProtocolConfig
+from srlab.counts.probe import find_device
+from srlab.extensions.lab.costs import measure_costs
+from srlab.metrics.functional import least_side
+from srlab.models.bicubic import Bicubic
+from srlab.models.network import AttentionNetwork, Network
+from srlab.ops.subnormals import flush_subnormals
+from srlab.tasks.conditions import describe_conditions
+from srlab.tasks.cuda_graphs import require_cuda
+from srlab.tasks.evaluation import evaluate
+from srlab.tasks.published import training_data
+from srlab.tasks.report_tables import Evaluation, display_tables, write_evaluations
+from srlab.terminal.tables import plain_console
+
+__all__ = ["Candidate", "evaluate_network", "score_sets"]
+
+log = logging.getLogger(__name__)
+
+_PAPER_SCALES = (2, 3, 4)
+
+
+class Candidate(NamedTuple):
+    """A network to score.
+
+    ``label`` is what tables call it, ``weights`` says what they are; ``preset`` and ``training`` find the
+    scores that papers print for it, None for none; ``seed`` is the one that it was trained with, where known.
+    """
+
+    network: Network
+    label: str
+    weights: str
+    preset: str | None = None
+    training: str | None = None
+    seed: int | None = None
+
+
+@flush_subnormals()
+def score_sets(cfg: DictConfig) -> None:
+    """Write the table beside the conditions as JSON, CSV and Markdown, then print it.
+
+    Scores are on the disk before what may fail: measuring costs, scoring the next network, printing.
+
+    Raises:
+        ValueError: for both or neither of ``checkpoint`` and ``model``, or a scale that is not the
+        checkpoint's.
+    """
+    single_values_as_lists(cfg)
+    torch.set_float32_matmul_precision(cfg.matmul_precision)
+    torch.manual_seed(cfg.seed)
+    folder = Path(cfg.paths.run)
+    evaluations: list[Evaluation] = []
+    for candidate in _candidates(cfg):
+        cfg.scale = candidate.network.scale
+        if cfg.backend is not None:
+            _choose_backend(candidate.network, cfg.backend)
+        scored = evaluate_network(cfg, candidate, folder=folder)
+        save_config(cfg, folder)
+        write_evaluations([*evaluations, scored], folder)
+        evaluations.append(_with_costs(cfg, candidate.network, scored))
+    written = [*write_evaluations(evaluations, folder), folder / CONFIG_NAME]
+    console = plain_console(unbounded_width=120)
+    for table in display_tables(evaluations):
+        console.print(table)
+    for name in evaluations[0].report.absent_sets:
+        console.print(f"absent: {name}", soft_wrap=True)
+    console.print()
+    for path in written:
+        console.print(f"wrote {path}", soft_wrap=True)
+
+
+def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> Evaluation:
+    """Score a network on the data of ``cfg`` and join the scores with the conditions, without costs.
+
+    Raises:
+        ValueError: for ``cuda_graphs`` elsewhere than on CUDA.
+    """
+    network = candidate.network
+    device = find_device(cfg.device)
+    if cfg.cuda_graphs:
+        require_cuda(device)
+    data = instantiate(cfg.data)
+    protocols: Sequence[ProtocolConfig] = [OmegaConf.to_object(node) for node in cfg.protocol.values()]  # type: ignore[misc]
+    data.least_scored_side = least_side(protocols)
+    found = data.evaluation_sets()
+    report = evaluate(
+        network,
+        found.sets,
+        protocols,
+        scale=network.scale,
+        device=device,
+        save_images=folder / "images" if cfg.save_images else None,
+        progress=True,
+        absent_sets=found.absent,
+        cuda_graphs=cfg.cuda_graphs,
+    )
+    conditions = describe_conditions(
+        model=candidate.label,
+        checkpoint=candidate.weights,
+        costs=None,
+        preset=candidate.preset,
+        training=candidate.training,
+        device=report.device,
+        seed=candidate.seed,
+    )
+    return Evaluation(report, conditions)
+
+
+def _with_costs(cfg: DictConfig, network: Network, scored: Evaluation) -> Evaluation:
+    costs = measure_costs(
+        network,
+        output_size=tuple(cfg.latency.output_size),
+        device=find_device(cfg.device),
+        warmup=cfg.latency.warmup,
+        repeats=cfg.latency.repeats,
+    )
+    return replace(scored, conditions=replace(scored.conditions, costs=costs))
+
+
+def _choose_backend(network: Network, backend: str) -> None:
+    if not isinstance(network, AttentionNetwork):
+        raise ValueError(
+            f"backend={backend}: {type(network).__name__} has no attention and one implementation"
+        )
+    network.use_backend(backend)
+
+
+def _candidates(cfg: DictConfig) -> Iterator[Candidate]:
+    if (cfg.checkpoint is None) == (cfg.model is None):
+        given = "both" if cfg.checkpoint is not None else "neither"
+        raise ValueError(
+            f"give either checkpoint=RUN_OR_FILE or model=NAME, got {given}: a checkpoint knows its network; "
+            "model=bicubic needs no weights"
+        )
+    if cfg.checkpoint is not None:
+        yield _from_checkpoint(cfg)
+        return
+    for scale in _scales(cfg):
+        cfg.scale = scale
+        network = build_network(cfg.model)
+        label = str(HydraConfig.get().runtime.choices["model"])
+        if isinstance(network, Bicubic):
+            yield Candidate(network, label, "none", preset=label)
+        else:
+            log.warning(
+                "model=… alone builds random weights: costs are meaningful, PSNR is not; give checkpoint=…"
+            )
+            yield Candidate(network, label, f"random weights, seed {cfg.seed}")
+
+
+def _from_checkpoint(cfg: DictConfig) -> Candidate:
+    refuse_overrides(
+        ("shift_schedule", "degradation"),
+        "a checkpoint is scored as trained, on exact bicubic LR; +overrides.KEY=VALUE changes its network",
+    )
+    loaded = read_checkpoint(Path(cfg.checkpoint), **OmegaConf.to_container(cfg.overrides))  # type: ignore[arg-type]
+    if cfg.scale not in (None, loaded.network.scale):
+        raise ValueError(
+            f"scale={cfg.scale}, but {cfg.checkpoint} holds a x{loaded.network.scale} network; "
+            "leave scale out"
+        )
+    preset = match_preset(loaded.description["model"])
+    label = loaded.description.get("name", preset or loaded.description["network"])
+    step = f", step {loaded.description['step']}" if "step" in loaded.description else ""
+    return Candidate(
+        network=loaded.network,
+        label=label,
+        weights=loaded.description["file"] + step,
+        preset=preset,
+        training=training_data(loaded.description.get("config")),
+        seed=loaded.description.get("config", {}).get("seed"),
+    )
+
+
+def _scales(cfg: DictConfig) -> tuple[int, ...]:
+    if cfg.scale is not None:
+        return (cfg.scale,)
+    if cfg.model._target_.endswith(".Bicubic"):
+        return _PAPER_SCALES
+    raise ValueError("model=… needs scale=2, 3 or 4 (only bicubic runs them all when scale is left out)")

@@ -1,0 +1,150 @@
+"""Size and arithmetic of a network: of its official formulation, as papers count, and as executed."""
+
+from dataclasses import dataclass
+
+import torch
+
+from srlab.counts.operations import (
+    Call,
+    UncountedOperation,
+    group_uncounted,
+    is_convolution,
+    is_product,
+    multiply_adds_of,
+    record_calls,
+)
+from srlab.models.network import AttentionNetwork, Network
+
+__all__ = [
+    "OUTPUT_SIZE",
+    "ParameterReport",
+    "activations",
+    "count_parameters",
+    "counted_backend",
+    "executed_multiply_adds",
+    "lr_size_for",
+    "multiply_adds",
+    "official_calls",
+    "uncounted_operations",
+]
+
+#: Height and width of the enlarged image that papers count at.
+OUTPUT_SIZE = (720, 1280)
+
+# ``multiply_adds_apart`` is of 1x1 convolutions between RGB images: so many for each element of a result.
+_APART_PER_OUTPUT = 3
+
+
+@dataclass(frozen=True)
+class ParameterReport:
+    """Numbers of parameters: all and trainable in the official formulation, and what is really held."""
+
+    all: int
+    trainable: int
+    held: int
+
+
+def count_parameters(network: Network) -> ParameterReport:
+    """Count parameters; official constants that we derive are in ``all`` but not in ``held``."""
+    official = network.official_parameters()
+    return ParameterReport(
+        official.all, official.trainable, sum(parameter.numel() for parameter in network.parameters())
+    )
+
+
+def multiply_adds(network: Network, output_size: tuple[int, int] = OUTPUT_SIZE) -> int:
+    """Multiply-adds of the official formulation for one image, padding to windows included.
+
+    Convolutions and matrix products are counted, attention with both of its products, whatever back end the
+    network is set to; :func:`uncounted_operations` lists the rest. Shapes alone are computed (meta device):
+    no memory, no time.
+
+    Args:
+        network: any, on any device; it is left as it is.
+        output_size: height and width of the enlarged image; low-resolution sides are rounded up.
+    """
+    counted = sum(map(multiply_adds_of, official_calls(network, output_size)))
+    return counted + network.multiply_adds_apart(*lr_size_for(network, output_size))
+
+
+def executed_multiply_adds(
+    network: Network,
+    output_size: tuple[int, int] = OUTPUT_SIZE,
+    *,
+    device: torch.device | str | None = None,
+) -> int:
+    """Multiply-adds that our implementation executes for one image with its back end, counted alike.
+
+    They differ from :func:`multiply_adds` where a back end computes the same function another way: ELAN's
+    ``sdpa`` compares queries anew in modules that share maps, and moves pixels where the official code
+    convolves. Fused attention, ``sdpa`` and ``flex``, is counted as the two matrix products that it is; zero
+    channels that some of its kernels add are not counted. Products that a back end adds to a sum one by one
+    (``addcmul``, in ELSA's ``fused``) count like the matrix products that they replace.
+
+    Args:
+        network: any; it is left as it is.
+        output_size: as in :func:`multiply_adds`.
+        device: where back end ``auto`` is to be resolved; None: where the parameters lie.
+    """
+    calls = record_calls(network, lr_size_for(network, output_size), backend=_backend(network, device))
+    return sum(map(multiply_adds_of, calls))
+
+
+def activations(
+    network: Network, output_size: tuple[int, int] = OUTPUT_SIZE, *, convolutions_only: bool = False
+) -> int:
+    """Elements of the results of all convolutions and matrix products of the official formulation.
+
+    So counts fvcore's ActivationCountAnalysis, after Radosavovic et al., "Designing Network Design Spaces"
+    (arXiv 2003.13678), who have convolutions alone. Maps and results of attention are among them, results of
+    normalisation, soft-max and activation functions are not.
+
+    Args:
+        network: any; it is left as it is.
+        output_size: as in :func:`multiply_adds`.
+        convolutions_only: leave matrix products out, as the NTIRE challenges do. Their hook sees
+            ``nn.Conv2d`` alone; here convolutions with kernels that are no module's are counted, too.
+    """
+    total = sum(
+        call.result.numel()
+        for call in official_calls(network, output_size)
+        if is_convolution(call) or (is_product(call) and not convolutions_only)
+    )
+    return total + network.multiply_adds_apart(*lr_size_for(network, output_size)) // _APART_PER_OUTPUT
+
+
+def uncounted_operations(
+    network: Network, output_size: tuple[int, int] = OUTPUT_SIZE
+) -> list[UncountedOperation]:
+    """What :func:`multiply_adds` leaves out of one forward pass, one entry for each kind of operation."""
+    return group_uncounted(official_calls(network, output_size))
+
+
+def official_calls(network: Network, output_size: tuple[int, int]) -> list[Call]:
+    """Operators that the official formulation calls, but for what ``multiply_adds_apart`` tells."""
+    backend = "reference" if isinstance(network, AttentionNetwork) else None
+    return record_calls(network, lr_size_for(network, output_size), backend=backend)
+
+
+def lr_size_for(network: Network, output_size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the image that enlarges to ``output_size`` at least."""
+    height, width = (-(-side // network.scale) for side in output_size)
+    return height, width
+
+
+def counted_backend(network: AttentionNetwork, backend: str) -> str:
+    """The back end that executes the arithmetic of ``backend`` in operators that can be counted.
+
+    ``flex`` needs a compiler and ``fused`` may be our own kernels: both compute the products of ``sdpa``
+    where a network has it.
+    """
+    return "sdpa" if backend in ("flex", "fused") and "sdpa" in network.backends else backend
+
+
+def _backend(network: Network, device: torch.device | str | None) -> str | None:
+    """The back end that runs on ``device``, as it is counted."""
+    if not isinstance(network, AttentionNetwork):
+        return None
+    if device is None:
+        device = next(network.parameters()).device
+    return counted_backend(network, network.resolved_backend(torch.device(device)))

@@ -1,0 +1,1 @@
+"""What stands on the core; the core runs without it."""

@@ -1,0 +1,164 @@
+"""How long one forward pass takes: medians with their spread, never a bare mean."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from srlab.counts.probe import (
+    backend_of,
+    device_name,
+    dtype_name,
+    random_lr_image,
+    ready_network,
+    synchronize,
+)
+from srlab.extensions.lab.load import CoreLoad, LoadMeter
+from srlab.extensions.lab.memory import explain_out_of_memory
+from srlab.ops.subnormals import subnormal_mode
+
+__all__ = [
+    "BUSY_MARK",
+    "LatencyReport",
+    "Spread",
+    "interleaved",
+    "measure_latency",
+    "spread_of",
+    "time_ms",
+]
+
+
+#: Behind a latency that was timed while other programs needed the same cores; it may be many times off.
+BUSY_MARK = "*"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and the range that holds the middle 80 %."""
+
+    median: float
+    p10: float
+    p90: float
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    """Time of one forward pass of one image, with the conditions that it was measured under."""
+
+    device: str
+    torch_version: str
+    dtype: str
+    input_shape: tuple[int, ...]
+    warmup: int
+    repeats: int
+    threads: int
+    """Of the CPU, whatever the device."""
+    subnormals: str
+    """``flushed`` or ``kept``."""
+    load: CoreLoad
+    """What other programs used of the CPU meanwhile."""
+    backend: str | None
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+
+    @property
+    def shown(self) -> str:
+        """``640.6 (637.3 to 641.5)``: median, p10 and p90, for a table; marked if the machine was busy."""
+        mark = BUSY_MARK if self.load.is_busy else ""
+        return f"{self.median_ms:.1f}{mark} ({self.p10_ms:.1f} to {self.p90_ms:.1f})"
+
+    @property
+    def remark(self) -> str:
+        """What the mark of :attr:`shown` means; empty without one."""
+        if not self.load.is_busy:
+            return ""
+        return f"{BUSY_MARK} {self.load}: measure again when nothing else runs"
+
+    def __str__(self) -> str:
+        size = "x".join(str(side) for side in self.input_shape)
+        disturbance = f", while {self.load}" if self.load.is_busy else ""
+        return (
+            f"{self.median_ms:.2f} ms (p10 {self.p10_ms:.2f}, p90 {self.p90_ms:.2f}; {self.repeats} repeats) "
+            f"for {size} in {self.dtype} on {self.device}{disturbance}"
+        )
+
+
+def measure_latency(
+    network: nn.Module,
+    lr_size: tuple[int, int],
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    warmup: int,
+    repeats: int,
+) -> LatencyReport:
+    """Time ``network`` on a random image of ``lr_size`` (height, width), batch 1, in evaluation mode.
+
+    The network is left in the mode, on the device and in the dtype that it came in.
+    """
+    device = torch.device(device)
+    _check_counts(warmup, repeats)
+    with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
+        lr_image = random_lr_image(lr_size, device, dtype)
+        # on a GPU one thread launches what is timed
+        meter = LoadMeter(torch.get_num_threads() if device.type == "cpu" else 1)
+        times = [time_ms(lambda: ready(lr_image), device) for _ in range(warmup + repeats)][warmup:]
+        load = meter.read()
+        backend = backend_of(ready)
+    spread = spread_of(times)
+    return LatencyReport(
+        device=device_name(device),
+        torch_version=torch.__version__,
+        dtype=dtype_name(dtype),
+        input_shape=tuple(lr_image.shape),
+        warmup=warmup,
+        repeats=repeats,
+        threads=torch.get_num_threads(),
+        subnormals=subnormal_mode(),
+        load=load,
+        backend=backend,
+        median_ms=spread.median,
+        p10_ms=spread.p10,
+        p90_ms=spread.p90,
+    )
+
+
+def interleaved(names: Sequence[str], *, rounds: int) -> Iterator[list[str]]:
+    """The order of each round: every name once, each round starting with another one; none without names."""
+    for turn in range(rounds if names else 0):
+        shift = turn % len(names)
+        yield [*names[shift:], *names[:shift]]
+
+
+def time_ms(function: Callable[[], object], device: torch.device) -> float:
+    """Milliseconds of one call; on CUDA between two events, nothing else being under way."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        function()
+        return (time.perf_counter() - start) * 1e3
+    with torch.cuda.device(device):
+        synchronize(device)
+        start_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start_event.record()
+        function()
+        end_event.record()
+        synchronize(device)
+        return start_event.elapsed_time(end_event)
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """Median, p10 and p90 with linear interpolation, of at least one value."""
+    quantiles: Tensor = torch.tensor(values, dtype=torch.float64).quantile(
+        torch.tensor([0.5, 0.1, 0.9], dtype=torch.float64)
+    )
+    return Spread(*quantiles.tolist())
+
+
+def _check_counts(warmup: int, repeats: int) -> None:
+    if warmup < 0 or repeats < 1:
+        raise ValueError(
+            f"warmup must be 0 or more and repeats 1 or more, got warmup={warmup}, repeats={repeats}"
+        )

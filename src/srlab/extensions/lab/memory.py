@@ -1,0 +1,150 @@
+"""Peak memory of one forward pass, and what to do when there is not enough."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from srlab.counts.probe import (
+    backend_of,
+    device_name,
+    dtype_name,
+    random_lr_image,
+    ready_network,
+    synchronize,
+)
+
+__all__ = [
+    "MemoryReport",
+    "explain_out_of_memory",
+    "is_out_of_memory",
+    "measure_peak_memory",
+    "resident_growth",
+]
+
+_MIB = 2**20
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+_RESET_SLACK_KIB = 4096  # other threads may touch pages between the reset and the reading
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """Peak memory of one forward pass, with the conditions that it was measured under.
+
+    On CUDA ``peak_mib`` counts all live tensors, weights included, and ``reserved_mib`` what the caching
+    allocator holds for them. On the CPU ``peak_mib`` is the growth of the process's resident memory above
+    what it held just before, weights excluded; None, with the reason in ``unavailable``, where the system
+    cannot tell.
+    """
+
+    device: str
+    torch_version: str
+    dtype: str
+    input_shape: tuple[int, ...]
+    backend: str | None
+    kind: str
+    peak_mib: float | None
+    reserved_mib: float | None
+    unavailable: str | None
+
+
+def measure_peak_memory(
+    network: nn.Module, lr_size: tuple[int, int], *, device: torch.device | str, dtype: torch.dtype
+) -> MemoryReport:
+    """Run ``network`` on one random image of ``lr_size`` (height, width), batch 1, after one run to warm up.
+
+    The network is left in the mode, on the device and in the dtype that it came in.
+    """
+    device = torch.device(device)
+    measure = _cuda_peak if device.type == "cuda" else _resident_peak
+    with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
+        lr_image = random_lr_image(lr_size, device, dtype)
+        ready(lr_image)
+        peak_mib, reserved_mib, unavailable = measure(lambda: ready(lr_image), device)
+        backend = backend_of(ready)
+    return MemoryReport(
+        device=device_name(device),
+        torch_version=torch.__version__,
+        dtype=dtype_name(dtype),
+        input_shape=tuple(lr_image.shape),
+        backend=backend,
+        kind="max_memory_allocated" if device.type == "cuda" else "resident memory growth",
+        peak_mib=peak_mib,
+        reserved_mib=reserved_mib,
+        unavailable=unavailable,
+    )
+
+
+@contextmanager
+def explain_out_of_memory(lr_size: tuple[int, int], device: torch.device) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into a MemoryError that names the image and the ways out."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        height, width = lr_size
+        raise MemoryError(
+            f"restoring a {height}x{width} image does not fit into the memory of {device}: use smaller "
+            "images, backend=sdpa (in training model.backend=sdpa), which stores no maps, a smaller "
+            "network, or a device with more memory"
+        ) from error
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch reports that memory, of any device, ran out."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    message = str(error)
+    return "DefaultCPUAllocator" in message or "can't allocate memory" in message
+
+
+_Peak = tuple[float | None, float | None, str | None]
+
+
+def _cuda_peak(run: Callable[[], object], device: torch.device) -> _Peak:
+    synchronize(device)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    synchronize(device)
+    return torch.cuda.max_memory_allocated(device) / _MIB, torch.cuda.max_memory_reserved(device) / _MIB, None
+
+
+def _resident_peak(run: Callable[[], object], device: torch.device) -> _Peak:
+    if device.type != "cpu":
+        return None, None, f"peak memory is not measured on {device.type} devices"
+    growth_mib, unavailable = resident_growth(run)
+    return growth_mib, None, unavailable
+
+
+def resident_growth(run: Callable[[], object]) -> tuple[float | None, str | None]:
+    """MiB by which the process's resident memory grows at most while ``run`` is called; or why not known."""
+    _return_free_heap()
+    try:
+        _CLEAR_REFS.write_text("5")  # resets VmHWM to VmRSS, see proc(5)
+        before, high_water = _status_kib("VmRSS"), _status_kib("VmHWM")
+    except (OSError, KeyError) as error:
+        return None, f"this system cannot reset the peak of resident memory: {error}"
+    if high_water > before + _RESET_SLACK_KIB:
+        return None, f"the peak of resident memory stays at {high_water} KiB, {before} KiB are in use"
+    run()
+    return (_status_kib("VmHWM") - before) / 1024, None
+
+
+def _return_free_heap() -> None:
+    """Give freed heap back to the system, where glibc is at hand: memory held for reuse would hide growth."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        return
+
+
+def _status_kib(field: str) -> int:
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)
+    return int(lines[field].split()[0])

@@ -1,0 +1,202 @@
+"""Runs side by side: one configuration for all seeds, the baseline, and what forbids to compare them."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from srlab.extensions.report.comparability import comparability_warnings
+from srlab.extensions.report.gray_rules import gray_rule_warnings, under_one_gray_rule
+from srlab.extensions.report.latencies import LabLatencies, latency_warnings
+from srlab.extensions.report.parameters import Parameter, parameter_values, varied_parameters
+from srlab.extensions.report.runs import Run
+
+__all__ = ["Comparison", "Configuration", "as_comparison", "compare"]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Runs that differ in nothing but the seed.
+
+    Attributes:
+        number: from 1, in the order of the table; plots and page name it so.
+        values: one for each parameter that the comparison varies.
+        label: the same in words.
+    """
+
+    number: int
+    values: tuple[str, ...]
+    label: str
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def finished(self) -> tuple[Run, ...]:
+        """Those with scores."""
+        return tuple(run for run in self.runs if run.finished)
+
+    @property
+    def states(self) -> str:
+        """``2``, or ``1 of 2 (1 failed)`` where runs have no scores."""
+        others = Counter(run.state for run in self.runs if not run.finished)
+        missing = ", ".join(f"{count} {state}" for state, count in others.items())
+        total = f"{len(self.finished)} of {len(self.runs)} ({missing})"
+        return total if missing else str(len(self.runs))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a report is about.
+
+    Attributes:
+        runs: all of them, also those that failed.
+        baseline: the configuration that differences are from; None if none finished.
+        baseline_reason: why this one.
+        warnings: what a reader must know before comparing.
+        latencies: of all networks in one run of the lab; None: each run's own are shown.
+    """
+
+    runs: tuple[Run, ...]
+    parameters: tuple[Parameter, ...]
+    configurations: tuple[Configuration, ...]
+    baseline: Configuration | None
+    baseline_reason: str
+    warnings: tuple[str, ...]
+    latencies: LabLatencies | None = None
+
+    @cached_property
+    def finished(self) -> tuple[Configuration, ...]:
+        """Configurations with at least one score."""
+        return tuple(each for each in self.configurations if each.finished)
+
+    @cached_property
+    def sets(self) -> tuple[str, ...]:
+        """Validation sets that any run was scored on."""
+        return tuple(dict.fromkeys(name for run in self.runs if run.finished for name in run.scores))
+
+
+def compare(
+    runs: Sequence[Run], *, baseline: str | None = None, latencies: LabLatencies | None = None
+) -> Comparison:
+    """Group ``runs`` by what they vary.
+
+    Args:
+        runs: at least one.
+        baseline: a row's number, a cell's name, a run's folder, or values (``n_share=0,window_sizes=[8,8]``).
+            Without it: of one sweep the first configuration whose network is a preset as it stands, else the
+            first of the table; of other runs that of the first given.
+        latencies: shown in place of those that each run measured itself, with their memory.
+
+    Raises:
+        ValueError: no runs, or ``baseline`` does not name exactly one configuration that finished.
+    """
+    if not runs:
+        raise ValueError("no runs to compare")
+    found, runs = runs, under_one_gray_rule(runs)
+    parameters = varied_parameters(runs)
+    configurations = _configurations(runs, parameters)
+    chosen, reason = (
+        _default_baseline(configurations, runs)
+        if baseline is None
+        else (_named(baseline, configurations, parameters), "as asked for")
+    )
+    return Comparison(
+        runs=tuple(run for each in configurations for run in each.runs),
+        parameters=parameters,
+        configurations=configurations,
+        baseline=chosen,
+        baseline_reason=reason,
+        warnings=(
+            *gray_rule_warnings(found, runs),
+            *comparability_warnings(runs, parameters, own_latencies=latencies is None),
+            *latency_warnings(runs, configurations, latencies),
+            *_repeated_seeds(configurations),
+        ),
+        latencies=latencies,
+    )
+
+
+def as_comparison(runs: "Comparison | Sequence[Run]") -> Comparison:
+    """``compare`` where that was not done yet."""
+    return runs if isinstance(runs, Comparison) else compare(runs)
+
+
+def _configurations(runs: Sequence[Run], parameters: Sequence[Parameter]) -> tuple[Configuration, ...]:
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(parameter_values(run, parameters), []).append(run)
+    ordered = sorted(
+        groups,
+        key=lambda values: [
+            parameter.rank(value) for parameter, value in zip(parameters, values, strict=True)
+        ],
+    )
+    return tuple(
+        Configuration(
+            number=number,
+            values=values,
+            label=_label(values, parameters, groups[values]),
+            runs=tuple(sorted(groups[values], key=lambda run: (str(run.seed), run.source))),
+        )
+        for number, values in enumerate(ordered, 1)
+    )
+
+
+def _label(values: Sequence[str], parameters: Sequence[Parameter], runs: Sequence[Run]) -> str:
+    named = zip(parameters, values, strict=True)
+    return ", ".join(f"{parameter.label}={value}" for parameter, value in named) or runs[0].name
+
+
+def _default_baseline(
+    configurations: Sequence[Configuration], runs: Sequence[Run]
+) -> tuple[Configuration | None, str]:
+    """Runs that someone put together are compared with the first of them; a sweep has no first."""
+    finished = [each for each in configurations if each.finished]
+    if not finished:
+        return None, "no run has finished"
+    if len({run.sweep for run in runs}) > 1 or runs[0].sweep is None:
+        first = next(run for run in runs if run.finished)
+        return next(each for each in finished if first in each.runs), "the first run given"
+    for configuration in finished if len(finished) > 1 else ():
+        preset = configuration.finished[0].conditions.get("preset")
+        if preset is not None:
+            return configuration, f"its network is the preset {preset} as it stands"
+    return finished[0], "the first of the table"
+
+
+def _named(
+    wanted: str, configurations: Sequence[Configuration], parameters: Sequence[Parameter]
+) -> Configuration:
+    matching = [each for each in configurations if _is_named(wanted, each, parameters)]
+    known = "; ".join(f"{each.number}: {each.label}" for each in configurations)
+    if len(matching) != 1:
+        raise ValueError(
+            f"baseline {wanted!r} names {len(matching)} configurations instead of one; there are {known}"
+        )
+    if not matching[0].finished:
+        raise ValueError(
+            f"baseline {wanted!r} has no scores, {matching[0].states}; choose another of {known}"
+        )
+    return matching[0]
+
+
+def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Parameter]) -> bool:
+    names = {str(configuration.number), configuration.label}
+    names |= {name for run in configuration.runs for name in (run.name, run.source)}
+    if wanted in names or wanted.rstrip("/") in names:
+        return True
+    # commas within brackets belong to a value
+    words = [word.strip().partition("=") for word in re.split(r",(?![^\[]*\])", wanted)]
+    values = {}
+    for parameter, value in zip(parameters, configuration.values, strict=True):
+        values[parameter.key] = values[parameter.label] = value
+    return all(equals and values.get(key) == value for key, equals, value in words)
+
+
+def _repeated_seeds(configurations: Sequence[Configuration]) -> list[str]:
+    return [
+        f"{each.label}: seed {seed} was run {count} times; the standard deviation is over repetitions, too"
+        for each in configurations
+        for seed, count in Counter(str(run.seed) for run in each.finished).items()
+        if count > 1
+    ]

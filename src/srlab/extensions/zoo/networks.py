@@ -1,0 +1,183 @@
+"""The table of networks: what each preset measures, what was published for it, and what there is to run.
+
+Computed from the presets and read from ``srlab/extensions/literature``; README.md holds a copy that a
+test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from srlab.app.presets import create_model, list_models, list_recipes, published_scales
+from srlab.counts.complexity import count_parameters, multiply_adds
+from srlab.extensions.literature.published import UNVERIFIED, Reference, references
+from srlab.extensions.literature.reading import cards
+from srlab.extensions.literature.schema import Card
+from srlab.terminal.tables import PlainTable
+from srlab.whole_files import whole_file
+
+__all__ = ["ZooRow", "find_card", "known_presets", "to_markdown", "update_readme", "zoo_rows", "zoo_table"]
+
+_SHOWN_SETS = ("Set5", "Urban100")
+_USUAL_SCALE = 4
+_FIGURE_WIDTH = len("0.9611")
+_DESCRIBED_FROM = 100
+_START, _END = "<!-- networks -->", "<!-- end of networks -->"
+_FOOTNOTE = (
+    "Sizes, multiply-adds (for 1280x720) and PSNR (dB) at x4. PSNR is the papers', trained on DIV2K; "
+    f"{UNVERIFIED} read from a picture, not confirmed by a second source. Weights are the authors'."
+)
+
+
+@dataclass(frozen=True)
+class ZooRow:
+    """One preset."""
+
+    name: str
+    phrase: str
+    title: str
+    scale: int
+    """4, or the highest that the preset exists for; sizes, costs and scores are of it."""
+    parameters: int
+    trainable: int
+    multiply_adds: int
+    """For an output of 1280x720."""
+    published: dict[str, Reference]
+    """By test set; of DIV2K where papers train on several data."""
+    recipes: tuple[int, ...]
+    """Scales with a recipe in ``conf/experiment``."""
+    released: bool | None
+    """Whether the authors released weights; None where we do not know and where nobody could."""
+    weights: str | None
+    """Where, or why not; None where nobody could."""
+
+
+def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
+    """One row for each preset, or for those named, in their order.
+
+    Raises:
+        ValueError: an unknown preset, or one without a card in ``srlab/extensions/literature/networks``.
+    """
+    return [_row(name) for name in known_presets(names)]
+
+
+def find_card(preset: str) -> Card:
+    """The card that lists ``preset``.
+
+    Raises:
+        ValueError: none does, or several do.
+    """
+    found = [card for card in cards() if preset in card.presets]
+    if len(found) != 1:
+        named = ", ".join(f"{card.name}.yaml" for card in found) or "no file"
+        raise ValueError(
+            f"preset {preset} must be listed by exactly one card, got {named} in "
+            f"srlab/extensions/literature/networks; add it under presets, as in {cards()[0].name}.yaml"
+        )
+    return found[0]
+
+
+def to_markdown(rows: Sequence[ZooRow]) -> str:
+    """The table and its footnote."""
+    ruler = [":---" if heading in _TEXT_COLUMNS else "---:" for heading in _COLUMNS]
+    cells = [[show(row) for show in _COLUMNS.values()] for row in rows]
+    names = [f"`{row.name}`" for row in rows]
+    lines = [
+        ["model", *list(_COLUMNS)],
+        [":---", *ruler],
+        *([n, *c] for n, c in zip(names, cells, strict=True)),
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_FOOTNOTE}\n"
+
+
+def zoo_table(rows: Sequence[ZooRow], *, width: int) -> PlainTable:
+    """For a terminal of ``width`` columns; below 100 the networks are not described."""
+    columns = {name: show for name, show in _COLUMNS.items() if width >= _DESCRIBED_FROM or name != "what"}
+    text = ("model", *_TEXT_COLUMNS)
+    table = PlainTable(("model", *columns), text=text, title="networks", caption=_FOOTNOTE)
+    for row in rows:
+        table.add_row(row.name, *(show(row) for show in columns.values()))
+    return table
+
+
+def update_readme(path: Path) -> bool:
+    """Write the table between the markers of ``path``; True if that changed the file.
+
+    Raises:
+        ValueError: the markers are not there, or not once each and in order.
+    """
+    text = path.read_text(encoding="utf-8")
+    before, start, rest = text.partition(_START)
+    _, end, after = rest.partition(_END)
+    if not start or not end or _START in rest or _END in after:
+        raise ValueError(
+            f"{path} needs one line {_START} and, below it, one line {_END}; the table goes between"
+        )
+    updated = f"{before}{_START}\n{to_markdown(zoo_rows())}{_END}{after}"
+    if updated == text:
+        return False
+    with whole_file(path) as partial:
+        partial.write_text(updated, encoding="utf-8")
+    return True
+
+
+def known_presets(names: Sequence[str] | None) -> Sequence[str]:
+    """``names`` if all are presets; all presets for None."""
+    known = list_models()
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ValueError(f"unknown model {', '.join(unknown)}; choose from {', '.join(known)}")
+    return known if names is None else names
+
+
+def _row(name: str) -> ZooRow:
+    card = find_card(name)
+    scales = published_scales(name)
+    with torch.device("meta"):
+        network = create_model(name, scale=_USUAL_SCALE if _USUAL_SCALE in scales else max(scales))
+    size = count_parameters(network)
+    found = {
+        dataset: references(name, scale=network.scale, dataset=dataset, training="DIV2K")
+        for dataset in _SHOWN_SETS
+    }
+    return ZooRow(
+        name=name,
+        phrase=card.presets[name],
+        title=card.title,
+        scale=network.scale,
+        parameters=size.all,
+        trainable=size.trainable,
+        multiply_adds=multiply_adds(network),
+        published={dataset: figures[0] for dataset, figures in found.items() if figures},
+        recipes=tuple(list_recipes(name)),
+        released=card.weights.released if card.weights else None,
+        weights=card.weights.where if card.weights else None,
+    )
+
+
+def _show_size(row: ZooRow) -> str:
+    trainable = "" if row.trainable == row.parameters else f" ({row.trainable / 1e3:,.0f})"
+    return f"{row.parameters / 1e3:,.0f}{trainable}" + (
+        "" if row.scale == _USUAL_SCALE else f", x{row.scale}"
+    )
+
+
+def _show_psnr(dataset: str) -> Callable[[ZooRow], str]:
+    return lambda row: row.published[dataset].shown_psnr if dataset in row.published else "–"
+
+
+_COLUMNS: dict[str, Callable[[ZooRow], str]] = {
+    "params K (trainable)": _show_size,
+    "mult-adds G": lambda row: f"{row.multiply_adds / 1e9:.2f}",
+    **{dataset: _show_psnr(dataset) for dataset in _SHOWN_SETS},
+    "recipe": lambda row: " ".join(f"x{scale}" for scale in row.recipes) or "–",
+    "weights": lambda row: (
+        "–" if row.weights is None else {True: "yes", False: "no", None: "?"}[row.released]
+    ),
+    "what": lambda row: row.phrase,
+}
+_TEXT_COLUMNS = frozenset({"recipe", "weights", "what"})
