@@ -1,0 +1,65 @@
+"""Where extensions attach to the core: registries that they fill, and the function that loads them.
+
+The core never imports :mod:`srlab.extensions`. A package below it that offers something holds a module
+``plugin.py``, which registers it when it is imported; plugins import nothing slow. Where the folder of an
+extension is missing, so is what it offers, and the core works without it.
+"""
+
+import functools
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+__all__ = ["Registry", "load_extensions"]
+
+_PACKAGE = "srlab.extensions"
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Named objects of one kind, in the order in which they were registered.
+
+    Args:
+        kind: what they are, for messages.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str, entry: T) -> T:
+        """Add ``entry``.
+
+        Raises:
+            ValueError: ``name`` is taken by another object.
+        """
+        if self._entries.setdefault(name, entry) is not entry:
+            raise ValueError(f"{self.kind} {name!r} is registered already")
+        return entry
+
+    def get(self, name: str) -> T | None:
+        """The object of that name once all extensions are loaded; None if nothing registered it."""
+        load_extensions()
+        return self._entries.get(name)
+
+    def __iter__(self) -> Iterator[T]:
+        load_extensions()
+        return iter(tuple(self._entries.values()))
+
+
+@functools.cache
+def load_extensions() -> tuple[str, ...]:
+    """Import the plugin of every extension that is installed, once; returns the extensions' names."""
+    if importlib.util.find_spec(_PACKAGE) is None:
+        return ()
+    package = importlib.import_module(_PACKAGE)
+    loaded = []
+    for module in pkgutil.iter_modules(package.__path__):
+        name = f"{_PACKAGE}.{module.name}"
+        if module.ispkg and importlib.util.find_spec(f"{name}.plugin") is not None:
+            importlib.import_module(f"{name}.plugin")
+            loaded.append(module.name)
+    return tuple(loaded)
