@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from srlab.data import store as store_module
+from srlab.data.image_store import ImageStore
 from srlab.data.images import read_image
-from srlab.data.sources import Folder, ImageSet
+from srlab.data.sources import ImageSet, folder_images
 from srlab.data.store import open_store
 
 
@@ -25,7 +26,7 @@ def image_set(tmp_path: Path) -> ImageSet:
     for number, shape in enumerate([(20, 30, 3), (7, 9), (16, 16, 3)]):
         picture = Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8))
         picture.save(tmp_path / f"images/{number}.png")
-    return Folder(root=str(tmp_path / "images")).find().sets[0]
+    return folder_images(str(tmp_path / "images"))
 
 
 def spoil(image_set: ImageSet) -> Path:
@@ -97,7 +98,7 @@ def test_a_corrupt_image_is_named_or_skipped_with_a_warning(image_set: ImageSet,
 def test_a_set_without_one_readable_image_is_an_error(image_set: ImageSet, tmp_path: Path):
     for file in image_set.files:
         file.path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="not one of the 3 images"):
+    with pytest.raises(ValueError, match="none of the 3 images"):
         open_store(image_set, cache=tmp_path / "cache", on_bad_image="skip")
 
 
@@ -168,7 +169,7 @@ def test_a_store_in_another_place_is_still_readable(image_set: ImageSet, tmp_pat
     store = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
     moved = shutil.copytree(store.folder, tmp_path / "moved")
     assert "offset" in json.loads((moved / "index.json").read_text())["images"][0]
-    np.testing.assert_array_equal(store_module.ImageStore(folder=moved)[1], store[1])
+    np.testing.assert_array_equal(ImageStore(folder=moved)[1], store[1])
 
 
 def test_orientation_and_twelve_bits_are_told_of_at_every_opening(tmp_path: Path, caplog):
@@ -179,7 +180,7 @@ def test_orientation_and_twelve_bits_are_told_of_at_every_opening(tmp_path: Path
     Image.fromarray((pixels // 16).astype(np.uint8)).save(tmp_path / "images/turned.jpg", exif=exif)
     for name in ("dark", "darker"):
         Image.fromarray(pixels).save(tmp_path / f"images/{name}.png")
-    (image_set,) = Folder(root=str(tmp_path / "images")).find().sets
+    image_set = folder_images(str(tmp_path / "images"))
     for _ in range(2):
         caplog.clear()
         with caplog.at_level("INFO"):
@@ -197,7 +198,7 @@ def test_a_higher_limit_on_pixels_reads_what_a_lower_one_skipped(tmp_path: Path)
     (tmp_path / "images").mkdir()
     for side in (8, 9):
         Image.new("L", (side, side)).save(tmp_path / f"images/{side}.png")
-    (image_set,) = Folder(root=str(tmp_path / "images")).find().sets
+    image_set = folder_images(str(tmp_path / "images"))
     opened = [
         open_store(image_set, cache=tmp_path / "cache", on_bad_image="skip", max_pixels=most)
         for most in (64, 81)

@@ -1,7 +1,7 @@
 """MATLAB's bicubic downsampling of windows of 8-bit images, fast: the same bytes as ``ops.resize.imresize``.
 
-At x2, x3, x4 and x8 this is torch's antialiased bicubic of uint8 images: it has the same kernel, rounds half up
-to 8 bits after each pass, and works in fixed point with 16 bits or more after the point. MATLAB's weights
+At x2, x3, x4 and x8 this is torch's antialiased bicubic of uint8 images: it has the same kernel, rounds half
+up to 8 bits after each pass, and works in fixed point with 16 bits or more after the point. MATLAB's weights
 are multiples of 1/256, 1/81, 1/4096 and 1/65536. Powers of two lose nothing. Over 81 the rounding errors of
 all weights add up to less than 0.0052 grey levels, while a sum stays at least 1/162 = 0.0061 away from a tie.
 torch cuts the kernel off where MATLAB mirrors the image: windows carry two more LR pixels on each side, whose

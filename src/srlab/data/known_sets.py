@@ -100,8 +100,8 @@ def _flickr2k_folder(root: Path) -> Path:
 def benchmark_images(root: str, name: str) -> ImageSet:
     """A test set; one without files if it is not there.
 
-    HR images are in a subfolder ``HR``, ``original`` or ``GTmod12`` of ``<set>``, in ``<set>_HR``, or right in
-    ``<set>``. LR files may be in the folder of the set: ``LR_bicubic/X{scale}/<name>x{scale}.png`` (or
+    HR images are in a subfolder ``HR``, ``original`` or ``GTmod12`` of ``<set>``, in ``<set>_HR``, or in
+    ``<set>`` itself. LR files may be in the folder of the set: ``LR_bicubic/X{scale}/<name>x{scale}.png`` (or
     ``x{scale}``, or ``LRbicx{scale}``, or files named as HR's). Other images there are left out, and logged.
 
     Args:
