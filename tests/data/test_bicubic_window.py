@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srlab.data import bicubic_window
-from srlab.data.bicubic_window import context, downsample
+from srlab.data.bicubic_window import context, downsample, downsample_tensor
 from srlab.data.images import read_image
 from srlab.ops.resize import imresize
 
@@ -28,12 +28,15 @@ def whole(image: np.ndarray, scale: int) -> np.ndarray:
     levels=st.sampled_from([2, 3, 17, 256]),
     seed=st.integers(0, 2**32),
 )
-def test_shrinking_equals_imresize_on_noise(scale: int, height: int, width: int, levels: int, seed: int):
+def test_downsampling_equals_imresize_on_noise(scale: int, height: int, width: int, levels: int, seed: int):
     """Few levels make sums that end in exactly .5 frequent."""
     random = np.random.default_rng(seed)
     values = random.integers(0, levels, (3, height * scale, width * scale)) * 255 // (levels - 1)
     image = values.astype(np.uint8)
-    np.testing.assert_array_equal(downsample(image, scale), whole(image, scale))
+    expected = whole(image, scale)
+    np.testing.assert_array_equal(downsample(image, scale), expected)
+    window = np.pad(image, ((0, 0), *[(context(scale),) * 2] * 2), mode="symmetric")
+    np.testing.assert_array_equal(downsample_tensor(torch.from_numpy(window), scale), expected)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -45,7 +48,7 @@ def test_ties_are_rounded_up_as_imresize_does(scale: int):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_shrinking_makes_the_files_that_matlab_wrote(scale: int, real_images: Path):
+def test_downsampling_makes_the_files_that_matlab_wrote(scale: int, real_images: Path):
     folder = real_images / "benchmark/Set5"
     for file in sorted((folder / f"LR_bicubic/X{scale}").glob("*.png")):
         hr_image = read_image(folder / "HR" / f"{file.stem.removesuffix(f'x{scale}')}.png")
@@ -56,7 +59,7 @@ def test_shrinking_makes_the_files_that_matlab_wrote(scale: int, real_images: Pa
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_shrinking_equals_imresize_on_photographs(scale: int, real_images: Path):
+def test_downsampling_equals_imresize_on_photographs(scale: int, real_images: Path):
     t91, b100 = (sorted((real_images / name).glob("*.png")) for name in ("train/T91", "benchmark/B100/HR"))
     for file in [*t91[::7], *b100[::20]]:
         image = read_image(file)
@@ -65,11 +68,9 @@ def test_shrinking_equals_imresize_on_photographs(scale: int, real_images: Path)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_windows_are_shrunk_in_fixed_point_here(scale: int, monkeypatch):
-    """imresize itself is not asked: were torch's rounding other than MATLAB's, it would be, and logged."""
-    bicubic_window._is_exact_here(scale)
-    monkeypatch.setattr(bicubic_window, "imresize", None)
-    downsample(np.zeros((3, 5 * scale, 7 * scale), np.uint8), scale)
+def test_windows_are_downsampled_in_fixed_point_here(scale: int):
+    """If torch's rounding were not MATLAB's, the slower way would be taken."""
+    assert bicubic_window._is_exact_here(scale)
 
 
 def test_a_torch_that_rounds_otherwise_is_found_out(monkeypatch, caplog):
@@ -80,7 +81,7 @@ def test_a_torch_that_rounds_otherwise_is_found_out(monkeypatch, caplog):
     bicubic_window._is_exact_here.cache_clear()
     image = np.random.default_rng(0).integers(0, 2, (3, 40, 24), dtype=np.uint8) * 255
     np.testing.assert_array_equal(downsample(image, 2), whole(image, 2))
-    assert "x2 crops are made by the slower imresize" in caplog.text
+    assert "x2 crops are made in floating point" in caplog.text
     bicubic_window._is_exact_here.cache_clear()
 
 

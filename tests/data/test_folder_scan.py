@@ -38,16 +38,8 @@ def test_what_systems_put_into_folders_is_no_image(tmp_path: Path):
 
 
 def test_what_is_left_out_is_counted_by_reason(tmp_path: Path):
-    for name in (
-        "1.png",
-        "a.gif",
-        "b.GIF",
-        "c.jp2",
-        "notes.txt",
-        "LR/1.png",
-        "sets/lq/1.png",
-        "sets/lq/d/2.png",
-    ):
+    low = ("LR/1.png", "sets/lq/1.png", "sets/lq/d/2.png")
+    for name in ("1.png", "a.gif", "b.GIF", "c.jp2", "notes.txt", *low):
         touch(tmp_path / name)
     low, formats = scan_folder(tmp_path).left_out()
     assert low.startswith(f"3 image(s) below {tmp_path} are left out as low resolution")

@@ -18,8 +18,8 @@ from srlab.data.loader import Loader, LoaderProcessError
 from subnormal_probe import halves_kept
 
 STEPS = [[2 * step, 2 * step + 1] for step in range(40)]
-# What a fault may take until it is raised: torch looks every 5 s, the rest is for a busy machine.
-SOON_S = 30.0
+# What a fault may take until it is raised, on a busy machine.
+SOON_S = 60.0
 
 
 def numbered(indices: Sequence[int]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def dies_holding_a_lock(indices: Sequence[int]) -> dict[str, Any]:
     raise AssertionError
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(90)
 def test_a_process_killed_while_it_holds_a_lock_blocks_nobody():
     batches = loader(dies_holding_a_lock)
     with soon(), pytest.raises(LoaderProcessError, match="was killed by SIGKILL"):
@@ -117,10 +117,10 @@ def test_a_process_that_ends_by_itself_is_named_with_its_status():
 
 def test_a_process_that_hangs_ends_the_run_too(monkeypatch):
     """One that is stopped neither makes batches nor ends when it is asked to."""
-    monkeypatch.setattr(loader_module, "_MOST_S", 2.0)
     batches = loader(numbered)
     iterator = iter(batches)
     next(iterator)
+    monkeypatch.setattr(loader_module, "_MOST_S", 2.0)
     for process in batches.processes:
         os.kill(process.pid, signal.SIGSTOP)
     numbers = ", ".join(str(process.pid) for process in batches.processes)

@@ -41,10 +41,7 @@ def test_the_hold_out_is_a_partition_that_depends_on_names_only(tmp_path: Path):
         for number in range(60):
             touch(root / f"{number}.png")
     splits = [
-        (
-            names_of(folder_images(str(root), part="train")),
-            names_of(folder_images(str(root), part="held_out")),
-        )
+        [names_of(folder_images(str(root), part=part)) for part in ("train", "held_out")]
         for root in (tmp_path / "one", tmp_path / "two")
     ]
     assert splits[0] == splits[1]
@@ -142,10 +139,8 @@ def test_kinds_that_are_not_read_are_counted(tmp_path: Path, caplog):
         touch(tmp_path / name)
     with caplog.at_level(logging.INFO):
         assert names_of(folder_images(str(tmp_path))) == ["1", "2", "3"]
-    assert (
-        f"4 file(s) below {tmp_path} are left out because their format is not supported: 2 .gif"
-        in caplog.text
-    )
+    assert f"4 file(s) below {tmp_path} are left out because their format is not" in caplog.text
+    assert "supported: 2 .gif" in caplog.text
     touch(tmp_path / "others/a.heic")
     with pytest.raises(
         ValueError, match=r"holds no image \(.*\), but \.heic, which are not supported; check data.r"

@@ -185,7 +185,5 @@ def test_jpeg_inside_is_what_libtiff_makes_of_it(tmp_path: Path, mode: str, orie
 
 def test_an_unknown_compression_is_refused_by_name(tmp_path: Path):
     path = write_tiff(tmp_path / "a.tif", DEEP_COLOR, RGB, more={259: [50000]})
-    with pytest.raises(
-        ValueError, match=r"layout \(RGB, 3 samples of 16 bits, uint, ZSTD\) is not supported"
-    ):
+    with pytest.raises(ValueError, match=r"RGB, 3 samples of 16 bits, uint, ZSTD\) is not supported"):
         read_image(path)

@@ -40,16 +40,9 @@ def noise_store(folder: Path, shape: tuple[int, ...]) -> ImageStore:
 
 
 def crops_of(store: ImageStore, **changes) -> TrainingCrops:
-    arguments = {
-        "scale": 4,
-        "patch_size": 16,
-        "seed": 0,
-        "degradation": BicubicDegradation(),
-        "augment": True,
-    }
-    return TrainingCrops(
-        store=store, **(arguments | {"on_bad_image": "error", "degrade_on": "worker"} | changes)
-    )
+    arguments = {"scale": 4, "patch_size": 16, "seed": 0, "augment": True, "on_bad_image": "error"}
+    arguments |= {"degradation": BicubicDegradation(), "degrade_on": "worker"}
+    return TrainingCrops(store=store, **(arguments | changes))
 
 
 def whole_lr(store: ImageStore, number: int, scale: int, cache: dict = {}) -> Tensor:  # noqa: B006  (remembers across calls on purpose)

@@ -7,12 +7,11 @@ all weights add up to less than 0.0052 grey levels, while a sum stays at least 1
 torch cuts the kernel off where MATLAB mirrors the image: windows carry two more LR pixels on each side, whose
 results are dropped. torch does not document any of this, so each process checks it once on noise.
 
-Other scales use ``imresize`` itself; even ones that are not powers of two are refused: there MATLAB's own
-rounding of ties depends on the position in the image.
+Other scales take sums of products in floating point, as do tensors on any device; even scales that are not
+powers of two are refused: there MATLAB's own rounding of ties depends on the position in the image.
 """
 
 import logging
-from fractions import Fraction
 from functools import lru_cache
 
 import cv2
@@ -22,13 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from srlab.ops.resize import imresize
+from srlab.ops.resize import resize_weights
 
 __all__ = ["context", "downsample", "downsample_tensor", "downsample_window"]
 
 log = logging.getLogger(__name__)
 
 _EXACT_IN_FIXED_POINT = (2, 3, 4, 8)
+# Scales at which sums of float32 are exact, or far from a tie (``ops.resize`` says why).
+_EXACT_IN_FLOAT32 = (2, 3, 4)
 # LR pixels on each side of a window that are computed and dropped; the kernel reaches less far.
 _DROPPED = 2
 
@@ -60,9 +61,15 @@ def downsample_window(window: NDArray[np.uint8], scale: int) -> NDArray[np.uint8
 
 
 def downsample_tensor(windows: Tensor, scale: int) -> Tensor:
-    """``downsample_window`` of (..., s*h + 2m, s*w + 2m) on any device, by ``imresize`` itself."""
-    inner = slice(_DROPPED, -_DROPPED)
-    return imresize(windows, scale=Fraction(1, scale), mode="uint8")[..., inner, inner]
+    """``downsample_window`` of (..., s*h + 2m, s*w + 2m) on any device.
+
+    Sums of products, tap by tap: matrix products may run in TF32 or bfloat16, and autocast changes none of
+    these operations. (``imresize`` takes ten times as long.)
+    """
+    pixels = windows.to(torch.float32 if scale in _EXACT_IN_FLOAT32 else torch.float64)
+    for axis in (-2, -1):
+        pixels = _downsample_axis(pixels, axis, scale).add_(0.5).floor_().clamp_(0, 255)
+    return pixels.to(torch.uint8)
 
 
 def downsample(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
@@ -74,7 +81,7 @@ def downsample(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=8)
 def _is_exact_here(scale: int) -> bool:
-    """Whether this build of torch downsamples noise as ``imresize`` does; takes a millisecond."""
+    """Whether this build of torch downsamples noise as MATLAB does; takes a millisecond."""
     if scale not in _EXACT_IN_FIXED_POINT:
         return False
     random = np.random.Generator(np.random.Philox(0))
@@ -83,19 +90,36 @@ def _is_exact_here(scale: int) -> bool:
     exact = np.array_equal(_fixed_point(noise, scale), downsample_tensor(torch.from_numpy(noise), scale))
     if not exact:
         log.warning(
-            "torch %s rounds its bicubic differently on this machine: x%d crops are made by the slower "
-            "imresize, with the same result",
+            "torch %s rounds its bicubic differently on this machine: x%d crops are made in floating point, "
+            "slower and with the same result",
             torch.__version__,
             scale,
         )
     return exact
 
 
+def _downsample_axis(pixels: Tensor, axis: int, scale: int) -> Tensor:
+    weights = resize_weights(8 * scale, 8, 1 / scale, True)[0][4]  # of a pixel far from the border
+    used = np.flatnonzero(np.abs(weights) > 1e-9)
+    weights = weights[used[0] : used[-1] + 1].tolist()
+    margin = context(scale)
+    count = (pixels.shape[axis] - 2 * margin) // scale
+    # the taps of the first pixel lie around its middle
+    first = margin - (len(weights) - scale) // 2
+    rest = (slice(None),) * (-1 - axis)
+    shape = [*pixels.shape]
+    shape[axis] = count
+    total = pixels.new_zeros(shape)
+    for tap, weight in enumerate(weights, start=first):
+        total.add_(pixels[(..., slice(tap, tap + scale * (count - 1) + 1, scale), *rest)], alpha=weight)
+    return total
+
+
 def _fixed_point(window: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     """Rows first, as MATLAB does; then columns, as rows of the transposed planes."""
     height, width = window.shape[1:]
     if width % 4 or not window.flags.c_contiguous:
-        window = _widened(window)
+        window = np.pad(window, ((0, 0), (0, 0), (0, -width % 4)))
     lines = _downsample_rows(window, height // scale)[:, :, :width]
     columns = _downsample_rows(_transposed(lines), width // scale)[:, :, : lines.shape[1]]
     return _transposed(columns)[:, :, : columns.shape[1]]
@@ -119,18 +143,7 @@ def _transposed(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     OpenCV transposes three planes of 64x272 in 7 us, NumPy in 18.
     """
     channels, rows, columns = planes.shape
-    result = np.empty((channels, columns, _up_to_four(rows)), np.uint8)
+    result = np.empty((channels, columns, rows + -rows % 4), np.uint8)
     for source, target in zip(planes, result, strict=True):
         cv2.transpose(source, dst=target[:, :rows])
     return result
-
-
-def _widened(window: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A contiguous copy whose width is rounded up to a multiple of four with undefined columns."""
-    result = np.empty((*window.shape[:2], _up_to_four(window.shape[2])), np.uint8)
-    result[:, :, : window.shape[2]] = window
-    return result
-
-
-def _up_to_four(size: int) -> int:
-    return -(-size // 4) * 4
