@@ -30,7 +30,7 @@ from srlab.tasks.published import Difference, difference_table, differences, tra
 from srlab.tasks.super_resolution import MONITOR, SuperResolutionTask, to_unit_range
 from srlab.terminal.command_lines import command
 from srlab.terminal.tables import PlainTable, plain_console
-from srlab.whole_files import whole_file
+from srlab.atomic_files import atomic_write
 
 __all__ = ["RunReport"]
 
@@ -123,7 +123,7 @@ class RunReport:
             if isinstance(logger, TolerantWandbLogger):
                 log_result(logger, summary, folder=folder, picture=picture)
         # last: who finds a summary finds a finished run
-        with whole_file(folder / "summary.json") as partial:
+        with atomic_write(folder / "summary.json") as partial:
             partial.write_text(json.dumps(summary, indent=1) + "\n")
         console = plain_console(unbounded_width=120)
         published = [difference_table(self.published)] if self.published else []

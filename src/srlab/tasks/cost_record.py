@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from srlab.config import OVER_LATENCY_LIMIT
 from srlab.extensions.lab.costs import Costs, measure_costs
 from srlab.tasks.super_resolution import SuperResolutionTask
-from srlab.whole_files import whole_file
+from srlab.atomic_files import atomic_write
 
 __all__ = ["CostRecord"]
 
@@ -72,7 +72,7 @@ class CostRecord(Callback):
             warmup=self.warmup,
             repeats=self.repeats,
         )
-        with whole_file(self.folder / "costs.json") as partial:
+        with atomic_write(self.folder / "costs.json") as partial:
             partial.write_text(json.dumps(asdict(self.costs), indent=1) + "\n")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

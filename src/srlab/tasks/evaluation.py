@@ -23,7 +23,7 @@ from srlab.models.network import Network
 from srlab.ops.input_padding import pad_input
 from srlab.tasks.cuda_graphs import GraphedNetwork
 from srlab.terminal.progress import tracked
-from srlab.whole_files import whole_file
+from srlab.atomic_files import atomic_write
 
 __all__ = [
     "EvaluationReport",
@@ -285,5 +285,5 @@ def _network_dtype(network: Network) -> torch.dtype:
 def _write_png(image: Tensor, path: Path) -> None:
     """Appears whole or not at all, so that an interrupted run leaves no broken picture."""
     pixels = to_levels(image, quantize=True).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         Image.fromarray(pixels).save(partial, format="PNG")
