@@ -29,13 +29,13 @@ import torch
 from torch import Tensor, nn
 
 import srlab
+from srlab.atomic_files import atomic_write
 from srlab.counts.probe import random_lr_image
 from srlab.extensions.lab.conditions import describe_machine
 from srlab.extensions.lab.latency import Spread, interleaved, spread_of, time_ms
 from srlab.extensions.lab.load import LoadMeter
 from srlab.ops.subnormals import flush_subnormals
 from srlab.runs.provenance import source_commit
-from srlab.atomic_files import atomic_write
 
 CPU = torch.device("cpu")
 WARMUP = 2

@@ -5,18 +5,12 @@ from typing import Any
 __all__ = ["MOVED_TARGETS", "RENAMED_KEYS", "migrated", "new_name"]
 
 #: Dotted key of 0.1.0 and its name now; a prefix stands for all keys below it.
-RENAMED_KEYS = {
-    "explosion": "loss_spike_factor",
-    "callbacks.finite.explosion": "callbacks.finite.loss_spike_factor",
-    "model.window_side": "model.window_size",
-}
+RENAMED_KEYS: dict[str, str] = {}
 
 #: ``_target_`` of 0.1.0 and where the class is now.
 MOVED_TARGETS = {
     "srlab.runtime.wandb_logger.TolerantWandbLogger": "srlab.extensions.wandb.logger.TolerantWandbLogger",
     "srlab.runtime.sweep.callback.SweepCallback": "srlab.extensions.sweep.callback.SweepCallback",
-    "srlab.losses.CharbonnierLoss": "srlab.losses.charbonnier.CharbonnierLoss",
-    "srlab.losses.L1Loss": "srlab.losses.l1.L1Loss",
 }
 
 
@@ -29,7 +23,7 @@ def new_name(key: str) -> str | None:
 
 
 def migrated(node: Any, prefix: str = "") -> Any:
-    """A configuration saved by srlab 0.1.0 (nested dictionaries, interpolations as text) with today's names."""
+    """A configuration saved by srlab 0.1.0 (plain containers, interpolations as text) with today's names."""
     if isinstance(node, list):
         return [migrated(each, prefix) for each in node]
     if isinstance(node, str):

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from srlab.app.presets import list_recipes, match_preset
+from srlab.atomic_files import atomic_write
 from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
@@ -30,7 +31,6 @@ from srlab.tasks.published import Difference, difference_table, differences, tra
 from srlab.tasks.super_resolution import MONITOR, SuperResolutionTask, to_unit_range
 from srlab.terminal.command_lines import command
 from srlab.terminal.tables import PlainTable, plain_console
-from srlab.atomic_files import atomic_write
 
 __all__ = ["RunReport"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from srlab.atomic_files import atomic_write
 from srlab.checkpoints.files import OUR_ENTRY
 from srlab.checkpoints.loading import LoadedCheckpoint
 from srlab.models.network import Network
-from srlab.atomic_files import atomic_write
 
 __all__ = ["official_option_names", "save_official", "save_safetensors", "untold_by_official"]
 

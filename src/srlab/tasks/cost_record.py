@@ -9,10 +9,10 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from srlab.atomic_files import atomic_write
 from srlab.config import OVER_LATENCY_LIMIT
 from srlab.extensions.lab.costs import Costs, measure_costs
 from srlab.tasks.super_resolution import SuperResolutionTask
-from srlab.atomic_files import atomic_write
 
 __all__ = ["CostRecord"]
 

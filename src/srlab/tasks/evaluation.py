@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from srlab.atomic_files import atomic_write
 from srlab.config import InputPadding, ProtocolConfig
 from srlab.counts.probe import device_name, dtype_name, evaluation_mode
 from srlab.extensions.lab.memory import explain_out_of_memory
@@ -23,7 +24,6 @@ from srlab.models.network import Network
 from srlab.ops.input_padding import pad_input
 from srlab.tasks.cuda_graphs import GraphedNetwork
 from srlab.terminal.progress import tracked
-from srlab.atomic_files import atomic_write
 
 __all__ = [
     "EvaluationReport",

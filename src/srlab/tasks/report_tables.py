@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from srlab.atomic_files import atomic_write
 from srlab.config import GrayRule
 from srlab.extensions.lab.costs import Costs
 from srlab.extensions.lab.latency import BUSY_MARK
@@ -18,7 +19,6 @@ from srlab.tasks.evaluation import EvaluationReport, ImageRecord
 from srlab.tasks.published import Difference, difference_columns, difference_table, differences
 from srlab.terminal.names import escape_markdown
 from srlab.terminal.tables import PlainTable
-from srlab.atomic_files import atomic_write
 
 __all__ = ["Evaluation", "display_tables", "image_rows", "summary_rows", "to_markdown", "write_evaluations"]
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srlab.extensions.report.plots import INK, SERIES
 from srlab.atomic_files import atomic_write
+from srlab.extensions.report.plots import INK, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

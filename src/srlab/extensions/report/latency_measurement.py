@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from srlab.atomic_files import atomic_write
 from srlab.extensions.report.comparison import Comparison, as_comparison
 from srlab.extensions.report.configuration_files import shown_value
 from srlab.extensions.report.latencies import NETWORKS, LabLatencies, network_arguments, read_latencies
 from srlab.extensions.report.runs import Run
-from srlab.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from srlab.extensions.lab.subjects import Plan

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab import __version__
+from srlab.atomic_files import atomic_write
 from srlab.extensions.report.ablation import AblationTable, ablation_table, psnr_of
 from srlab.extensions.report.comparison import Comparison
 from srlab.extensions.report.curves import CURVES, configuration_curves
@@ -20,7 +21,6 @@ from srlab.extensions.report.pareto import COST_AXES, axis_title, pareto_points
 from srlab.extensions.report.patches import select_patches
 from srlab.extensions.report.plots import curves_figure, pareto_figure
 from srlab.extensions.report.table_formats import to_csv, to_latex, to_markdown
-from srlab.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,9 +5,9 @@ import signal
 import time
 from collections.abc import Callable
 
+from srlab.atomic_files import atomic_write
 from srlab.extensions.sweep.leases import is_held
 from srlab.extensions.sweep.records import Sweep
-from srlab.atomic_files import atomic_write
 
 __all__ = ["LOCAL_LAUNCHERS", "StopWatch", "mark_stop"]
 
