@@ -20,9 +20,9 @@ from srlab.app.own_paths import make_paths_absolute
 from srlab.app.presets import configuration_folder
 from srlab.app.resume_rule import check_obeyed
 from srlab.atomic_files import atomic_write
-from srlab.config import ColorSpace, TrainConfig
+from srlab.config import TrainConfig
 from srlab.extensions.wandb.environment import fix_identity
-from srlab.metrics.gray_rules import earlier_gray_rule
+from srlab.metrics.protocol import ColorSpace, earlier_gray_rule
 from srlab.runs.lock import is_running
 from srlab.terminal.command_lines import command, typed_override
 

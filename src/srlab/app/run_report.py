@@ -14,12 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from srlab.app.presets import list_recipes, match_preset
 from srlab.atomic_files import atomic_write
 from srlab.checkpoints import read_checkpoint
-from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
 from srlab.extensions.lab.costs import Costs
 from srlab.extensions.wandb.logger import TolerantWandbLogger
 from srlab.extensions.wandb.result import log_result
-from srlab.metrics.functional import protocol_label
+from srlab.metrics.protocol import ProtocolConfig, protocol_label
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.tasks.comparison import Example, comparison_picture

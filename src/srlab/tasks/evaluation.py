@@ -14,14 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from srlab.atomic_files import atomic_write
-from srlab.config import InputPadding, ProtocolConfig
 from srlab.counts.probe import device_name, dtype_name, evaluation_mode
 from srlab.extensions.lab.memory import explain_out_of_memory
-from srlab.metrics.bicubic import score_bicubic
-from srlab.metrics.functional import Score, protocol_label, score, to_levels
+from srlab.metrics.protocol import ProtocolConfig, protocol_label
+from srlab.metrics.scoring import Score, score, score_bicubic, to_levels
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
-from srlab.ops.input_padding import pad_input
+from srlab.ops.input_padding import InputPadding, pad_input
 from srlab.tasks.cuda_graphs import GraphedNetwork
 from srlab.terminal.progress import tracked
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from srlab.atomic_files import atomic_write
-from srlab.config import GrayRule
 from srlab.extensions.lab.costs import Costs
 from srlab.extensions.lab.latency import BUSY_MARK
+from srlab.metrics.protocol import GrayRule
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord
 from srlab.tasks.published import Difference, difference_columns, difference_table, differences
