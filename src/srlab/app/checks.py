@@ -16,6 +16,7 @@ from srlab.app.optimizers import check_fused
 from srlab.app.resume import CONFIG_NAME
 from srlab.config import TrainConfig
 from srlab.models.network import AttentionNetwork, Network
+from srlab.runs.contract import TRAIN_LOSS, validation_key
 from srlab.terminal.command_lines import typed_override
 
 __all__ = [
@@ -133,20 +134,21 @@ def check_room(folder: Path, network: Network) -> None:
         )
 
 
-def check_monitors(callbacks: Iterable[object], validation_names: Sequence[str]) -> None:
+def check_monitors(
+    callbacks: Iterable[object], validation_names: Sequence[str], metrics: Sequence[str]
+) -> None:
     """Refuse callbacks that wait for a metric which no validation logs.
 
     Args:
         callbacks: of the trainer; those with a ``monitor`` are looked at.
         validation_names: of the validation sets.
+        metrics: that validation computes.
 
     Raises:
         ValueError: naming the metric and those that there are.
     """
-    metrics = ("psnr", "ssim")
-    logged = [f"val/{metric}" for metric in metrics]
-    logged += [f"val/{name}/{metric}" for name in validation_names for metric in metrics]
-    logged.append("train/loss")
+    logged = [validation_key(metric, name) for name in (None, *validation_names) for metric in metrics]
+    logged.append(TRAIN_LOSS)
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
         if isinstance(monitor, str) and monitor not in logged:

@@ -5,8 +5,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from srlab.app.launch import check_launch
-from srlab.tasks.batch_norm_sync import JoinedBatchNorm
-from srlab.tasks.checkpoint_io import WholeCheckpoints
+from srlab.tasks.batch_norm_sync import BatchNormSync
+from srlab.tasks.checkpoint_io import AtomicCheckpointIO
 
 __all__ = ["trainer_plugins"]
 
@@ -22,7 +22,7 @@ def trainer_plugins(cfg: DictConfig) -> list[Any]:
             or norms could not be joined as ``trainer.sync_batchnorm`` asks.
     """
     check_launch(cfg.trainer.devices, cfg.trainer.num_nodes)
-    plugins: list[Any] = [WholeCheckpoints()]
+    plugins: list[Any] = [AtomicCheckpointIO()]
     if cfg.trainer.sync_batchnorm:
-        plugins.append(JoinedBatchNorm())
+        plugins.append(BatchNormSync())
     return plugins

@@ -23,7 +23,6 @@ _RULES: Mapping[str, str | None] = {
     "compile": None,
     "data": None,
     "degradation": None,
-    "explosion": None,
     "initial_weights": "a resumed run starts from its checkpoint: leave it out, or start a new run",
     "latency": None,
     "latency.limit_ms": (
@@ -32,7 +31,9 @@ _RULES: Mapping[str, str | None] = {
     ),
     "logger": None,
     "loss": None,
+    "loss_spike_factor": None,
     "matmul_precision": None,
+    "metrics": None,
     "model": _NETWORK,
     "on_nan": None,
     "optimizer": None,

@@ -26,7 +26,7 @@ from srlab.app.resume import (
 from srlab.checkpoints.files import read_file
 from srlab.config import TrainConfig
 from srlab.runs.versions import warn_of_other_versions
-from srlab.tasks.last_state import validation_is_due
+from srlab.tasks.checkpoint_io import validation_is_due
 from srlab.terminal.command_lines import typed_override
 
 __all__ = ["StartingPoint", "effective_config", "starting_point"]

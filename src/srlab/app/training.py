@@ -34,11 +34,9 @@ from srlab.models.network import Network
 from srlab.ops.subnormals import flush_subnormals, set_flush_subnormals
 from srlab.runs.lock import locked_run
 from srlab.runs.versions import versions
-from srlab.tasks.checkpoint_io import WholeCheckpoints
-from srlab.tasks.cost_record import CostRecord
-from srlab.tasks.ending import ending_of
-from srlab.tasks.interruption import GracefulStop, stoppable
-from srlab.tasks.last_state import LastState
+from srlab.tasks.checkpoint_io import LastState, checkpoint_io_of
+from srlab.tasks.costs import CostRecord
+from srlab.tasks.interruption import GracefulStop, ending_of, stoppable
 from srlab.tasks.random_state import StepSeed
 from srlab.tasks.super_resolution import SuperResolutionTask
 
@@ -104,7 +102,7 @@ def _fit(cfg: DictConfig, checkpoint: Path | None) -> float | None:
         check_room(Path(cfg.paths.run), network)
     network.use_activation_checkpointing(cfg.activation_checkpointing)
     data: SuperResolutionData = instantiate(cfg.data)
-    data.least_scored_side = least_side([single_protocol(cfg.protocol)])
+    data.least_scored_side = least_side([single_protocol(cfg.protocol)], cfg.metrics)
     task = _task(cfg, network)
     callbacks = _callbacks(cfg)
     trainer: Trainer = instantiate(
@@ -152,8 +150,7 @@ def _progress(cfg: DictConfig, callbacks: Sequence[Callback]) -> dict[str, bool]
 
 def _say_what_is_saved(trainer: Trainer, cfg: DictConfig, error: Exception) -> None:
     """Whatever failed, the state is worth more: where it is and how to resume from it."""
-    store = trainer.strategy.checkpoint_io
-    assert isinstance(store, WholeCheckpoints)
+    store = checkpoint_io_of(trainer)
     if store.saved_step is None or not trainer.is_global_zero:
         return
     log.error(
@@ -169,8 +166,7 @@ def _fail_if_unsaved(trainer: Trainer, cfg: DictConfig) -> None:
     Raises:
         OSError: saying what is lost and how to go on.
     """
-    store = trainer.strategy.checkpoint_io
-    assert isinstance(store, WholeCheckpoints)
+    store = checkpoint_io_of(trainer)
     if store.unsaved_step is None:
         return
     kept = (
@@ -219,6 +215,7 @@ def _task(cfg: DictConfig, network: Network) -> SuperResolutionTask:
         build_optimizer=optimizer_builder(cfg),
         build_scheduler=instantiate(cfg.scheduler),
         compile_mode=compile_mode(cfg.compile),
+        metrics=list(cfg.metrics),
         record={
             "name": cfg.paths.name,
             "model": OmegaConf.to_container(cfg.model, resolve=True),
@@ -250,7 +247,7 @@ def _callbacks(cfg: DictConfig) -> list[Callback]:
 def _begin(trainer: Trainer, cfg: DictConfig) -> None:
     """The number of threads decides in which order a CPU sums up: it belongs to what a run computes."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    check_monitors(trainer.callbacks, data.validation_names)  # type: ignore[attr-defined]
+    check_monitors(trainer.callbacks, data.validation_names, cfg.metrics)  # type: ignore[attr-defined]
     if cfg.threads is None:
         cfg.threads = torch.get_num_threads()
     torch.set_num_threads(cfg.threads)
