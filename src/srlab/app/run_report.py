@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from omegaconf import DictConfig, OmegaConf
 
+from srlab.app.command_line import program
 from srlab.app.presets import list_recipes, match_preset
+from srlab.app.resolve import RunConfig
 from srlab.atomic_files import atomic_write
 from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
 from srlab.extensions.lab.costs import Costs
-from srlab.extensions.wandb.logger import TolerantWandbLogger
-from srlab.extensions.wandb.result import log_result
 from srlab.metrics.functional import protocol_label
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
+from srlab.runs.contract import ResultLogger
 from srlab.tasks.comparison import Example, comparison_picture
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.cost_record import CostRecord
@@ -43,7 +43,7 @@ _LISTED_IMAGES = 20  # more are shown by their means alone; summary.json and eva
 class RunReport:
     """The best checkpoint of a run, scored on the validation sets beside bicubic interpolation."""
 
-    cfg: DictConfig
+    run: RunConfig
     trainer: Trainer
     step: int
     kept: str
@@ -62,7 +62,7 @@ class RunReport:
     @classmethod
     def of(
         cls,
-        cfg: DictConfig,
+        run: RunConfig,
         trainer: Trainer,
         task: SuperResolutionTask,
         data: SuperResolutionData,
@@ -70,7 +70,7 @@ class RunReport:
         ending: Ending,
     ) -> "RunReport":
         """Load best.ckpt, or last.ckpt where none was kept, and score it on the device of the training."""
-        checkpoints = Path(cfg.paths.run) / "checkpoints"
+        checkpoints = run.folder / "checkpoints"
         kept = next(name for name in ("best", "last") if (checkpoints / f"{name}.ckpt").exists())
         loaded = read_checkpoint(checkpoints / f"{kept}.ckpt")
         sets = data.evaluation_sets().sets
@@ -87,13 +87,13 @@ class RunReport:
                 device=device,
                 save_images=images,
                 progress=False,
-                most_saved=cfg.saved_images,
+                most_saved=run.saved_images,
             )
 
-        scores = scored(loaded.network, Path(cfg.paths.run) / _IMAGES)
+        scores = scored(loaded.network, run.folder / _IMAGES)
         preset = match_preset(loaded.description["model"])
         return cls(
-            cfg=cfg,
+            run=run,
             trainer=trainer,
             step=loaded.description["step"],
             kept=kept,
@@ -102,7 +102,7 @@ class RunReport:
             protocol=task.protocol,
             data=data,
             scores=scores,
-            bicubic=scored(Bicubic(scale=cfg.scale), None),
+            bicubic=scored(Bicubic(scale=run.scale), None),
             costs=costs,
             preset=preset,
             published=differences(scores, preset, training=training_data(loaded.description.get("config"))),
@@ -115,13 +115,13 @@ class RunReport:
 
     def publish(self) -> None:
         """Write picture and summary, hand both to W&B, print the tables and what to do next."""
-        folder = Path(self.cfg.paths.run)
+        folder = self.run.folder
         picture = folder / "comparison.png"
         comparison_picture(self._examples()).save(picture)
         summary = self._summary()
         for logger in self.trainer.loggers:
-            if isinstance(logger, TolerantWandbLogger):
-                log_result(logger, summary, folder=folder, picture=picture)
+            if isinstance(logger, ResultLogger):
+                logger.log_result(summary, folder, picture)
         # last: who finds a summary finds a finished run
         with atomic_write(folder / "summary.json") as partial:
             partial.write_text(json.dumps(summary, indent=1) + "\n")
@@ -132,14 +132,14 @@ class RunReport:
         console.print(self._closing_words(folder), soft_wrap=True)
 
     def _summary(self) -> dict[str, Any]:
-        name = self.cfg.paths.name
+        name = self.run.name
         conditions = describe_conditions(
             model=name,
             checkpoint=f"checkpoints/{self.kept}.ckpt, step {self.step}",
             costs=self.costs,
             preset=self.preset,
             device=self.scores.device,
-            seed=self.cfg.seed,
+            seed=self.run.seed,
         )
         return {
             "name": name,
@@ -165,7 +165,7 @@ class RunReport:
         }
         entries = []
         for number, (ours, theirs) in enumerate(zip(self.scores.images, self.bicubic.images, strict=True)):
-            restored = Path(_IMAGES) / saved_image(ours.set_name, ours.name, self.cfg.scale)
+            restored = Path(_IMAGES) / saved_image(ours.set_name, ours.name, self.run.scale)
             entries.append(
                 {
                     "set_name": ours.set_name,
@@ -175,14 +175,14 @@ class RunReport:
                     "bicubic_psnr": theirs.psnr,
                     "bicubic_ssim": theirs.ssim,
                     "hr_file": str(sources[ours.set_name, ours.name]),
-                    "restored": restored.as_posix() if number < self.cfg.saved_images else None,
+                    "restored": restored.as_posix() if number < self.run.saved_images else None,
                 }
             )
         return entries
 
     def _image_table(self) -> PlainTable:
         table = PlainTable(
-            ("image", "bicubic", "SSIM", self.cfg.paths.name, "SSIM", "gain"),
+            ("image", "bicubic", "SSIM", self.run.name, "SSIM", "gain"),
             text=("image",),
             title=f"held-out images, {protocol_label(self.protocol)}: PSNR (dB) and SSIM at step "
             f"{self.step}, the {self.kept}",
@@ -227,24 +227,24 @@ class RunReport:
 
     def _closing_words(self, folder: Path) -> str:
         evaluation = command(
-            ("python", "evaluate.py"),
-            {"checkpoint": folder, "data": _data_name(self.cfg), **_data_roots(self.cfg)},
+            program("evaluate"),
+            {"checkpoint": folder, "data": self.run.data_name, **self.run.data_roots},
         )
         lines = [
             f"\neverything is in  {folder}",
             "  comparison.png (LR bicubic SR HR) images/ summary.json metrics.csv config.yaml checkpoints/",
             "next:",
             f"  {evaluation}",
-            *_next_runs(self.preset, self.cfg.scale),
+            *_next_runs(self.preset, self.run.scale),
         ]
-        loggers = [logger for logger in self.trainer.loggers if isinstance(logger, TolerantWandbLogger)]
-        lines += [f"  {logger.next_words}" for logger in loggers if logger.next_words]
+        loggers = [logger for logger in self.trainer.loggers if isinstance(logger, ResultLogger)]
+        lines += [f"  {logger.closing_line}" for logger in loggers if logger.closing_line]
         return "\n".join(lines)
 
     @torch.inference_mode()
     def _examples(self) -> Sequence[Example]:
         device = self.trainer.strategy.root_device
-        bicubic = Bicubic(scale=self.cfg.scale)
+        bicubic = Bicubic(scale=self.run.scale)
         network = self.network.to(device).eval()
         samples = (
             dataset[index] for dataset in self.data.evaluation_sets().sets for index in range(len(dataset))
@@ -263,28 +263,13 @@ class RunReport:
                     restorations=[
                         (f"bicubic {reference[key]:.2f} dB", bicubic(lr_image[None])[0]),
                         (
-                            f"{self.cfg.paths.name} {psnr[key]:.2f} dB",
+                            f"{self.run.name} {psnr[key]:.2f} dB",
                             restore(network, lr_image[None].to(device), self.protocol.padding)[0].cpu(),
                         ),
                     ],
                 )
             )
         return examples
-
-
-def _data_name(cfg: DictConfig) -> str:
-    """What ``data=…`` chooses the data of this run: their functions are named as their files."""
-    return cfg.data._target_.rpartition(".")[-1]
-
-
-def _data_roots(cfg: DictConfig) -> dict[str, Any]:
-    """Overrides that say where a user's own data lie."""
-    if _data_name(cfg) not in ("folder", "images"):
-        return {}
-    data = OmegaConf.to_container(cfg.data, resolve=True)
-    assert isinstance(data, dict)
-    keys = ("root", "validation_root")
-    return {f"data.{key}": data[key] for key in keys if data.get(key) is not None}
 
 
 def _next_runs(preset: str | None, scale: int) -> list[str]:

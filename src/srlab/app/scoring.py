@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from srlab.app.checks import refuse_overrides
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import build_network, match_preset
-from srlab.app.resume import CONFIG_NAME, save_config
+from srlab.app.saved_config import save_config
 from srlab.checkpoints import read_checkpoint
 from srlab.config import ProtocolConfig
 from srlab.counts.probe import find_device
@@ -23,6 +23,7 @@ from srlab.metrics.functional import least_side
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.subnormals import flush_subnormals
+from srlab.runs.contract import CONFIG_FILE
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.cuda_graphs import require_cuda
 from srlab.tasks.evaluation import evaluate
@@ -75,7 +76,7 @@ def score_sets(cfg: DictConfig) -> None:
         save_config(cfg, folder)
         write_evaluations([*evaluations, scored], folder)
         evaluations.append(_with_costs(cfg, candidate.network, scored))
-    written = [*write_evaluations(evaluations, folder), folder / CONFIG_NAME]
+    written = [*write_evaluations(evaluations, folder), folder / CONFIG_FILE]
     console = plain_console(unbounded_width=120)
     for table in display_tables(evaluations):
         console.print(table)

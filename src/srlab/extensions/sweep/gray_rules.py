@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from srlab.app.resume import SUMMARY_NAME
 from srlab.config import GrayRule
 from srlab.extensions.sweep.records import Cell
 from srlab.metrics.gray_rules import recorded_gray_rule
+from srlab.runs.contract import SUMMARY_FILE
 
 __all__ = ["refuse_earlier_gray_rule"]
 
@@ -33,7 +33,7 @@ def refuse_earlier_gray_rule(sweep: Path, cells: Iterable[Cell]) -> None:
 
 def _is_earlier(folder: Path) -> bool:
     try:
-        summary = json.loads((folder / SUMMARY_NAME).read_text())
+        summary = json.loads((folder / SUMMARY_FILE).read_text())
     except FileNotFoundError:
         return False
     protocol = summary.get("protocol")
