@@ -12,8 +12,10 @@ RENAMED_KEYS: dict[str, str] = {
 
 #: ``_target_`` of 0.1.0 and where the class is now.
 MOVED_TARGETS = {
+    "srlab.losses.CharbonnierLoss": "srlab.losses.charbonnier.CharbonnierLoss",
+    "srlab.losses.L1Loss": "srlab.losses.l1.L1Loss",
     "srlab.runtime.wandb_logger.TolerantWandbLogger": "srlab.extensions.wandb.logger.TolerantWandbLogger",
-    "srlab.runtime.sweep.callback.SweepCallback": "srlab.extensions.sweep.callback.SweepCallback",
+    "srlab.runtime.sweep.callback.SweepCallback": "srlab.app.application.Hooks",
 }
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from omegaconf import DictConfig, OmegaConf
 
+from srlab.app.command_line import program
 from srlab.app.presets import list_recipes, match_preset
+from srlab.app.resolve import RunConfig
 from srlab.checkpoints import read_checkpoint
 from srlab.data.datamodule import SuperResolutionData
 from srlab.metrics.protocol import protocol_label
@@ -50,7 +51,7 @@ _LISTED_IMAGES = 20  # of more, the console shows only the means; summary.json h
 class RunReport:
     """The best checkpoint of a run, scored on the validation sets, next to bicubic interpolation."""
 
-    cfg: DictConfig
+    run: RunConfig
     trainer: Trainer
     data: SuperResolutionData
     ending: Ending
@@ -65,7 +66,7 @@ class RunReport:
     @classmethod
     def of(
         cls,
-        cfg: DictConfig,
+        run: RunConfig,
         trainer: Trainer,
         task: SuperResolutionTask,
         data: SuperResolutionData,
@@ -73,8 +74,7 @@ class RunReport:
         ending: Ending,
     ) -> "RunReport":
         """Load best.ckpt, or last.ckpt if none was best, and score it on the device of the training."""
-        folder = Path(cfg.paths.run)
-        checkpoints = folder / CHECKPOINTS_FOLDER
+        checkpoints = run.folder / CHECKPOINTS_FOLDER
         name = next(each for each in (BEST_CHECKPOINT, LAST_CHECKPOINT) if (checkpoints / each).exists())
         loaded = read_checkpoint(checkpoints / name)
         sets = data.evaluation_sets().sets
@@ -91,19 +91,19 @@ class RunReport:
                 **options,
             )
 
-        report = scored(loaded.network, save_images=folder / IMAGES_FOLDER, most_saved=cfg.saved_images)
+        report = scored(loaded.network, save_images=run.folder / IMAGES_FOLDER, most_saved=run.saved_images)
         costs = next(each for each in trainer.callbacks if isinstance(each, CostRecord))  # type: ignore[attr-defined]
         conditions = Conditions(
-            model=cfg.paths.name,
+            model=run.name,
             checkpoint=f"{CHECKPOINTS_FOLDER}/{name}, step {loaded.description['step']}",
             costs=costs.measure(trainer, loaded.network),
             preset=match_preset(loaded.description["model"]),
             training=training_data(loaded.description.get("config")),
             device=report.device,
-            seed=cfg.seed,
+            seed=run.seed,
         )
         return cls(
-            cfg=cfg,
+            run=run,
             trainer=trainer,
             data=data,
             ending=ending,
@@ -111,7 +111,7 @@ class RunReport:
             step=loaded.description["step"],
             network=loaded.network,
             evaluation=Evaluation(report, conditions),
-            bicubic=scored(Bicubic(scale=cfg.scale)),
+            bicubic=scored(Bicubic(scale=run.scale)),
         )
 
     @property
@@ -121,7 +121,7 @@ class RunReport:
 
     def publish(self) -> None:
         """Write picture and summary, log both, print the tables and what to do next."""
-        folder = Path(self.cfg.paths.run)
+        folder = self.run.folder
         comparison_picture(self._examples()).save(folder / COMPARISON_FILE)
         summary = plain(self._summary())
         loggers = [logger for logger in self.trainer.loggers if isinstance(logger, ResultLogger)]
@@ -143,7 +143,7 @@ class RunReport:
     def _summary(self) -> dict[str, Any]:
         report = self.evaluation.report
         return {
-            "name": self.cfg.paths.name,
+            "name": self.run.name,
             "step": self.step,
             "steps": self.ending.steps,
             "planned_steps": self.ending.planned,
@@ -167,7 +167,7 @@ class RunReport:
         entries = []
         pairs = zip(self.evaluation.report.images, self.bicubic.images, strict=True)
         for number, (ours, theirs) in enumerate(pairs):
-            restored = Path(IMAGES_FOLDER) / saved_image(ours.set_name, ours.name, self.cfg.scale)
+            restored = Path(IMAGES_FOLDER) / saved_image(ours.set_name, ours.name, self.run.scale)
             entries.append(
                 {
                     "set_name": ours.set_name,
@@ -175,7 +175,7 @@ class RunReport:
                     "scores": ours.scores,
                     "bicubic": theirs.scores,
                     "hr_file": sources[ours.set_name, ours.name],
-                    "restored": restored.as_posix() if number < self.cfg.saved_images else None,
+                    "restored": restored.as_posix() if number < self.run.saved_images else None,
                 }
             )
         return entries
@@ -194,8 +194,8 @@ class RunReport:
         return PlainTable.of(
             means if len(images) > _LISTED_IMAGES else images + means,
             text=("image",),
-            title=f"held-out images, {protocol_label(report.protocols[0])}, bicubic -> {self.cfg.paths.name} at "
-            f"step {self.step} ({self.checkpoint})",
+            title=f"held-out images, {protocol_label(report.protocols[0])}, bicubic -> {self.run.name} "
+            f"at step {self.step} ({self.checkpoint})",
         )
 
     def _image_row(
@@ -210,8 +210,8 @@ class RunReport:
 
     def _closing_lines(self, folder: Path) -> list[str]:
         evaluation = command(
-            ("python", "evaluate.py"),
-            {"checkpoint": folder, "data": _data_name(self.cfg), **_data_roots(self.cfg)},
+            program("evaluate"),
+            {"checkpoint": folder, "data": self.run.data_name, **self.run.data_roots},
         )
         files = (SUMMARY_FILE, METRICS_FILE, CONFIG_FILE, f"{CHECKPOINTS_FOLDER}/")
         return [
@@ -219,12 +219,12 @@ class RunReport:
             f"  {COMPARISON_FILE} (LR bicubic SR HR) {IMAGES_FOLDER}/ {' '.join(files)}",
             "next:",
             f"  {evaluation}",
-            *_next_runs(self.evaluation.conditions.preset, self.cfg.scale),
+            *_next_runs(self.evaluation.conditions.preset, self.run.scale),
         ]
 
     @torch.inference_mode()
     def _examples(self) -> Sequence[Example]:
-        report, bicubic = self.evaluation.report, Bicubic(scale=self.cfg.scale)
+        report, bicubic = self.evaluation.report, Bicubic(scale=self.run.scale)
         network = self.network.to(self.trainer.strategy.root_device).eval()
         samples = (
             dataset[index] for dataset in self.data.evaluation_sets().sets for index in range(len(dataset))
@@ -244,26 +244,11 @@ class RunReport:
                     hr_image=to_unit_range(sample["hr_image"]).expand(3, -1, -1),
                     restorations=[
                         (f"bicubic {theirs.scores['psnr']:.2f} dB", bicubic(lr_image)[0]),
-                        (f"{self.cfg.paths.name} {ours.scores['psnr']:.2f} dB", sr_image[0].cpu()),
+                        (f"{self.run.name} {ours.scores['psnr']:.2f} dB", sr_image[0].cpu()),
                     ],
                 )
             )
         return examples
-
-
-def _data_name(cfg: DictConfig) -> str:
-    """The choice of ``data=…``: the functions are named like the files."""
-    return cfg.data._target_.rpartition(".")[-1]
-
-
-def _data_roots(cfg: DictConfig) -> dict[str, Any]:
-    """Overrides that name the folders of a user's own data."""
-    if _data_name(cfg) not in ("folder", "images"):
-        return {}
-    data = OmegaConf.to_container(cfg.data, resolve=True)
-    assert isinstance(data, dict)
-    keys = ("root", "validation_root")
-    return {f"data.{key}": data[key] for key in keys if data.get(key) is not None}
 
 
 def _next_runs(preset: str | None, scale: int) -> list[str]:

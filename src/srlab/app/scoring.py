@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from srlab.app.checks import refuse_overrides
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import build_network, match_preset
-from srlab.app.resume import save_config
+from srlab.app.saved_config import save_config
 from srlab.checkpoints import read_checkpoint
 from srlab.counts.probe import find_device
 from srlab.metrics.protocol import ProtocolConfig

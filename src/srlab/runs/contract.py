@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 __all__ = [
     "BEST_CHECKPOINT",
+    "CELL_FILE",
     "CHECKPOINTS_FOLDER",
     "COMPARISON_FILE",
     "CONFIG_FILE",
@@ -20,6 +21,7 @@ __all__ = [
     "STEP",
     "STEP_AXIS",
     "SUMMARY_FILE",
+    "SWEEP_FILE",
     "TRAIN_LOSS",
     "ResultLogger",
     "validation_key",
@@ -34,6 +36,10 @@ CHECKPOINTS_FOLDER = "checkpoints"
 LAST_CHECKPOINT = "last.ckpt"
 BEST_CHECKPOINT = "best.ckpt"
 IMAGES_FOLDER = "images"
+
+# In the folder of a sweep, above its runs, and in the folder of each.
+SWEEP_FILE = "sweep.json"
+CELL_FILE = "cell.json"
 
 #: Root key of ``config.yaml`` with the version of the folder's layout; srlab 0.1.0 wrote none.
 SCHEMA_KEY = "schema_version"

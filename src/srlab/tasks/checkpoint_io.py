@@ -122,7 +122,7 @@ def is_validated_after(trainer: Trainer, batch_idx: int) -> bool:
 
 
 class KeptCheckpoint(ModelCheckpoint):
-    """Lightning's, except that a score counts only once it is on the disk, and that a run's folder may move."""
+    """Lightning's, except that only saved checkpoints count, and that a run's folder may move."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if due; discard the score of a checkpoint that could not be saved."""

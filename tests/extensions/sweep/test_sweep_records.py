@@ -9,7 +9,6 @@ from contextlib import nullcontext
 import pytest
 
 from srlab.extensions.sweep.gray_rules import refuse_earlier_gray_rule
-from srlab.extensions.sweep.leases import holder, is_held, take
 from srlab.extensions.sweep.records import (
     Cell,
     Sweep,
@@ -20,6 +19,7 @@ from srlab.extensions.sweep.records import (
     short_keys,
 )
 from srlab.extensions.sweep.stopping import StopWatch, mark_stop
+from srlab.locks import holder, is_held, take
 
 
 def sweep(folder, **changes):
@@ -148,7 +148,7 @@ print(set(signals))
 def test_a_lock_is_seen_by_others_and_ends_with_its_process(tmp_path):
     path = tmp_path / "lock"
     code = (
-        "import sys; from pathlib import Path; from srlab.extensions.sweep.leases import take\n"
+        "import sys; from pathlib import Path; from srlab.locks import take\n"
         "lease = take(Path(sys.argv[1])); print('taken', flush=True); sys.stdin.read()"
     )
     assert not is_held(path)

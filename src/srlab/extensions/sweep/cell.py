@@ -25,10 +25,10 @@ from srlab.extensions.sweep.devices import (
     processes_wanted,
     threads_per_process,
 )
-from srlab.extensions.sweep.leases import Lease, holder, take
 from srlab.extensions.sweep.records import LOCK_NAME, Cell, Sweep, cell_name, identity, read_cells
 from srlab.extensions.sweep.stopping import StopWatch
 from srlab.extensions.sweep.terminal import say
+from srlab.locks import Lease, holder, take
 from srlab.runs.contract import OVER_LATENCY_LIMIT
 from srlab.runs.lock import is_running
 from srlab.terminal.command_lines import override

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from srlab.extensions.sweep.leases import Lease, holder, is_held, take
 from srlab.extensions.sweep.terminal import say
+from srlab.locks import Lease, holder, is_held, take
 
 __all__ = [
     "LIMITS_VARIABLE",

@@ -20,12 +20,12 @@ from omegaconf import DictConfig, open_dict
 from srlab.extensions.sweep.cell import CALL_VARIABLE
 from srlab.extensions.sweep.devices import LIMITS_VARIABLE, thread_limits
 from srlab.extensions.sweep.gray_rules import refuse_earlier_gray_rule
-from srlab.extensions.sweep.leases import Lease, holder, is_held, take
 from srlab.extensions.sweep.planning import cells_at_once, planned_cells, this_sweep
 from srlab.extensions.sweep.records import Cell, Sweep, identity, read_cells
 from srlab.extensions.sweep.stopping import LOCAL_LAUNCHERS, mark_stop
 from srlab.extensions.sweep.table import describe
 from srlab.extensions.sweep.terminal import say
+from srlab.locks import Lease, holder, is_held, take
 from srlab.terminal.command_lines import override, shell_path
 from srlab.terminal.progress import OncePerInterval
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from srlab.app.resume import SUMMARY_NAME
 from srlab.extensions.sweep.records import Cell
 from srlab.metrics.protocol import GrayRule, recorded_gray_rule
+from srlab.runs.contract import SUMMARY_FILE
 
 __all__ = ["refuse_earlier_gray_rule"]
 
@@ -32,7 +32,7 @@ def refuse_earlier_gray_rule(sweep: Path, cells: Iterable[Cell]) -> None:
 
 def _is_earlier(folder: Path) -> bool:
     try:
-        summary = json.loads((folder / SUMMARY_NAME).read_text())
+        summary = json.loads((folder / SUMMARY_FILE).read_text())
     except FileNotFoundError:
         return False
     protocol = summary.get("protocol")

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from srlab.atomic_files import atomic_write
-from srlab.extensions.sweep.leases import is_held
 from srlab.extensions.sweep.records import Sweep
+from srlab.locks import is_held
 
 __all__ = ["LOCAL_LAUNCHERS", "StopWatch", "mark_stop"]
 

@@ -15,6 +15,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
+from srlab.extensions.wandb.result import log_result
+
 __all__ = ["TolerantWandbLogger"]
 
 log = logging.getLogger(__name__)
@@ -22,6 +24,9 @@ log = logging.getLogger(__name__)
 # W&B's process loses without a word what it cannot write, so that we look ourselves, this often.
 _DISK_INTERVAL_S = 30.0
 _DISK_BYTES = 1 << 16
+
+# W&B still reads the last two as the first two.
+_MODES = ("online", "offline", "disabled", "run", "dryrun")
 
 # What runs plot against, beside Lightning's own axis of steps; summaries keep the best value that was seen.
 _AXIS = "trainer/global_step"
@@ -65,6 +70,9 @@ class TolerantWandbLogger(WandbLogger):
         init_timeout_s: float,
         finish_timeout_s: float,
     ) -> None:
+        if mode is not None and mode not in _MODES:
+            source = " (from WANDB_MODE)" if mode == os.environ.get("WANDB_MODE") else ""
+            raise ValueError(f"mode must be one of {', '.join(_MODES[:3])}, got {mode!r}{source}")
         super().__init__(
             project=project,
             entity=entity,
@@ -94,8 +102,8 @@ class TolerantWandbLogger(WandbLogger):
         return self._guarded
 
     @property
-    def next_words(self) -> str | None:
-        """What a user does with the log once the run has ended; None where there is none."""
+    def closing_line(self) -> str | None:
+        """How to upload or find the logged run; None where there is none."""
         if self._experiment is None or self._ended or not self._folder:
             return None
         if self._is_offline:
@@ -122,6 +130,11 @@ class TolerantWandbLogger(WandbLogger):
     def log_summary(self, values: Mapping[str, float | int | None]) -> None:
         """Set what stands for the run as a whole."""
         self.experiment.summary.update(dict(values))
+
+    @rank_zero_only
+    def log_result(self, summary: Mapping[str, Any], folder: Path, picture: Path) -> None:
+        """Log scores, the comparison picture and the first restored images of a finished run."""
+        log_result(self, summary, folder=folder, picture=picture)
 
     @rank_zero_only
     def finish(self, exit_code: int) -> None:

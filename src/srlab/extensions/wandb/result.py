@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from srlab.extensions.wandb.logger import TolerantWandbLogger
+if TYPE_CHECKING:
+    from srlab.extensions.wandb.logger import TolerantWandbLogger
 
 __all__ = ["COMPARISON", "RESTORED", "log_result", "result_summary"]
 
@@ -35,7 +36,7 @@ def result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def log_result(
-    logger: TolerantWandbLogger, summary: Mapping[str, Any], *, folder: Path, picture: Path
+    logger: "TolerantWandbLogger", summary: Mapping[str, Any], *, folder: Path, picture: Path
 ) -> None:
     """Hand over scores, the comparison picture and the first restored images.
 
