@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from srlab.extensions.wandb.logger import TolerantWandbLogger
 
+from srlab.runs.scores import read_scores
+
 __all__ = ["COMPARISON", "RESTORED", "log_result", "result_summary"]
 
 COMPARISON = "comparison"
@@ -26,8 +28,8 @@ def result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
     for source, means in (("best", summary["scores"]), ("bicubic", summary["bicubic"])):
         for metric in ("psnr", "ssim"):
             for mean in means:
-                flat[f"{source}/val/{mean['set_name']}/{metric}"] = mean[metric]
-            flat[f"{source}/val/{metric}"] = sum(mean[metric] for mean in means) / len(means)
+                flat[f"{source}/val/{mean['set_name']}/{metric}"] = read_scores(mean)[metric]
+            flat[f"{source}/val/{metric}"] = sum(read_scores(mean)[metric] for mean in means) / len(means)
     flat["gray_images"] = sum(len(mean["gray_images"]) for mean in summary["scores"])
     flat["gray_rule"] = summary["protocol"]["gray"]
     flat.update({f"conditions/{key}": summary["conditions"][key] for key in _CONDITIONS})
@@ -51,5 +53,5 @@ def log_result(
     logger.log_image(COMPARISON, [str(picture)], step=last)
     shown = [entry for entry in summary["images"] if entry["restored"]]
     for key, entry in zip(RESTORED, shown, strict=False):
-        caption = f"{entry['set_name']}/{entry['name']} {entry['psnr']:.2f} dB"
+        caption = f"{entry['set_name']}/{entry['name']} {read_scores(entry)['psnr']:.2f} dB"
         logger.log_image(key, [str(folder / entry["restored"])], step=last, caption=[caption])
