@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from srlab.app.resume import _warn_of_other_versions, resumed_config
-from srlab.config import GrayRule
+from srlab.metrics.protocol import GrayRule
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from srlab.app.command_line import typed_overrides
 from srlab.app.optimizers import check_fused
-from srlab.config import ProtocolConfig, TrainConfig
+from srlab.config import TrainConfig
+from srlab.metrics.protocol import ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
 from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, TRAIN_LOSS, validation_key
 from srlab.runs.folder import RunFolder
@@ -223,19 +224,20 @@ def check_room(folder: Path, network: Network) -> None:
         )
 
 
-def check_monitors(callbacks: Iterable[object], validation_names: Sequence[str]) -> None:
+def check_monitors(
+    callbacks: Iterable[object], validation_names: Sequence[str], metrics: Sequence[str]
+) -> None:
     """Refuse callbacks that monitor a metric which is not logged.
 
     Args:
         callbacks: of the trainer, with or without a ``monitor``.
         validation_names: of the validation sets.
+        metrics: that validation computes.
 
     Raises:
         ValueError: naming the metric and those that are logged.
     """
-    logged = [
-        validation_key(metric, name) for name in (None, *validation_names) for metric in ("psnr", "ssim")
-    ]
+    logged = [validation_key(metric, name) for name in (None, *validation_names) for metric in metrics]
     logged.append(TRAIN_LOSS)
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)

@@ -5,7 +5,10 @@ from typing import Any
 __all__ = ["MOVED_TARGETS", "RENAMED_KEYS", "migrated", "new_name"]
 
 #: Dotted key of 0.1.0 and its name now; a prefix stands for all keys below it.
-RENAMED_KEYS: dict[str, str] = {}
+RENAMED_KEYS: dict[str, str] = {
+    "explosion": "loss_spike_factor",
+    "callbacks.finite.explosion": "callbacks.finite.loss_spike_factor",
+}
 
 #: ``_target_`` of 0.1.0 and where the class is now.
 MOVED_TARGETS = {

@@ -21,7 +21,8 @@ from srlab.app.resume import (
     start_state,
 )
 from srlab.app.saved_config import AUTO, finish, savable, typed_again
-from srlab.config import LatencyLimitConfig, ProtocolConfig, TrainConfig
+from srlab.config import LatencyLimitConfig, TrainConfig
+from srlab.metrics.protocol import ProtocolConfig
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.folder import RunFolder
 from srlab.runs.provenance import provenance
@@ -43,6 +44,8 @@ class RunConfig:
     max_steps: int
     validate_every: int
     protocol: ProtocolConfig
+    metrics: tuple[str, ...]
+    """Computed in validation."""
     compile_mode: str | None
     activation_checkpointing: bool
     initial_weights: Path | None
@@ -112,6 +115,7 @@ def _run_config(cfg: DictConfig, run: RunFolder, checkpoint: Path | None, score:
         max_steps=cfg.trainer.max_steps,
         validate_every=cfg.validate_every,
         protocol=single_protocol(cfg.protocol),
+        metrics=tuple(cfg.metrics),
         compile_mode=compile_mode(cfg.compile),
         activation_checkpointing=cfg.activation_checkpointing,
         initial_weights=Path(cfg.initial_weights) if cfg.initial_weights else None,

@@ -25,7 +25,7 @@ from srlab.runs.contract import (
 )
 from srlab.runs.folder import RunFolder
 from srlab.runs.provenance import provenance
-from srlab.tasks.last_state import validation_is_due
+from srlab.tasks.checkpoint_io import validation_is_due
 from srlab.terminal.command_lines import typed_override
 
 __all__ = [

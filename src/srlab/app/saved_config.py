@@ -15,7 +15,7 @@ from srlab.app.list_values import single_values_as_lists
 from srlab.app.renamed_keys import migrated
 from srlab.atomic_files import atomic_write
 from srlab.config import TrainConfig
-from srlab.metrics.gray_rules import earlier_gray_rule
+from srlab.metrics.protocol import earlier_gray_rule
 from srlab.runs.contract import (
     CHECKPOINTS_FOLDER,
     CONFIG_FILE,

@@ -27,18 +27,16 @@ from srlab.app.resolve import RunConfig, resolve
 from srlab.app.run_report import RunReport
 from srlab.app.saved_config import write_config
 from srlab.data.datamodule import SuperResolutionData
-from srlab.metrics.functional import least_side
+from srlab.metrics.scoring import least_side
 from srlab.ops.subnormals import flush_subnormals, set_flush_subnormals
 from srlab.runs.contract import SUMMARY_FILE, ResultLogger
 from srlab.runs.folder import RunFolder
 from srlab.runs.lock import locked_run
-from srlab.tasks.batch_norm_sync import JoinedBatchNorm
-from srlab.tasks.checkpoint_io import WholeCheckpoints
-from srlab.tasks.cost_record import CostRecord
+from srlab.tasks.batch_norm_sync import BatchNormSync
+from srlab.tasks.checkpoint_io import AtomicCheckpointIO, LastState, checkpoint_io_of
+from srlab.tasks.costs import CostRecord
 from srlab.tasks.curve_logger import CurveLogger
-from srlab.tasks.ending import ending_of
-from srlab.tasks.interruption import GracefulStop, stoppable
-from srlab.tasks.last_state import LastState
+from srlab.tasks.interruption import GracefulStop, ending_of, stoppable
 from srlab.tasks.random_state import StepSeed
 from srlab.tasks.super_resolution import SuperResolutionTask
 
@@ -86,7 +84,7 @@ def _fit(run: RunConfig) -> float | None:
         check_room(run.folder, network)
     network.use_activation_checkpointing(run.activation_checkpointing)
     data: SuperResolutionData = instantiate(run.nodes["data"])
-    data.least_scored_side = least_side([run.protocol])
+    data.least_scored_side = least_side([run.protocol], run.metrics)
     task = SuperResolutionTask(
         network=network,
         loss=instantiate(run.nodes["loss"]),
@@ -94,6 +92,7 @@ def _fit(run: RunConfig) -> float | None:
         build_optimizer=optimizer_builder(run.nodes["optimizer"], run.nodes["trainer"]),
         build_scheduler=instantiate(run.nodes["scheduler"]),
         compile_mode=run.compile_mode,
+        metrics=run.metrics,
         record=dict(run.record),
     )
     trainer = _trainer(run)
@@ -139,9 +138,9 @@ def _trainer(run: RunConfig) -> Trainer:
     """
     node = run.nodes["trainer"]
     check_launch(node["devices"], node["num_nodes"])
-    plugins: list[Any] = [WholeCheckpoints()]
+    plugins: list[Any] = [AtomicCheckpointIO()]
     if node["sync_batchnorm"]:
-        plugins.append(JoinedBatchNorm())
+        plugins.append(BatchNormSync())
     callbacks = _callbacks(run)
     # without callbacks.progress there is no bar; Lightning would add its own
     has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
@@ -190,7 +189,7 @@ def _callbacks(run: RunConfig) -> list[Callback]:
 def _begin(trainer: Trainer, run: RunConfig) -> None:
     """The number of threads decides in which order a CPU sums up, so it is part of what a run computes."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    check_monitors(trainer.callbacks, data.validation_names)  # type: ignore[attr-defined]
+    check_monitors(trainer.callbacks, data.validation_names, run.metrics)  # type: ignore[attr-defined]
     threads = run.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     set_flush_subnormals(True)  # in ranks that a strategy spawned; the others have it from train()
@@ -200,15 +199,9 @@ def _begin(trainer: Trainer, run: RunConfig) -> None:
         (run.folder / SUMMARY_FILE).unlink(missing_ok=True)
 
 
-def _checkpoint_io(trainer: Trainer) -> WholeCheckpoints:
-    store = trainer.strategy.checkpoint_io
-    assert isinstance(store, WholeCheckpoints)
-    return store
-
-
 def _log_what_is_saved(trainer: Trainer, run: RunConfig, error: Exception) -> None:
     """After any failure: which state is saved, and how to resume from it."""
-    store = _checkpoint_io(trainer)
+    store = checkpoint_io_of(trainer)
     if store.saved_step is None or not trainer.is_global_zero:
         return
     log.error(
@@ -224,7 +217,7 @@ def _fail_if_unsaved(trainer: Trainer, run: RunConfig) -> None:
     Raises:
         OSError: saying what is lost and how to resume.
     """
-    store = _checkpoint_io(trainer)
+    store = checkpoint_io_of(trainer)
     if store.unsaved_step is None:
         return
     lost = "what this call learnt" if store.saved_step is None else f"what follows step {store.saved_step}"

@@ -15,6 +15,7 @@ __all__ = [
     "LAST_CHECKPOINT",
     "METRICS_FILE",
     "MONITOR",
+    "OVER_LATENCY_LIMIT",
     "SCHEMA_KEY",
     "SCHEMA_VERSION",
     "STEP",
@@ -60,6 +61,10 @@ def validation_key(metric: str, set_name: str | None = None) -> str:
 MONITOR = validation_key("psnr")
 
 
+#: Exit status of a run whose network is slower than ``latency.limit_ms``.
+OVER_LATENCY_LIMIT = 3
+
+
 @runtime_checkable
 class ResultLogger(Protocol):
     """A logger that also receives the result of a finished run."""
@@ -67,6 +72,10 @@ class ResultLogger(Protocol):
     @property
     def closing_line(self) -> str | None:
         """A line for the end of the console output, such as where to find the logged run."""
+        ...
+
+    def log_summary(self, values: Mapping[str, float | int | None]) -> None:
+        """Log numbers that describe the run as a whole, such as its network's costs."""
         ...
 
     def log_result(self, summary: Mapping[str, Any], folder: Path, picture: Path) -> None:

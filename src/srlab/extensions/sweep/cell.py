@@ -13,7 +13,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from srlab.app.presets import configuration_folder
-from srlab.config import OVER_LATENCY_LIMIT
 from srlab.extensions.sweep.child import HEADER, last_lines, supervise
 from srlab.extensions.sweep.devices import (
     Devices,
@@ -30,6 +29,7 @@ from srlab.extensions.sweep.records import LOCK_NAME, Cell, Sweep, cell_name, id
 from srlab.extensions.sweep.stopping import StopWatch
 from srlab.extensions.sweep.terminal import say
 from srlab.locks import Lease, holder, take
+from srlab.runs.contract import OVER_LATENCY_LIMIT
 from srlab.runs.lock import is_running
 from srlab.terminal.command_lines import override
 

@@ -4,9 +4,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from srlab.config import GrayRule
 from srlab.extensions.sweep.records import Cell
-from srlab.metrics.gray_rules import recorded_gray_rule
+from srlab.metrics.protocol import GrayRule, recorded_gray_rule
 from srlab.runs.contract import SUMMARY_FILE
 
 __all__ = ["refuse_earlier_gray_rule"]
