@@ -163,8 +163,11 @@ def _cells_at_once() -> int:
 def _command(cfg: DictConfig, sweep: Sweep, cell: Cell) -> list[str]:
     """The command that runs the cell alone."""
     hydra = HydraConfig.get()
+    script = Path(sweep.script)
     command = [sys.executable, sweep.script]
-    if sweep.config_name != Path(sweep.script).stem:
+    if script.suffix != ".py":  # srlab train, srlab evaluate
+        command.append(sweep.command[1])
+    if sweep.config_name != Path(command[-1]).stem:
         command += ["--config-name", sweep.config_name]
     for source in hydra.runtime.config_sources:
         if source.provider == "main" and Path(source.path) != configuration_folder():

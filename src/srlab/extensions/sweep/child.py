@@ -40,18 +40,16 @@ def supervise(
     *,
     environment: Mapping[str, str],
     log: Path,
-    stop_request: Callable[[], StopRequest],
+    stop_request: Callable[[], StopRequest | None],
     shown: bool,
     inherited: Sequence[int] = (),
 ) -> tuple[int, bool]:
     """Run ``command`` in a session of its own until it and all processes of its group have ended.
 
-    Its output goes to the file directly, so that it can outlive its supervisor.
-
     Args:
         command: program and arguments.
         environment: the whole environment.
-        log: file that the output is appended to.
+        log: what the output is appended to, directly, so that the process can outlive its supervisor.
         stop_request: called regularly.
         shown: also copy the output to standard output.
         inherited: descriptors of locks that the process holds as long as it lives.
@@ -77,13 +75,13 @@ def supervise(
 
 
 def _wait(
-    child: "subprocess.Popen[bytes]", stop_request: Callable[[], StopRequest], output: BinaryIO | None
+    child: "subprocess.Popen[bytes]", stop_request: Callable[[], StopRequest | None], output: BinaryIO | None
 ) -> bool:
     """Wait for ``child`` and pass requests to stop on; returns whether there was one."""
     times, kill_at = 0, float("inf")
     while child.returncode is None:
         request = stop_request()
-        if request.times > times:
+        if request is not None and request.times > times:
             # only to the first process: it stops its ranks and loaders itself
             child.send_signal(request.signal)
             times = request.times

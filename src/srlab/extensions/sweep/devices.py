@@ -39,10 +39,7 @@ def wait_for(
 ) -> T | None:
     """What ``attempt`` returns once it succeeds; None if the sweep is stopped first.
 
-    Args:
-        attempt: called until it returns something.
-        is_stopped: whether the sweep is stopped.
-        waiting: what to print, once, if the first attempt fails.
+    ``waiting`` says what to print if the first attempt fails.
     """
     said = False
     while not is_stopped():
@@ -71,13 +68,7 @@ def list_gpus(environment: Mapping[str, str]) -> list[str]:
 def borrow_gpus(
     wanted: Wanted, gpus: Sequence[str], *, folder: Path, is_stopped: Callable[[], bool]
 ) -> dict[str, Lease] | None:
-    """Wait for free GPUs and lock them; None if the sweep is stopped first.
-
-    Args:
-        wanted: ``trainer.devices``.
-        gpus: all GPUs, by index or UUID.
-        folder: folder of the locks, which all sweeps of a user on this machine share.
-        is_stopped: whether the sweep is stopped.
+    """Wait until ``wanted`` of all ``gpus`` are free and lock them; None if the sweep is stopped first.
 
     Raises:
         ValueError: there are fewer GPUs than wanted.

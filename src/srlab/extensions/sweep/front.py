@@ -45,12 +45,11 @@ _STOPPING = (
 
 
 def begin(config: DictConfig, config_name: str) -> None:
-    """Start or resume the sweep; only the launcher's process returns from here.
+    """Start or resume the sweep; only the launcher's process returns, the first one exits.
 
     Raises:
         ValueError: another process runs the sweep, or a cell could not run.
         OSError: the sweep's folder cannot be written.
-        SystemExit: in the first process, when the launcher has ended.
     """
     sweep = requested_sweep(config, config_name)
     sweep.folder.mkdir(parents=True, exist_ok=True)
@@ -70,18 +69,12 @@ def begin(config: DictConfig, config_name: str) -> None:
         sys.exit(_conclude(sweep, cells))
     _configure(config, sweep)
     signals: list[int] = []
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # not under nohup
-    before = {number: signal.signal(number, lambda sent, _: signals.append(sent)) for number in heeded}
-    launcher = os.fork()
+    launcher = _fork(signals)
     if launcher == 0:
-        lease.release()  # only the first process holds it, so that cells notice when that is gone
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.setsid()
         return
     status = _watch(launcher, sweep, signals)
     if sweep.is_local:  # jobs that a scheduler starts later still look for it
-        sweep.stop_file.unlink(missing_ok=True)
+        (sweep.folder / StopRequest.FILE).unlink(missing_ok=True)
     if status and not read_cells(sweep.folder):
         sys.exit(status)  # Hydra has printed why nothing could start
     left = _conclude(sweep, _cells(sweep, planned)) or status not in (0, READER_GONE)
@@ -107,8 +100,20 @@ def _configure(config: DictConfig, sweep: Sweep) -> None:
     os.environ[CALL_VARIABLE] = sweep.call
     if sweep.launcher == "joblib":
         os.environ[THREAD_LIMITS_VARIABLE] = ",".join(thread_limits(os.environ))
+
+
+def _fork(signals: list[int]) -> int:
+    """Fork the launcher, whose id is returned, 0 in itself; signals to the first process are noted."""
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # not under nohup
+    before = {number: signal.signal(number, lambda sent, _: signals.append(sent)) for number in heeded}
     sys.stdout.flush()
     sys.stderr.flush()
+    launcher = os.fork()
+    if launcher == 0:
+        os.setsid()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return launcher
 
 
 def _watch(launcher: int, sweep: Sweep, signals: Sequence[int]) -> int:
@@ -123,7 +128,7 @@ def _watch(launcher: int, sweep: Sweep, signals: Sequence[int]) -> int:
         if (times := min(len(signals), 2)) > passed_on:
             # cells stop at a closed terminal as at SIGTERM
             number = signal.SIGTERM if signals[0] == signal.SIGHUP else signals[0]
-            sweep.request_stop(StopRequest(number, times))
+            StopRequest(folder=sweep.folder, call=sweep.call, signal=number, times=times).write()
             say(_STOPPING[times - 1].format(signal.Signals(signals[0]).name))
             passed_on = times
         if not sys.stdout.isatty() and is_due():
@@ -148,7 +153,8 @@ def _conclude(sweep: Sweep, cells: Sequence[Cell]) -> bool:
     table = PlainTable(("cell", "state", MONITOR, "exit"), text=("cell", "state"), title=str(sweep.folder))
     for cell in cells:
         score = "" if cell.objective is None else f"{cell.objective:.4f}"
-        table.add_row(cell.name, cell.state_in_words, score, "" if cell.exit_status is None else cell.exit_status)
+        status = "" if cell.exit_status is None else cell.exit_status
+        table.add_row(cell.name, cell.state_in_words, score, status)
     plain_console(unbounded_width=160).print(table)
     for cell in cells:
         if cell.state == "failed":
@@ -156,7 +162,7 @@ def _conclude(sweep: Sweep, cells: Sequence[Cell]) -> bool:
     left = sum(not cell.is_done for cell in cells)
     if left:
         say(f"\n{left} of {len(cells)} cells are not done; to resume them, run the same command again:")
-        say(f"  {shlex.join(['python', *sweep.command])}")
+        say(f"  {shlex.join(sweep.command)}")
     else:
         say("\nevery cell is done; to start over, name another folder with hydra.sweep.dir=…")
     if any(cell.objective is not None for cell in cells):

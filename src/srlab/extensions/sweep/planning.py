@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from srlab.app.command_line import program
 from srlab.app.keys import misspelt
 from srlab.extensions.sweep.records import Sweep, newest_sweep
 from srlab.runs.contract import SWEEP_FILE
@@ -33,7 +34,7 @@ def requested_sweep(config: DictConfig, config_name: str) -> Sweep:
         ValueError: the folder holds another program's sweep, or a cell could not run.
     """
     hydra = config.hydra
-    script = Path(sys.argv[0]).resolve()
+    script, verb = Path(sys.argv[0]).resolve(), "evaluate" if config_name == "evaluate" else "train"
     if not script.is_file():
         raise ValueError(f"each cell is a process that runs {script}, which does not exist")
     _check_overrides(hydra.overrides.task, config_name, is_search=not _is_grid(config))
@@ -41,7 +42,7 @@ def requested_sweep(config: DictConfig, config_name: str) -> Sweep:
     sweep = Sweep(
         folder=Path(hydra.sweep.dir),
         script=str(script),
-        command=sys.argv[:],
+        command=[*program(verb), *sys.argv[1:]],
         config_name=config_name,
         overrides=list(hydra.overrides.task),
         forwarded=[override for override in hydra.overrides.hydra if not _OF_THE_SWEEP.match(override)],

@@ -4,17 +4,17 @@ import hashlib
 import json
 import re
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from srlab.atomic_files import atomic_write
 from srlab.locks import is_held
 from srlab.runs.contract import CELL_FILE, SWEEP_FILE
 
-__all__ = ["LOCK_NAME", "Cell", "StopRequest", "Sweep", "cell_name", "newest_sweep", "read_cells", "short_keys"]
+__all__ = ["LOCK_NAME", "Cell", "StopRequest", "Sweep", "cell_name", "newest_sweep", "read_cells"]
 
 #: Lock file of a cell, held by the process that runs it.
 LOCK_NAME = ".cell.lock"
@@ -53,13 +53,17 @@ class _Record:
             raise ValueError(f"{folder / cls.FILE} is damaged: {error}") from error
 
 
-class StopRequest(NamedTuple):
-    """A request to stop the cells of a call."""
+@dataclass(kw_only=True)
+class StopRequest(_Record):
+    """A request to stop the cells of a call; as a file it reaches cells on other machines, too."""
 
-    signal: int = 0
+    FILE = ".stop"
+
+    call: str
+    signal: int
     """The signal that each cell gets."""
-    times: int = 0
-    """0: no request; 1: save and stop; 2: abort."""
+    times: int
+    """1: save and stop; 2: abort."""
 
 
 @dataclass(kw_only=True)
@@ -91,11 +95,6 @@ class Sweep(_Record):
         return self.folder / ".sweep.lock"
 
     @property
-    def stop_file(self) -> Path:
-        """Holds the request to stop; a file reaches cells on other machines, too."""
-        return self.folder / ".stop"
-
-    @property
     def is_local(self) -> bool:
         """Whether cells end with the call that started them; jobs in a cluster's queue outlive it."""
         return self.launcher in ("basic", "joblib")
@@ -116,28 +115,23 @@ class Sweep(_Record):
             name = cell_name(swept, distinct=overrides)
         return Cell(folder=self.folder / name, overrides=list(overrides), swept=swept)
 
-    def request_stop(self, request: StopRequest) -> None:
-        """Ask all cells of this call to stop."""
-        with atomic_write(self.stop_file) as partial:
-            partial.write_text(json.dumps({"call": self.call, **request._asdict()}))
-
-    def stop_request(self) -> StopRequest:
+    def stop_request(self) -> StopRequest | None:
         """The request to stop that holds for the cells of this call.
 
         They also stop when a newer call has replaced theirs; local ones when their call was killed.
         """
         with suppress(FileNotFoundError):
-            content = json.loads(self.stop_file.read_text())
-            if content.pop("call") == self.call:
-                return StopRequest(**content)
+            request = StopRequest.read(self.folder)
+            if request.call == self.call:
+                return request
         is_replaced = Sweep.read(self.folder).call != self.call
         if is_replaced or (self.is_local and not is_held(self.lock)):
-            return StopRequest(signal.SIGTERM, 1)
-        return StopRequest()
+            return StopRequest(folder=self.folder, call=self.call, signal=signal.SIGTERM, times=1)
+        return None
 
     def is_stopped(self) -> bool:
         """Whether the cells of this call should stop, or not start."""
-        return self.stop_request().times > 0
+        return self.stop_request() is not None
 
 
 @dataclass(kw_only=True)
@@ -196,23 +190,16 @@ def cell_name(swept: Mapping[str, str], *, distinct: Sequence[str] = ()) -> str:
         swept: the cell's value of each swept key.
         distinct: the cell's overrides, where the values alone do not make the name unique.
     """
-    labels = short_keys(swept)
-    parts = [f"{labels[key]}-{_file_safe(value)}".rstrip("-") for key, value in swept.items()]
-    name = "_".join(parts) or "cell"
+    whole = [key.lstrip("+~").replace("/", ".").partition("@")[0] for key in swept]
+    last = [key.rpartition(".")[2] for key in whole]
+    # the last part of a key, unless others have the same
+    labels = [short if last.count(short) == 1 else key for key, short in zip(whole, last, strict=True)]
+    values = [_file_safe(value) for value in swept.values()]
+    name = "_".join(f"{label}-{value}".rstrip("-") for label, value in zip(labels, values, strict=True))
     if not distinct and len(name) <= _MAX_NAME:
-        return name
-    digest = hashlib.sha256("\n".join(sorted(distinct or parts)).encode()).hexdigest()[:8]
-    return f"{name[: _MAX_NAME - 9].rstrip('-_.')}-{digest}"
-
-
-def short_keys(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of each key, or the whole key where others have the same last part."""
-    whole = {key: key.lstrip("+~").replace("/", ".").partition("@")[0] for key in keys}
-    last = [name.rpartition(".")[2] for name in whole.values()]
-    return {
-        key: short if last.count(short) == 1 else name
-        for (key, name), short in zip(whole.items(), last, strict=True)
-    }
+        return name or "cell"
+    digest = hashlib.sha256("\n".join(sorted(distinct or [name])).encode()).hexdigest()[:8]
+    return f"{name[: _MAX_NAME - 9].rstrip('-_.') or 'cell'}-{digest}"
 
 
 def _file_safe(value: str) -> str:
