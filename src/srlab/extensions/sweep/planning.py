@@ -19,7 +19,7 @@ from srlab.extensions.sweep.records import Sweep, newest_sweep
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.provenance import source_commit
 
-__all__ = ["planned_cells", "requested_sweep"]
+__all__ = ["check_overrides", "planned_cells", "requested_sweep"]
 
 # Overrides of Hydra that concern the sweep and not its cells.
 _OF_THE_SWEEP = re.compile(r"[+~]*hydra([./](sweep|sweeper|launcher|callbacks|mode)\b|\.run\.dir)")
@@ -37,7 +37,7 @@ def requested_sweep(config: DictConfig, config_name: str) -> Sweep:
     script, verb = Path(sys.argv[0]).resolve(), "evaluate" if config_name == "evaluate" else "train"
     if not script.is_file():
         raise ValueError(f"each cell is a process that runs {script}, which does not exist")
-    _check_overrides(hydra.overrides.task, config_name, is_search=not _is_grid(config))
+    check_overrides(hydra.overrides.task, config_name, is_search=not _is_grid(config))
     last = _last_overrides(config)
     sweep = Sweep(
         folder=Path(hydra.sweep.dir),
@@ -73,12 +73,17 @@ def _continued(sweep: Sweep, older: Sweep) -> Sweep:
     return sweep
 
 
-def _check_overrides(overrides: Sequence[str], config_name: str, *, is_search: bool) -> None:
+def check_overrides(overrides: Sequence[str], config_name: str, *, is_search: bool) -> None:
+    """Refuse overrides that no cell could run with.
+
+    Raises:
+        ValueError: naming the override.
+    """
     for override in overrides:
         if override.lstrip("+~").partition("=")[0] in ("resume", "rerun"):
             raise ValueError(
-                f"{override} names one run, but a sweep has many: run the sweep's command again to resume it, "
-                "or start its cells from a trained network with initial_weights=RUN_OR_FILE"
+                f"{override} names one run, but a sweep has many: run the sweep's command again to resume "
+                "it, or start its cells from a trained network with initial_weights=RUN_OR_FILE"
             )
     # Hydra composes all cells of a grid first; a search would find a misspelt choice at one of its trials
     if is_search and (faults := misspelt(overrides, config_name)):
