@@ -61,7 +61,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def heed_signals() -> None:
-    """If the tests run in the background, or by nohup, they ignore these signals, and so would the command."""
+    """Tests that run in the background, or by nohup, ignore these signals, and so would the command."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 

@@ -181,7 +181,7 @@ def _is_running(folder: Path) -> bool:
 
     if not (folder / LOCK_NAME).exists():
         return False
-    from srlab.extensions.sweep.leases import is_held  # locks of this kind are there on POSIX alone
+    from srlab.locks import is_held  # locks of this kind are there on POSIX alone
 
     return is_held(folder / LOCK_NAME)
 

@@ -1,7 +1,6 @@
 """Runs one cell of a sweep as a process of its own and records the result."""
 
 import dataclasses
-import json
 import os
 import shlex
 import sys
@@ -12,7 +11,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from srlab.app.presets import configuration_folder
-from srlab.config import OVER_LATENCY_LIMIT
 from srlab.extensions.sweep.child import ATTEMPT, last_lines, say, supervise
 from srlab.extensions.sweep.devices import (
     borrow_gpus,
@@ -26,8 +24,8 @@ from srlab.extensions.sweep.devices import (
 )
 from srlab.extensions.sweep.records import LOCK_NAME, Cell, Sweep, read_cells
 from srlab.locks import Lease, holder, locked_work, take
-from srlab.runs.contract import MONITOR, SUMMARY_FILE
-from srlab.runs.lock import is_running
+from srlab.runs.contract import MONITOR, OVER_LATENCY_LIMIT
+from srlab.runs.folder import RunFolder
 from srlab.terminal.command_lines import override
 
 __all__ = ["CALL_VARIABLE", "run_cell"]
@@ -65,7 +63,7 @@ def run_cell(cfg: DictConfig) -> float | None:
             return None
         with lease:
             cell = Cell.read(cell.folder)  # a search may ask for a cell twice: it may be done now
-            if is_running(cell.folder):
+            if RunFolder(cell.folder).is_running:
                 say(f"{cell.name}: skipped, since a process outside this sweep is training it")
             elif not cell.is_done:
                 _attempt(cfg, sweep, cell, lease)
@@ -131,7 +129,7 @@ def _run(
         inherited=[lease.descriptor for lease in leases],
     )
     if status == 0:
-        cell.objective = _objective(cell.folder)
+        cell.objective = (RunFolder(cell.folder).summary() or {}).get(MONITOR)  # evaluate.py writes none
         _finish(cell, "finished", status)
     elif status == OVER_LATENCY_LIMIT:
         _finish(cell, "over_latency_limit", status)
@@ -147,11 +145,6 @@ def _finish(cell: Cell, state: str, status: int, message: str | None = None) -> 
     cell.write()
     score = f", {MONITOR} {cell.objective:.4f}" if cell.objective is not None else ""
     say(f"{cell.name}: {cell.state_in_words}{score}" + (f" (exit status {status})" if status else ""))
-
-
-def _objective(folder: Path) -> float | None:
-    summary = folder / SUMMARY_FILE  # evaluate.py writes none
-    return json.loads(summary.read_text()).get(MONITOR) if summary.exists() else None
 
 
 def _cells_at_once() -> int:

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from srlab.atomic_files import atomic_write
 from srlab.locks import is_held
 from srlab.runs.contract import CELL_FILE, SWEEP_FILE
+from srlab.runs.records import write_json
 
 __all__ = ["LOCK_NAME", "Cell", "StopRequest", "Sweep", "cell_name", "newest_sweep", "read_cells"]
 
@@ -34,8 +34,7 @@ class _Record:
     def write(self) -> None:
         """Write the record into its folder."""
         content = {key: value for key, value in asdict(self).items() if key != "folder"}
-        with atomic_write(self.folder / self.FILE) as partial:
-            partial.write_text(json.dumps(content, indent=1) + "\n")
+        write_json(self.folder / self.FILE, content)
 
     @classmethod
     def read(cls: type[R], folder: Path) -> R:

@@ -37,8 +37,8 @@ class TolerantWandbLogger(WandbLogger):
     logging fails later, it ends, and the training continues. Each is one warning with what to do. It never
     asks for a key. Only the first rank logs.
 
-    ``trainer/global_step`` counts finished optimizer steps, as ``metrics.csv`` and checkpoints do; Lightning's
-    own logger starts at 0.
+    ``trainer/global_step`` counts finished optimizer steps, as ``metrics.csv`` and checkpoints do; with
+    Lightning's own logger it starts at 0.
 
     Args:
         project: W&B project.
