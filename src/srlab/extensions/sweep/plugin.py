@@ -1,4 +1,4 @@
-"""Registers the engine of sweeps."""
+"""Registers what runs the cells of ``-m``."""
 
 from typing import Any
 
