@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
+from srlab.extensions.lab.costs import Costs
+from srlab.tasks.ending import Ending
 
 from protocols import basicsr
 from srlab.app import scoring
@@ -19,12 +21,10 @@ from srlab.app.keys import parsed_overrides
 from srlab.app.run_report import RunReport
 from srlab.app.scoring import Candidate, score_sets
 from srlab.counts.complexity import ParameterReport
-from srlab.extensions.lab.costs import Costs
 from srlab.extensions.lab.latency import LatencyReport
 from srlab.extensions.lab.load import CoreLoad
 from srlab.extensions.lab.memory import MemoryReport
 from srlab.tasks.conditions import describe_conditions
-from srlab.tasks.ending import Ending
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean
 from srlab.tasks.report_tables import Evaluation, display_tables, to_markdown, write_evaluations
 
