@@ -68,9 +68,10 @@ def test_images_of_a_run_are_listed_with_whole_figures_and_without_markup(evalua
 @pytest.mark.parametrize(
     "folder", ["/runs/srlab-main (1)/a=b,c", "/runs/[v2] été/it's", "/runs/plain", '/r/"q" $x']
 )
-def test_the_command_to_continue_with_says_what_was_meant(evaluation, folder):
+def test_the_command_to_continue_with_says_what_was_meant(evaluation, folder, monkeypatch):
     """Oracle: the shell's words by shlex, values by Hydra's parser."""
     roots = {"data.root": [f"{folder}/one", f"{folder}/two"], "data.validation_root": f"{folder}/validation"}
+    monkeypatch.setattr("sys.argv", ["train.py"])
     report = run_report(evaluation, data_name="folder", data_roots=roots)
     line = next(line for line in report._closing_lines(Path(folder)) if "evaluate.py" in line)
     program, script, *overrides = shlex.split(line)
