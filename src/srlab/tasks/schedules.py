@@ -1,8 +1,8 @@
 """Learning rates as closed-form functions of the finished optimizer steps.
 
-torch's own cosine and multi-step schedulers save their length and milestones in checkpoints and go on with
-those, so that a run resumed with another length would follow the old curve (a cosine past its end rises
-again). ``LambdaLR`` saves no functions: what the configuration says when the run goes on is what counts.
+torch's own cosine and multi-step schedulers save their length and milestones in checkpoints, so that a run
+resumed with another length would follow the old curve (a cosine past its end rises again). ``LambdaLR`` saves
+no functions: the configuration of the resumed run counts.
 """
 
 import math
@@ -16,7 +16,7 @@ __all__ = ["constant", "cosine", "cosine_restarts", "multistep"]
 
 
 def cosine(optimizer: Optimizer, *, steps: int) -> LambdaLR:
-    """From the optimizer's learning rate to 0 at ``steps`` along half a cosine, 0 from there on.
+    """From the optimizer's learning rate to 0 at ``steps`` along half a cosine, and 0 after that.
 
     Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5 without restarts.
 
@@ -52,16 +52,16 @@ def cosine_restarts(optimizer: Optimizer, *, period: int, lowest: float) -> Lamb
 
 
 def multistep(optimizer: Optimizer, *, milestones: Sequence[int], gamma: float, warmup: int = 0) -> LambdaLR:
-    """Multiplied by ``gamma`` once each of the ``milestones`` is reached, after ``warmup`` steps of a rise.
+    """Multiplied by ``gamma`` at each of the ``milestones``, after a linear warm-up.
 
-    Step n of the warm-up (from 1) has n / warmup of the learning rate, as BasicSR's.
+    Step n of ``warmup`` (from 1) has n / warmup of the learning rate, as BasicSR's.
 
     Raises:
-        ValueError: unless the milestones grow and the warm-up is no negative number of steps.
+        ValueError: the milestones do not increase, or the warm-up is negative.
     """
     steps = list(milestones)
     if steps != sorted(set(steps)):
-        raise ValueError(f"scheduler.milestones must grow, got {steps}")
+        raise ValueError(f"scheduler.milestones must increase, got {steps}")
     if warmup < 0:
         raise ValueError(f"scheduler.warmup must be 0 or more steps, got {warmup}")
 
