@@ -1,1 +1,1 @@
-"""The console command ``srlab``: each module but ``main`` and ``arguments`` is one verb."""
+"""The console command ``srlab``: each module but ``main``, ``flags`` and ``progress`` is one verb."""

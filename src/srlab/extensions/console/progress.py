@@ -1,4 +1,4 @@
-"""What a verb is at: a line that changes on a terminal, elsewhere one line a minute."""
+"""What a verb is doing: a line that changes on a terminal, elsewhere one line a minute."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ __all__ = ["progress_line"]
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
-    """Takes one line at a time, each in place of the last; all on standard error."""
+    """Yields a function that shows one line in place of the last, on standard error."""
     from rich.text import Text
 
     from srlab.terminal.names import one_line
