@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from srlab.atomic_files import atomic_write
 from srlab.extensions.lab.conditions import LabConditions
 from srlab.extensions.lab.latency import Spread
 from srlab.extensions.lab.session import Memory
 from srlab.extensions.lab.subjects import Skipped
-from srlab.whole_files import whole_file
 
 __all__ = ["KIND", "Figures", "LabRecord", "LabSettings", "SizeRun", "read_record", "write_record"]
 
@@ -119,7 +119,7 @@ class LabRecord:
 def write_record(record: LabRecord, path: Path) -> None:
     """Write indented JSON; a file is replaced as a whole or not at all."""
     text = json.dumps(record.as_json(), indent=1) + "\n"
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
