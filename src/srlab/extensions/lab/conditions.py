@@ -17,7 +17,14 @@ from srlab.counts.probe import device_name
 from srlab.extensions.lab.load import CoreLoad
 from srlab.runs.provenance import source_commit
 
-__all__ = ["LabConditions", "arithmetic", "busy_warning", "describe_machine", "load_average"]
+__all__ = [
+    "LabConditions",
+    "arithmetic",
+    "busy_warning",
+    "describe_machine",
+    "installed_version",
+    "load_average",
+]
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -82,7 +89,7 @@ def describe_machine(device: torch.device, *, command: str) -> LabConditions:
         driver=_driver_version(),
         cuda=torch.version.cuda,
         torch_version=torch.__version__,
-        triton_version=_installed("triton"),
+        triton_version=installed_version("triton"),
         python_version=platform.python_version(),
         float32_matmul_precision=torch.get_float32_matmul_precision(),
         cudnn_tf32=torch.backends.cudnn.allow_tf32,
@@ -117,7 +124,8 @@ def _driver_version() -> str | None:
     return found.group(1) if found else None
 
 
-def _installed(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Version of a distribution; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
