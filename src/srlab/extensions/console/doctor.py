@@ -29,7 +29,7 @@ _VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "CXX", "CU
 _PROBES = {
     "elan_demo": {},
     "swinir_light": {"depths": [2], "num_heads": [6]},
-    "hit_sir": {"depths": [2], "num_heads": [6]},
+    "hit_sir": {"depths": [2], "num_heads": [6], "window_sizes": [8, 16]},
 }
 
 

@@ -19,7 +19,8 @@ __all__ = [
 
 #: Flags of earlier versions that have another name now.
 _RENAMED = {"repeats": "--rounds"}
-_WITHOUT_VALUE = ("--measure", "--published", "--dry-run", "--overwrite")
+_REMOVED = "--roofline"
+_WITHOUT_VALUE = ("--measure", "--published", "--dry-run", "--overwrite", _REMOVED)
 
 
 class Parser(argparse.ArgumentParser):
@@ -130,7 +131,7 @@ def refuse_old_spelling(verb: argparse.ArgumentParser, typed: Sequence[str]) -> 
         name, equals, value = word.partition("=")
         is_value = before.startswith("-") and "=" not in before and before not in _WITHOUT_VALUE
         if not (equals and name.isidentifier()) or is_value or Path(word).exists():
-            new.append(word)
+            new += [] if word == _REMOVED else [word]
             continue
         is_old = True
         flag = _RENAMED.get(name, f"--{name.replace('_', '-')}")

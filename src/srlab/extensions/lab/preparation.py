@@ -14,7 +14,7 @@ from srlab.extensions.lab.subjects import Subject
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.attention import rebuilt_masks
 
-__all__ = ["Prepared", "Workload", "prepare"]
+__all__ = ["Prepared", "Workload", "prepare", "training_step"]
 
 # Every subject compiles code of its own, and torch.compile would give up after 8.
 _COMPILED_SUBJECTS = 4096
@@ -56,7 +56,7 @@ def prepare(network: Network, subject: Subject, workload: Workload) -> Prepared:
     if subject.backend is not None:
         assert isinstance(network, AttentionNetwork)
         network.use_backend(subject.backend)
-    make = _training_step if workload.training else _forward_pass
+    make = training_step if workload.training else _forward_pass
     step, context = make(network, subject, workload)
 
     def run() -> object:
@@ -88,7 +88,7 @@ def _forward_pass(
     return step, torch.inference_mode
 
 
-def _training_step(
+def training_step(
     network: Network, subject: Subject, workload: Workload
 ) -> tuple[Callable[[], object], _Context]:
     """A whole step of Adam on one random batch, always the same; weights stay in float32.

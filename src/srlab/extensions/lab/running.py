@@ -174,15 +174,15 @@ def _current(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _matrix_gflop_per_s(device: torch.device, dtype: torch.dtype) -> float:
-    side, milliseconds = _FIRST_SIDE // 2, 0.0
-    while milliseconds < _LONG_ENOUGH_MS[device.type] and side < _LAST_SIDE:
-        side *= 2
+    side = _FIRST_SIDE
+    while True:
         left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        product = functools.partial(torch.mm, left, right)
         with torch.inference_mode():
-            milliseconds = min(
-                time_ms(functools.partial(torch.mm, left, right), device) for _ in range(_TRIALS)
-            )
-    return 2 * side**3 / milliseconds / 1e6
+            milliseconds = min(time_ms(product, device) for _ in range(_TRIALS))
+        if milliseconds >= _LONG_ENOUGH_MS[device.type] or side == _LAST_SIDE:
+            return 2 * side**3 / milliseconds / 1e6
+        side *= 2
 
 
 def _notes(plan: Plan, conditions: LabConditions, sizes: Sequence[SizeRun], complete: bool) -> Iterator[str]:
