@@ -1,1 +1,1 @@
-"""The console command ``srlab``: each module but ``main``, ``flags`` and ``progress`` is one verb."""
+"""The console command ``srlab``: every module except ``main`` and ``flags`` is one verb."""

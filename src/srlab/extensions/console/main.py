@@ -16,7 +16,7 @@ from srlab.terminal.output import lasting_output
 
 __all__ = ["main"]
 
-_NO_VERBS = ("main", "flags", "progress")
+_NO_VERBS = ("main", "flags")
 #: Hydra applications, which read the rest of the command line themselves.
 _APPLICATIONS = {
     "train": "Train a network: train.py with the same KEY=VALUE overrides.",

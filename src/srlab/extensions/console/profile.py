@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab.extensions.console.flags import add_size_flags, integer, integers, parse_settings, words
-from srlab.extensions.console.progress import progress_line
 
 if TYPE_CHECKING:
     from srlab.data.datamodule import SuperResolutionData
@@ -131,6 +130,7 @@ def _measured(arguments: argparse.Namespace, path: Path | None) -> "LabRecord":
     from srlab.extensions.lab.record import LabSettings
     from srlab.extensions.lab.running import run_lab
     from srlab.extensions.lab.subjects import plan_subjects
+    from srlab.terminal.progress import progress_line
 
     device = find_device(arguments.device)
     networks = _networks(arguments)

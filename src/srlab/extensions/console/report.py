@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srlab.extensions.console.flags import add_size_flags, integer
-from srlab.extensions.console.progress import progress_line
 
 if TYPE_CHECKING:
     from srlab.extensions.report import Comparison, LabLatencies
@@ -107,6 +106,7 @@ def _latencies(
 ) -> "LabLatencies | None":
     """Measured now or recorded earlier; None where each run's own are shown."""
     from srlab.extensions.report import measure_latencies, read_latencies
+    from srlab.terminal.progress import progress_line
 
     if arguments.latency is not None:
         return read_latencies(arguments.latency)
