@@ -11,7 +11,6 @@ from rich.console import Console
 from srlab.extensions.console import profile as profile_verb
 from srlab.extensions.console.main import main
 from srlab.extensions.lab import loader, running, session
-from srlab.extensions.lab import record as lab_record
 from srlab.extensions.lab.latency import Spread
 from srlab.extensions.lab.session import Memory
 from srlab.extensions.lab.tables import size_table
@@ -242,7 +241,7 @@ def test_neither_a_full_disk_nor_a_lost_terminal_costs_the_record(
 
     path = tmp_path / "lab.json"
     if not writes:
-        monkeypatch.setattr(lab_record, "write_record", fails("no space left"))
+        monkeypatch.setattr("srlab.runs.records.write_json", fails("no space left"))
     if not shows:
         monkeypatch.setattr(profile_verb, "_show", fails("cannot be printed"))
     printed = profile(capsys, *QUICK, "--record", str(path), status=status)

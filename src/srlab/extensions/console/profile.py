@@ -88,8 +88,9 @@ def run(arguments: argparse.Namespace) -> None:
         ValueError: something cannot be measured.
         KeyboardInterrupt: Ctrl-C; the finished rounds are recorded and printed.
     """
-    from srlab.extensions.lab.record import read_record, write_record
+    from srlab.extensions.lab.record import read_record
     from srlab.extensions.lab.tables import markdown_tables
+    from srlab.runs.records import write_json
 
     if arguments.table:
         if arguments.models:
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
     record = _measured(arguments, path)
     try:
         if path is not None:
-            write_record(record, path)
+            write_json(path, record)
     finally:  # the result is printed even if the file cannot be written
         _show(record)
     if path is not None:

@@ -2,15 +2,15 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
 from srlab.counts.complexity import counted_backend
 from srlab.counts.operations import multiply_adds_of, record_calls
 from srlab.extensions.lab.conditions import (
-    LabConditions,
     arithmetic,
     busy_warning,
     describe_machine,
@@ -18,7 +18,7 @@ from srlab.extensions.lab.conditions import (
 )
 from srlab.extensions.lab.latency import spread_of, time_ms
 from srlab.extensions.lab.preparation import Workload
-from srlab.extensions.lab.record import Figures, LabRecord, LabSettings, SizeRun
+from srlab.extensions.lab.record import LabRecord, LabSettings
 from srlab.extensions.lab.session import Session, Timed
 from srlab.extensions.lab.subjects import Plan
 from srlab.models.network import AttentionNetwork, Network
@@ -61,7 +61,9 @@ def run_lab(
         ValueError: every subject failed.
     """
     training = settings.step == "training"
-    with _current(device), flush_subnormals(), arithmetic(threads=threads, matmul_precision=matmul_precision):
+    # kernels are launched on the current CUDA device
+    current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    with current, flush_subnormals(), arithmetic(threads=threads, matmul_precision=matmul_precision):
         conditions = describe_machine(device, command=command)
         lab = _Lab(networks, plan, settings, device, progress)
         complete = lab.measure(
@@ -70,16 +72,14 @@ def run_lab(
                 for size in lr_sizes
             ]
         )
-        sizes = tuple(map(lab.size_run, lab.sessions))
-    if not any(each.rounds for run in sizes for each in run.subjects):
+        sizes = list(map(lab.size_run, lab.sessions))
+    if not any(each["rounds"] for run in sizes for each in run["subjects"]):
         if not complete:
             raise KeyboardInterrupt
-        reasons = "; ".join(f"{each.subject}: {each.reason}" for run in sizes for each in run.failed)
+        reasons = "; ".join(f"{each.subject}: {each.reason}" for run in sizes for each in run["failed"])
         raise ValueError(f"every subject failed ({reasons})")
     others = [each.others for each in lab.sessions if each.others is not None]
-    conditions = replace(
-        conditions, load_average_after=load_average(), other_programs_cores=max(others, default=None)
-    )
+    conditions |= {"load_average_after": load_average(), "other_programs_cores": max(others, default=None)}
     return LabRecord(
         complete=complete,
         conditions=conditions,
@@ -87,7 +87,7 @@ def run_lab(
         matrix_gflop_per_s=lab.matrix_rates,
         sizes=sizes,
         skipped=plan.skipped,
-        notes=tuple(_notes(plan, conditions, sizes, complete)),
+        notes=list(_notes(plan, conditions, sizes, complete)),
     )
 
 
@@ -115,15 +115,15 @@ class _Lab:
             return False
         return True
 
-    def size_run(self, session: Session) -> SizeRun:
-        """What is reported of one size."""
+    def size_run(self, session: Session) -> dict[str, Any]:
+        """What is recorded of one size; heights come before widths."""
         height, width = session.workload.lr_size
-        return SizeRun(
-            lr_size=(height, width),
-            output_size=(height * self.settings.scale, width * self.settings.scale),
-            subjects=tuple(self._figures(session, each) for each in session.timed.values()),
-            failed=tuple(session.failed),
-        )
+        return {
+            "lr_size": (height, width),
+            "output_size": (height * self.settings.scale, width * self.settings.scale),
+            "subjects": [self._figures(session, each) for each in session.timed.values()],
+            "failed": session.failed,
+        }
 
     def _measure_matrix_rates(self) -> None:
         """Keep the best rate of each dtype, taken before and after the rounds: machines slow down."""
@@ -134,12 +134,14 @@ class _Lab:
             rate = _matrix_gflop_per_s(self.device, getattr(torch, dtype))
             self.matrix_rates[dtype] = max(self.matrix_rates.get(dtype, 0.0), rate)
 
-    def _figures(self, session: Session, timed: Timed) -> Figures:
+    def _figures(self, session: Session, timed: Timed) -> dict[str, Any]:
+        """None stands for what is not measured or not defined."""
         subject, lr_size = timed.subject, session.workload.lr_size
         network = self.networks[subject.model]
         times = session.times(subject.label)
         time = spread_of(times) if times else None
-        rate = self.settings.batch * 1e3 / time.median if time else None  # images per second
+        rate = self.settings.batch * 1e3 / time.median if time else None
+        output_pixels = lr_size[0] * lr_size[1] * self.settings.scale**2
         counted = timed.backend
         if isinstance(network, AttentionNetwork) and counted is not None:
             counted = counted_backend(network, counted)
@@ -147,30 +149,22 @@ class _Lab:
         if self.settings.step == "inference":
             multiply_adds = sum(map(multiply_adds_of, record_calls(network, lr_size, backend=counted)))
         gflop = 2 * multiply_adds * rate / 1e9 if multiply_adds is not None and rate else None
-        height, width = (-(-side // network.size_multiple) * network.size_multiple for side in lr_size)
-        return Figures(
-            label=subject.label,
+        return {
+            "label": subject.label,
             **asdict(subject),
-            resolved_backend=timed.backend,
-            padded_size=(height, width),
-            rounds=len(times),
-            time_ms=time,
-            speedup=session.speedup(subject.label, self.plan.baseline),
-            images_per_second=rate,
-            megapixels_per_second=rate * lr_size[0] * lr_size[1] * self.settings.scale**2 / 1e6
-            if rate
-            else None,
-            memory=timed.memory,
-            multiply_adds=multiply_adds,
-            multiply_adds_of=counted,
-            gflop_per_second=gflop,
-            share_of_matrix_rate=None if gflop is None else gflop / self.matrix_rates[subject.dtype],
-        )
-
-
-def _current(device: torch.device) -> AbstractContextManager[object]:
-    """Kernels are launched on the current CUDA device."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+            "resolved_backend": timed.backend,  # the one that ran where "backend" is auto
+            "padded_size": [-(-side // network.size_multiple) * network.size_multiple for side in lr_size],
+            "rounds": len(times),
+            "time_ms": time,  # of one pass or step of the batch
+            "speedup": session.speedup(subject.label, self.plan.baseline),
+            "images_per_second": rate,
+            "megapixels_per_second": rate * output_pixels / 1e6 if rate else None,
+            "memory": timed.memory,
+            "multiply_adds": multiply_adds,  # executed for one image, padding included
+            "multiply_adds_of": counted,  # the back end whose arithmetic was counted
+            "gflop_per_second": gflop,  # two operations for each multiply-add
+            "share_of_matrix_rate": None if gflop is None else gflop / self.matrix_rates[subject.dtype],
+        }
 
 
 def _matrix_gflop_per_s(device: torch.device, dtype: torch.dtype) -> float:
@@ -185,7 +179,9 @@ def _matrix_gflop_per_s(device: torch.device, dtype: torch.dtype) -> float:
         side *= 2
 
 
-def _notes(plan: Plan, conditions: LabConditions, sizes: Sequence[SizeRun], complete: bool) -> Iterator[str]:
+def _notes(
+    plan: Plan, conditions: Mapping[str, Any], sizes: Sequence[Mapping[str, Any]], complete: bool
+) -> Iterator[str]:
     """One sentence for everything that is missing, doubtful or easily misread."""
     if not complete:
         yield "interrupted: only the finished rounds are reported"
@@ -194,18 +190,14 @@ def _notes(plan: Plan, conditions: LabConditions, sizes: Sequence[SizeRun], comp
         yield busy
     yield from (f"skipped {each.subject}: {each.reason}" for each in plan.skipped)
     for run in sizes:
-        size = f"{run.lr_size[0]}x{run.lr_size[1]}"
-        yield from (f"not measured at {size}: {each.subject}: {each.reason}" for each in run.failed)
-        if all(each.speedup is None for each in run.subjects):
+        size = f"{run['lr_size'][0]}x{run['lr_size'][1]}"
+        yield from (f"not measured at {size}: {each.subject}: {each.reason}" for each in run["failed"])
+        if all(each["speedup"] is None for each in run["subjects"]):
             yield f"no speed-ups at {size}: the baseline {plan.baseline} was not timed"
-    figures = [each for run in sizes for each in run.subjects]
-    uncounted = {
-        each.label: each.multiply_adds_of
-        for each in figures
-        if each.multiply_adds is not None and each.multiply_adds_of != each.resolved_backend
-    }
-    for label, counted in uncounted.items():
-        yield f"multiply-adds of {label} are those of {counted}: compiled operators cannot be counted"
-    for each in figures:
-        if each.share_of_matrix_rate is not None and each.share_of_matrix_rate > 1:
-            yield f"{each.label} exceeds the measured matrix rate, which was disturbed: measure again"
+    figures = {each["label"]: each for run in sizes for each in run["subjects"]}
+    for label, each in figures.items():
+        if each["multiply_adds"] is not None and each["multiply_adds_of"] != each["resolved_backend"]:
+            counted = each["multiply_adds_of"]
+            yield f"multiply-adds of {label} are those of {counted}: compiled operators cannot be counted"
+    if any((each["share_of_matrix_rate"] or 0) > 1 for each in figures.values()):
+        yield "a share of the matrix rate above 1: its measurement was disturbed; measure again"
