@@ -27,6 +27,7 @@ from srlab.extensions.console.flags import add_size_flags, integer, integers, pa
 if TYPE_CHECKING:
     from srlab.data.datamodule import SuperResolutionData
     from srlab.extensions.lab.record import LabRecord, LabSettings
+    from srlab.extensions.lab.subjects import Plan
     from srlab.models.network import Network
 
 __all__ = ["add_arguments", "run"]
@@ -128,31 +129,13 @@ def _measured(arguments: argparse.Namespace, path: Path | None) -> "LabRecord":
     """Everything that can be checked is checked before the first measurement."""
     from srlab.counts.probe import find_device
     from srlab.extensions.lab.loader import with_loading
-    from srlab.extensions.lab.record import LabSettings
     from srlab.extensions.lab.running import run_lab
-    from srlab.extensions.lab.subjects import plan_subjects
     from srlab.terminal.progress import progress_line
 
     device = find_device(arguments.device)
     networks = _networks(arguments)
-    dials = {
-        "dtype": arguments.dtype,
-        "compile": arguments.compile,
-        "mask": arguments.mask or ["cached"],
-        "checkpointing": [word == "true" for word in arguments.checkpointing or ["false"]],
-        "subnormals": arguments.subnormals,
-    }
-    plan = plan_subjects(networks, arguments.backend, dials, baseline=arguments.baseline)
-    first = next(iter(networks.values()))
-    settings = LabSettings(
-        step=arguments.step,
-        scale=first.scale,
-        batch=arguments.batch or (32 if arguments.step == "training" else 1),
-        warmup=arguments.warmup,
-        repeats=arguments.rounds,
-        baseline=plan.baseline,
-    )
-    sizes = _lr_sizes(arguments, first)
+    plan, settings = _planned(arguments, networks)
+    sizes = _lr_sizes(arguments, next(iter(networks.values())))
     data = None if arguments.data is None else _training_data(arguments, settings, sizes[0][0])
     if path is not None:
         _check_writable(path)
@@ -172,6 +155,28 @@ def _measured(arguments: argparse.Namespace, path: Path | None) -> "LabRecord":
             progress("measuring the loader")
             record = with_loading(record, data, arguments.workers or [0], device)
     return record
+
+
+def _planned(arguments: argparse.Namespace, networks: "dict[str, Network]") -> "tuple[Plan, LabSettings]":
+    from srlab.extensions.lab.record import LabSettings
+    from srlab.extensions.lab.subjects import plan_subjects
+
+    dials = {
+        "dtype": arguments.dtype,
+        "compile": arguments.compile,
+        "mask": arguments.mask or ["cached"],
+        "checkpointing": [word == "true" for word in arguments.checkpointing or ["false"]],
+        "subnormals": arguments.subnormals,
+    }
+    plan = plan_subjects(networks, arguments.backend, dials, baseline=arguments.baseline)
+    return plan, LabSettings(
+        step=arguments.step,
+        scale=next(iter(networks.values())).scale,
+        batch=arguments.batch or (32 if arguments.step == "training" else 1),
+        warmup=arguments.warmup,
+        repeats=arguments.rounds,
+        baseline=plan.baseline,
+    )
 
 
 def _networks(arguments: argparse.Namespace) -> "dict[str, Network]":
@@ -207,7 +212,7 @@ def _chosen(arguments: argparse.Namespace, presets: Sequence[str]) -> dict[str, 
         raise ValueError(
             f"unknown model {', '.join(unknown)}: no such file or run; presets are {', '.join(presets)}"
         )
-    settings = parse_settings(arguments.set)
+    settings = parse_settings(arguments.set, several=True)
     chosen: dict[str, tuple[str, dict[str, Any]]] = {}
     for name, values in product(arguments.models, product(*settings.values())):
         parameters = dict(zip(settings, values, strict=True))

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -60,35 +60,12 @@ def run_lab(
         KeyboardInterrupt: before anything was timed.
         ValueError: every subject failed.
     """
-    training = settings.step == "training"
     # kernels are launched on the current CUDA device
     current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     with current, flush_subnormals(), arithmetic(threads=threads, matmul_precision=matmul_precision):
-        conditions = describe_machine(device, command=command)
-        lab = _Lab(networks, plan, settings, device, progress)
-        complete = lab.measure(
-            [
-                Workload(lr_size=size, batch=settings.batch, device=device, training=training)
-                for size in lr_sizes
-            ]
-        )
-        sizes = list(map(lab.size_run, lab.sessions))
-    if not any(each["rounds"] for run in sizes for each in run["subjects"]):
-        if not complete:
-            raise KeyboardInterrupt
-        reasons = "; ".join(f"{each.subject}: {each.reason}" for run in sizes for each in run["failed"])
-        raise ValueError(f"every subject failed ({reasons})")
-    others = [each.others for each in lab.sessions if each.others is not None]
-    conditions |= {"load_average_after": load_average(), "other_programs_cores": max(others, default=None)}
-    return LabRecord(
-        complete=complete,
-        conditions=conditions,
-        settings=settings,
-        matrix_gflop_per_s=lab.matrix_rates,
-        sizes=sizes,
-        skipped=plan.skipped,
-        notes=list(_notes(plan, conditions, sizes, complete)),
-    )
+        lab = _Lab(networks, plan, settings, device, progress, describe_machine(device, command=command))
+        lab.measure(lr_sizes)
+        return lab.record()
 
 
 @dataclass
@@ -98,25 +75,48 @@ class _Lab:
     settings: LabSettings
     device: torch.device
     progress: Callable[[str], None]
+    conditions: dict[str, Any]
+    complete: bool = False
     sessions: list[Session] = field(default_factory=list)
     matrix_rates: dict[str, float] = field(default_factory=dict)  # GFLOP/s by dtype
 
-    def measure(self, workloads: Sequence[Workload]) -> bool:
-        """False if Ctrl-C came before the end."""
-        try:
-            for workload in workloads:
+    def measure(self, lr_sizes: Sequence[tuple[int, int]]) -> None:
+        """Fill ``sessions`` and ``matrix_rates``; ``complete`` stays False after Ctrl-C."""
+        batch, training = self.settings.batch, self.settings.step == "training"
+        with suppress(KeyboardInterrupt):
+            for size in lr_sizes:
+                workload = Workload(lr_size=size, batch=batch, device=self.device, training=training)
                 self.sessions.append(Session(self.networks, workload, self.progress))
                 self._measure_matrix_rates()
                 self.sessions[-1].prepare(self.plan.subjects)
                 self.sessions[-1].time(warmup=self.settings.warmup, repeats=self.settings.repeats)
                 self.sessions[-1].release()
             self._measure_matrix_rates()
-        except KeyboardInterrupt:
-            return False
-        return True
+            self.complete = True
 
-    def size_run(self, session: Session) -> dict[str, Any]:
-        """What is recorded of one size; heights come before widths."""
+    def record(self) -> LabRecord:
+        """What was measured."""
+        sizes = list(map(self._size_run, self.sessions))
+        if not any(each["rounds"] for run in sizes for each in run["subjects"]):
+            if not self.complete:
+                raise KeyboardInterrupt
+            reasons = "; ".join(f"{each.subject}: {each.reason}" for run in sizes for each in run["failed"])
+            raise ValueError(f"every subject failed ({reasons})")
+        others = [each.others for each in self.sessions if each.others is not None]
+        self.conditions["load_average_after"] = load_average()
+        self.conditions["other_programs_cores"] = max(others, default=None)
+        return LabRecord(
+            complete=self.complete,
+            conditions=self.conditions,
+            settings=self.settings,
+            matrix_gflop_per_s=self.matrix_rates,
+            sizes=sizes,
+            skipped=self.plan.skipped,
+            notes=list(self._notes(sizes)),
+        )
+
+    def _size_run(self, session: Session) -> dict[str, Any]:
+        """Heights come before widths."""
         height, width = session.workload.lr_size
         return {
             "lr_size": (height, width),
@@ -166,6 +166,27 @@ class _Lab:
             "share_of_matrix_rate": None if gflop is None else gflop / self.matrix_rates[subject.dtype],
         }
 
+    def _notes(self, sizes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        """One sentence for everything that is missing, doubtful or easily misread."""
+        if not self.complete:
+            yield "interrupted: only the finished rounds are reported"
+        busy = busy_warning(self.conditions)
+        if busy:
+            yield busy
+        yield from (f"skipped {each.subject}: {each.reason}" for each in self.plan.skipped)
+        for run in sizes:
+            size = f"{run['lr_size'][0]}x{run['lr_size'][1]}"
+            yield from (f"not measured at {size}: {each.subject}: {each.reason}" for each in run["failed"])
+            if all(each["speedup"] is None for each in run["subjects"]):
+                yield f"no speed-ups at {size}: the baseline {self.plan.baseline} was not timed"
+        figures = {each["label"]: each for run in sizes for each in run["subjects"]}
+        for label, each in figures.items():
+            counted = each["multiply_adds_of"]
+            if each["multiply_adds"] is not None and counted != each["resolved_backend"]:
+                yield f"multiply-adds of {label} are those of {counted}: compiled operators cannot be counted"
+        if any((each["share_of_matrix_rate"] or 0) > 1 for each in figures.values()):
+            yield "a share of the matrix rate above 1: its measurement was disturbed; measure again"
+
 
 def _matrix_gflop_per_s(device: torch.device, dtype: torch.dtype) -> float:
     side = _FIRST_SIDE
@@ -177,27 +198,3 @@ def _matrix_gflop_per_s(device: torch.device, dtype: torch.dtype) -> float:
         if milliseconds >= _LONG_ENOUGH_MS[device.type] or side == _LAST_SIDE:
             return 2 * side**3 / milliseconds / 1e6
         side *= 2
-
-
-def _notes(
-    plan: Plan, conditions: Mapping[str, Any], sizes: Sequence[Mapping[str, Any]], complete: bool
-) -> Iterator[str]:
-    """One sentence for everything that is missing, doubtful or easily misread."""
-    if not complete:
-        yield "interrupted: only the finished rounds are reported"
-    busy = busy_warning(conditions)
-    if busy:
-        yield busy
-    yield from (f"skipped {each.subject}: {each.reason}" for each in plan.skipped)
-    for run in sizes:
-        size = f"{run['lr_size'][0]}x{run['lr_size'][1]}"
-        yield from (f"not measured at {size}: {each.subject}: {each.reason}" for each in run["failed"])
-        if all(each["speedup"] is None for each in run["subjects"]):
-            yield f"no speed-ups at {size}: the baseline {plan.baseline} was not timed"
-    figures = {each["label"]: each for run in sizes for each in run["subjects"]}
-    for label, each in figures.items():
-        if each["multiply_adds"] is not None and each["multiply_adds_of"] != each["resolved_backend"]:
-            counted = each["multiply_adds_of"]
-            yield f"multiply-adds of {label} are those of {counted}: compiled operators cannot be counted"
-    if any((each["share_of_matrix_rate"] or 0) > 1 for each in figures.values()):
-        yield "a share of the matrix rate above 1: its measurement was disturbed; measure again"
