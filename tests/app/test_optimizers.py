@@ -136,7 +136,10 @@ def test_a_restored_optimizer_follows_every_option_of_the_configuration(name):
     stepped(old, 2)
     for option, value in OTHER.items():
         OmegaConf.update(cfg, f"optimizer.{option}", value, force_add=True)
-        fresh, restored = optimizer_builder(cfg.optimizer, cfg.trainer)([weight()]), optimizer_builder(cfg.optimizer, cfg.trainer)([weight()])
+        fresh, restored = (
+            optimizer_builder(cfg.optimizer, cfg.trainer)([weight()]),
+            optimizer_builder(cfg.optimizer, cfg.trainer)([weight()]),
+        )
         restored.load_state_dict(old.state_dict())
         ours, theirs = (
             {key: item for key, item in each.param_groups[0].items() if key != "params"}

@@ -13,7 +13,7 @@ from srlab.app.application import register
 from srlab.app.presets import configuration_folder
 from srlab.app.resume import check_obeyed, resumed_config
 from srlab.app.saved_config import flat, load_config, save_config
-from srlab.tasks.last_state import LastState
+from srlab.tasks.checkpoint_io import LastState
 from srlab.tasks.schedules import constant, cosine, cosine_restarts, multistep
 
 REFUSED = (

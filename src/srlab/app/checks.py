@@ -11,8 +11,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from srlab.app.command_line import typed_overrides
+from srlab.app.config import TrainConfig
 from srlab.app.optimizers import check_fused
-from srlab.config import TrainConfig
 from srlab.metrics.protocol import ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
 from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, TRAIN_LOSS, validation_key
@@ -37,18 +37,11 @@ _MODES_WITH_GRAPHS = ("max-autotune", "reduce-overhead")
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
 
 # Arguments of the Trainer that the run itself decides.
-_DECIDED = (
-    "callbacks",
-    "check_val_every_n_epoch",
-    "default_root_dir",
-    "enable_model_summary",
-    "logger",
-    "max_epochs",
-    "num_sanity_val_steps",
-    "plugins",
+_DECIDED = {
+    *("callbacks", "logger", "plugins", "default_root_dir", "enable_model_summary"),
+    *("max_epochs", "check_val_every_n_epoch", "val_check_interval", "num_sanity_val_steps"),
     "use_distributed_sampler",
-    "val_check_interval",
-)
+}
 
 # Recipes of x3 and x4 that start from x2 hold this; ??? would not do, since the schema's default replaces it.
 _PLACEHOLDER = "RUN_OF_X2"
@@ -62,7 +55,7 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
         run: the folder that it would be trained in.
 
     Raises:
-        ValueError: naming key, value and remedy.
+        ValueError: with key, value and remedy, as in all functions of this module.
     """
     _check_roots(cfg)
     _check_numbers(cfg)
@@ -80,7 +73,7 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
             )
     _check_compilation(cfg)
     check_fused(cfg.optimizer.get("fused"), cfg.trainer)
-    decided = [key for key in _DECIDED if key in cfg.trainer]
+    decided = sorted(_DECIDED & cfg.trainer.keys())
     if decided:
         raise ValueError(
             f"trainer.{decided[0]} is decided by the run: steps come from trainer.max_steps, validation from "
@@ -133,11 +126,7 @@ def _check_numbers(cfg: DictConfig) -> None:
 
 
 def compile_mode(asked: object) -> str | None:
-    """The mode of ``torch.compile`` that ``compile=…`` asks for; None for no compilation.
-
-    Raises:
-        ValueError: naming the choices.
-    """
+    """The mode of ``torch.compile`` that ``compile=…`` asks for; None for no compilation."""
     if isinstance(asked, bool):
         return "default" if asked else None
     if asked not in _COMPILE_MODES:
@@ -172,11 +161,7 @@ def _check_shift_schedule(cfg: DictConfig) -> None:
 
 
 def single_protocol(protocols: DictConfig) -> ProtocolConfig:
-    """The one protocol that validation uses.
-
-    Raises:
-        ValueError: for several, or for one that is not a function of restored images.
-    """
+    """The one protocol that validation uses, which must be a function of restored images."""
     if len(protocols) != 1:
         raise ValueError(
             f"validation scores under one protocol, got {', '.join(map(str, protocols)) or 'none'}; choose "
@@ -192,11 +177,7 @@ def single_protocol(protocols: DictConfig) -> ProtocolConfig:
 
 
 def refuse_overrides(keys: Iterable[str], reason: str) -> None:
-    """Refuse typed overrides of ``keys`` (``model`` stands for ``model.dim`` too), which have no effect.
-
-    Raises:
-        ValueError: naming the first such override, and ``reason``.
-    """
+    """Refuse typed overrides of ``keys`` (``model`` stands for ``model.dim`` too), which have no effect."""
     for override in typed_overrides():
         key = override.lstrip("+~").partition("=")[0]
         if any(key == refused or key.startswith(f"{refused}.") for refused in keys):
@@ -204,12 +185,7 @@ def refuse_overrides(keys: Iterable[str], reason: str) -> None:
 
 
 def check_room(folder: Path, network: Network) -> None:
-    """Refuse a folder that cannot take the first checkpoint: the weights and two moments of each.
-
-    Raises:
-        ValueError: with the room that there is and that is needed.
-        OSError: nothing can be written there.
-    """
+    """Refuse a folder without room for the first checkpoint: the weights and two moments of each."""
     checkpoints = folder / CHECKPOINTS_FOLDER
     place = checkpoints if checkpoints.exists() else folder
     with tempfile.TemporaryFile(dir=place):
@@ -249,11 +225,7 @@ def check_monitors(
 
 
 def check_kernels_train(network: Network, device: torch.device) -> None:
-    """Our own kernels for CPUs have no gradients.
-
-    Raises:
-        ValueError: the network would train with them.
-    """
+    """Refuse to train with our own kernels for CPUs, which have no gradients."""
     if not isinstance(network, AttentionNetwork) or "sdpa" not in network.backends:
         return  # for other networks, "fused" is made of PyTorch's operators
     if device.type == "cpu" and network.resolved_backend(device) == "fused":

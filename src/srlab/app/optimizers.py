@@ -23,11 +23,7 @@ Construct = Callable[[Iterable[Tensor]], Optimizer]
 
 
 def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
-    """Refuse a value of ``optimizer.fused`` that cannot be met.
-
-    Raises:
-        ValueError: naming the value and the remedy.
-    """
+    """Refuse a value of ``optimizer.fused`` that cannot be met."""
     if fused not in (None, True, False, "auto"):
         raise ValueError(f"optimizer.fused must be auto, true or false, got {fused!r}")
     if fused is True and _clips_under_autocast(trainer):
@@ -74,11 +70,7 @@ def _clips_under_autocast(trainer: Mapping[Any, Any]) -> bool:
 
 
 def _with_own_options(make: Construct, optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """The state dict with the options of ``optimizer``.
-
-    Raises:
-        ValueError: it holds other moments than this optimizer keeps.
-    """
+    """The state dict with the options of ``optimizer``."""
     _check_moments(make, optimizer, state_dict["state"])
     constructors = (kind.__init__ for kind in type(optimizer).__mro__[:-1])
     names = {name for each in constructors for name in signature(each).parameters}

@@ -71,11 +71,7 @@ _REFUSED = {
 
 
 def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
-    """The configuration of the run at ``resume`` with single values changed.
-
-    Args:
-        resume: a run's folder or one of its checkpoints.
-        overrides: as typed.
+    """The configuration of the run at ``resume``, its folder or one of its checkpoints, with changed values.
 
     Raises:
         ValueError: an override exchanges a whole group (``model=…``), which would be another run, or changes
@@ -95,12 +91,9 @@ def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
 
 
 def check_obeyed(before: DictConfig, now: DictConfig, folder: Path) -> None:
-    """Refuse changes that a resumed run would not obey.
+    """Refuse changes that a resumed run would not obey, by a ``ValueError`` with key, values and remedy.
 
     Values are compared after interpolation, so that a key is refused by whatever other key changes it.
-
-    Raises:
-        ValueError: naming the key, the values and what to do instead.
     """
     values = [flat(cfg) for cfg in (before, now)]
     for key in sorted(values[0].keys() | values[1].keys()):
@@ -111,11 +104,7 @@ def check_obeyed(before: DictConfig, now: DictConfig, folder: Path) -> None:
 
 
 def repeated_config(composed: DictConfig, overrides: list[str]) -> DictConfig:
-    """The configuration of the run at ``composed.rerun`` for a new folder, with single values changed.
-
-    Raises:
-        ValueError: an override exchanges a whole group, or the scale.
-    """
+    """The configuration of the run at ``composed.rerun`` for a new folder, with changed values."""
     folder = named_run(Path(composed.rerun), key="rerun")
     if is_first_process():
         _warn_of_other_versions(RunFolder(folder).last_checkpoint)
@@ -248,14 +237,10 @@ def _newest_good(run: RunFolder) -> tuple[int, Path] | None:
     for path in run.checkpoints():
         try:
             content = _checked(path)
-        except (ValueError, OSError) as error:
+            good.append((content["global_step"], not validation_is_due(content), path.name, path))
+        except (ValueError, OSError) as error:  # noqa: PERF203
             log.warning("resume=auto skips a checkpoint: %s", error)
-            continue
-        good.append((content["global_step"], not validation_is_due(content), path.name, path))
-    if not good:
-        return None
-    step, _, _, path = max(good)
-    return step, path
+    return (max(good)[0], max(good)[-1]) if good else None
 
 
 def _named_checkpoint(resume: Path, run: RunFolder) -> tuple[int, Path]:
@@ -278,11 +263,7 @@ def _named_checkpoint(resume: Path, run: RunFolder) -> tuple[int, Path]:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, every byte of which is checked.
-
-    Raises:
-        ValueError: it is damaged, or no state of a run.
-    """
+    """The content of a checkpoint, every byte of which is checked; a ``ValueError`` if it is no good."""
     content = read_file(path, known="only checkpoints written by train.py can be resumed")
     # PyTorch's reader ignores the checksums and would return whatever a damaged block holds
     with zipfile.ZipFile(path) as archive:

@@ -212,11 +212,7 @@ def _log_what_is_saved(trainer: Trainer, run: RunConfig, error: Exception) -> No
 
 
 def _fail_if_unsaved(trainer: Trainer, run: RunConfig) -> None:
-    """The last state of the run must be on the disk.
-
-    Raises:
-        OSError: saying what is lost and how to resume.
-    """
+    """Raise an ``OSError`` if the last state of the run is not on the disk."""
     store = checkpoint_io_of(trainer)
     if store.unsaved_step is None:
         return
