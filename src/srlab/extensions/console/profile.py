@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from srlab.extensions.console.flags import add_size_flags, integer, integers, parse_settings, words
 
 if TYPE_CHECKING:
-    from srlab.data.datamodule import SuperResolutionData
     from srlab.extensions.lab.record import LabRecord, LabSettings
     from srlab.extensions.lab.subjects import Plan
     from srlab.models.network import Network
@@ -128,6 +127,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _measured(arguments: argparse.Namespace, path: Path | None) -> "LabRecord":
     """Everything that can be checked is checked before the first measurement."""
     from srlab.counts.probe import find_device
+    from srlab.extensions.lab.chosen_data import chosen_data
     from srlab.extensions.lab.loader import with_loading
     from srlab.extensions.lab.running import run_lab
     from srlab.terminal.progress import progress_line
@@ -136,7 +136,16 @@ def _measured(arguments: argparse.Namespace, path: Path | None) -> "LabRecord":
     networks = _networks(arguments)
     plan, settings = _planned(arguments, networks)
     sizes = _lr_sizes(arguments, next(iter(networks.values())))
-    data = None if arguments.data is None else _training_data(arguments, settings, sizes[0][0])
+    data = None
+    if arguments.data is not None:
+        (side, _), batch = sizes[0], settings.batch
+        data = chosen_data(
+            arguments.data,
+            scale=settings.scale,
+            patch_size=side,
+            batch_size=batch,
+            roots=arguments.root or (),
+        )
     if path is not None:
         _check_writable(path)
     with progress_line() as progress:
@@ -235,23 +244,6 @@ def _lr_sizes(arguments: argparse.Namespace, network: "Network") -> list[tuple[i
     if len(set(sizes)) < len(sizes):
         raise ValueError(f"two of the sizes are the same low-resolution size: {sizes}")
     return sizes
-
-
-def _training_data(
-    arguments: argparse.Namespace, settings: "LabSettings", patch: int
-) -> "SuperResolutionData":
-    """The data to measure beside the network, found and decoded."""
-    from srlab.extensions.lab.chosen_data import chosen_data
-
-    data = chosen_data(
-        arguments.data,
-        scale=settings.scale,
-        patch_size=patch,
-        batch_size=settings.batch,
-        roots=arguments.root or (),
-    )
-    _ = data.training_crops
-    return data
 
 
 def _show(record: "LabRecord") -> None:
