@@ -33,10 +33,14 @@ __all__ = ["add_arguments", "run"]
 
 _WIDTH = 160  # columns where the output is not a terminal
 _DEFAULT_SCALE = 4
-_DTYPES = ("float32", "bfloat16", "float16", "float64")
-_COMPILE = ("eager", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-_INFERENCE_ONLY = ("size", "output", "mask")
-_TRAINING_ONLY = ("patch", "checkpointing", "data", "root", "workers")
+# Values that can be crossed; the first is the default.
+_DIALS = {
+    "dtype": ("float32", "bfloat16", "float16", "float64"),
+    "compile": ("eager", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+    "subnormals": ("flushed", "kept"),
+    "mask": ("cached", "rebuilt"),
+    "checkpointing": ("false", "true"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,19 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scale", type=integer(1), help="default: that of the checkpoints, else 4")
     crossed = parser.add_argument_group("crossed (values with commas between)").add_argument
     crossed("--backend", type=words(), default=["auto"], help="reference, sdpa, fused, …; default: auto")
-    crossed(
-        "--dtype", type=words(*_DTYPES), default=["float32"], help=f"{', '.join(_DTYPES)}; default: float32"
-    )
-    crossed(
-        "--compile", type=words(*_COMPILE), default=["eager"], help=f"{', '.join(_COMPILE)}; default: eager"
-    )
-    crossed(
-        "--subnormals", type=words("flushed", "kept"), default=["flushed"], help="flushed (default), kept"
-    )
-    crossed(
-        "--mask", type=words("cached", "rebuilt"), help="cached (default) or rebuilt in each block; inference"
-    )
-    crossed("--checkpointing", type=words("false", "true"), help="false (default), true; training")
+    for name, known in _DIALS.items():
+        crossed(f"--{name}", type=words(*known), help=f"{', '.join(known)}; default: {known[0]}")
     add_size_flags(parser, default="1280x720; several are measured one after the other")
     add("--step", choices=("inference", "training"), default="inference", help="default: inference")
     add("--batch", type=integer(1), help="images of a pass; default: 1, in training 32")
@@ -73,9 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=integer(1), default=9, help="default: 9")
     add("--warmup", type=integer(0), default=2, help="rounds that are dropped; default: 2")
     add(
-        "--baseline",
-        metavar="SUBJECT",
-        help="elan_light/reference/float32/eager, or part of it; default: first",
+        "--baseline", metavar="SUBJECT", help="such as elan_light/reference, part of its name; default: first"
     )
     add("--record", metavar="FILE", help="default: profiles/DATE.json; none: no file")
     add("--table", type=Path, nargs="+", metavar="RECORD", help="only print records as Markdown")
@@ -170,13 +161,10 @@ def _planned(arguments: argparse.Namespace, networks: "dict[str, Network]") -> "
     from srlab.extensions.lab.record import LabSettings
     from srlab.extensions.lab.subjects import plan_subjects
 
-    dials = {
-        "dtype": arguments.dtype,
-        "compile": arguments.compile,
-        "mask": arguments.mask or ["cached"],
-        "checkpointing": [word == "true" for word in arguments.checkpointing or ["false"]],
-        "subnormals": arguments.subnormals,
+    dials: dict[str, list[Any]] = {
+        name: getattr(arguments, name) or [known[0]] for name, known in _DIALS.items()
     }
+    dials["checkpointing"] = [value == "true" for value in dials["checkpointing"]]
     plan = plan_subjects(networks, arguments.backend, dials, baseline=arguments.baseline)
     return plan, LabSettings(
         step=arguments.step,
