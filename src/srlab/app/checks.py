@@ -2,17 +2,17 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from srlab.app.command_line import typed_overrides
 from srlab.app.config import TrainConfig
-from srlab.app.optimizers import check_fused
+from srlab.app.launch import typed_overrides
 from srlab.metrics.protocol import ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
 from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, TRAIN_LOSS, validation_key
@@ -21,9 +21,11 @@ from srlab.terminal.command_lines import typed_override
 
 __all__ = [
     "check_config",
+    "check_fused",
     "check_kernels_train",
     "check_monitors",
     "check_room",
+    "clips_under_autocast",
     "compile_mode",
     "refuse_overrides",
     "single_protocol",
@@ -142,6 +144,24 @@ def _check_compilation(cfg: DictConfig) -> None:
             f"compile={mode} replays CUDA graphs, and this run trains without CUDA; use compile=true or "
             "compile=max-autotune-no-cudagraphs"
         )
+
+
+def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
+    """Refuse a value of ``optimizer.fused`` that cannot be met."""
+    if fused not in (None, True, False, "auto"):
+        raise ValueError(f"optimizer.fused must be auto, true or false, got {fused!r}")
+    if fused is True and clips_under_autocast(trainer):
+        raise ValueError(
+            "optimizer.fused=true cannot be combined with "
+            f"trainer.gradient_clip_val={trainer['gradient_clip_val']} and "
+            f"trainer.precision={trainer['precision']}: a fused step unscales its gradients itself, too late "
+            "to clip them; use optimizer.fused=auto or false"
+        )
+
+
+def clips_under_autocast(trainer: Mapping[Any, Any]) -> bool:
+    """Lightning's autocast refuses to clip the gradients of an optimizer that unscales them itself."""
+    return bool(trainer["gradient_clip_val"]) and str(trainer["precision"]) not in ("32", "32-true")
 
 
 def _check_shift_schedule(cfg: DictConfig) -> None:

@@ -13,7 +13,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from srlab.app.presets import configuration_folder
+from srlab.app.launch import configuration_folder
 from srlab.app.renamed_keys import new_name
 
 __all__ = ["check_known", "misspelt", "parsed_overrides"]

@@ -1,19 +1,31 @@
-"""How this process was started, from its environment alone: by which launcher, as one of how many."""
+"""How this process was started: the words that were typed, the launcher, and where the presets lie."""
 
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+
+from srlab.terminal.command_lines import command
 
 __all__ = [
     "Launch",
     "check_launch",
     "check_shared_name",
+    "configuration_folder",
     "first_process_log",
+    "for_hydra",
     "is_first_process",
     "new_run_name",
+    "program",
+    "resume_command",
+    "typed_overrides",
 ]
+
+# An override of Hydra's grammar, as far as its beginning shows: KEY=…, +KEY=…, ++KEY=…, ~KEY.
+_OVERRIDE = re.compile(r"(?P<sign>~|\+{0,2})(?P<key>[A-Za-z_][\w@./:]*)(?P<value>=.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -132,3 +144,61 @@ def _number_of(devices: object) -> int | None:
         listed = [number for number in devices.split(",") if number.strip()]
         return int(devices) if devices.isdecimal() else len(listed) if "," in devices else None
     return len(devices) if hasattr(devices, "__len__") else None  # type: ignore[arg-type]
+
+
+def for_hydra(words: Sequence[str]) -> list[str]:
+    """The words of a command line that Hydra gets.
+
+    ``resume=RUN`` and ``rerun=RUN`` change the configuration that RUN was started with. Hydra would apply the
+    changes to the defaults, which may lack their keys (``data.root``), so they are left out here and applied
+    to RUN's configuration later.
+    """
+    names_a_run = any(
+        _key(word) in ("resume", "rerun") and word.partition("=")[2] not in ("", "null", "auto")
+        for word in words
+    )
+    if not names_a_run or any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") for word in words):
+        return list(words)
+    kept = (None, "resume", "rerun", "hydra")
+    return [word for word in words if _root(word) in kept]
+
+
+def typed_overrides() -> list[str]:
+    """The overrides of this program's command line, except Hydra's own."""
+    return [word for word in sys.argv[1:] if _root(word) not in (None, "hydra")]
+
+
+def program(verb: str) -> tuple[str, ...]:
+    """How a user starts ``train`` or ``evaluate`` here: ``python train.py`` or ``srlab train``."""
+    script = Path(sys.argv[0])
+    return ("python", str(script.with_name(f"{verb}.py"))) if script.suffix == ".py" else ("srlab", verb)
+
+
+def resume_command(folder: str | Path) -> str:
+    """What a user types to resume the run in ``folder``."""
+    return command(program("train"), {"resume": folder})
+
+
+def _key(word: str) -> str | None:
+    """The key of an override; None for flags and their values."""
+    parsed = _OVERRIDE.fullmatch(word)
+    if parsed is None or (parsed["value"] is None and parsed["sign"] != "~"):
+        return None
+    return parsed["key"]
+
+
+def _root(word: str) -> str | None:
+    key = _key(word)
+    return None if key is None else re.split(r"[./]", key)[0]
+
+
+def configuration_folder() -> Path:
+    """The folder of YAML presets: ``srlab/conf`` of a wheel, else the checkout's ``conf``."""
+    package = Path(__file__).resolve().parents[1]
+    candidates = (package / "conf", package.parents[1] / "conf")
+    for folder in candidates:
+        if (folder / "model").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"no presets at {candidates[0]} (wheel) nor at {candidates[1]} (editable install); reinstall srlab"
+    )

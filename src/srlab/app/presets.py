@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from srlab.app.launch import configuration_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,18 +26,6 @@ __all__ = [
 
 # Arguments in which networks with the same function may differ: how it is computed, and what training adds.
 _BESIDE_THE_FUNCTION = frozenset({"_target_", "_convert_", "backend", "drop_path"})
-
-
-def configuration_folder() -> Path:
-    """The folder of YAML presets: ``srlab/conf`` of a wheel, else the checkout's ``conf``."""
-    package = Path(__file__).resolve().parents[1]
-    candidates = (package / "conf", package.parents[1] / "conf")
-    for folder in candidates:
-        if (folder / "model").is_dir():
-            return folder
-    raise FileNotFoundError(
-        f"no presets at {candidates[0]} (wheel) nor at {candidates[1]} (editable install); reinstall srlab"
-    )
 
 
 def list_models() -> list[str]:

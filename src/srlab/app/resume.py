@@ -11,8 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from srlab.app.keys import check_known, parsed_overrides
-from srlab.app.launch import is_first_process
-from srlab.app.presets import configuration_folder
+from srlab.app.launch import configuration_folder, is_first_process
 from srlab.app.saved_config import AUTO, differing_keys, flat, load_config, named_run
 from srlab.checkpoints.files import OUR_ENTRY, read_file
 from srlab.runs.contract import (
@@ -171,19 +170,17 @@ def _value_overrides(words: list[str], verb: str, folder: Path) -> Iterator[Over
 
 def finished_score(cfg: DictConfig, run: RunFolder) -> float | None:
     """Score of a run that has nothing left to do; None if it is not finished, or is to be trained further."""
-    summary = run.summary() if cfg.resume and not Path(cfg.resume).is_file() else None
+    summary = run.summary() if not Path(cfg.resume).is_file() else None
     return float(summary[MONITOR]) if summary is not None and _is_at_end(summary["steps"], cfg) else None
 
 
 def start_state(cfg: DictConfig, run: RunFolder) -> Path | None:
-    """The checkpoint to continue from, None for a new run. The folder is locked, and prepared.
+    """The checkpoint that ``resume`` continues from, None for a new start; the locked folder is prepared.
 
     Raises:
         ValueError: the checkpoint is damaged, or the run is already longer than ``trainer.max_steps``.
         FileNotFoundError: there is no checkpoint.
     """
-    if not cfg.resume:
-        return None
     found = _newest_good(run) if cfg.resume == AUTO else _named_checkpoint(Path(cfg.resume), run)
     if is_first_process():
         _clear(run, is_new=found is None)
