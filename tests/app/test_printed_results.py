@@ -239,18 +239,6 @@ def test_a_record_of_the_lab_is_on_the_disk_before_it_is_printed(tmp_path, monke
     assert (tmp_path / "a" / "record.json").read_text() == '{\n "sizes": []\n}\n'
 
 
-def test_a_log_of_a_sweep_says_how_many_cells_are_in_which_state(tmp_path):
-    from srlab.extensions.sweep import front
-    from srlab.extensions.sweep.records import Cell
-
-    sweep = SimpleNamespace(folder=tmp_path)
-    assert front._standing(sweep) == "cells: none has begun"
-    for number, state in enumerate(("finished", "finished", "over_latency_limit")):
-        (tmp_path / str(number)).mkdir()
-        Cell(name=str(number), overrides=[f"seed={number}"], swept={}, state=state).write(tmp_path)
-    assert front._standing(sweep) == "cells: 2 finished, 1 over latency limit"
-
-
 def test_rerun_hands_on_names_as_they_are(monkeypatch):
     """Oracle: Hydra's parser."""
     from srlab.extensions.console import rerun

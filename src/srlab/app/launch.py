@@ -13,6 +13,7 @@ __all__ = [
     "first_process_log",
     "is_first_process",
     "new_run_name",
+    "number_of_devices",
 ]
 
 
@@ -89,7 +90,7 @@ def check_launch(devices: object, num_nodes: int, environment: Mapping[str, str]
             f"trainer.num_nodes={num_nodes}, but this process was started alone and would wait for the other "
             "nodes for ever: start it on each of them with torchrun or srun (docs/distributed.md)"
         )
-    count = _number_of(devices)
+    count = number_of_devices(devices)
     if launch.processes is None or launch.nodes is None or count is None:
         return
     if (count * launch.nodes, num_nodes) != (launch.processes, launch.nodes):
@@ -139,7 +140,7 @@ def _file_safe(name: str) -> str:
     return re.sub(r"[^\w.-]", "-", name)
 
 
-def _number_of(devices: object) -> int | None:
+def number_of_devices(devices: object) -> int | None:
     """How many ``trainer.devices`` names, None where Lightning counts what is there."""
     if isinstance(devices, int) and not isinstance(devices, bool):
         return devices if devices >= 0 else None

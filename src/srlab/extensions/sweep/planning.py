@@ -85,8 +85,9 @@ def check_overrides(overrides: Sequence[str], config_name: str, *, is_search: bo
                 f"{override} names one run, but a sweep has many: run the sweep's command again to resume "
                 "it, or start its cells from a trained network with initial_weights=RUN_OR_FILE"
             )
+    has_own_choices = any(word.startswith(("--config", "-c")) for word in sys.argv)
     # Hydra composes all cells of a grid first; a search would find a misspelt choice at one of its trials
-    if is_search and (faults := misspelt(overrides, config_name)):
+    if is_search and not has_own_choices and (faults := misspelt(overrides, config_name)):
         raise ValueError("; ".join(faults))
 
 
