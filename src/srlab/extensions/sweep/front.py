@@ -150,7 +150,7 @@ def standing(sweep: Sweep) -> str:
 
 def _conclude(sweep: Sweep, cells: Sequence[Cell]) -> bool:
     """Print the state of every cell; returns whether some are not done."""
-    table = PlainTable(("cell", "state", MONITOR, "exit"), text=("cell", "state"), title=str(sweep.folder))
+    table = PlainTable(("cell", "state", MONITOR, "exit"), text=("cell", "state"))
     for cell in cells:
         score = "" if cell.objective is None else f"{cell.objective:.4f}"
         status = "" if cell.exit_status is None else cell.exit_status
