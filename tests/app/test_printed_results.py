@@ -10,21 +10,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from rich.console import Console
+from srlab.extensions.lab.costs import Costs
+from srlab.tasks.ending import Ending
 
 from protocols import basicsr
 from srlab.app import scoring
+from srlab.app.keys import parsed_overrides
 from srlab.app.run_report import RunReport
 from srlab.app.scoring import Candidate, score_sets
 from srlab.counts.complexity import ParameterReport
-from srlab.extensions.lab.costs import Costs
 from srlab.extensions.lab.latency import LatencyReport
 from srlab.extensions.lab.load import CoreLoad
 from srlab.extensions.lab.memory import MemoryReport
 from srlab.tasks.conditions import describe_conditions
-from srlab.tasks.ending import Ending
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean
 from srlab.tasks.report_tables import Evaluation, display_tables, to_markdown, write_evaluations
 
@@ -156,7 +156,7 @@ def test_the_command_to_go_on_with_says_what_was_meant(scores, costs, folder):
     line = next(line for line in words if "evaluate.py" in line)
     program, script, *overrides = shlex.split(line)
     assert (program, script) == ("python", "evaluate.py")
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = parsed_overrides(overrides)
     assert {each.key_or_group: each.value() for each in parsed} == {
         "checkpoint": folder, "data": "folder", "data.root": data["root"],
         "data.validation_root": data["validation_root"],
@@ -237,17 +237,3 @@ def test_a_record_of_the_lab_is_on_the_disk_before_it_is_printed(tmp_path, monke
     with pytest.raises(RuntimeError, match="cannot be printed"):
         profile.run(SimpleNamespace(table=None, roofline=False), {"record": tmp_path / "a" / "record.json"})
     assert (tmp_path / "a" / "record.json").read_text() == '{\n "sizes": []\n}\n'
-
-
-def test_rerun_hands_on_names_as_they_are(monkeypatch):
-    """Oracle: Hydra's parser."""
-    from srlab.extensions.console import rerun
-
-    handed = []
-    monkeypatch.setattr(rerun.os, "execv", lambda program, words: handed.extend(words))
-    arguments = SimpleNamespace(run_folder="/runs/srlab-main (1)/a=b,c", changes=["trainer.max_steps=5"])
-    rerun.run(arguments, {"initial_weights": "x (1).pt", "seed": 2})
-    parsed = OverridesParser.create().parse_overrides(handed[3:])
-    assert {each.key_or_group: each.value() for each in parsed} == {
-        "rerun": arguments.run_folder, "trainer.max_steps": 5, "initial_weights": "x (1).pt", "seed": 2,
-    }  # fmt: skip

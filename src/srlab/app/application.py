@@ -19,12 +19,12 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from srlab.app.command_line import for_hydra
+from srlab.app.config import EvaluateConfig, TrainConfig
 from srlab.app.keys import misspelt
 from srlab.app.launch import first_process_log, new_run_name
 from srlab.app.multirun import multirun
 from srlab.app.presets import configuration_folder
 from srlab.app.saved_config import run_folder
-from srlab.config import EvaluateConfig, TrainConfig
 from srlab.terminal.output import lasting_output
 
 __all__ = ["Hooks", "application", "env", "register"]

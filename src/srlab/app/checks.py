@@ -11,8 +11,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from srlab.app.command_line import typed_overrides
+from srlab.app.config import TrainConfig
 from srlab.app.optimizers import check_fused
-from srlab.config import TrainConfig
 from srlab.metrics.protocol import ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
 from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, TRAIN_LOSS, validation_key

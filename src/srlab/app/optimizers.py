@@ -51,14 +51,13 @@ def optimizer_builder(node: Mapping[str, Any], trainer: Mapping[Any, Any]) -> Co
     """
     fused = node.get("fused")
     construct = instantiate({key: value for key, value in node.items() if key != "fused"})
-    may_fuse = not _clips_under_autocast(trainer)
 
     def build(parameters: Iterable[Tensor]) -> Optimizer:
         parameters = list(parameters)
         is_fused = fused
         if fused == "auto":
             kinds = {parameter.device.type for parameter in parameters}
-            is_fused = may_fuse and kinds <= set(_FUSED_DEVICES)
+            is_fused = kinds <= set(_FUSED_DEVICES) and not _clips_under_autocast(trainer)
             log.info("optimizer.fused=auto means %s on %s", str(is_fused).lower(), ", ".join(sorted(kinds)))
         make = construct if is_fused is None else partial(construct, fused=is_fused)
         optimizer = make(parameters)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from srlab.app.checks import check_config, compile_mode, single_protocol
 from srlab.app.command_line import typed_overrides
+from srlab.app.config import LatencyLimitConfig, TrainConfig
 from srlab.app.resume import (
     adopt_unfinished,
     finished_score,
@@ -21,7 +22,6 @@ from srlab.app.resume import (
     start_state,
 )
 from srlab.app.saved_config import AUTO, finish, savable, typed_again
-from srlab.config import LatencyLimitConfig, TrainConfig
 from srlab.metrics.protocol import ProtocolConfig
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.folder import RunFolder

@@ -10,11 +10,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
+from srlab.app.config import TrainConfig
 from srlab.app.launch import Launch, check_shared_name
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.renamed_keys import migrated
 from srlab.atomic_files import atomic_write
-from srlab.config import TrainConfig
 from srlab.metrics.protocol import earlier_gray_rule
 from srlab.runs.contract import (
     CHECKPOINTS_FOLDER,

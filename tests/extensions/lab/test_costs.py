@@ -1,10 +1,11 @@
 import json
 from dataclasses import asdict
 
+from srlab.extensions.lab.costs import measure_costs
+
 import srlab
 from srlab.counts.complexity import activations, executed_multiply_adds, multiply_adds
 from srlab.extensions.kernels.cpu import why_unavailable
-from srlab.extensions.lab.costs import measure_costs
 
 
 def test_costs_hold_both_counts_and_summarise_under_names_with_units():
