@@ -127,7 +127,7 @@ def _watch(launcher: int, sweep: Sweep, signals: Sequence[int]) -> int:
             return os.waitstatus_to_exitcode(status)
         if (times := min(len(signals), 2)) > passed_on:
             # cells stop at a closed terminal as at SIGTERM
-            number = signal.SIGTERM if signals[0] == signal.SIGHUP else signals[0]
+            number = int(signal.SIGTERM) if signals[0] == signal.SIGHUP else signals[0]
             StopRequest(folder=sweep.folder, call=sweep.call, signal=number, times=times).write()
             say(_STOPPING[times - 1].format(signal.Signals(signals[0]).name))
             passed_on = times
