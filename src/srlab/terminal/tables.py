@@ -1,7 +1,9 @@
 """Tables for terminals of any width whose cells are text: names are shown as they are, figures stay whole."""
 
+import csv
+import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -13,7 +15,7 @@ from rich.text import Text
 
 from srlab.terminal.names import one_line
 
-__all__ = ["PlainTable", "plain_console"]
+__all__ = ["PlainTable", "csv_text", "markdown_table", "plain_console"]
 
 # Columns of text are folded down to this before a table is given up.
 _LEAST_TEXT = 10
@@ -133,3 +135,22 @@ def _words(column: Column) -> list[str]:
 
 def _widest(texts: Iterable[str]) -> int:
     return max((cell_len(text) for text in texts), default=0)
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, texts: Container[int]) -> str:
+    """A pipe table; cells are Markdown already (:func:`srlab.terminal.names.escape_markdown`).
+
+    Args:
+        headings: of all columns.
+        rows: one cell for each heading.
+        texts: places of the columns that are flush left; the others are flush right.
+    """
+    ruler = [":---" if place in texts else "---:" for place in range(len(headings))]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, ruler, *rows))
+
+
+def csv_text(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """As a spreadsheet reads it: numbers with all their digits."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([headings, *rows])
+    return stream.getvalue()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab.extensions.report.comparison import Comparison, as_comparison
-from srlab.extensions.report.configuration_files import shown_value
 from srlab.extensions.report.latencies import NETWORKS, LabLatencies, network_arguments, read_latencies
 from srlab.extensions.report.runs import Run
 from srlab.whole_files import whole_file
@@ -34,27 +33,27 @@ def measure_latencies(
     command: str = "srlab.extensions.report.measure_latencies",
     progress: Callable[[str], None] = lambda _text: None,
 ) -> LabLatencies:
-    """Time the network of every configuration, all in one run; what shares a network is measured once.
+    """Time the network of every configuration in one run; rows with the same network share a measurement.
 
-    Networks are built from the runs' configurations, with random weights, which cost as much as trained ones:
-    no checkpoint is needed. A network that fails is noted and the others go on.
+    Networks are built from the runs' configurations with random weights, which cost as much as trained ones:
+    no checkpoint is needed. A network that fails is recorded, and the others are measured.
 
     Args:
         runs: a comparison, or runs to compare.
-        record: file to write, in a folder that is made where it is not there.
+        record: file to write; its folder is created.
         output_size: height and width of the restored image; default: what the runs measured themselves.
         lr_size: of the low-resolution image, instead.
         repeats: rounds that count.
-        threads: of the CPU; default: as torch has them.
+        threads: of the CPU; default: torch's.
         device: ``cpu``, ``cuda``, ``cuda:1`` or ``auto``.
-        command: what repeats it, to be said in the record.
-        progress: is told what happens next.
+        command: written into the record, to repeat it.
+        progress: called with a line before each step.
 
     Raises:
-        ValueError: no network can be built or measured, they are of several scales, the runs measured images
+        ValueError: no network can be built or measured, they have several scales, the runs measured images
             of several sizes, or there is no such device.
         OSError: the record cannot be written.
-        KeyboardInterrupt: after Ctrl-C, once the rounds that were finished are recorded.
+        KeyboardInterrupt: after Ctrl-C, once the finished rounds are recorded.
     """
     from srlab.counts.probe import find_device
     from srlab.extensions.lab.conditions import arithmetic, describe_machine
@@ -70,24 +69,20 @@ def measure_latencies(
     scale = _one_scale(networks)
     size = lr_size or _lr_size(output_size or _measured_size(comparison.runs), scale)
     place = find_device(device)
+    settings = LabSettings(
+        step="inference", scale=scale, batch=1, warmup=_WARMUP, repeats=repeats, baseline=plan.baseline
+    )
     with arithmetic(threads=threads, matmul_precision="highest"):
         lab = Laboratory(
             networks=networks,
             plan=plan,
-            settings=LabSettings(
-                step="inference",
-                scale=scale,
-                batch=1,
-                warmup=_WARMUP,
-                repeats=repeats,
-                baseline=plan.baseline,
-            ),
+            settings=settings,
             workloads=[Workload(lr_size=size, batch=1, device=place)],
             conditions=describe_machine(place, command=command, commit=source_commit()),
             with_rooflines=False,
             progress=progress,
         )
-        # a folder that cannot be written is found before minutes of measuring, not after
+        # fail before minutes of measuring if the folder cannot be written
         record.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=record.parent).close()
         measured = run_lab(lab)
@@ -99,24 +94,15 @@ def measure_latencies(
 
 
 def _named_networks(comparison: Comparison) -> dict[str, _ARGUMENTS]:
-    """Distinct networks in the order of the table, the baseline's first, by names that tell them apart."""
-    ordered = sorted(comparison.configurations, key=lambda each: each is not comparison.baseline)
-    found: list[_ARGUMENTS] = []
-    for configuration in ordered:
-        arguments = network_arguments(configuration.runs)
-        if arguments is not None and arguments not in found:
-            found.append(arguments)
+    """Distinct networks, named after the first row that has each; the baseline's first."""
+    found: dict[str, _ARGUMENTS] = {}
+    for each in sorted(comparison.configurations, key=lambda each: each is not comparison.baseline):
+        arguments = network_arguments(each.runs)
+        if arguments is not None and arguments not in found.values():
+            found[each.label] = arguments
     if not found:
         raise ValueError("nothing to measure: no run has left the configuration of its network")
-    return {_name(arguments, found): arguments for arguments in found}
-
-
-def _name(arguments: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
-    """The class, and what differs among the networks of that class: ``ELAN n_share=0``."""
-    same = [each for each in among if each["_target_"] == arguments["_target_"]]
-    differing = [key for key in arguments if len({shown_value(each.get(key, "absent")) for each in same}) > 1]
-    words = [f"{key}={shown_value(arguments[key])}" for key in differing]
-    return " ".join([str(arguments["_target_"]).rpartition(".")[-1], *words])
+    return found
 
 
 def _build(described: Mapping[str, _ARGUMENTS]) -> "tuple[dict[str, Network], dict[str, str]]":
@@ -142,7 +128,7 @@ def _build(described: Mapping[str, _ARGUMENTS]) -> "tuple[dict[str, Network], di
 def _plan(
     described: Mapping[str, _ARGUMENTS], networks: "Mapping[str, Network]", faults: Mapping[str, str]
 ) -> "tuple[Plan, dict[str, _ARGUMENTS]]":
-    """Each network once, with the back end that its runs have; arguments by the labels of the lab."""
+    """Each network once, with the back end of its runs; and the arguments by the lab's labels."""
     from srlab.extensions.lab.subjects import Plan, Skipped, Subject
     from srlab.models.network import AttentionNetwork
 
@@ -162,8 +148,8 @@ def _plan(
 def _one_scale(networks: "Mapping[str, Network]") -> int:
     scales = sorted({network.scale for network in networks.values()})
     if len(scales) > 1:
-        told = " and ".join(f"x{scale}" for scale in scales)
-        raise ValueError(f"one run of the lab measures one scale, these runs are {told}: report them apart")
+        listed = " and ".join(f"x{scale}" for scale in scales)
+        raise ValueError(f"the lab measures one scale at a time, these runs have {listed}: report them apart")
     return scales[0]
 
 
@@ -174,9 +160,9 @@ def _measured_size(runs: Sequence[Run]) -> tuple[int, int]:
     }
     sizes |= {run.costs.output_size for run in runs if run.costs.output_size}
     if len(sizes) != 1:
-        told = " and ".join(f"{width}x{height}" for height, width in sorted(sizes)) or "none"
+        listed = " and ".join(f"{width}x{height}" for height, width in sorted(sizes)) or "none"
         raise ValueError(
-            f"the runs have {len(sizes)} image sizes of their latency ({told}) instead of one; "
+            f"the runs have {len(sizes)} image sizes of their latency ({listed}) instead of one; "
             "give output=WIDTHxHEIGHT or size=HEIGHTxWIDTH"
         )
     height, width = sizes.pop()

@@ -1,19 +1,19 @@
-"""The page: everything that a report has, in one HTML file that asks nobody for anything."""
+"""The page: everything that a report shows, in one HTML file that needs no network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from srlab.extensions.report.ablation import AblationTable, Estimate, Row
 from srlab.extensions.report.comparison import Comparison
+from srlab.extensions.report.estimates import Estimate
 from srlab.extensions.report.image_differences import PairComparison
 from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.parameters import differing_keys
 from srlab.extensions.report.patches import PatchSelection
 from srlab.extensions.report.plots import SERIES
 from srlab.extensions.report.runs import FINISHED, Run
-from srlab.extensions.report.table_formats import shown_estimate
+from srlab.extensions.report.tables import AblationTable, Row, shown_estimate
 from srlab.terminal.command_lines import shell_path
 
 __all__ = ["Drawing", "PageContent", "render_page", "rerun_command"]
@@ -62,45 +62,41 @@ def render_page(content: PageContent) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["db"] = lambda value: f"{value:+.2f}".replace("-", "−")
-    template = environment.from_string((folder / "page.html").read_text())
-    latencies = content.comparison.latencies
-    drawings = {
-        kind: [(each.name, each.title, Markup(each.svg)) for each in group]
-        for kind, group in (("pareto", content.pareto), ("curves", content.curves))
-    }
-    return template.render(
+    comparison, latencies = content.comparison, content.comparison.latencies
+    groups = {"pareto": content.pareto, "curves": content.curves}
+    return environment.from_string((folder / "page.html").read_text()).render(
         content=content,
-        comparison=content.comparison,
+        comparison=comparison,
         style=Markup((folder / "page.css").read_text()),
         script=Markup((folder / "page.js").read_text()),
-        drawings=drawings,
+        drawings={
+            kind: [(each.name, each.title, Markup(each.svg)) for each in group]
+            for kind, group in groups.items()
+        },
         headings=_headings(content.table),
         latency_source=latency_source(latencies),
         lab=None if latencies is None else latencies.facts(),
         rows=[_table_row(row, content.table) for row in content.table.rows],
         pairs=[_pair(pair) for pair in content.pairs],
-        runs=[_run(run, content.comparison) for run in content.comparison.runs],
+        runs=[_run(run, each.number, comparison) for each in comparison.configurations for run in each.runs],
     )
 
 
 def rerun_command(run: Run) -> str | None:
-    """What trains it again; None for runs that lie elsewhere or never began."""
+    """Command that trains it again; None for runs at W&B and for cells that have not started."""
     if run.source.startswith("wandb:") or run.state == "not started":
         return None
-    return f"srlab rerun {shell_path(run.source)}"
+    return f"python train.py rerun={shell_path(run.source)}"
 
 
 def _headings(table: AblationTable) -> list[dict[str, Any]]:
     parameters = [{"label": each.label, "title": each.key, "kind": "parameter"} for each in table.parameters]
     measures = [
-        {"label": each.heading, "title": _direction(each.better), "kind": "number"} for each in table.columns
+        {"label": each.heading, "title": each.better and f"{each.better} is better", "kind": "number"}
+        for each in table.columns
     ]
-    runs = {"label": "runs", "title": "runs with scores, of all where some have none", "kind": "state"}
+    runs = {"label": "runs", "title": "runs with scores, of all if some have none", "kind": "state"}
     return [*parameters, runs, *measures]
-
-
-def _direction(better: str | None) -> str:
-    return "" if better is None else f"{better} is better"
 
 
 def _table_row(row: Row, table: AblationTable) -> dict[str, Any]:
@@ -127,37 +123,33 @@ def _table_row(row: Row, table: AblationTable) -> dict[str, Any]:
 
 def _exact(estimate: Estimate | None) -> str:
     if estimate is None:
-        return "nothing measured"
+        return "not measured"
     std = "" if estimate.std is None else f" ± {estimate.std:.4g}"
     return f"{estimate.mean:.10g}{std}, n = {estimate.n}"
 
 
 def _pair(pair: PairComparison) -> dict[str, Any]:
-    """Bars are shares of the largest difference."""
+    """The widths of bars are shares of the largest difference."""
     largest = max((abs(each.difference) for each in pair.images), default=0.0)
-    finite = largest if 0 < largest < float("inf") else 1.0
+    unit = largest if 0 < largest < float("inf") else 1.0
     half = _LISTED_IMAGES // 2
-    listed = pair.images
-    if len(listed) > _LISTED_IMAGES:
-        listed = (*listed[:half], *listed[-half:])
+    few = len(pair.images) <= _LISTED_IMAGES
+    listed = pair.images if few else (*pair.images[:half], *pair.images[-half:])
     return {
         "pair": pair,
-        "differing": pair.differing[:_LISTED_DIFFERENCES],
-        "more_differing": max(0, len(pair.differing) - _LISTED_DIFFERENCES),
+        **_listed_differences(pair.differing),
         "more_images": len(pair.images) - len(listed),
-        "bars": [(each, min(1.0, abs(each.difference) / finite) * 50) for each in listed],
+        "bars": [(each, min(1.0, abs(each.difference) / unit) * 50) for each in listed],
     }
 
 
-def _run(run: Run, comparison: Comparison) -> dict[str, Any]:
-    number = next(each.number for each in comparison.configurations if run in each.runs)
+def _run(run: Run, number: int, comparison: Comparison) -> dict[str, Any]:
     against = None if comparison.baseline is None else comparison.baseline.runs[0]
     versions = [
         f"{name.removesuffix('_version')} {value}"
         for name, value in run.conditions.items()
         if name.endswith("_version") and value
     ]
-    differing = [] if against is None or not run.config else differing_keys(against, run)
     return {
         "run": run,
         "number": number,
@@ -165,13 +157,19 @@ def _run(run: Run, comparison: Comparison) -> dict[str, Any]:
         "versions": ", ".join(versions),
         "command": rerun_command(run),
         "own_latency": _own_latency(run),
+        **_listed_differences([] if against is None or not run.config else differing_keys(against, run)),
+    }
+
+
+def _listed_differences(differing: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+    return {
         "differing": differing[:_LISTED_DIFFERENCES],
         "more_differing": max(0, len(differing) - _LISTED_DIFFERENCES),
     }
 
 
 def _own_latency(run: Run) -> str | None:
-    """What it measured before its first step, shown in the table or not."""
+    """What it measured itself, shown in the table or not."""
     costs = run.costs
     if costs.latency_ms is None:
         return None

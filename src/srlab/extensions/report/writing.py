@@ -1,4 +1,4 @@
-"""A report's folder: the page, the table in three formats, the figures, everything as JSON."""
+"""A report's folder: the page, the table in three formats, the figures, and all numbers as JSON."""
 
 import json
 import math
@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab import __version__
-from srlab.extensions.report.ablation import AblationTable, ablation_table, psnr_of
+from srlab.extensions.report.ablation import ablation_table
 from srlab.extensions.report.comparison import Comparison
-from srlab.extensions.report.curves import CURVES, configuration_curves
-from srlab.extensions.report.drawings import inline_svg, save_figure
+from srlab.extensions.report.estimates import mean_score
 from srlab.extensions.report.image_differences import compare_with_baseline
 from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.page_rendering import Drawing, PageContent, render_page, rerun_command
-from srlab.extensions.report.pareto import COST_AXES, axis_title, pareto_points
 from srlab.extensions.report.patches import select_patches
-from srlab.extensions.report.plots import curves_figure, pareto_figure
-from srlab.extensions.report.table_formats import to_csv, to_latex, to_markdown
+from srlab.extensions.report.plots import curves_figure, inline_svg, pareto_figure, save_figure
+from srlab.extensions.report.series import COSTS, axis_title, curve_panels, pareto_points
+from srlab.extensions.report.tables import AblationTable, to_csv, to_latex, to_markdown
 from srlab.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report_data", "write_report"]
 
-# Of each figure: one for pages, one for LaTeX, one for slides.
-_FIGURE_SUFFIXES = (".svg", ".pdf", ".png")
+_FIGURE_SUFFIXES = (".svg", ".pdf", ".png")  # for pages, LaTeX and slides
 
 
 def write_report(
@@ -38,10 +36,10 @@ def write_report(
 
     Args:
         comparison: of the runs.
-        folder: made where it is not there.
+        folder: created if it does not exist.
         title: heading of the page.
-        patches: squares of restored images to show; 0 for none.
-        command: what made the report, to be said in it.
+        patches: number of squares of restored images to show.
+        command: shown as what made the report.
 
     Returns:
         The page.
@@ -51,7 +49,14 @@ def write_report(
     """
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}
-    pareto, curves = _drawings(comparison, folder)
+    pareto = [
+        _drawn(f"pareto-{cost}", f"PSNR against {axis_title(comparison, cost)}", figure, folder)
+        for cost in COSTS
+        if pareto_points(comparison, cost)
+        for figure in [pareto_figure(comparison, against=cost)]
+    ]
+    has_curves = bool(curve_panels(comparison))
+    curves = [_drawn("curves", "Learning curves", curves_figure(comparison), folder)] if has_curves else []
     content = PageContent(
         title=title,
         comparison=comparison,
@@ -71,7 +76,7 @@ def write_report(
 
 
 def report_data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
-    """Numbers of the table, and every run with what it left, as JSON has them: no NaN, no infinity."""
+    """Numbers of the table, and every run with what it left; numbers that JSON lacks are words."""
     return _plain(
         {
             "srlab": __version__,
@@ -96,70 +101,49 @@ def report_data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
                 for row in table.rows
             ],
             "runs": [
-                {**_fields_of(run), "seed": run.seed, "rerun": rerun_command(run)} for run in comparison.runs
+                {**asdict(run), "seed": run.seed, "rerun": rerun_command(run)} for run in comparison.runs
             ],
         }
     )
 
 
-def _fields_of(run: Any) -> dict[str, Any]:
-    return {name: getattr(run, name) for name in run.__dataclass_fields__ if name != "derived"}
-
-
 def _plain(value: Any) -> Any:
-    """Dataclasses as mappings; numbers that JSON lacks as words."""
-    if hasattr(value, "__dataclass_fields__"):
-        return _plain(_fields_of(value))
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | frozenset):
         return [_plain(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
 
 
-def _drawings(comparison: Comparison, folder: Path) -> tuple[list[Drawing], list[Drawing]]:
-    """Written as files, too. What no run has anything for is left out: the table shows that it is missing."""
-    pareto = [
-        _drawn(
-            f"pareto-{name}",
-            f"PSNR against {axis_title(comparison, axis)}",
-            pareto_figure(comparison, against=name),
-            folder,
-        )
-        for name, axis in COST_AXES.items()
-        if pareto_points(comparison, axis)
-    ]
-    is_logged = any(configuration_curves(comparison, metric) for metric, _ in CURVES)
-    curves = [_drawn("curves", "Learning curves", curves_figure(comparison), folder)] if is_logged else []
-    return pareto, curves
-
-
 def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> Drawing:
+    """Saved in every format, too."""
     for suffix in _FIGURE_SUFFIXES:
         save_figure(figure, folder / f"{name}{suffix}")
     return Drawing(name=name, title=title, svg=inline_svg(figure, prefix=name, title=title))
 
 
 def _facts(comparison: Comparison, command: str | None) -> Sequence[tuple[str, str]]:
-    now = datetime.now(timezone.utc).isoformat(sep=" ", timespec="minutes")
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     runs, finished = comparison.runs, [run for run in comparison.runs if run.finished]
     facts = [
         ("runs", f"{len(runs)}, of which {len(finished)} finished"),
         ("configurations", str(len(comparison.configurations))),
-        *_verdict(comparison),
+        *_best_and_baseline(comparison),
         ("latency", f"from {latency_source(comparison.latencies)}"),
         ("sweeps", ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none"),
-        ("made", f"{now.removesuffix('+00:00')} UTC by srlab {__version__}"),
+        ("made", f"{now} by srlab {__version__}"),
     ]
-    return [*facts, ("with", command)] if command else facts
+    return [*facts, ("command", command)] if command else facts
 
 
-def _verdict(comparison: Comparison) -> list[tuple[str, str]]:
-    """What a reader looks for first; nothing where nothing has scores."""
+def _best_and_baseline(comparison: Comparison) -> list[tuple[str, str]]:
+    """Empty if nothing has scores."""
     scored = [
-        (each, psnr) for each in comparison.finished if (psnr := psnr_of(each, comparison.sets)) is not None
+        (each, psnr)
+        for each in comparison.finished
+        if (psnr := mean_score(each, comparison.sets)) is not None
     ]
     if comparison.baseline is None or not scored:
         return []

@@ -1,0 +1,164 @@
+"""The ablation table and its formats: Markdown, LaTeX and CSV."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
+from typing import Literal
+
+from srlab.extensions.report.comparison import Configuration
+from srlab.extensions.report.estimates import Estimate
+from srlab.extensions.report.parameters import Parameter
+from srlab.terminal.names import escape_markdown, one_line
+from srlab.terminal.tables import csv_text, markdown_table
+
+__all__ = [
+    "AblationTable",
+    "Column",
+    "Row",
+    "escape_latex",
+    "shown_estimate",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+]
+
+_EXACT = ("", "std", "n", "p10", "p90", "mark")  # columns of an estimate in CSV
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
+    "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", "Δ": r"$\Delta$", "±": r"$\pm$", "−": r"$-$", "–": "--",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure.
+
+    Attributes:
+        key: ``psnr/Set5``, ``params``, ``difference/Set5`` …
+        heading: with its unit.
+        better: where the best value lies; None for no order.
+        divisor: of the shown number; estimates keep their own unit.
+        digits: after the point, as shown.
+        signed: shown with its sign.
+        is_score: computed from restored images, unlike the network's costs.
+    """
+
+    key: str
+    heading: str
+    better: Literal["higher", "lower"] | None
+    divisor: float = 1.0
+    digits: int = 2
+    signed: bool = False
+    is_score: bool = False
+
+    def shown(self, value: float) -> str:
+        """Rounded, in the unit of the heading."""
+        text = f"{value / self.divisor:{'+' if self.signed else ''},.{self.digits}f}"
+        return text.replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration; ``estimates`` has one entry for each column."""
+
+    configuration: Configuration
+    estimates: tuple[Estimate | None, ...]
+    is_baseline: bool
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """What a report is about, as numbers."""
+
+    parameters: tuple[Parameter, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    caption: str
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return to_markdown(self)
+
+
+def shown_estimate(estimate: Estimate | None, column: Column) -> str:
+    """``29.31 ± 0.02``, a latency as ``12.1 (11.8 to 12.9)``; a dash for nothing."""
+    if estimate is None:
+        return "–"
+    text = column.shown(estimate.mean)
+    # costs are usually the same for every seed, which needs no ± 0; of scores that would be remarkable
+    if estimate.std or (estimate.std is not None and column.is_score):
+        text += f" ± {column.shown(estimate.std).lstrip('+')}"
+    if estimate.low is not None and estimate.high is not None:
+        text += f" ({column.shown(estimate.low)} to {column.shown(estimate.high)})"
+    return text
+
+
+def to_markdown(table: AblationTable) -> str:
+    """A pipe table below its caption; best ``**bold**``, second best ``<u>underlined</u>``."""
+    marks = {"best": "**{}**", "second": "<u>{}</u>"}
+    texts = ["#", *(each.label for each in table.parameters), "runs"]
+    headings = [*texts, *(column.heading for column in table.columns)]
+    rows = _cells(table, escape_markdown, marks, baseline=" (baseline)")
+    lines = markdown_table([*map(escape_markdown, headings)], rows, texts=range(len(texts)))
+    return f"{escape_markdown(table.caption)}\n\n{lines}"
+
+
+def to_latex(table: AblationTable) -> str:
+    r"""A ``table*`` with booktabs rules; needs ``\usepackage{booktabs}``."""
+    arrows = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
+    headings = [r"\#", *(escape_latex(each.label) for each in table.parameters), "runs"]
+    headings += [escape_latex(column.heading) + arrows[column.better] for column in table.columns]
+    rows = _cells(table, escape_latex, {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"})
+    alignment = "l" * (len(table.parameters) + 1) + "c" + "r" * len(table.columns)
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table*}[t]",
+        r"\centering",
+        rf"\caption{{{escape_latex(table.caption)}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        " & ".join(headings) + r" \\",
+        r"\midrule",
+        *(" & ".join(cells) + r" \\" for cells in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table*}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: AblationTable) -> str:
+    """Unrounded, in dB, operations, milliseconds and MiB as measured; marks in words."""
+    headings = ["row", "baseline", *(each.key for each in table.parameters), "runs", "finished"]
+    headings += [f"{column.key} {part}".strip() for column in table.columns for part in _EXACT]
+    rows: list[list[object]] = []
+    for row in table.rows:
+        configuration = row.configuration
+        values: list[object] = [configuration.number, int(row.is_baseline), *configuration.values]
+        values += [len(configuration.runs), len(configuration.finished)]
+        for each in row.estimates:
+            values += astuple(each) if each else [None] * len(_EXACT)
+        rows.append([*values, configuration.states])
+    return csv_text([*headings, "states"], rows)
+
+
+def escape_latex(text: str) -> str:
+    """``text`` with every character that LaTeX would interpret escaped."""
+    return "".join(_LATEX.get(character, character) for character in one_line(text))
+
+
+def _cells(
+    table: AblationTable, escape: Callable[[str], str], marks: Mapping[str, str], *, baseline: str = ""
+) -> list[list[str]]:
+    """All rows as text; ``marks`` are formats of the best and the second best."""
+    rows = []
+    for row in table.rows:
+        number = f"{row.configuration.number}{baseline if row.is_baseline else ''}"
+        shown = [
+            marks.get((estimate and estimate.mark) or "", "{}").format(
+                escape(shown_estimate(estimate, column))
+            )
+            for estimate, column in zip(row.estimates, table.columns, strict=True)
+        ]
+        rows.append([*map(escape, (number, *row.configuration.values, row.configuration.states)), *shown])
+    return rows
