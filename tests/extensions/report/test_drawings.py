@@ -7,8 +7,7 @@ import pytest
 
 from extensions.report.synthetic_runs import write_run
 from srlab.extensions.report import compare, curves_figure, pareto_figure, read_runs
-from srlab.extensions.report.drawings import inline_svg, save_figure
-from srlab.extensions.report.plots import SERIES
+from srlab.extensions.report.plots import SERIES, inline_svg, save_figure
 
 
 @pytest.fixture(scope="module")
@@ -68,5 +67,7 @@ def test_what_cannot_be_plotted_is_an_error(tmp_path):
         pareto_figure(read_runs(run))
     with pytest.raises(ValueError, match="no run has a curve"):
         curves_figure(read_runs(run))
-    with pytest.raises(ValueError, match="against='flops' is no cost; choose one of latency, multiply_adds"):
+    with pytest.raises(
+        ValueError, match="against='flops' is not a cost; choose one of latency, multiply_adds"
+    ):
         pareto_figure(read_runs(run), against="flops")

@@ -102,7 +102,7 @@ def test_marks_are_said_in_words_too(page):
 
 
 def test_runs_can_be_trained_again_by_what_the_page_says(sweep, page):
-    commands = [text for text in page.text if text.startswith("srlab rerun ")]
+    commands = [text for text in page.text if text.startswith("python train.py rerun=")]
     assert len(commands) == 17, "one for each run that began"
     assert all(str(sweep) in command for command in commands)
 
@@ -146,7 +146,7 @@ def test_values_are_no_markup_anywhere(tmp_path, capsys):
     page = (report / "report.html").read_text()
     assert "&lt;b&gt;|a_b|&amp;$" in page
     assert "<b>|" not in page
-    assert "srlab rerun" in page
+    assert "python train.py rerun=" in page
 
 
 def test_runs_that_all_failed_have_a_page(tmp_path):
@@ -166,8 +166,8 @@ def test_an_exact_restoration_is_shown_and_stored(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "nowhere is no folder"),
-        (["wandb:entity", "--out=new"], "wandb:entity is no address"),
+        (["nowhere"], "nowhere is not a folder"),
+        (["wandb:entity", "--out=new"], "wandb:entity is not an address"),
         (["wandb:entity/project"], "say where to write with --out"),
         (["RUN", "--baseline=9"], "baseline '9' names 0 configurations"),
         (["RUN", "patches=-1"], "patches"),

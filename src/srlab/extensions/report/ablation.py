@@ -20,12 +20,12 @@ from srlab.extensions.report.estimates import (
 from srlab.extensions.report.latencies import latency_caption
 from srlab.extensions.report.runs import Run
 from srlab.extensions.report.tables import AblationTable, Column, Row
+from srlab.metrics.registry import find_metric, list_metrics
 
-__all__ = ["ablation_table"]
+__all__ = ["ablation_table", "metric_heading"]
 
 _MEAN_SET = "mean of sets"
 _PSNR = "psnr"
-_METRICS = {"psnr": ("PSNR", " (dB)", 2, "higher"), "ssim": ("SSIM", "", 4, "higher")}
 
 
 def ablation_table(runs: Comparison | Sequence[Run]) -> AblationTable:
@@ -42,19 +42,17 @@ def ablation_table(runs: Comparison | Sequence[Run]) -> AblationTable:
         if any(estimates):
             columns.append(_with_digits(column, estimates))
             cells.append(_marked(columns[-1], estimates))
-    return AblationTable(
-        parameters=comparison.parameters,
-        columns=tuple(columns),
-        rows=tuple(
-            Row(
-                configuration=each,
-                estimates=tuple(estimates[place] for estimates in cells),
-                is_baseline=each is comparison.baseline,
-            )
-            for place, each in enumerate(comparison.configurations)
-        ),
-        caption=_caption(comparison),
-    )
+    rows = [
+        Row(each, tuple(estimates[place] for estimates in cells), each is comparison.baseline)
+        for place, each in enumerate(comparison.configurations)
+    ]
+    return AblationTable(comparison.parameters, tuple(columns), tuple(rows), _caption(comparison))
+
+
+def metric_heading(name: str, set_name: str = "") -> str:
+    """``PSNR Set5 (dB)``; the bare name of a metric that this version does not know."""
+    label, bracket, unit = (find_metric(name).heading if name in list_metrics() else name).partition(" (")
+    return f"{label} {set_name}".strip() + bracket + unit
 
 
 def _measures(comparison: Comparison) -> Iterator[tuple[Column, Measure]]:
@@ -70,18 +68,20 @@ def _measures(comparison: Comparison) -> Iterator[tuple[Column, Measure]]:
                 yield replace(column, key=key, heading=heading, better=None, signed=True), difference
     # costs that were measured under different conditions have no best
     better = "lower" if comparison.latencies or latencies_are_comparable(comparison.runs) else None
-    yield Column("params", "params (K)", "lower", divisor=1e3), cost_measure(lambda costs: costs.params)
-    yield (
-        Column("multiply_adds", "mult-adds (G)", "lower", divisor=1e9),
-        cost_measure(lambda costs: costs.multiply_adds),
-    )
+    params = Column("params", "params (K)", "lower", divisor=1e3)
+    multiply_adds = Column("multiply_adds", "mult-adds (G)", "lower", divisor=1e9)
+    yield params, cost_measure(lambda costs: costs.params)
+    yield multiply_adds, cost_measure(lambda costs: costs.multiply_adds)
     yield Column("latency_ms", "latency (ms)", better), latency_measure(comparison.latencies)
     yield Column("memory_mib", "memory (MiB)", better), memory_measure(comparison.latencies)
 
 
 def _metric_column(name: str, set_name: str) -> Column:
-    label, unit, digits, better = _METRICS[name]
-    return Column(f"{name}/{set_name}", f"{label} {set_name}{unit}", better, digits=digits, is_score=True)
+    column = Column(f"{name}/{set_name}", metric_heading(name, set_name), None, digits=4, is_score=True)
+    if name not in list_metrics():
+        return column
+    metric = find_metric(name)
+    return replace(column, digits=metric.decimals, better="higher" if metric.higher_is_better else "lower")
 
 
 def _with_digits(column: Column, estimates: Sequence[Estimate | None]) -> Column:
@@ -97,13 +97,12 @@ def _marked(column: Column, estimates: Sequence[Estimate | None]) -> list[Estima
     """Best and second best as shown: values that read the same share a mark; none if all read the same."""
     if column.better is None:
         return list(estimates)
-    shown = {round(each.mean / column.divisor, column.digits) for each in estimates if each is not None}
-    ranked = sorted(shown, reverse=column.better == "higher")
+    shown = [each and round(each.mean / column.divisor, column.digits) for each in estimates]
+    ranked = sorted({value for value in shown if value is not None}, reverse=column.better == "higher")
     names: tuple[Mark, ...] = ("best", "second")
-    marks = dict(zip(ranked, names[: len(ranked) - 1], strict=False))
+    marks: dict[float | None, Mark] = dict(zip(ranked, names[: len(ranked) - 1], strict=False))
     return [
-        each and replace(each, mark=marks.get(round(each.mean / column.divisor, column.digits)))
-        for each in estimates
+        each and replace(each, mark=marks.get(value)) for each, value in zip(estimates, shown, strict=True)
     ]
 
 
@@ -117,6 +116,6 @@ def _caption(comparison: Comparison) -> str:
             f"Δ is the difference from row {comparison.baseline.number}, {comparison.baseline.label} "
             f"({comparison.baseline_reason}), over the seeds that both have, else of the means."
         )
-    parts.append("Multiply-adds at 1280x720.")
-    parts += filter(None, [latency_caption(comparison.runs, comparison.latencies)])
+    latency = latency_caption(comparison.runs, comparison.latencies)
+    parts += ["Multiply-adds at 1280x720.", *([latency] if latency else [])]
     return " ".join([*parts, "Best in bold, second best underlined; equal as shown is equal."])

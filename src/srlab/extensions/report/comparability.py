@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from srlab.config import GrayRule
 from srlab.extensions.report.latencies import width_by_height
 from srlab.extensions.report.parameters import Parameter, shown_value
 from srlab.extensions.report.runs import Run
+from srlab.metrics.protocol import GrayRule
+from srlab.runs.contract import validation_key
 
 __all__ = ["comparability_warnings", "latencies_are_comparable", "scored_under", "under_one_gray_rule"]
 
@@ -46,7 +47,7 @@ def scored_under(runs: Sequence[Run]) -> str:
 
 
 def comparability_warnings(
-    runs: Sequence[Run], parameters: Sequence[Parameter], *, own_latencies: bool = True
+    runs: Sequence[Run], parameters: Sequence[Parameter], *, own_latencies: bool
 ) -> list[str]:
     """One sentence for each fault; what a sweep varies on purpose is none, unless scores cannot be compared.
 
@@ -72,7 +73,7 @@ def comparability_warnings(
         warnings.append("some runs used sources with uncommitted changes")
     if not_numbers := sum(map(_has_nan, finished)):
         warnings.append(
-            f"{not_numbers} of {len(finished)} finished runs have a score of NaN, left out of means"
+            f"{not_numbers} of {len(finished)} finished runs have NaN scores, which means leave out"
         )
     warnings += [problem for run in runs for problem in run.problems]
     without = Counter(run.state for run in runs if not run.finished)
@@ -98,7 +99,7 @@ def _without_scores(run: Run) -> Run:
         scores={},
         bicubic={},
         images=(),
-        curves={name: curve for name, curve in run.curves.items() if not name.startswith("val/")},
+        curves={name: curve for name, curve in run.curves.items() if not name.startswith(validation_key(""))},
     )
 
 

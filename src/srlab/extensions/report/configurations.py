@@ -23,11 +23,11 @@ def read_configuration(folder: RunFolder, problems: list[str]) -> tuple[dict[str
         config = migrated(folder.config() or {})
         written = dict(flat(config))
         resolved = dict(flat(OmegaConf.to_container(OmegaConf.create(config), resolve=True)))
-    except (ValueError, OSError) as error:
-        problems.append(str(error))
-        return {}, frozenset()
     except OmegaConfBaseException as error:
         problems.append(f"{folder.path / CONFIG_FILE} cannot be resolved: {error}")
+        return {}, frozenset()
+    except (ValueError, OSError) as error:
+        problems.append(str(error))
         return {}, frozenset()
     # an interpolation may stand for a whole group: ``data.degradation: ${degradation}``
     computed = tuple(key for key, value in written.items() if "${" in str(value))

@@ -11,15 +11,9 @@ from srlab.extensions.report.latencies import LabLatencies
 from srlab.extensions.report.runs import Run, RunCosts
 
 __all__ = [
-    "Estimate",
-    "Mark",
-    "Measure",
-    "cost_measure",
-    "difference_measure",
-    "latency_measure",
-    "mean_score",
+    "Estimate", "Mark", "Measure", "cost_measure", "difference_measure", "latency_measure", "mean_score",
     "memory_measure",
-]
+]  # fmt: skip
 
 Mark = Literal["best", "second"]
 
@@ -82,9 +76,9 @@ def latency_measure(lab: LabLatencies | None) -> Measure:
     """Of the lab; or medians of the runs' own, so that one disturbed measurement does not show."""
 
     def of_lab(each: Configuration) -> Estimate | None:
-        found = lab and lab.of(each.runs)
-        time = found and found["time_ms"]
-        return time and Estimate(time["median"], None, found["rounds"], time["p10"], time["p90"])
+        found = lab.of(each.runs) if lab else None
+        time = found["time_ms"] if found else {}
+        return Estimate(time["median"], None, found["rounds"], time["p10"], time["p90"]) if found else None
 
     def own(each: Configuration) -> Estimate | None:
         costs = [run.costs for run in each.runs]
@@ -102,7 +96,7 @@ def memory_measure(lab: LabLatencies | None) -> Measure:
         return cost_measure(lambda costs: costs.memory_mib)
 
     def of_lab(each: Configuration) -> Estimate | None:
-        memory = (lab.of(each.runs) or {}).get("memory") or {}
+        memory = (lab.of(each.runs) or {}).get("memory", {})
         on_gpu, on_cpu = memory.get("allocated_mib"), memory.get("live_mib")
         return _estimate([on_cpu if on_gpu is None else on_gpu])
 

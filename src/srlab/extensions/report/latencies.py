@@ -10,15 +10,9 @@ from typing import Any
 from srlab.extensions.report.runs import Run
 
 __all__ = [
-    "NETWORKS",
-    "LabLatencies",
-    "latency_caption",
-    "latency_source",
-    "latency_warnings",
-    "network_arguments",
-    "read_latencies",
-    "width_by_height",
-]
+    "NETWORKS", "LabLatencies", "latency_caption", "latency_source", "latency_warnings", "network_arguments",
+    "read_latencies", "width_by_height",
+]  # fmt: skip
 
 #: Entry of a record that holds the constructor arguments of each subject's network.
 NETWORKS = "networks"
@@ -32,14 +26,11 @@ class LabLatencies:
     """One interleaved run of the lab, from its record.
 
     Attributes:
-        path: of the record.
         conditions: of the machine, as recorded.
         precision: dtype and how the networks ran: ``float32, eager``.
-        lr_size: height and width.
-        output_size: height and width.
-        rounds: asked for.
-        warnings: faults that the lab noted.
-        figures: recorded figures by network; those that were not timed are missing.
+        lr_size: height and width, as ``output_size``.
+        rounds: asked for; in each, every network runs once.
+        figures: as recorded, by network; those that were not timed are missing.
         reasons: why a network has no figures, by network.
     """
 
@@ -64,27 +55,20 @@ class LabLatencies:
             return "no run left a configuration to build the network from"
         return self.reasons.get(_key(arguments), "the record has no such network")
 
-    @property
-    def place(self) -> str:
-        """``AMD EPYC, 2 threads``."""
-        name, threads = self.conditions["device_name"], self.conditions["threads"]
-        on_cpu = self.conditions["device"] == "cpu"
-        return f"{name}, {threads} thread{'' if threads == 1 else 's'}" if on_cpu else name
-
-    def facts(self) -> list[tuple[str, str]]:
-        """All conditions, as name and value."""
-        lr_size, output_size = width_by_height(self.lr_size), width_by_height(self.output_size)
-        versions = f"torch {self.conditions['torch_version']}, srlab {self.conditions['srlab_version']}"
-        return [
-            ("record", self.path),
-            ("command", self.conditions["command"]),
-            ("device", self.place),
-            ("image", f"{lr_size} restored to {output_size}, {self.precision}"),
-            ("rounds", f"{self.rounds}, in each of which every network runs once"),
-            ("date", self.conditions["date"]),
-            ("commit", self.conditions["commit"] or "unknown"),
-            ("versions", versions),
-        ]
+    def facts(self) -> dict[str, str]:
+        """Conditions by name."""
+        found, sizes = self.conditions, (width_by_height(self.lr_size), width_by_height(self.output_size))
+        threads = f", {found['threads']} threads" if found["device"] == "cpu" else ""
+        return {
+            "record": self.path,
+            "command": found["command"],
+            "device": f"{found['device_name']}{threads}",
+            "image": f"{sizes[0]} restored to {sizes[1]}, {self.precision}",
+            "rounds": f"{self.rounds}, in each of which every network runs once",
+            "date": found["date"],
+            "commit": found["commit"] or "unknown",
+            "versions": f"torch {found['torch_version']}, srlab {found['srlab_version']}",
+        }
 
 
 def network_arguments(runs: Sequence[Run]) -> dict[str, Any] | None:
@@ -112,8 +96,8 @@ def read_latencies(path: Path) -> LabLatencies:
     content = read_record(path)
     if NETWORKS not in content:
         raise ValueError(
-            f"{path} was written by srlab profile, which does not record the arguments of its networks, so that "
-            "they cannot be matched with runs; use the latency.json that srlab report --measure writes"
+            f"{path} was written by srlab profile, which does not record the arguments of its networks: they "
+            "cannot be matched with runs; use the latency.json that srlab report --measure writes"
         )
     try:
         return _latencies(path, content)
@@ -130,10 +114,11 @@ def latency_caption(runs: Sequence[Run], latencies: LabLatencies | None) -> str:
     """Which latency and memory a table shows, for its caption; empty if no run measured any."""
     what = "Latency (median, 10th to 90th percentile) and peak memory of one"
     if latencies is not None:
+        size, facts = width_by_height(latencies.output_size), latencies.facts()
+        device, date = facts["device"], facts["date"][:10]
         return (
-            f"{what} {width_by_height(latencies.output_size)} image, {latencies.precision}, on {latencies.place}: "
-            f"all networks in one interleaved run of {latencies.rounds} rounds, "
-            f"{latencies.conditions['date'][:10]}; memory beyond weights and input."
+            f"{what} {size} image, {latencies.precision}, on {device}: all networks in one interleaved run of "
+            f"{latencies.rounds} rounds, {date}; memory beyond weights and input."
         )
     devices = sorted({run.costs.device for run in runs if run.costs.device})
     sizes = sorted({run.costs.output_size for run in runs if run.costs.output_size})
@@ -144,21 +129,18 @@ def latency_caption(runs: Sequence[Run], latencies: LabLatencies | None) -> str:
 
 def latency_warnings(
     runs: Sequence[Run], rows: Mapping[int, Sequence[Run]], latencies: LabLatencies | None
-) -> list[str]:
+) -> Iterator[str]:
     """What forbids to compare latencies; ``rows`` are all runs by the number of their row."""
     if latencies is None:
-        return list(_warnings_of_own(runs))
+        yield from _warnings_of_own([run for run in runs if run.costs.latency_ms is not None])
+        return
+    yield from (f"latencies: {warning}" for warning in latencies.warnings)
     missing: dict[str, list[str]] = defaultdict(list)
     for number, row in rows.items():
         if latencies.of(row) is None:
             missing[latencies.missing_reason(row)].append(str(number))
-    return [
-        *(f"latencies: {warning}" for warning in latencies.warnings),
-        *(
-            f"no latency of row{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} ({latencies.path}): {reason}"
-            for reason, numbers in missing.items()
-        ),
-    ]
+    for reason, numbers in missing.items():
+        yield f"no latency of row {', '.join(numbers)} ({latencies.path}): {reason}"
 
 
 def width_by_height(size: tuple[int, int]) -> str:
@@ -166,14 +148,11 @@ def width_by_height(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def _warnings_of_own(runs: Sequence[Run]) -> Iterator[str]:
-    timed = [run for run in runs if run.costs.latency_ms is not None]
+def _warnings_of_own(timed: Sequence[Run]) -> Iterator[str]:
     launchers = {run.sweep: run.launcher for run in timed if run.launcher not in (None, "basic")}
     for sweep, launcher in launchers.items():
-        yield (
-            f"latencies of {Path(str(sweep)).name} are not comparable: the launcher {launcher} runs several cells "
-            f"at once; {_MEASURE}"
-        )
+        fault = f"the launcher {launcher} runs several cells at once"
+        yield f"latencies of {Path(str(sweep)).name} are not comparable: {fault}; {_MEASURE}"
     busy = [run.name for run in timed if run.costs.is_busy]
     if busy:
         yield f"timed while other programs needed the same cores: {', '.join(busy)}; {_MEASURE}"

@@ -6,10 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from srlab.atomic_files import atomic_write
 from srlab.extensions.report.comparison import Comparison, as_comparison
-from srlab.extensions.report.latencies import NETWORKS, LabLatencies, network_arguments, read_latencies
+from srlab.extensions.report.latencies import (
+    NETWORKS,
+    LabLatencies,
+    network_arguments,
+    read_latencies,
+    width_by_height,
+)
 from srlab.extensions.report.runs import Run
-from srlab.whole_files import whole_file
 
 if TYPE_CHECKING:
     from srlab.extensions.lab.subjects import Plan
@@ -18,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["measure_latencies"]
 
 _WARMUP = 2
-_ARGUMENTS = dict[str, Any]
 
 
 def measure_latencies(
@@ -60,42 +65,48 @@ def measure_latencies(
     from srlab.extensions.lab.preparation import Workload
     from srlab.extensions.lab.record import LabSettings
     from srlab.extensions.lab.running import Laboratory, run_lab
-    from srlab.tasks.conditions import source_commit
+    from srlab.runs.provenance import source_commit
 
     comparison = as_comparison(runs)
-    described = _named_networks(comparison)
-    networks, faults = _build(described)
-    plan, labels = _plan(described, networks, faults)
-    scale = _one_scale(networks)
-    size = lr_size or _lr_size(output_size or _measured_size(comparison.runs), scale)
+    arguments = _distinct_networks(comparison)
+    networks, faults = _build(arguments)
+    plan, labels = _plan(arguments, networks, faults)
+    scale = _only("scale", {network.scale for network in networks.values()}, "x{}".format)
+    if lr_size is None:
+        height, width = output_size or _only("image size", _measured_sizes(comparison.runs), width_by_height)
+        lr_size = (-(-height // scale), -(-width // scale))
     place = find_device(device)
-    settings = LabSettings(
-        step="inference", scale=scale, batch=1, warmup=_WARMUP, repeats=repeats, baseline=plan.baseline
-    )
+    # fail before minutes of measuring if the folder cannot be written
+    record.parent.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=record.parent).close()
     with arithmetic(threads=threads, matmul_precision="highest"):
         lab = Laboratory(
             networks=networks,
             plan=plan,
-            settings=settings,
-            workloads=[Workload(lr_size=size, batch=1, device=place)],
+            settings=LabSettings(
+                step="inference",
+                scale=scale,
+                batch=1,
+                warmup=_WARMUP,
+                repeats=repeats,
+                baseline=plan.baseline,
+            ),
+            workloads=[Workload(lr_size=lr_size, batch=1, device=place)],
             conditions=describe_machine(place, command=command, commit=source_commit()),
             with_rooflines=False,
             progress=progress,
         )
-        # fail before minutes of measuring if the folder cannot be written
-        record.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=record.parent).close()
         measured = run_lab(lab)
-    with whole_file(record) as partial:
+    with atomic_write(record) as partial:
         partial.write_text(json.dumps({**measured.as_json(), NETWORKS: labels}, indent=1) + "\n", "utf-8")
     if not measured.complete:
         raise KeyboardInterrupt
     return read_latencies(record)
 
 
-def _named_networks(comparison: Comparison) -> dict[str, _ARGUMENTS]:
-    """Distinct networks, named after the first row that has each; the baseline's first."""
-    found: dict[str, _ARGUMENTS] = {}
+def _distinct_networks(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """Constructor arguments by the label of the first row that has them; the baseline's come first."""
+    found: dict[str, dict[str, Any]] = {}
     for each in sorted(comparison.configurations, key=lambda each: each is not comparison.baseline):
         arguments = network_arguments(each.runs)
         if arguments is not None and arguments not in found.values():
@@ -105,7 +116,7 @@ def _named_networks(comparison: Comparison) -> dict[str, _ARGUMENTS]:
     return found
 
 
-def _build(described: Mapping[str, _ARGUMENTS]) -> "tuple[dict[str, Network], dict[str, str]]":
+def _build(described: Mapping[str, dict[str, Any]]) -> "tuple[dict[str, Network], dict[str, str]]":
     """Networks by name, and why the others cannot be built."""
     import torch
 
@@ -126,8 +137,8 @@ def _build(described: Mapping[str, _ARGUMENTS]) -> "tuple[dict[str, Network], di
 
 
 def _plan(
-    described: Mapping[str, _ARGUMENTS], networks: "Mapping[str, Network]", faults: Mapping[str, str]
-) -> "tuple[Plan, dict[str, _ARGUMENTS]]":
+    described: Mapping[str, dict[str, Any]], networks: "Mapping[str, Network]", faults: Mapping[str, str]
+) -> "tuple[Plan, dict[str, dict[str, Any]]]":
     """Each network once, with the back end of its runs; and the arguments by the lab's labels."""
     from srlab.extensions.lab.subjects import Plan, Skipped, Subject
     from srlab.models.network import AttentionNetwork
@@ -145,32 +156,17 @@ def _plan(
     return plan, {subjects[name].label: arguments for name, arguments in described.items()}
 
 
-def _one_scale(networks: "Mapping[str, Network]") -> int:
-    scales = sorted({network.scale for network in networks.values()})
-    if len(scales) > 1:
-        listed = " and ".join(f"x{scale}" for scale in scales)
-        raise ValueError(f"the lab measures one scale at a time, these runs have {listed}: report them apart")
-    return scales[0]
+def _measured_sizes(runs: Sequence[Run]) -> set[tuple[int, int]]:
+    """Heights and widths of restored images that the runs measured or would measure."""
+    sizes = [run.costs.output_size or run.config.get("latency.output_size") for run in runs]
+    return {(size[0], size[1]) for size in sizes if size}
 
 
-def _measured_size(runs: Sequence[Run]) -> tuple[int, int]:
-    """Height and width of the restored image that all runs are measured at."""
-    sizes = {
-        tuple(run.config["latency.output_size"]) for run in runs if run.config.get("latency.output_size")
-    }
-    sizes |= {run.costs.output_size for run in runs if run.costs.output_size}
-    if len(sizes) != 1:
-        listed = " and ".join(f"{width}x{height}" for height, width in sorted(sizes)) or "none"
+def _only(what: str, values: "set[Any]", show: Callable[[Any], str]) -> Any:
+    if len(values) != 1:
+        listed = " and ".join(map(show, sorted(values))) or "none"
         raise ValueError(
-            f"the runs have {len(sizes)} image sizes of their latency ({listed}) instead of one; "
-            "give output=WIDTHxHEIGHT or size=HEIGHTxWIDTH"
+            f"the lab measures one {what} at a time, these runs have {len(values)} ({listed}): report them "
+            "apart, or name an image size"
         )
-    height, width = sizes.pop()
-    return height, width
-
-
-def _lr_size(output_size: tuple[int, int], scale: int) -> tuple[int, int]:
-    from srlab.extensions.lab.sizes import lr_sizes_of_outputs
-
-    height, width = output_size
-    return lr_sizes_of_outputs([(width, height)], scale)[0]
+    return next(iter(values))

@@ -13,9 +13,10 @@ _SEED, _NETWORK = "seed", "model"
 # Places and names; neither they nor what follows changes what a network learns.
 _PLACES = ("paths", "hydra", "logger")
 _CIRCUMSTANCES = (
-    *_PLACES, _SEED, "resume", "saved_images", "latency", "callbacks.progress", "data.cache", "data.num_workers",
-    "data.root", "data.validation_root", "data.degrade_on", "threads", "trainer.devices", "trainer.num_nodes",
-    "trainer.accelerator", "trainer.strategy", "trainer.log_every_n_steps",
+    *_PLACES, _SEED, "resume", "saved_images", "latency", "callbacks.progress", "data.cache",
+    "data.num_workers", "data.root", "data.validation_root", "data.degrade_on", "threads", "trainer.devices",
+    "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "trainer.log_every_n_steps",
+    "schema_version",
 )  # fmt: skip
 # Last parts of keys that say little without their group.
 _NAMED_BY_GROUP = frozenset({"_target_", "pattern", "name"})

@@ -31,13 +31,9 @@ _Image = NDArray[np.uint8]  # (3, H, W)
 
 @dataclass(frozen=True)
 class Panel:
-    """One restoration of a square.
+    """One restoration of a square, ``bicubic`` or ``HR``; ``png`` is a data URI with its surroundings.
 
-    Attributes:
-        title: row number and label, ``bicubic`` or ``HR``.
-        number: of the configuration; None for bicubic and HR.
-        psnr: of the square's luma in dB; None for the reference.
-        png: data URI of the square with its surroundings.
+    ``number`` is of the configuration, ``psnr`` of the square's luma in dB, None for the reference.
     """
 
     title: str
@@ -69,8 +65,8 @@ class Patch:
 class PatchSelection:
     """Patches, and notes on images that could not be shown."""
 
-    patches: tuple[Patch, ...]
-    notes: tuple[str, ...]
+    patches: tuple[Patch, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,14 +93,14 @@ def select_patches(comparison: Comparison, *, count: int) -> PatchSelection:
     """
     shown = shown_configurations(comparison)
     if not shown or count < 1:
-        return PatchSelection(patches=(), notes=())
+        return PatchSelection()
     saved = [_saved_images(each) for each in shown]
     names = [name for name in saved[0] if all(name in images for images in saved)]
     notes, squares = [], []
     for name in names:
         try:
             squares += _squares(name, *_load([images[name] for images in saved]))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError) as error:  # noqa: PERF203
             notes.append(f"{name} is not among the patches: {error}")
     patches = [
         _patch(square, reason, shown, [images[square.image] for images in saved])

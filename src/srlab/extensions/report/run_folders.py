@@ -10,7 +10,7 @@ from typing import Any
 from srlab.extensions.lab.load import CoreLoad
 from srlab.extensions.report.configurations import configured_protocol, read_configuration
 from srlab.extensions.report.runs import FINISHED, ImageScore, Run, RunCosts
-from srlab.metrics.gray_rules import recorded_gray_rule
+from srlab.metrics.protocol import recorded_gray_rule
 from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, IMAGES_FOLDER, SUMMARY_FILE
 from srlab.runs.folder import RunFolder
 from srlab.runs.scores import read_scores

@@ -5,21 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from srlab.extensions.report.ablation import ablation_table
+from srlab.extensions.report.ablation import ablation_table, metric_heading
 from srlab.extensions.report.comparison import Comparison, Configuration
 from srlab.extensions.report.estimates import Estimate, mean_score
 from srlab.extensions.report.latencies import latency_source
+from srlab.runs.contract import MONITOR, TRAIN_LOSS, validation_key
 
-__all__ = [
-    "COSTS",
-    "Curve",
-    "Point",
-    "axis_title",
-    "configuration_curves",
-    "curve_panels",
-    "pareto_front",
-    "pareto_points",
-]
+__all__ = ["COSTS", "Curve", "Point", "axis_title", "curve_panels", "pareto_front", "pareto_points"]
 
 # Cost in `pareto_figure`: column of the ablation table, title of the axis, divisor from the column's unit.
 COSTS = {
@@ -36,26 +28,20 @@ class Point:
 
     configuration: Configuration
     cost: float
-    cost_range: tuple[float, float]
+    low: float
+    high: float
     psnr: Estimate
     on_front: bool
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Of one configuration.
-
-    Attributes:
-        means: over runs, at each of ``steps``.
-        stds: sample standard deviations; None for one run.
-        of_finished: whether these runs finished.
-    """
+    """Of one configuration: means over its runs, and sample standard deviations unless it is one run."""
 
     configuration: Configuration
     steps: tuple[int, ...]
     means: tuple[float, ...]
     stds: tuple[float, ...] | None
-    of_finished: bool
 
 
 def axis_title(comparison: Comparison, cost: str) -> str:
@@ -68,39 +54,22 @@ def pareto_points(comparison: Comparison, cost: str) -> list[Point]:
     """Configurations with both a finite PSNR and this cost, in the order of the table."""
     key, _, divisor = COSTS[cost]
     table = ablation_table(comparison)
-    places = [place for place, column in enumerate(table.columns) if column.key == key]
-    found = [
-        (row.configuration, estimate, psnr)
-        for row in table.rows
-        for estimate in (row.estimates[place] for place in places)
-        if estimate is not None
-        and (psnr := mean_score(row.configuration, comparison.sets)) is not None
-        and math.isfinite(psnr.mean)
-    ]
-    front = pareto_front([(estimate.mean, psnr.mean) for _, estimate, psnr in found])
-    return [
-        Point(
-            configuration=configuration,
-            cost=each.mean / divisor,
-            cost_range=(
-                (each.mean if each.low is None else each.low) / divisor,
-                (each.mean if each.high is None else each.high) / divisor,
-            ),
-            psnr=psnr,
-            on_front=place in front,
-        )
-        for place, (configuration, each, psnr) in enumerate(found)
-    ]
+    found = []
+    for row in table.rows:
+        estimates = {column.key: each for column, each in zip(table.columns, row.estimates, strict=True)}
+        each, psnr = estimates.get(key), mean_score(row.configuration, comparison.sets)
+        if each is not None and psnr is not None and math.isfinite(psnr.mean):
+            ends = (each.mean if end is None else end for end in (each.mean, each.low, each.high))
+            found.append((row.configuration, *(end / divisor for end in ends), psnr))
+    front = pareto_front([(cost, psnr.mean) for _, cost, _, _, psnr in found])
+    return [Point(*each, on_front=place in front) for place, each in enumerate(found)]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> set[int]:
-    """Places of the (cost, quality) that no other dominates by being as good in both and better in one.
-
-    Equal points are on the front together.
-    """
+    """Places of the (cost, quality) that no other dominates by being as good in both and better in one."""
     front: set[int] = set()
     best_so_far, best_cost = float("-inf"), float("nan")
-    # cheapest first, and the best of the equally cheap
+    # cheapest first, and the best of the equally cheap; equal points are on the front together
     for place in sorted(range(len(points)), key=lambda each: (points[each][0], -points[each][1])):
         cost, quality = points[place]
         if quality > best_so_far or (quality == best_so_far and cost == best_cost):
@@ -112,41 +81,32 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> set[int]:
 def curve_panels(comparison: Comparison) -> list[tuple[str, list[Curve]]]:
     """Title and curves of every panel: validation PSNR, training loss, then the other validation metrics."""
     logged = dict.fromkeys(key for run in comparison.runs for key in run.curves)
-    titles = {MONITOR: "", TRAIN_LOSS: "training loss"}
-    titles |= {key: "" for key in logged if key == validation_key(name := key.rpartition("/")[2])}
-    return [
-        (title or f"validation {_heading(key.rpartition('/')[2])}", curves)
-        for key, title in titles.items()
-        if (curves := configuration_curves(comparison, key))
-    ]
+    panels = []
+    for key in dict.fromkeys((MONITOR, TRAIN_LOSS, *logged)):
+        metric = key.rpartition("/")[2]
+        title = "training loss" if key == TRAIN_LOSS else f"validation {metric_heading(metric)}"
+        curves = [_curve(each, key) for each in comparison.configurations]
+        if key in (TRAIN_LOSS, validation_key(metric)) and any(curves):
+            panels.append((title, [curve for curve in curves if curve]))
+    return panels
 
 
-def configuration_curves(comparison: Comparison, key: str) -> list[Curve]:
-    """Mean curve of each configuration whose runs logged ``key``.
+def _curve(configuration: Configuration, key: str) -> Curve | None:
+    """Mean at the steps that all runs have, so that it does not jump where one run ends.
 
-    A mean takes the steps that all its runs have, so that it does not jump where one run ends. Of
-    configurations without a finished run, only the longest run is drawn.
+    Of configurations without a finished run, only the longest run is drawn.
     """
-    curves = []
-    for configuration in comparison.configurations:
-        runs = configuration.finished or configuration.runs
-        logged = [dict(run.curves[key]) for run in runs if key in run.curves]
-        if logged and not configuration.finished:
-            logged = [max(logged, key=max)]
-        thinned = [_thinned(curve) for curve in logged]
-        steps = sorted(set.intersection(*map(set, thinned))) if thinned else []
-        if steps:
-            values = [[curve[step] for curve in thinned] for step in steps]
-            curves.append(
-                Curve(
-                    configuration=configuration,
-                    steps=tuple(steps),
-                    means=tuple(map(fmean, values)),
-                    stds=tuple(map(stdev, values)) if len(thinned) > 1 else None,
-                    of_finished=bool(configuration.finished),
-                )
-            )
-    return curves
+    runs = configuration.finished or configuration.runs
+    logged = [dict(run.curves[key]) for run in runs if key in run.curves]
+    if logged and not configuration.finished:
+        logged = [max(logged, key=max)]
+    thinned = [_thinned(curve) for curve in logged]
+    steps = sorted(set.intersection(*map(set, thinned))) if thinned else []
+    if not steps:
+        return None
+    values = [[curve[step] for curve in thinned] for step in steps]
+    stds = tuple(map(stdev, values)) if len(thinned) > 1 else None
+    return Curve(configuration, tuple(steps), tuple(map(fmean, values)), stds)
 
 
 def _thinned(curve: dict[int, float]) -> dict[int, float]:

@@ -1,6 +1,6 @@
 """The ablation table and its formats: Markdown, LaTeX and CSV."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import Literal
 
@@ -10,18 +10,10 @@ from srlab.extensions.report.parameters import Parameter
 from srlab.terminal.names import escape_markdown, one_line
 from srlab.terminal.tables import csv_text, markdown_table
 
-__all__ = [
-    "AblationTable",
-    "Column",
-    "Row",
-    "escape_latex",
-    "shown_estimate",
-    "to_csv",
-    "to_latex",
-    "to_markdown",
-]
+__all__ = ["AblationTable", "Column", "Row", "shown_estimate", "to_csv", "to_latex", "to_markdown"]
 
 _EXACT = ("", "std", "n", "p10", "p90", "mark")  # columns of an estimate in CSV
+_ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -68,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class AblationTable:
-    """What a report is about, as numbers."""
+    """A notebook shows it as Markdown."""
 
     parameters: tuple[Parameter, ...]
     columns: tuple[Column, ...]
@@ -76,7 +68,6 @@ class AblationTable:
     caption: str
 
     def _repr_markdown_(self) -> str:
-        """What a notebook shows."""
         return to_markdown(self)
 
 
@@ -85,7 +76,7 @@ def shown_estimate(estimate: Estimate | None, column: Column) -> str:
     if estimate is None:
         return "–"
     text = column.shown(estimate.mean)
-    # costs are usually the same for every seed, which needs no ± 0; of scores that would be remarkable
+    # costs are usually the same for every seed, which needs no ± 0; for scores that would be remarkable
     if estimate.std or (estimate.std is not None and column.is_score):
         text += f" ± {column.shown(estimate.std).lstrip('+')}"
     if estimate.low is not None and estimate.high is not None:
@@ -95,26 +86,23 @@ def shown_estimate(estimate: Estimate | None, column: Column) -> str:
 
 def to_markdown(table: AblationTable) -> str:
     """A pipe table below its caption; best ``**bold**``, second best ``<u>underlined</u>``."""
-    marks = {"best": "**{}**", "second": "<u>{}</u>"}
-    texts = ["#", *(each.label for each in table.parameters), "runs"]
-    headings = [*texts, *(column.heading for column in table.columns)]
-    rows = _cells(table, escape_markdown, marks, baseline=" (baseline)")
-    lines = markdown_table([*map(escape_markdown, headings)], rows, texts=range(len(texts)))
-    return f"{escape_markdown(table.caption)}\n\n{lines}"
+    headings = map(escape_markdown, _headings(table))
+    rows = _cells(table, escape_markdown, {"best": "**{}**", "second": "<u>{}</u>"}, " (baseline)")
+    text = markdown_table(list(headings), rows, texts=range(len(table.parameters) + 2))
+    return f"{escape_markdown(table.caption)}\n\n{text}"
 
 
 def to_latex(table: AblationTable) -> str:
     r"""A ``table*`` with booktabs rules; needs ``\usepackage{booktabs}``."""
-    arrows = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
-    headings = [r"\#", *(escape_latex(each.label) for each in table.parameters), "runs"]
-    headings += [escape_latex(column.heading) + arrows[column.better] for column in table.columns]
-    rows = _cells(table, escape_latex, {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"})
+    arrows = [""] * (len(table.parameters) + 2) + [_ARROWS[column.better] for column in table.columns]
+    headings = [_escape_latex(text) + arrow for text, arrow in zip(_headings(table), arrows, strict=True)]
+    rows = _cells(table, _escape_latex, {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"})
     alignment = "l" * (len(table.parameters) + 1) + "c" + "r" * len(table.columns)
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table*}[t]",
         r"\centering",
-        rf"\caption{{{escape_latex(table.caption)}}}",
+        rf"\caption{{{_escape_latex(table.caption)}}}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
         " & ".join(headings) + r" \\",
@@ -131,34 +119,32 @@ def to_csv(table: AblationTable) -> str:
     """Unrounded, in dB, operations, milliseconds and MiB as measured; marks in words."""
     headings = ["row", "baseline", *(each.key for each in table.parameters), "runs", "finished"]
     headings += [f"{column.key} {part}".strip() for column in table.columns for part in _EXACT]
-    rows: list[list[object]] = []
+    rows = []
     for row in table.rows:
-        configuration = row.configuration
-        values: list[object] = [configuration.number, int(row.is_baseline), *configuration.values]
-        values += [len(configuration.runs), len(configuration.finished)]
-        for each in row.estimates:
-            values += astuple(each) if each else [None] * len(_EXACT)
-        rows.append([*values, configuration.states])
+        each = row.configuration
+        counts = (len(each.runs), len(each.finished))
+        exact = [part for one in row.estimates for part in (astuple(one) if one else [None] * len(_EXACT))]
+        rows.append([each.number, int(row.is_baseline), *each.values, *counts, *exact, each.states])
     return csv_text([*headings, "states"], rows)
 
 
-def escape_latex(text: str) -> str:
-    """``text`` with every character that LaTeX would interpret escaped."""
-    return "".join(_LATEX.get(character, character) for character in one_line(text))
+def _headings(table: AblationTable) -> list[str]:
+    parameters = [each.label for each in table.parameters]
+    return ["#", *parameters, "runs", *(column.heading for column in table.columns)]
 
 
 def _cells(
-    table: AblationTable, escape: Callable[[str], str], marks: Mapping[str, str], *, baseline: str = ""
-) -> list[list[str]]:
+    table: AblationTable, escape: Callable[[str], str], marks: Mapping[str, str], baseline: str = ""
+) -> Iterator[list[str]]:
     """All rows as text; ``marks`` are formats of the best and the second best."""
-    rows = []
     for row in table.rows:
         number = f"{row.configuration.number}{baseline if row.is_baseline else ''}"
-        shown = [
-            marks.get((estimate and estimate.mark) or "", "{}").format(
-                escape(shown_estimate(estimate, column))
-            )
-            for estimate, column in zip(row.estimates, table.columns, strict=True)
-        ]
-        rows.append([*map(escape, (number, *row.configuration.values, row.configuration.states)), *shown])
-    return rows
+        cells = [escape(text) for text in (number, *row.configuration.values, row.configuration.states)]
+        for estimate, column in zip(row.estimates, table.columns, strict=True):
+            text = escape(shown_estimate(estimate, column))
+            cells.append(marks[estimate.mark].format(text) if estimate and estimate.mark else text)
+        yield cells
+
+
+def _escape_latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in one_line(text))

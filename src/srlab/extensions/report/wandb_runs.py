@@ -5,11 +5,12 @@ from typing import Any
 
 from srlab.extensions.report.configurations import configured_protocol, flat
 from srlab.extensions.report.runs import FINISHED, Run, RunCosts
-from srlab.metrics.gray_rules import recorded_gray_rule
+from srlab.metrics.protocol import recorded_gray_rule
+from srlab.runs.contract import STEP_AXIS, TRAIN_LOSS, validation_key
 
 __all__ = ["read_wandb"]
 
-_AXIS = "trainer/global_step"
+_VALIDATION = validation_key("")  # what all validation keys begin with
 _SAMPLES = 2000  # points of a curve, at most
 _STATES = {"finished": "finished", "running": "running", "killed": "stopped", "preempted": "stopped"}
 # W&B keeps no interpolations: keys with these last parts repeat the key of that name.
@@ -49,7 +50,7 @@ def read_wandb(address: str, *, api: Any = None) -> list[Run]:
 def _run(found: Any) -> Run:
     config = {key: value for key, value in flat(found.config) if not key.startswith("_wandb")}
     summary = dict(found.summary)
-    scores = _scores(summary, "best/val/")
+    scores = _scores(summary, f"best/{_VALIDATION}")
     state = _STATES.get(found.state, "failed")
     protocol = configured_protocol(config)
     has_gray_images = summary.get("gray_images") != 0
@@ -61,7 +62,7 @@ def _run(found: Any) -> Run:
         config=config,
         derived=frozenset(key for key in config if _is_derived(key, config)),
         scores=scores,
-        bicubic=_scores(summary, "bicubic/val/"),
+        bicubic=_scores(summary, f"bicubic/{_VALIDATION}"),
         costs=_costs(summary, config),
         curves=dict(_curves(found, scores)),
         conditions={
@@ -109,12 +110,12 @@ def _costs(summary: Mapping[str, Any], config: Mapping[str, Any]) -> RunCosts:
 
 def _curves(found: Any, scores: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, Any]]:
     metrics = dict.fromkeys(metric for each in scores.values() for metric in each) or {"psnr": None}
-    for key in ("train/loss", *(f"val/{metric}" for metric in metrics)):
-        rows = found.history(keys=[key, _AXIS], samples=_SAMPLES, pandas=False)
+    for key in (TRAIN_LOSS, *map(validation_key, metrics)):
+        rows = found.history(keys=[key, STEP_AXIS], samples=_SAMPLES, pandas=False)
         points = [
-            (int(row[_AXIS]), float(row[key]))
+            (int(row[STEP_AXIS]), float(row[key]))
             for row in rows
-            if row.get(key) is not None and row.get(_AXIS) is not None
+            if row.get(key) is not None and row.get(STEP_AXIS) is not None
         ]
         if points:
             yield key, tuple(points)

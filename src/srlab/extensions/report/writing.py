@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab import __version__
+from srlab.atomic_files import atomic_write
 from srlab.extensions.report.ablation import ablation_table
 from srlab.extensions.report.comparison import Comparison
 from srlab.extensions.report.estimates import mean_score
@@ -19,12 +20,11 @@ from srlab.extensions.report.patches import select_patches
 from srlab.extensions.report.plots import curves_figure, inline_svg, pareto_figure, save_figure
 from srlab.extensions.report.series import COSTS, axis_title, curve_panels, pareto_points
 from srlab.extensions.report.tables import AblationTable, to_csv, to_latex, to_markdown
-from srlab.whole_files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["report_data", "write_report"]
+__all__ = ["write_report"]
 
 _FIGURE_SUFFIXES = (".svg", ".pdf", ".png")  # for pages, LaTeX and slides
 
@@ -49,12 +49,12 @@ def write_report(
     """
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}
-    pareto = [
-        _drawn(f"pareto-{cost}", f"PSNR against {axis_title(comparison, cost)}", figure, folder)
-        for cost in COSTS
-        if pareto_points(comparison, cost)
-        for figure in [pareto_figure(comparison, against=cost)]
-    ]
+    pareto = []
+    for cost in COSTS:
+        if pareto_points(comparison, cost):
+            figure = pareto_figure(comparison, against=cost)
+            heading = f"PSNR against {axis_title(comparison, cost)}"
+            pareto.append(_drawn(f"pareto-{cost}", heading, figure, folder))
     has_curves = bool(curve_panels(comparison))
     curves = [_drawn("curves", "Learning curves", curves_figure(comparison), folder)] if has_curves else []
     content = PageContent(
@@ -68,46 +68,51 @@ def write_report(
         files=texts,
         facts=_facts(comparison, command),
     )
-    data = json.dumps(report_data(comparison, table), indent=1, allow_nan=False) + "\n"
+    data = json.dumps(_plain(_data(comparison, table)), indent=1, allow_nan=False) + "\n"
     for name, text in {**texts, "data.json": data, "report.html": render_page(content)}.items():
-        with whole_file(folder / name) as partial:
+        with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return folder / "report.html"
 
 
-def report_data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
-    """Numbers of the table, and every run with what it left; numbers that JSON lacks are words."""
-    return _plain(
-        {
-            "srlab": __version__,
-            "warnings": comparison.warnings,
-            "baseline": comparison.baseline and comparison.baseline.number,
-            "baseline_reason": comparison.baseline_reason,
-            "latency_source": latency_source(comparison.latencies),
-            "latency": None if comparison.latencies is None else dict(comparison.latencies.facts()),
-            "parameters": [asdict(each) for each in comparison.parameters],
-            "columns": [asdict(each) for each in table.columns],
-            "configurations": [
-                {
-                    "number": row.configuration.number,
-                    "label": row.configuration.label,
-                    "values": row.configuration.values,
-                    "runs": [run.source for run in row.configuration.runs],
-                    "estimates": {
-                        column.key: estimate and asdict(estimate)
-                        for column, estimate in zip(table.columns, row.estimates, strict=True)
-                    },
-                }
-                for row in table.rows
-            ],
-            "runs": [
-                {**asdict(run), "seed": run.seed, "rerun": rerun_command(run)} for run in comparison.runs
-            ],
-        }
-    )
+def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> Drawing:
+    """For the page; also saved in every format."""
+    for suffix in _FIGURE_SUFFIXES:
+        save_figure(figure, folder / f"{name}{suffix}")
+    return Drawing(name=name, title=title, svg=inline_svg(figure, prefix=name, title=title))
+
+
+def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
+    """Numbers of the table, and every run with what it left."""
+    configurations = []
+    for row in table.rows:
+        each = row.configuration
+        estimates = zip(table.columns, row.estimates, strict=True)
+        configurations.append(
+            {
+                "number": each.number,
+                "label": each.label,
+                "values": each.values,
+                "runs": [run.source for run in each.runs],
+                "estimates": {column.key: one and asdict(one) for column, one in estimates},
+            }
+        )
+    return {
+        "srlab": __version__,
+        "warnings": comparison.warnings,
+        "baseline": comparison.baseline and comparison.baseline.number,
+        "baseline_reason": comparison.baseline_reason,
+        "latency_source": latency_source(comparison.latencies),
+        "latency": comparison.latencies and comparison.latencies.facts(),
+        "parameters": [asdict(each) for each in comparison.parameters],
+        "columns": [asdict(each) for each in table.columns],
+        "configurations": configurations,
+        "runs": [{**asdict(run), "seed": run.seed, "rerun": rerun_command(run)} for run in comparison.runs],
+    }
 
 
 def _plain(value: Any) -> Any:
+    """What JSON can hold; infinities and NaN, which it lacks, are words."""
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | frozenset):
@@ -117,38 +122,23 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
 
 
-def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> Drawing:
-    """Saved in every format, too."""
-    for suffix in _FIGURE_SUFFIXES:
-        save_figure(figure, folder / f"{name}{suffix}")
-    return Drawing(name=name, title=title, svg=inline_svg(figure, prefix=name, title=title))
-
-
-def _facts(comparison: Comparison, command: str | None) -> Sequence[tuple[str, str]]:
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    runs, finished = comparison.runs, [run for run in comparison.runs if run.finished]
-    facts = [
-        ("runs", f"{len(runs)}, of which {len(finished)} finished"),
-        ("configurations", str(len(comparison.configurations))),
-        *_best_and_baseline(comparison),
-        ("latency", f"from {latency_source(comparison.latencies)}"),
-        ("sweeps", ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none"),
-        ("made", f"{now} by srlab {__version__}"),
-    ]
-    return [*facts, ("command", command)] if command else facts
-
-
-def _best_and_baseline(comparison: Comparison) -> list[tuple[str, str]]:
-    """Empty if nothing has scores."""
+def _facts(comparison: Comparison, command: str | None) -> list[tuple[str, str]]:
+    runs, baseline = comparison.runs, comparison.baseline
+    facts = {
+        "runs": f"{len(runs)}, of which {sum(run.finished for run in runs)} finished",
+        "configurations": str(len(comparison.configurations)),
+    }
     scored = [
-        (each, psnr)
-        for each in comparison.finished
-        if (psnr := mean_score(each, comparison.sets)) is not None
+        (psnr.mean, each) for each in comparison.finished if (psnr := mean_score(each, comparison.sets))
     ]
-    if comparison.baseline is None or not scored:
-        return []
-    best, psnr = max(scored, key=lambda each: each[1].mean)
-    return [
-        ("highest PSNR", f"{psnr.mean:.2f} dB, row {best.number}: {best.label}"),
-        ("baseline", f"row {comparison.baseline.number}: {comparison.baseline.label}"),
-    ]
+    if baseline is not None and scored:
+        psnr, best = max(scored, key=lambda each: each[0])
+        facts["highest PSNR"] = f"{psnr:.2f} dB, row {best.number}: {best.label}"
+        facts["baseline"] = f"row {baseline.number}: {baseline.label}"
+    now = datetime.now(timezone.utc)
+    facts |= {
+        "latency": f"from {latency_source(comparison.latencies)}",
+        "sweeps": ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none",
+        "made": f"{now:%Y-%m-%d %H:%M} UTC by srlab {__version__}",
+    }
+    return [*facts.items(), *([("command", command)] if command else [])]
