@@ -6,15 +6,11 @@ from typing import Any
 from srlab.metrics.protocol import ProtocolConfig
 
 __all__ = [
-    "OVER_LATENCY_LIMIT",
     "EvaluateConfig",
     "LatencyConfig",
     "LatencyLimitConfig",
     "TrainConfig",
 ]
-
-# Exit status of a run whose network is slower than ``latency.limit_ms``.
-OVER_LATENCY_LIMIT = 3
 
 
 @dataclass(kw_only=True)
@@ -67,6 +63,8 @@ class ExperimentConfig:
     data: Any
     degradation: Any
     protocol: dict[str, ProtocolConfig] = field(default_factory=dict)
+    metrics: list[str] = field(default_factory=lambda: ["psnr", "ssim"])
+    """Names of modules in ``srlab.metrics``."""
     paths: PathsConfig
     matmul_precision: str
 
@@ -95,9 +93,9 @@ class TrainConfig(ExperimentConfig):
     activation_checkpointing: bool = False
     """Whether blocks are computed again in the backward pass instead of being kept."""
     on_nan: str = "stop"
-    """What follows a loss that is no number or explodes: ``stop``, ``skip`` or ``rewind``."""
-    explosion: float | None = 100.0
-    """How many times its running median a loss may reach; None: any."""
+    """What follows a NaN/inf or spiked loss: ``stop`` or ``skip``."""
+    loss_spike_factor: float | None = 100.0
+    """A loss above this many times its running median is bad, too; None: only NaN/inf."""
     validate_every: int = 2000
     saved_images: int = 20
     """How many restored validation images the finished run leaves at most."""
@@ -113,6 +111,4 @@ class EvaluateConfig(ExperimentConfig):
     backend: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     device: str
-    cuda_graphs: bool = False
-    """Whether images are restored by replaying a recorded graph for each size."""
     save_images: bool

@@ -26,7 +26,8 @@ def weight(device="cpu"):
 
 
 def built(parameter, **changes):
-    return optimizer_builder(config(**changes))([parameter])
+    cfg = config(**changes)
+    return optimizer_builder(cfg.optimizer, cfg.trainer)([parameter])
 
 
 def stepped(optimizer, count):
@@ -86,13 +87,13 @@ def test_an_optimizer_that_knows_no_fused_is_left_to_itself():
     cfg = OmegaConf.create(
         {"optimizer": {"_target_": "torch.optim.Rprop", "_partial_": True, "lr": 0.1}, "trainer": {}}
     )
-    check_fused(cfg)
-    assert isinstance(optimizer_builder(cfg)([weight()]), torch.optim.Rprop)
+    check_fused(None, cfg.trainer)
+    assert isinstance(optimizer_builder(cfg.optimizer, cfg.trainer)([weight()]), torch.optim.Rprop)
 
 
 def test_an_unknown_choice_is_refused():
     with pytest.raises(ValueError, match="must be auto, true or false, got 'sometimes'"):
-        check_fused(config(**{"optimizer.fused": "sometimes"}))
+        check_fused("sometimes", config().trainer)
 
 
 @pytest.mark.gpu
@@ -131,11 +132,11 @@ def test_a_restored_optimizer_follows_every_option_of_the_configuration(name):
     cfg = composed(name)
     settable = cfg.optimizer.keys() - {"_target_", "_partial_"}
     assert settable <= OTHER.keys(), "an option without another value to try"
-    old = optimizer_builder(cfg)([weight()])
+    old = optimizer_builder(cfg.optimizer, cfg.trainer)([weight()])
     stepped(old, 2)
     for option, value in OTHER.items():
         OmegaConf.update(cfg, f"optimizer.{option}", value, force_add=True)
-        fresh, restored = optimizer_builder(cfg)([weight()]), optimizer_builder(cfg)([weight()])
+        fresh, restored = optimizer_builder(cfg.optimizer, cfg.trainer)([weight()]), optimizer_builder(cfg.optimizer, cfg.trainer)([weight()])
         restored.load_state_dict(old.state_dict())
         ours, theirs = (
             {key: item for key, item in each.param_groups[0].items() if key != "params"}
@@ -148,9 +149,10 @@ def test_a_restored_optimizer_follows_every_option_of_the_configuration(name):
 
 def test_adam_goes_on_as_adamw_does():
     """AdamW decays weights apart from the gradient; oracle: AdamW's own record of it."""
-    old = optimizer_builder(composed("adam"))([weight()])
+    adam, adamw = composed("adam"), composed("adamw")
+    old = optimizer_builder(adam.optimizer, adam.trainer)([weight()])
     stepped(old, 1)
-    restored = optimizer_builder(composed("adamw"))([weight()])
+    restored = optimizer_builder(adamw.optimizer, adamw.trainer)([weight()])
     restored.load_state_dict(old.state_dict())
     assert restored.param_groups[0]["decoupled_weight_decay"] is True
 
@@ -171,4 +173,4 @@ def test_other_moments_than_the_saved_ones_are_refused(changes, told):
     for key, value in changes.items():
         OmegaConf.update(cfg, key, value, force_add=True)
     with pytest.raises(ValueError, match=told):
-        optimizer_builder(cfg)([weight()]).load_state_dict(old.state_dict())
+        optimizer_builder(cfg.optimizer, cfg.trainer)([weight()]).load_state_dict(old.state_dict())

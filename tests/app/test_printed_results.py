@@ -10,12 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from protocols import basicsr
 from srlab.app import scoring
+from srlab.app.keys import parsed_overrides
 from srlab.app.run_report import RunReport
 from srlab.app.scoring import Candidate, score_sets
 from srlab.counts.complexity import ParameterReport
@@ -156,7 +156,7 @@ def test_the_command_to_go_on_with_says_what_was_meant(scores, costs, folder):
     line = next(line for line in words if "evaluate.py" in line)
     program, script, *overrides = shlex.split(line)
     assert (program, script) == ("python", "evaluate.py")
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = parsed_overrides(overrides)
     assert {each.key_or_group: each.value() for each in parsed} == {
         "checkpoint": folder, "data": "folder", "data.root": data["root"],
         "data.validation_root": data["validation_root"],
@@ -249,17 +249,3 @@ def test_a_log_of_a_sweep_says_how_many_cells_are_in_which_state(tmp_path):
         (tmp_path / str(number)).mkdir()
         Cell(name=str(number), overrides=[f"seed={number}"], swept={}, state=state).write(tmp_path)
     assert front._standing(sweep) == "cells: 2 finished, 1 over latency limit"
-
-
-def test_rerun_hands_on_names_as_they_are(monkeypatch):
-    """Oracle: Hydra's parser."""
-    from srlab.extensions.console import rerun
-
-    handed = []
-    monkeypatch.setattr(rerun.os, "execv", lambda program, words: handed.extend(words))
-    arguments = SimpleNamespace(run_folder="/runs/srlab-main (1)/a=b,c", changes=["trainer.max_steps=5"])
-    rerun.run(arguments, {"initial_weights": "x (1).pt", "seed": 2})
-    parsed = OverridesParser.create().parse_overrides(handed[3:])
-    assert {each.key_or_group: each.value() for each in parsed} == {
-        "rerun": arguments.run_folder, "trainer.max_steps": 5, "initial_weights": "x (1).pt", "seed": 2,
-    }  # fmt: skip

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -13,9 +13,11 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-from srlab.terminal.names import one_line
+from srlab.terminal.names import escape_markdown, one_line
 
-__all__ = ["PlainTable", "csv_text", "markdown_table", "plain_console"]
+__all__ = ["PlainTable", "markdown_table", "plain_console", "to_csv"]
+
+_ABSENT = "–"  # a cell without a value
 
 # Columns of text are folded down to this before a table is given up.
 _LEAST_TEXT = 10
@@ -67,6 +69,24 @@ class PlainTable(Table):
                 justify="left" if is_text else "right",
                 overflow="fold" if is_text else "ellipsis",
             )
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[Mapping[str, object]], *, text: Iterable[str], title: str = "", caption: str = ""
+    ) -> "PlainTable":
+        """A table of ``rows``, cells by heading; those that a row lacks, or that are None, show a dash."""
+        headings = list(dict.fromkeys(heading for row in rows for heading in row))
+        table = cls(headings, text=text, title=title, caption=caption)
+        for row in rows:
+            cells = (row.get(heading) for heading in headings)
+            table.add_row(*(_ABSENT if cell is None else cell for cell in cells))
+        return table
+
+    def to_markdown(self) -> str:
+        """The same cells as a Markdown table, GitHub's included; names in them are no markup."""
+        rows = zip(*(column.cells for column in self.columns), strict=True)
+        cells = [[escape_markdown(str(cell)) for cell in row] for row in rows]
+        return markdown_table([str(column.header) for column in self.columns], cells, text=self._texts)
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         """One cell for each heading; control characters are shown as escapes."""
@@ -120,6 +140,22 @@ class PlainTable(Table):
             yield Text(f"\n{self.caption}", "table.caption")
 
 
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, text: Container[str]) -> str:
+    """A Markdown table of cells that are Markdown already; ``text`` are the headings that are flush left."""
+    ruler = [":---" if heading in text else "---:" for heading in headings]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, ruler, *rows))
+
+
+def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """CSV of ``rows`` with every column that one of them has; empty where a value is absent or None."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
 def _is_text(column: Column) -> bool:
     return column.justify == "left"
 
@@ -135,22 +171,3 @@ def _words(column: Column) -> list[str]:
 
 def _widest(texts: Iterable[str]) -> int:
     return max((cell_len(text) for text in texts), default=0)
-
-
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, texts: Container[int]) -> str:
-    """A pipe table; cells are Markdown already (:func:`srlab.terminal.names.escape_markdown`).
-
-    Args:
-        headings: of all columns.
-        rows: one cell for each heading.
-        texts: places of the columns that are flush left; the others are flush right.
-    """
-    ruler = [":---" if place in texts else "---:" for place in range(len(headings))]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, ruler, *rows))
-
-
-def csv_text(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """As a spreadsheet reads it: numbers with all their digits."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([headings, *rows])
-    return stream.getvalue()

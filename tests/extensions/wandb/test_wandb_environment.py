@@ -5,10 +5,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from srlab.app.application import register
-from srlab.app.checks import check_training
-from srlab.app.loggers import wandb_tags
 from srlab.app.presets import configuration_folder
-from srlab.app.resume import load_config, save_config
+from srlab.app.saved_config import load_config, save_config
 
 VARIABLES = {
     "WANDB_PROJECT": "theirs", "WANDB_ENTITY": "lab", "WANDB_NAME": "first try", "WANDB_RUN_GROUP": "group",

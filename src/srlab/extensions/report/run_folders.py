@@ -10,15 +10,23 @@ from typing import Any
 from srlab.extensions.lab.load import CoreLoad
 from srlab.extensions.report.configurations import configured_protocol, read_configuration
 from srlab.extensions.report.runs import FINISHED, ImageScore, Run, RunCosts
+from srlab.extensions.sweep.records import LOCK_NAME
+from srlab.locks import is_held
 from srlab.metrics.protocol import recorded_gray_rule
-from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, IMAGES_FOLDER, SUMMARY_FILE
+from srlab.runs.contract import (
+    CELL_FILE,
+    CHECKPOINTS_FOLDER,
+    CONFIG_FILE,
+    IMAGES_FOLDER,
+    SUMMARY_FILE,
+    SWEEP_FILE,
+)
 from srlab.runs.folder import RunFolder
 from srlab.runs.scores import read_scores
 
 __all__ = ["read_runs"]
 
-_CELL, _SWEEP = "cell.json", "sweep.json"
-_MARKS = (_CELL, CONFIG_FILE, SUMMARY_FILE)
+_MARKS = (CELL_FILE, CONFIG_FILE, SUMMARY_FILE)
 # Folders of a run or a sweep that hold no runs of their own.
 _SKIPPED = frozenset({CHECKPOINTS_FOLDER, IMAGES_FOLDER, "report", "wandb"})
 _DEPTH = 4
@@ -69,7 +77,7 @@ def _read_run(path: Path) -> Run:
     problems: list[str] = []
     folder = RunFolder(path)
     summary = _tolerant(folder.summary, problems)
-    cell, sweep = _read_json(path / _CELL, problems), _read_json(path.parent / _SWEEP, problems)
+    cell, sweep = _read_json(path / CELL_FILE, problems), _read_json(path.parent / SWEEP_FILE, problems)
     config, derived = read_configuration(folder, problems)
     scored = _scored(summary, path, problems)
     # a run that died before its summary may have costs
@@ -80,7 +88,7 @@ def _read_run(path: Path) -> Run:
         source=str(path.resolve()),
         name=str(cell.get("name", path.name)),
         state=_state(folder, cell, has_scores=bool(means)),
-        sweep=str(path.parent.resolve()) if (path.parent / _SWEEP).exists() else None,
+        sweep=str(path.parent.resolve()) if (path.parent / SWEEP_FILE).exists() else None,
         config=config,
         derived=derived,
         swept={str(key): str(value) for key, value in _within(cell, "swept").items()},
@@ -103,7 +111,7 @@ def _read_run(path: Path) -> Run:
 
 def _not_started(place: Path, runs: Sequence[Run]) -> list[Run]:
     """Cells of a grid that have no folder; a search chooses its cells as it goes, so none is missing."""
-    sweep = _read_json(place / _SWEEP, [])
+    sweep = _read_json(place / SWEEP_FILE, [])
     order = _sweep_order(sweep)
     is_search = "optuna" in str(sweep.get("sweeper")).lower() or any(
         "(" in value for values in order.values() for value in values
@@ -138,26 +146,14 @@ def _sweep_order(sweep: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 def _state(folder: RunFolder, cell: Mapping[str, Any], *, has_scores: bool) -> str:
     """What the sweep noted, unless the files say otherwise: only finished runs write a summary."""
     noted = str(cell.get("state", "running"))
-    if noted == "running" and _is_running(folder):
+    # a cell holds its own lock from the start of its process, the run's as soon as that is configured
+    if noted == "running" and (folder.is_running or is_held(folder.path / LOCK_NAME)):
         return noted
     if has_scores:
         return FINISHED
     if noted in ("running", FINISHED):
         return "killed" if cell and noted == "running" else "unfinished"
     return noted
-
-
-def _is_running(folder: RunFolder) -> bool:
-    """A cell holds its own lock from the start of its process, the run's as soon as that is configured."""
-    if folder.is_running:
-        return True
-    from srlab.extensions.sweep.records import LOCK_NAME
-
-    if not (folder.path / LOCK_NAME).exists():
-        return False
-    from srlab.extensions.sweep.leases import is_held  # such locks exist on POSIX only
-
-    return is_held(folder.path / LOCK_NAME)
 
 
 def _tolerant(read: Callable[[], Any], problems: list[str]) -> Mapping[str, Any]:

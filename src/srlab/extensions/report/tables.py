@@ -8,7 +8,8 @@ from srlab.extensions.report.comparison import Configuration
 from srlab.extensions.report.estimates import Estimate
 from srlab.extensions.report.parameters import Parameter
 from srlab.terminal.names import escape_markdown, one_line
-from srlab.terminal.tables import csv_text, markdown_table
+from srlab.terminal.tables import markdown_table
+from srlab.terminal.tables import to_csv as csv_of
 
 __all__ = ["AblationTable", "Column", "Row", "shown_estimate", "to_csv", "to_latex", "to_markdown"]
 
@@ -86,9 +87,9 @@ def shown_estimate(estimate: Estimate | None, column: Column) -> str:
 
 def to_markdown(table: AblationTable) -> str:
     """A pipe table below its caption; best ``**bold**``, second best ``<u>underlined</u>``."""
-    headings = map(escape_markdown, _headings(table))
+    headings = [escape_markdown(text) for text in _headings(table)]
     rows = _cells(table, escape_markdown, {"best": "**{}**", "second": "<u>{}</u>"}, " (baseline)")
-    text = markdown_table(list(headings), rows, texts=range(len(table.parameters) + 2))
+    text = markdown_table(headings, rows, text=headings[: len(table.parameters) + 2])
     return f"{escape_markdown(table.caption)}\n\n{text}"
 
 
@@ -117,15 +118,17 @@ def to_latex(table: AblationTable) -> str:
 
 def to_csv(table: AblationTable) -> str:
     """Unrounded, in dB, operations, milliseconds and MiB as measured; marks in words."""
-    headings = ["row", "baseline", *(each.key for each in table.parameters), "runs", "finished"]
-    headings += [f"{column.key} {part}".strip() for column in table.columns for part in _EXACT]
-    rows = []
+    rows: list[dict[str, object]] = []
     for row in table.rows:
         each = row.configuration
-        counts = (len(each.runs), len(each.finished))
-        exact = [part for one in row.estimates for part in (astuple(one) if one else [None] * len(_EXACT))]
-        rows.append([each.number, int(row.is_baseline), *each.values, *counts, *exact, each.states])
-    return csv_text([*headings, "states"], rows)
+        cells: dict[str, object] = {"row": each.number, "baseline": int(row.is_baseline)}
+        cells |= zip((parameter.key for parameter in table.parameters), each.values, strict=True)
+        cells |= {"runs": len(each.runs), "finished": len(each.finished)}
+        for column, estimate in zip(table.columns, row.estimates, strict=True):
+            parts = astuple(estimate) if estimate else [None] * len(_EXACT)
+            cells |= zip((f"{column.key} {part}".strip() for part in _EXACT), parts, strict=True)
+        rows.append({**cells, "states": each.states})
+    return csv_of(rows)
 
 
 def _headings(table: AblationTable) -> list[str]:

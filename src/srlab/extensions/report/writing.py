@@ -1,8 +1,5 @@
 """A report's folder: the page, the table in three formats, the figures, and all numbers as JSON."""
 
-import json
-import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,8 +15,10 @@ from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.page_rendering import Drawing, PageContent, render_page, rerun_command
 from srlab.extensions.report.patches import select_patches
 from srlab.extensions.report.plots import curves_figure, inline_svg, pareto_figure, save_figure
+from srlab.extensions.report.runs import Run
 from srlab.extensions.report.series import COSTS, axis_title, curve_panels, pareto_points
 from srlab.extensions.report.tables import AblationTable, to_csv, to_latex, to_markdown
+from srlab.runs.records import write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,8 +67,8 @@ def write_report(
         files=texts,
         facts=_facts(comparison, command),
     )
-    data = json.dumps(_plain(_data(comparison, table)), indent=1, allow_nan=False) + "\n"
-    for name, text in {**texts, "data.json": data, "report.html": render_page(content)}.items():
+    write_json(folder / "data.json", _data(comparison, table))
+    for name, text in {**texts, "report.html": render_page(content)}.items():
         with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return folder / "report.html"
@@ -107,19 +106,13 @@ def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
         "parameters": [asdict(each) for each in comparison.parameters],
         "columns": [asdict(each) for each in table.columns],
         "configurations": configurations,
-        "runs": [{**asdict(run), "seed": run.seed, "rerun": rerun_command(run)} for run in comparison.runs],
+        "runs": [_run(run) for run in comparison.runs],
     }
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can hold; infinities and NaN, which it lacks, are words."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | frozenset):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+def _run(run: Run) -> dict[str, Any]:
+    fields = {name: value for name, value in asdict(run).items() if name != "derived"}
+    return {**fields, "seed": run.seed, "rerun": rerun_command(run)}
 
 
 def _facts(comparison: Comparison, command: str | None) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Misspelt keys and choices are answered with the nearest ones."""
+"""Keys and choices that do not exist are answered with the nearest ones."""
 
 import inspect
 from collections.abc import Iterable, Iterator
@@ -14,20 +14,22 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from srlab.app.presets import configuration_folder
+from srlab.app.renamed_keys import new_name
 
-__all__ = ["check_known", "misspelt"]
+__all__ = ["check_known", "misspelt", "parsed_overrides"]
 
 _MOST_NAMED = 3
-_ALIKE = 0.6  # difflib's own threshold
+_ALIKE = 0.6  # difflib's default
 _ALMOST_ALIKE = 0.85
 
 
-def check_known(cfg: DictConfig, override: Override) -> None:
-    """Refuse an override of a key that a configuration does not have.
+def parsed_overrides(words: Iterable[str]) -> list[Override]:
+    """Overrides of a command line by Hydra's own parser."""
+    return OverridesParser.create().parse_overrides(list(words))
 
-    Args:
-        cfg: what it would change.
-        override: of a value, without ``+``.
+
+def check_known(cfg: DictConfig, override: Override) -> None:
+    """Refuse an override of a key that ``cfg`` does not have.
 
     Raises:
         ValueError: with the nearest keys, or with ``+`` where the key is an option that is not set yet.
@@ -38,17 +40,17 @@ def check_known(cfg: DictConfig, override: Override) -> None:
 
 
 def misspelt(words: Iterable[str], config_name: str) -> list[str]:
-    """What is wrong with each word of a command line that Hydra could not compose.
+    """What is wrong with the overrides of a command line that Hydra could not compose.
 
     Args:
         words: overrides, without flags.
         config_name: the root configuration.
 
     Returns:
-        One sentence for each key or choice that does not exist; none where something else is wrong.
+        One sentence for each key or choice that does not exist; empty where something else is wrong.
     """
     try:
-        overrides = OverridesParser.create().parse_overrides(list(words))
+        overrides = parsed_overrides(words)
     except HydraException:
         return []
     overrides = [each for each in overrides if not each.key_or_group.startswith(("hydra.", "hydra/"))]
@@ -70,12 +72,12 @@ def misspelt(words: Iterable[str], config_name: str) -> list[str]:
 def _is_known(override: Override, known: set[str]) -> bool:
     key = override.key_or_group
     if override.is_add() or override.is_force_add():
-        return key.partition(".")[0] in known  # the roots have a schema
+        return key.partition(".")[0] in known and new_name(key) is None  # the roots have a schema
     return key in known
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Dotted keys of values and of what holds them."""
+    """Dotted keys of values and of the nodes that contain them."""
     for key in node:
         yield f"{prefix}{key}"
         if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, str(key)):
@@ -86,6 +88,8 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 def _no_such_key(cfg: DictConfig, override: Override, known: Iterable[str]) -> str:
     key = override.key_or_group
+    if (renamed := new_name(key)) is not None:
+        return f"{key} was renamed to {renamed}"
     if _is_option(cfg, key):
         return f"{key} is not set, so that it cannot be changed: set it with +{override.input_line}"
     alike = {other: _likeness(key, other) for other in known}
@@ -94,12 +98,14 @@ def _no_such_key(cfg: DictConfig, override: Override, known: Iterable[str]) -> s
         return f"there is no key {key}; the nearest are {', '.join(nearest[:_MOST_NAMED])}"
     above = key.rpartition(".")[0]
     parts = [(other, other.rpartition(".")) for other in known]
-    beside = [other for other, (group, _, name) in parts if group == above and not name.startswith("_")]
-    return f"there is no key {key}; {above or 'the configuration'} has {', '.join(sorted(beside)) or 'none'}"
+    siblings = [other for other, (group, _, name) in parts if group == above and not name.startswith("_")]
+    return (
+        f"there is no key {key}; {above or 'the configuration'} has {', '.join(sorted(siblings)) or 'none'}"
+    )
 
 
 def _likeness(typed: str, known: str) -> float:
-    """Of the last parts, or of the whole; under another group only what is spelt almost alike is meant."""
+    """Of the last parts, or of the whole; in another group only a nearly equal spelling counts."""
     (above, _, last), (other_above, _, other_last) = typed.rpartition("."), known.rpartition(".")
     whole = SequenceMatcher(None, typed, known).ratio()
     likeness = SequenceMatcher(None, last, other_last).ratio()

@@ -1,20 +1,19 @@
-"""How far measured scores are from those that papers print for the same network."""
+"""Differences of measured scores from those that papers print for the same network."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from srlab.extensions.literature.published import UNVERIFIED, Reference, references
 from srlab.extensions.literature.schema import DATASETS
 from srlab.metrics.protocol import ColorSpace, ProtocolConfig, papers_gray_rule, protocol_label
+from srlab.tasks.columns import Comparison
 from srlab.tasks.evaluation import EvaluationReport, SetMean
 from srlab.terminal.tables import PlainTable
 
-__all__ = ["Difference", "difference_columns", "difference_table", "differences", "training_data"]
+__all__ = ["Difference", "compare", "difference_table", "differences"]
 
 _BICUBIC = "bicubic"
-# What tables call the data that our choices of data=… train on; other choices are called by their own names.
-_TRAINING_DATA = {"div2k": "DIV2K", "df2k": "DF2K"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,22 @@ class Difference:
     ssim: float | None
     """Likewise; None where nothing is published."""
     reference: Reference
+
+
+def compare(report: EvaluationReport, preset: str | None, training: str | None) -> Comparison:
+    """What ``evaluate.py`` and finished runs show beside their scores."""
+    found = differences(report, preset, training=training)
+    return Comparison(
+        records=[asdict(each) for each in found],
+        fields={
+            (mean.set_name, mean.protocol): _fields(
+                next((e for e in found if (e.set_name, e.protocol) == (mean.set_name, mean.protocol)), None)
+            )
+            for mean in report.means
+        },
+        lines=[_line(each) for each in found],
+        found=found,
+    )
 
 
 def differences(
@@ -52,29 +67,12 @@ def differences(
     return tuple(
         _difference(report.scale, network, mean, reference)
         for mean in report.means
-        if DATASETS.get(mean.set_name) == mean.images
+        if DATASETS.get(mean.set_name) == mean.images and "psnr" in mean.scores
         for color in _compared(protocols[mean.protocol], mean, report.scale, network)
         for reference in references(
             network, scale=report.scale, dataset=mean.set_name, training=training, color=color
         )
     )
-
-
-def difference_columns(found: Sequence[Difference], mean: SetMean) -> dict[str, Any]:
-    """For one row of a file: the first figure for this mean, None in every column where there is none."""
-    chosen = next(
-        (each for each in found if (each.set_name, each.protocol) == (mean.set_name, mean.protocol)), None
-    )
-    reference = chosen.reference if chosen else None
-    return {
-        "published_psnr": reference.psnr if reference else None,
-        "psnr_difference": chosen.psnr if chosen else None,
-        "published_ssim": reference.ssim if reference else None,
-        "ssim_difference": chosen.ssim if chosen else None,
-        "published_training": reference.training if reference else None,
-        "published_verified": reference.verified if reference else None,
-        "published_sources": " ".join(reference.sources) if reference else None,
-    }
 
 
 def difference_table(found: Sequence[Difference]) -> PlainTable:
@@ -102,22 +100,39 @@ def difference_table(found: Sequence[Difference]) -> PlainTable:
     return table
 
 
-def training_data(config: Mapping[str, Any] | None) -> str | None:
-    """What a run's configuration trains on, by the name that tables have; None for no configuration."""
-    target = ((config or {}).get("data") or {}).get("_target_")
-    choice = str(target).rpartition(".")[-1]
-    return None if target is None else _TRAINING_DATA.get(choice, choice)
-
-
 def _difference(scale: int, network: str, mean: SetMean, reference: Reference) -> Difference:
+    ssim = mean.scores.get("ssim")
     return Difference(
         network=network,
         scale=scale,
         set_name=mean.set_name,
         protocol=mean.protocol,
-        psnr=mean.psnr - reference.psnr,
-        ssim=None if reference.ssim is None else mean.ssim - reference.ssim,
+        psnr=mean.scores["psnr"] - reference.psnr,
+        ssim=None if reference.ssim is None or ssim is None else ssim - reference.ssim,
         reference=reference,
+    )
+
+
+def _fields(chosen: Difference | None) -> dict[str, Any]:
+    """Columns of CSV files; None in each where there is no published figure."""
+    reference = chosen.reference if chosen else None
+    return {
+        "published_psnr": reference.psnr if reference else None,
+        "psnr_difference": chosen.psnr if chosen else None,
+        "published_ssim": reference.ssim if reference else None,
+        "ssim_difference": chosen.ssim if chosen else None,
+        "published_training": reference.training if reference else None,
+        "published_verified": reference.verified if reference else None,
+        "published_sources": " ".join(reference.sources) if reference else None,
+    }
+
+
+def _line(each: Difference) -> str:
+    ssim = "" if each.ssim is None else f" and SSIM {each.ssim:+.4f}"
+    reference = each.reference
+    return (
+        f"{each.set_name}, {each.protocol}: {each.psnr:+.3f} dB{ssim} from the published {reference.shown} "
+        f"(trained on {reference.training}; {', '.join(reference.sources)})"
     )
 
 
