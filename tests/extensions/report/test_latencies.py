@@ -9,8 +9,7 @@ import pytest
 
 from extensions.report.synthetic_runs import write_cell, write_run, write_sweep
 from srlab.extensions.console.main import main
-from srlab.extensions.lab import measurement, running
-from srlab.extensions.lab.ceilings import Ceilings
+from srlab.extensions.lab import running, session
 from srlab.extensions.report import (
     ablation_table,
     compare,
@@ -28,10 +27,9 @@ SIDE_BY_SIDE = "latencies of sweep are not comparable"
 
 
 @pytest.fixture(autouse=True)
-def no_ceilings(monkeypatch):
+def no_matrix_rates(monkeypatch):
     """They take seconds, and no report shows them."""
-    ceilings = Ceilings("float32", copy_gb_per_s=1, copied_mib=1, matrix_gflop_per_s=1e9, matrix_side=1)
-    monkeypatch.setattr(running, "measure_ceilings", lambda *_: ceilings)
+    monkeypatch.setattr(running, "_matrix_gflop_per_s", lambda *_: 1e9)
 
 
 @pytest.fixture
@@ -44,8 +42,7 @@ def clock(monkeypatch):
         times.append(float((len(times) + 1) ** 2))
         return times[-1]
 
-    monkeypatch.setattr(measurement, "time_ms", time_ms)
-    monkeypatch.setattr(running, "find_energy_meter", lambda _device: "none here")
+    monkeypatch.setattr(session, "time_ms", time_ms)
     return times
 
 
@@ -108,8 +105,8 @@ def test_memory_is_the_lab_s(sweep, clock):
 
 def test_it_is_said_whose_latency_is_shown(sweep, clock):
     out = sweep.parent / "out"
-    words = ["--measure", "output=24x16", "repeats=1", "threads=1"]
-    assert main(["report", str(sweep), "--out", str(out), "patches=0", *words]) == 0
+    words = ["--measure", "--output", "24x16", "--rounds", "1", "--threads", "1"]
+    assert main(["report", str(sweep), "--out", str(out), "--patches", "0", *words]) == 0
     record, data = (json.loads((out / name).read_text()) for name in ("latency.json", "data.json"))
     caption = (out / "table.md").read_text().splitlines()[0]
     assert "of one 24x16 image, float32, eager, on" in caption
@@ -146,7 +143,7 @@ def test_a_record_serves_again_and_tells_networks_apart(sweep, clock, tmp_path):
     write_run(tmp_path / "more" / "other", psnr=31.0, n_share=1, lr=0.3, window_sizes="[2,4]")
     write_run(tmp_path / "more" / "backend", psnr=31.0, n_share=1, backend="reference", **SMALL)
     out = tmp_path / "again"
-    words = ["--latency", str(tmp_path / "latency.json"), "--out", str(out), "patches=0"]
+    words = ["--latency", str(tmp_path / "latency.json"), "--out", str(out), "--patches", "0"]
     assert main(["report", str(tmp_path / "more"), *words]) == 0
     data = json.loads((out / "data.json").read_text())
     found = {
@@ -181,16 +178,28 @@ def test_a_network_that_fails_leaves_the_others(tmp_path, clock):
 
 
 def test_an_interruption_records_the_finished_rounds(sweep, clock, monkeypatch, capsys):
-    of_passes = measurement.time_ms
+    of_passes = session.time_ms
 
     def interrupted(function, device):
         if len(clock) == 8:
             raise KeyboardInterrupt
         return of_passes(function, device)
 
-    monkeypatch.setattr(measurement, "time_ms", interrupted)
+    monkeypatch.setattr(session, "time_ms", interrupted)
     out = sweep.parent / "out"
-    words = ["report", str(sweep), "--out", str(out), "--measure", "size=8x12", "repeats=9", "threads=1"]
+    words = [
+        "report",
+        str(sweep),
+        "--out",
+        str(out),
+        "--measure",
+        "--size",
+        "8x12",
+        "--rounds",
+        "9",
+        "--threads",
+        "1",
+    ]
     assert main(words) == 130
     assert not (out / "report.html").exists()
     found = read_latencies(out / "latency.json")
@@ -201,7 +210,7 @@ def test_an_interruption_records_the_finished_rounds(sweep, clock, monkeypatch, 
 def test_by_default_the_image_is_the_runs_own(sweep, clock, monkeypatch):
     sizes = []
     monkeypatch.setattr(
-        "srlab.extensions.lab.running.Session.prepare",
+        "srlab.extensions.lab.session.Session.prepare",
         lambda self, _subjects: sizes.append(self.workload.lr_size),
     )
     with pytest.raises(ValueError, match="every subject failed"):
@@ -281,11 +290,8 @@ def test_a_record_of_something_else_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["threads=2", "size=8x8"], "size, threads= belong to --measure"),
-        (["--measure", "size=8x8", "output=16x16"], "not both"),
-        (["--measure", "size=8"], "size must be like 180x320"),
-        (["--measure", "repeats=0"], "repeats"),
-        (["--measure", "device=tpu"], "device=tpu: choose cpu, cuda"),
+        (["--threads", "2", "--size", "8x8"], "--size, --threads need --measure"),
+        (["--measure", "--device", "tpu"], "tpu: choose cpu, cuda"),
         (["--latency", "nowhere.json"], "nowhere.json"),
         (["x3", "--measure"], "one scale at a time, these runs have 2 (x2 and x3)"),
         (["wide", "--measure"], "one image size at a time, these runs have 2 (64x64 and 1280x720)"),

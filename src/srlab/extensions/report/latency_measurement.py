@@ -61,11 +61,8 @@ def measure_latencies(
         KeyboardInterrupt: after Ctrl-C, once the finished rounds are recorded.
     """
     from srlab.counts.probe import find_device
-    from srlab.extensions.lab.conditions import arithmetic, describe_machine
-    from srlab.extensions.lab.preparation import Workload
     from srlab.extensions.lab.record import LabSettings
-    from srlab.extensions.lab.running import Laboratory, run_lab
-    from srlab.runs.provenance import source_commit
+    from srlab.extensions.lab.running import run_lab
 
     comparison = as_comparison(runs)
     arguments = _distinct_networks(comparison)
@@ -79,24 +76,18 @@ def measure_latencies(
     # fail before minutes of measuring if the folder cannot be written
     record.parent.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=record.parent).close()
-    with arithmetic(threads=threads, matmul_precision="highest"):
-        lab = Laboratory(
-            networks=networks,
-            plan=plan,
-            settings=LabSettings(
-                step="inference",
-                scale=scale,
-                batch=1,
-                warmup=_WARMUP,
-                repeats=repeats,
-                baseline=plan.baseline,
-            ),
-            workloads=[Workload(lr_size=lr_size, batch=1, device=place)],
-            conditions=describe_machine(place, command=command, commit=source_commit()),
-            with_rooflines=False,
-            progress=progress,
-        )
-        measured = run_lab(lab)
+    measured = run_lab(
+        networks,
+        plan,
+        LabSettings(
+            step="inference", scale=scale, batch=1, warmup=_WARMUP, repeats=repeats, baseline=plan.baseline
+        ),
+        lr_sizes=[lr_size],
+        device=place,
+        command=command,
+        threads=threads,
+        progress=progress,
+    )
     with atomic_write(record) as partial:
         partial.write_text(json.dumps({**measured.as_json(), NETWORKS: labels}, indent=1) + "\n", "utf-8")
     if not measured.complete:
@@ -147,7 +138,7 @@ def _plan(
     for name, arguments in described.items():
         has_choice = isinstance(networks.get(name), AttentionNetwork)
         backend = str(arguments.get("backend", "auto")) if has_choice else None
-        subjects[name] = Subject(name, backend, "float32", "eager")
+        subjects[name] = Subject(name, backend)
     plan = Plan(
         subjects=tuple(subjects[name] for name in networks),
         baseline=subjects[next(iter(networks))].label,
@@ -167,6 +158,6 @@ def _only(what: str, values: "set[Any]", show: Callable[[Any], str]) -> Any:
         listed = " and ".join(map(show, sorted(values))) or "none"
         raise ValueError(
             f"the lab measures one {what} at a time, these runs have {len(values)} ({listed}): report them "
-            "apart, or name an image size"
+            "apart, or give one image size with --size or --output"
         )
     return next(iter(values))
