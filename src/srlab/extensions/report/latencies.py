@@ -117,8 +117,8 @@ def latency_caption(runs: Sequence[Run], latencies: LabLatencies | None) -> str:
         size, facts = width_by_height(latencies.output_size), latencies.facts()
         device, date = facts["device"], facts["date"][:10]
         return (
-            f"{what} {size} image, {latencies.precision}, on {device}: all networks in one interleaved run of "
-            f"{latencies.rounds} rounds, {date}; memory beyond weights and input."
+            f"{what} {size} image, {latencies.precision}, on {device}: all networks in one interleaved run "
+            f"of {latencies.rounds} rounds, {date}; memory beyond weights and input."
         )
     devices = sorted({run.costs.device for run in runs if run.costs.device})
     sizes = sorted({run.costs.output_size for run in runs if run.costs.output_size})

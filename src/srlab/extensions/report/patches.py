@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srlab.extensions.report.ablation import mean_score
 from srlab.extensions.report.comparison import Comparison, Configuration
-from srlab.extensions.report.estimates import mean_score
 from srlab.extensions.report.runs import ImageScore
 
 __all__ = ["Panel", "Patch", "PatchSelection", "select_patches", "shown_configurations"]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from srlab.extensions.report.ablation import ablation_table, metric_heading
+from srlab.extensions.report.ablation import ablation_table, mean_score, metric_heading
 from srlab.extensions.report.comparison import Comparison, Configuration
-from srlab.extensions.report.estimates import Estimate, mean_score
 from srlab.extensions.report.latencies import latency_source
+from srlab.extensions.report.tables import Estimate
 from srlab.runs.contract import MONITOR, TRAIN_LOSS, validation_key
 
 __all__ = ["COSTS", "Curve", "Point", "axis_title", "curve_panels", "pareto_front", "pareto_points"]

@@ -5,13 +5,14 @@ from dataclasses import astuple, dataclass
 from typing import Literal
 
 from srlab.extensions.report.comparison import Configuration
-from srlab.extensions.report.estimates import Estimate
 from srlab.extensions.report.parameters import Parameter
 from srlab.terminal.names import escape_markdown, one_line
 from srlab.terminal.tables import markdown_table
 from srlab.terminal.tables import to_csv as csv_of
 
-__all__ = ["AblationTable", "Column", "Row", "shown_estimate", "to_csv", "to_latex", "to_markdown"]
+__all__ = [
+    "AblationTable", "Column", "Estimate", "Mark", "Row", "shown_estimate", "to_csv", "to_latex", "to_markdown",
+]  # fmt: skip
 
 _EXACT = ("", "std", "n", "p10", "p90", "mark")  # columns of an estimate in CSV
 _ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
@@ -20,6 +21,29 @@ _LATEX = {
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "Δ": r"$\Delta$", "±": r"$\pm$", "−": r"$-$", "–": "--",
 }  # fmt: skip
+
+
+Mark = Literal["best", "second"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its spread.
+
+    Attributes:
+        mean: over the runs, one each seed.
+        std: sample standard deviation (n - 1); None for one run.
+        n: number of runs; of rounds for what the lab measured.
+        low: 10th percentile of a latency: of the lab's rounds, or the median of the runs' own.
+        high: 90th percentile likewise.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True)

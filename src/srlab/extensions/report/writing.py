@@ -2,23 +2,31 @@
 
 from dataclasses import asdict
 from datetime import datetime, timezone
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab import __version__
 from srlab.atomic_files import atomic_write
-from srlab.extensions.report.ablation import ablation_table
+from srlab.extensions.report.ablation import ablation_table, mean_score
 from srlab.extensions.report.comparison import Comparison
-from srlab.extensions.report.estimates import mean_score
-from srlab.extensions.report.image_differences import compare_with_baseline
+from srlab.extensions.report.image_differences import PairComparison, compare_with_baseline
 from srlab.extensions.report.latencies import latency_source
-from srlab.extensions.report.page_rendering import Drawing, PageContent, render_page, rerun_command
+from srlab.extensions.report.parameters import differing_keys
 from srlab.extensions.report.patches import select_patches
-from srlab.extensions.report.plots import curves_figure, inline_svg, pareto_figure, save_figure
+from srlab.extensions.report.plots import SERIES, curves_figure, inline_svg, pareto_figure, save_figure
 from srlab.extensions.report.runs import Run
 from srlab.extensions.report.series import COSTS, axis_title, curve_panels, pareto_points
-from srlab.extensions.report.tables import AblationTable, to_csv, to_latex, to_markdown
+from srlab.extensions.report.tables import (
+    AblationTable,
+    Estimate,
+    shown_estimate,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
 from srlab.runs.records import write_json
+from srlab.terminal.command_lines import shell_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["write_report"]
 
 _FIGURE_SUFFIXES = (".svg", ".pdf", ".png")  # for pages, LaTeX and slides
+_LISTED_IMAGES = 40  # of a pair: the largest gains and the largest losses
 
 
 def write_report(
@@ -51,12 +60,13 @@ def write_report(
     pareto = []
     for cost in COSTS:
         if pareto_points(comparison, cost):
-            figure = pareto_figure(comparison, against=cost)
             heading = f"PSNR against {axis_title(comparison, cost)}"
+            figure = pareto_figure(comparison, against=cost)
             pareto.append(_drawn(f"pareto-{cost}", heading, figure, folder))
-    has_curves = bool(curve_panels(comparison))
-    curves = [_drawn("curves", "Learning curves", curves_figure(comparison), folder)] if has_curves else []
-    content = PageContent(
+    curves = []
+    if curve_panels(comparison):
+        curves = [_drawn("curves", "Learning curves", curves_figure(comparison), folder)]
+    page = _page(
         title=title,
         comparison=comparison,
         table=table,
@@ -66,19 +76,71 @@ def write_report(
         patches=select_patches(comparison, count=patches),
         files=texts,
         facts=_facts(comparison, command),
+        latency_source=latency_source(comparison.latencies),
     )
     write_json(folder / "data.json", _data(comparison, table))
-    for name, text in {**texts, "report.html": render_page(content)}.items():
+    for name, text in {**texts, "report.html": page}.items():
         with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return folder / "report.html"
 
 
-def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> Drawing:
+def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> dict[str, str]:
     """For the page; also saved in every format."""
     for suffix in _FIGURE_SUFFIXES:
         save_figure(figure, folder / f"{name}{suffix}")
-    return Drawing(name=name, title=title, svg=inline_svg(figure, prefix=name, title=title))
+    return {"name": name, "title": title, "svg": inline_svg(figure, prefix=name, title=title)}
+
+
+def _page(**content: Any) -> str:
+    """HTML with styles, script and pictures inside, so that it needs no network."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    # everything that comes from a run is escaped; only our own files and drawings are markup
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "db": lambda value: f"{value:+.2f}".replace("-", "−"),
+        "exact": _exact,
+        "markup": Markup,
+    }
+    environment.globals |= {
+        "bars": _bars,
+        "differing_keys": differing_keys,
+        "rerun_command": _rerun_command,
+        "series": len(SERIES),
+        "shown_estimate": shown_estimate,
+    }
+    folder = files("srlab.extensions.report") / "page"
+    parts = {kind: (folder / f"page.{kind}").read_text() for kind in ("html", "css", "js")}
+    template = environment.from_string(parts["html"])
+    return template.render(style=Markup(parts["css"]), script=Markup(parts["js"]), **content)
+
+
+def _rerun_command(run: Run) -> str | None:
+    """Command that trains it again; None for runs at W&B and for cells that have not started."""
+    if run.source.startswith("wandb:") or run.state == "not started":
+        return None
+    return f"python train.py rerun={shell_path(run.source)}"
+
+
+def _exact(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "not measured"
+    std = "" if estimate.std is None else f" ± {estimate.std:.4g}"
+    return f"{estimate.mean:.10g}{std}, n = {estimate.n}"
+
+
+def _bars(pair: PairComparison) -> list[Any]:
+    """Listed images and the widths of their bars, in percent of the largest difference on one side."""
+    largest = max((abs(each.difference) for each in pair.images), default=0.0)
+    unit = largest if 0 < largest < float("inf") else 1.0
+    half = _LISTED_IMAGES // 2
+    few = len(pair.images) <= _LISTED_IMAGES
+    listed = pair.images if few else (*pair.images[:half], *pair.images[-half:])
+    return [(each, min(1.0, abs(each.difference) / unit) * 50) for each in listed]
 
 
 def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
@@ -112,7 +174,7 @@ def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
 
 def _run(run: Run) -> dict[str, Any]:
     fields = {name: value for name, value in asdict(run).items() if name != "derived"}
-    return {**fields, "seed": run.seed, "rerun": rerun_command(run)}
+    return {**fields, "seed": run.seed, "rerun": _rerun_command(run)}
 
 
 def _facts(comparison: Comparison, command: str | None) -> list[tuple[str, str]]:
