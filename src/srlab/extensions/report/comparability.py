@@ -49,13 +49,7 @@ def scored_under(runs: Sequence[Run]) -> str:
 def comparability_warnings(
     runs: Sequence[Run], parameters: Sequence[Parameter], *, own_latencies: bool
 ) -> list[str]:
-    """One sentence for each fault; what a sweep varies on purpose is none, unless scores cannot be compared.
-
-    Args:
-        runs: what is compared.
-        parameters: what they vary.
-        own_latencies: whether the report shows the latencies that each run measured itself.
-    """
+    """One sentence for each fault; what a sweep varies is none, unless scores cannot be compared."""
     finished = [run for run in runs if run.finished]
     on_purpose = {parameter.key.partition(".")[0] for parameter in parameters if parameter.swept}
     warnings = [

@@ -16,12 +16,9 @@ __all__ = ["Comparison", "Configuration", "as_comparison", "compare"]
 
 @dataclass(frozen=True)
 class Configuration:
-    """Runs that differ in the seed alone.
+    """Runs that differ in the seed alone; ``number`` counts from 1, in the order of the table.
 
-    Attributes:
-        number: from 1, in the order of the table; plots and page use it.
-        values: one for each parameter that the comparison varies.
-        label: the same in words.
+    ``values`` are those of the parameters that the comparison varies, ``label`` the same in words.
     """
 
     number: int
@@ -44,14 +41,9 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a report shows.
+    """What a report shows: all runs, also those that failed, and what a reader must know first.
 
-    Attributes:
-        runs: all of them, also those that failed.
-        baseline: the configuration that differences are from; None if none finished.
-        baseline_reason: why this one.
-        warnings: what a reader must know before comparing.
-        latencies: of all networks in one run of the lab; None: each run's own are shown.
+    Without ``latencies`` of the lab, each run's own are shown. ``baseline`` is None if no run finished.
     """
 
     runs: tuple[Run, ...]

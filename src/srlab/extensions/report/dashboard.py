@@ -24,13 +24,9 @@ _TIMEOUT_S = 15
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What to lay out.
+    """What to lay out; ``sets`` get bars of their own, ``output_size`` is that of latency and memory.
 
-    Attributes:
-        project: W&B's name of it.
-        entity: user or team whose project it is; None for the one whose key is in use.
-        sets: validation sets that get bars of their own, next to the mean over sets.
-        output_size: HEIGHTxWIDTH that latency and memory were measured at, as in ``latency.output_size``.
+    Without ``entity`` the project belongs to the user whose key is in use.
     """
 
     project: str

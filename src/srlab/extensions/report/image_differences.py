@@ -26,12 +26,7 @@ class ImageDifference:
 
 @dataclass(frozen=True)
 class PairComparison:
-    """Two configurations: what is different, and where is the second better?
-
-    Attributes:
-        differing: (key, value of the first, value of the second) of their first runs' configurations.
-        images: sorted, the largest gain first; empty if runs left no scores of images.
-    """
+    """Two configurations: (key, value of each) of what is different, and images, the largest gain first."""
 
     first: Configuration
     second: Configuration

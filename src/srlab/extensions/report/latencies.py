@@ -26,10 +26,7 @@ class LabLatencies:
     """One interleaved run of the lab, from its record.
 
     Attributes:
-        conditions: of the machine, as recorded.
         precision: dtype and how the networks ran: ``float32, eager``.
-        lr_size: height and width, as ``output_size``.
-        rounds: asked for; in each, every network runs once.
         figures: as recorded, by network; those that were not timed are missing.
         reasons: why a network has no figures, by network.
     """

@@ -24,14 +24,7 @@ _NAMED_BY_GROUP = frozenset({"_target_", "pattern", "name"})
 
 @dataclass(frozen=True)
 class Parameter:
-    """One thing that the runs differ in.
-
-    Attributes:
-        key: of the configuration or of the command line.
-        label: short, unique among the parameters of a report.
-        swept: whether a sweep varies it on purpose.
-        order: values in the sweep's order.
-    """
+    """A key that the runs differ in, and its unique short label; ``order`` holds the values of a sweep."""
 
     key: str
     label: str

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +25,12 @@ _MOST_OF_AN_IMAGE = 2
 _PEAK = 255.0
 BICUBIC, REFERENCE = "bicubic", "HR"
 
-_Image = NDArray[np.uint8]  # (3, H, W)
+_Images = NDArray[np.uint8]  # (N, 3, H, W), or (3, H, W) for one
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One restoration of a square, ``bicubic`` or ``HR``; ``png`` is a data URI with its surroundings.
-
-    ``number`` is of the configuration, ``psnr`` of the square's luma in dB, None for the reference.
-    """
+    """One restoration of a square: PSNR of its luma, and a data URI of it with its surroundings."""
 
     title: str
     number: int | None
@@ -88,25 +84,30 @@ class _Square:
 def select_patches(comparison: Comparison, *, count: int) -> PatchSelection:
     """Half of ``count`` squares are where all do worst, half where they differ most.
 
-    Squares do not overlap, and at most two come from one image for each reason. Only images whose source
-    still exists and that every shown configuration saved are considered.
+    Only images whose source still exists and that every shown configuration saved are considered.
     """
     shown = shown_configurations(comparison)
     if not shown or count < 1:
         return PatchSelection()
     saved = [_saved_images(each) for each in shown]
-    names = [name for name in saved[0] if all(name in images for images in saved)]
     notes, squares = [], []
-    for name in names:
-        try:
-            squares += _squares(name, *_load([images[name] for images in saved]))
-        except (ValueError, OSError) as error:  # noqa: PERF203
-            notes.append(f"{name} is not among the patches: {error}")
+    for name in saved[0]:
+        if all(name in images for images in saved):
+            try:
+                squares += _squares(name, _load([images[name] for images in saved]))
+            except (ValueError, OSError) as error:
+                notes.append(f"{name} is not among the patches: {error}")
+    worst = sorted(squares, key=lambda each: (-each.worst, each.image, each.top, each.left))
+    spread = sorted(squares, key=lambda each: (-each.spread, each.image, each.top, each.left))
+    differing = count // 2 if len(shown) > 1 else 0
+    chosen = _free(worst, count - differing, [])
+    reasons = dict.fromkeys(chosen, "worst of all")
+    reasons |= dict.fromkeys(_free(spread, differing, chosen), "largest difference")
     patches = [
-        _patch(square, reason, shown, [images[square.image] for images in saved])
-        for square, reason in _chosen(squares, count, several=len(shown) > 1)
+        _patch(square, reason, shown, _load([images[square.image] for images in saved]))
+        for square, reason in reasons.items()
     ]
-    return PatchSelection(patches=tuple(patches), notes=tuple(notes))
+    return PatchSelection(tuple(patches), tuple(notes))
 
 
 def shown_configurations(comparison: Comparison) -> list[Configuration]:
@@ -132,8 +133,8 @@ def _saved_images(configuration: Configuration) -> Mapping[str, ImageScore]:
     return {}
 
 
-def _load(images: Sequence[ImageScore]) -> tuple[_Image, list[_Image]]:
-    """Reference and restorations; rows and columns of the reference beyond the restorations are cut off.
+def _load(images: Sequence[ImageScore]) -> _Images:
+    """The reference, then the restorations, to whose size it is cropped.
 
     Raises:
         ValueError: a file is missing or damaged, or sizes do not match.
@@ -143,27 +144,25 @@ def _load(images: Sequence[ImageScore]) -> tuple[_Image, list[_Image]]:
     source = images[0].hr_file
     if source is None or not Path(source).is_file():
         raise ValueError(f"its source {source} does not exist")
-    files = [source, *(image.restored or "" for image in images)]
-    reference, *restored = (_colored(read_image(Path(file))) for file in files)
-    shapes = {array.shape for array in restored}
+    paths = [source, *(image.restored or "" for image in images)]
+    reference, *restored = (read_image(Path(path)) for path in paths)
     height, width = restored[0].shape[1:]
-    if len(shapes) > 1 or reference.shape[1] < height or reference.shape[2] < width:
-        raise ValueError(f"restorations of {sorted(shapes)} and a source of {reference.shape} do not match")
-    return reference[:, :height, :width], restored
+    sizes = {image.shape[1:] for image in restored}
+    if len(sizes) > 1 or reference.shape[1] < height or reference.shape[2] < width:
+        raise ValueError(
+            f"restorations {sorted(sizes)} and source {reference.shape[1:]} do not match in size"
+        )
+    cropped = (reference[:, :height, :width], *restored)
+    return np.stack([np.broadcast_to(image, (3, height, width)) for image in cropped])
 
 
-def _colored(image: _Image) -> _Image:
-    return np.broadcast_to(image, (3, *image.shape[1:]))
-
-
-def _squares(name: str, reference: _Image, restored: Sequence[_Image]) -> Iterator[_Square]:
-    height, width = reference.shape[1:]
+def _squares(name: str, images: _Images) -> Iterator[_Square]:
+    height, width = images.shape[2:]
     side = min(_SIDE, height, width)
-    target = _luma(reference)
-    errors = np.stack([(_luma(image) - target) ** 2 for image in restored])
-    # sums over rectangles are differences of sums from the top left corner
-    sums = np.pad(errors.cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
-    for top, left in product(_starts(height, side), _starts(width, side)):
+    # sums over squares are differences of sums from the top left corner
+    sums = np.pad(_squared_errors(images).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
+    starts = [sorted({*range(0, each - side + 1, _STRIDE), each - side}) for each in (height, width)]
+    for top, left in product(*starts):
         bottom, right = top + side, left + side
         total = sums[:, bottom, right] - sums[:, top, right] - sums[:, bottom, left] + sums[:, top, left]
         means = [max(0.0, float(each)) / side**2 for each in total]
@@ -172,61 +171,50 @@ def _squares(name: str, reference: _Image, restored: Sequence[_Image]) -> Iterat
         yield _Square(name, top, left, side, worst=sum(means) / len(means), spread=spread)
 
 
-def _starts(length: int, side: int) -> list[int]:
-    """Every stride, and the last place that fits."""
-    return sorted({*range(0, length - side + 1, _STRIDE), length - side})
-
-
-def _luma(image: _Image) -> NDArray[np.float64]:
+def _squared_errors(images: _Images) -> NDArray[np.float64]:
+    """Of the luma, of all images but the first, from the first."""
     import torch
 
     from srlab.ops.color import luma_double
 
-    return luma_double(torch.from_numpy(np.array(image)))[0].numpy()
+    luma = luma_double(torch.from_numpy(images))[:, 0].numpy()
+    return (luma[1:] - luma[:1]) ** 2
 
 
 def _psnr(error: float) -> float:
     return 10 * math.log10(_PEAK**2 / error) if error else math.inf
 
 
-def _chosen(squares: Sequence[_Square], count: int, *, several: bool) -> list[tuple[_Square, str]]:
-    worst = sorted(squares, key=lambda each: (-each.worst, each.image, each.top, each.left))
-    spread = sorted(squares, key=lambda each: (-each.spread, each.image, each.top, each.left))
-    plan = [("worst of all", worst, count - count // 2), ("largest difference", spread, count // 2)]
-    chosen: list[tuple[_Square, str]] = []
-    for reason, ranked, wanted in plan if several else [("worst of all", worst, count)]:
-        found: list[_Square] = []
-        for square in ranked:
-            crowded = sum(each.image == square.image for each in found) >= _MOST_OF_AN_IMAGE
-            taken = (*found, *(each for each, _ in chosen))
-            if len(found) < wanted and not crowded and not any(map(square.overlaps, taken)):
-                found.append(square)
-        chosen += [(square, reason) for square in found]
-    return chosen
+def _free(ranked: Sequence[_Square], count: int, taken: Sequence[_Square]) -> list[_Square]:
+    """The first ``count`` that overlap nothing, at most two of an image."""
+    found: list[_Square] = []
+    for square in ranked:
+        crowded = sum(each.image == square.image for each in found) >= _MOST_OF_AN_IMAGE
+        if len(found) < count and not crowded and not any(map(square.overlaps, (*taken, *found))):
+            found.append(square)
+    return found
 
 
-def _patch(
-    square: _Square, reason: str, shown: Sequence[Configuration], images: Sequence[ImageScore]
-) -> Patch:
-    reference, restored = _load(images)
-    height, width = reference.shape[1:]
-    side, context = square.side, min(_CONTEXT, height, width)
-    top, left = _around(square.top, side, context, height), _around(square.left, side, context, width)
-    inner = (slice(square.top, square.top + side), slice(square.left, square.left + side))
-
-    def panel(title: str, number: int | None, image: _Image) -> Panel:
-        error = float(((_luma(image)[inner] - _luma(reference)[inner]) ** 2).mean())
-        embedded = image[:, top : top + context, left : left + context]
-        return Panel(title, number, None if title == REFERENCE else _psnr(error), _data_uri(embedded))
-
-    panels = [
-        panel(f"{each.number}: {each.label}", each.number, image)
-        for each, image in zip(shown, restored, strict=True)
+def _patch(square: _Square, reason: str, shown: Sequence[Configuration], images: _Images) -> Patch:
+    side, context = square.side, min(_CONTEXT, *images.shape[2:])
+    start = (square.top, square.left)
+    # the square is in the middle of its surroundings, unless that is beyond a border of the image
+    corner = [
+        max(0, min(length - context, place - (context - side) // 2))
+        for place, length in zip(start, images.shape[2:], strict=True)
     ]
+    titles: list[tuple[str, int | None]] = [(f"{each.number}: {each.label}", each.number) for each in shown]
     scale = _bicubic_scale(shown)
     if scale is not None:
-        panels.insert(0, panel(BICUBIC, None, _bicubic(reference, scale)))
-    middle = (context - side) / 2
+        images = np.insert(images, 1, _bicubic(images[0], scale), axis=0)
+        titles.insert(0, (BICUBIC, None))
+    errors = _squared_errors(images)[:, start[0] : start[0] + side, start[1] : start[1] + side]
+    embedded = images[:, :, corner[0] : corner[0] + context, corner[1] : corner[1] + context]
+    panels = [
+        Panel(title, number, _psnr(float(error.mean())), _data_uri(image))
+        for (title, number), error, image in zip(titles, errors, embedded[1:], strict=True)
+    ]
+    down, right = (((context - side) / 2 - (start[axis] - corner[axis])) / context for axis in (0, 1))
     return Patch(
         image=square.image,
         reason=reason,
@@ -234,13 +222,9 @@ def _patch(
         left=square.left,
         side=side,
         zoom=context / side,
-        shift=((middle - (square.left - left)) / context, (middle - (square.top - top)) / context),
-        panels=(*panels, panel(REFERENCE, None, reference)),
+        shift=(right, down),
+        panels=(*panels, Panel(REFERENCE, None, None, _data_uri(embedded[0]))),
     )
-
-
-def _around(start: int, side: int, context: int, length: int) -> int:
-    return max(0, min(length - context, start - (context - side) // 2))
 
 
 def _bicubic_scale(shown: Sequence[Configuration]) -> int | None:
@@ -250,22 +234,20 @@ def _bicubic_scale(shown: Sequence[Configuration]) -> int | None:
     return configs[0].get("scale") if degradations == {"BicubicDegradation"} else None
 
 
-def _bicubic(reference: _Image, scale: int) -> _Image:
+def _bicubic(reference: _Images, scale: int) -> _Images:
     """Downsampled and upsampled like MATLAB, through 8 bits."""
     import torch
 
     from srlab.ops.resize import imresize
 
     height, width = reference.shape[1:]
-    hr_image = torch.from_numpy(np.array(reference))
-    lr_image = imresize(hr_image, size=(height // scale, width // scale), mode="uint8")
+    lr_image = imresize(torch.from_numpy(reference), size=(height // scale, width // scale), mode="uint8")
     return imresize(lr_image, size=(height, width), mode="uint8").numpy()
 
 
-def _data_uri(image: _Image) -> str:
+def _data_uri(image: _Images) -> str:
     from PIL import Image
 
     stream = io.BytesIO()
-    pixels: Any = np.ascontiguousarray(image.transpose(1, 2, 0))
-    Image.fromarray(pixels).save(stream, format="PNG", optimize=True)
+    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(stream, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -34,8 +34,7 @@ class RunCosts:
     """What the network of a run costs; None if it was not measured.
 
     Attributes:
-        multiply_adds: for 1280x720 output.
-        output_size: height and width that latency and memory are for.
+        output_size: height and width that latency and memory are for; multiply-adds are for 1280x720.
         subnormals: ``flushed`` or ``kept`` during the timing; None in older records, which kept them.
         is_busy: whether other programs needed the same cores during the timing.
     """
@@ -67,7 +66,6 @@ class Run:
         swept: what the sweep sets for this cell, as typed.
         sweep_order: all values of each swept key, in the sweep's order.
         scores: by validation set and metric, of the best checkpoint.
-        image_counts: number of images of each set, where known.
         curves: (step, value) by metric key.
         conditions: commit, date, versions, as in the summary.
         gray_rule: ``replicate`` or ``own``; None if no gray image was scored.

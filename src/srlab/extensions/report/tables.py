@@ -11,7 +11,8 @@ from srlab.terminal.tables import markdown_table
 from srlab.terminal.tables import to_csv as csv_of
 
 __all__ = [
-    "AblationTable", "Column", "Estimate", "Mark", "Row", "shown_estimate", "to_csv", "to_latex", "to_markdown",
+    "AblationTable", "Column", "Estimate", "Mark", "Row", "shown_estimate", "to_csv", "to_latex",
+    "to_markdown",
 ]  # fmt: skip
 
 _EXACT = ("", "std", "n", "p10", "p90", "mark")  # columns of an estimate in CSV
@@ -52,11 +53,9 @@ class Column:
 
     Attributes:
         key: ``psnr/Set5``, ``params``, ``difference/Set5`` …
-        heading: with its unit.
         better: where the best value lies; None for no order.
         divisor: of the shown number; estimates keep their own unit.
         digits: after the point, as shown.
-        signed: shown with its sign.
         is_score: computed from restored images, unlike the network's costs.
     """
 
