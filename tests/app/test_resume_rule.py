@@ -13,8 +13,8 @@ from srlab.app.application import register
 from srlab.app.presets import configuration_folder
 from srlab.app.resume import check_obeyed, resumed_config
 from srlab.app.saved_config import flat, load_config, save_config
-from srlab.tasks.last_state import LastState
-from srlab.tasks.schedules import constant, cosine, cosine_restarts, multistep
+from srlab.tasks.checkpoint_io import LastState
+from srlab.tasks.optimization import constant, cosine, cosine_restarts, multistep
 
 REFUSED = (
     "initial_weights",
@@ -123,7 +123,7 @@ def test_schedules_follow_what_they_are_built_with_whatever_was_saved():
 def test_a_moving_average_is_not_taken_for_the_weights():
     trainer = SimpleNamespace(callbacks=[], max_steps=4)
     content = {"current_model_state": {}, "state_dict": {}, "callbacks": {}}
-    with pytest.raises(ValueError, match="holds a moving average beside the weights"):
+    with pytest.raises(ValueError, match="holds a moving average of the weights"):
         LastState(checkpoint="last.ckpt").on_load_checkpoint(trainer, None, content)  # type: ignore[arg-type]
 
 

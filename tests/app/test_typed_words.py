@@ -11,8 +11,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from srlab.app.application import register
-from srlab.app.command_line import for_hydra
 from srlab.app.keys import misspelt
+from srlab.app.launch import for_hydra
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import configuration_folder
 from srlab.app.saved_config import PATH_KEYS, differing_keys, finish, load_config, save_config
@@ -55,7 +55,7 @@ def test_every_list_of_the_presets_may_be_one_value():
     ("target", "argument", "typed", "told"),
     [
         (
-            "srlab.tasks.schedules.multistep",
+            "srlab.tasks.optimization.multistep",
             "milestones",
             "soon",
             r"node.milestones is a list of int, got \['soon'\]",

@@ -83,7 +83,7 @@ def test_what_would_be_another_run_is_refused(words, message, run, train, tmp_pa
 
 @pytest.mark.slow
 def test_srlab_train_and_config_dir_run_it_from_a_terminal(run, tmp_path):
-    """``srlab train`` on two devices too, which start again what they were started with; oracle: the run itself."""
+    """``srlab train`` on two devices, too, which start it again; oracle: the run itself."""
     srlab = [str(Path(sys.executable).with_name("srlab"))]
     for name, command in {
         "verb": [*srlab, "train", f"rerun={run}"],

@@ -1,6 +1,6 @@
 """Hydra applications over ``conf/`` whose user errors are one message and exit status 2."""
 
-import functools
+import importlib
 import logging
 import os
 import sys
@@ -18,13 +18,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from srlab.app.command_line import for_hydra
+from srlab.app.config import EvaluateConfig, TrainConfig
 from srlab.app.keys import misspelt
-from srlab.app.launch import first_process_log, new_run_name
+from srlab.app.launch import configuration_folder, first_process_log, for_hydra, new_run_name
 from srlab.app.multirun import multirun
-from srlab.app.presets import configuration_folder
 from srlab.app.saved_config import run_folder
-from srlab.config import EvaluateConfig, TrainConfig
 from srlab.terminal.output import lasting_output
 
 __all__ = ["Hooks", "application", "env", "register"]
@@ -94,8 +92,11 @@ def _errors_end_the_program() -> Iterator[None]:
         sys.exit(1)
 
 
-def application(config_name: str) -> Callable[[Main], Callable[..., Any]]:
-    """Turn ``main(cfg)`` into a Hydra application over this project's ``conf/``.
+def application(config_name: str) -> Callable[[Main | str], Callable[..., Any]]:
+    """Turn ``main(cfg)``, or ``module:function``, into a Hydra application over this project's ``conf/``.
+
+    A function that is named is imported when it is called, so that ``--help`` and misspelt keys are answered
+    without torch.
 
     A user's mistake ends with one message and exit status 2; ``HYDRA_FULL_ERROR=1`` adds the traceback.
     Where standard output is closed or full, the work is still done, and the exit status reports the loss
@@ -110,18 +111,17 @@ def application(config_name: str) -> Callable[[Main], Callable[..., Any]]:
     """
     register()
 
-    def decorate(main: Main) -> Callable[..., Any]:
-        @functools.wraps(main)
+    def decorate(main: Main | str) -> Callable[..., Any]:
         def start(words: list[str] | None = None) -> Any:
             before, wants_traceback = sys.argv, os.environ.get(_FULL_ERROR)
             typed = before if words is None else [before[0], config_name, *words]
 
-            @functools.wraps(main)
             def guarded(cfg: DictConfig) -> Any:
                 with _environment(_FULL_ERROR, wants_traceback):
                     sys.argv = typed  # Lightning starts the processes of other devices with it
                     return _run(main, cfg)
 
+            guarded.__module__ = f"srlab.app.{config_name}"  # names Hydra's job and its log file
             composed = hydra.main(
                 version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
             )(guarded)
@@ -143,12 +143,12 @@ def application(config_name: str) -> Callable[[Main], Callable[..., Any]]:
     return decorate
 
 
-def _run(main: Main, cfg: DictConfig) -> Any:
+def _run(main: Main | str, cfg: DictConfig) -> Any:
     """``main``, or the cell of a sweep; a user's mistake becomes one message."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return multirun().run_cell(cfg)
     try:
-        return main(cfg)
+        return (_imported(main) if isinstance(main, str) else main)(cfg)
     except KeyboardInterrupt:
         log.warning("interrupted")
         sys.exit(_INTERRUPTED)
@@ -157,6 +157,11 @@ def _run(main: Main, cfg: DictConfig) -> Any:
             raise
         log.error("%s", _message(error))
         sys.exit(2)
+
+
+def _imported(name: str) -> Main:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 @contextmanager

@@ -2,17 +2,17 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from srlab.app.command_line import typed_overrides
-from srlab.app.optimizers import check_fused
-from srlab.config import TrainConfig
+from srlab.app.config import TrainConfig
+from srlab.app.launch import typed_overrides
 from srlab.metrics.protocol import ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
 from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, TRAIN_LOSS, validation_key
@@ -21,9 +21,11 @@ from srlab.terminal.command_lines import typed_override
 
 __all__ = [
     "check_config",
+    "check_fused",
     "check_kernels_train",
     "check_monitors",
     "check_room",
+    "clips_under_autocast",
     "compile_mode",
     "refuse_overrides",
     "single_protocol",
@@ -37,18 +39,11 @@ _MODES_WITH_GRAPHS = ("max-autotune", "reduce-overhead")
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
 
 # Arguments of the Trainer that the run itself decides.
-_DECIDED = (
-    "callbacks",
-    "check_val_every_n_epoch",
-    "default_root_dir",
-    "enable_model_summary",
-    "logger",
-    "max_epochs",
-    "num_sanity_val_steps",
-    "plugins",
+_DECIDED = {
+    *("callbacks", "logger", "plugins", "default_root_dir", "enable_model_summary"),
+    *("max_epochs", "check_val_every_n_epoch", "val_check_interval", "num_sanity_val_steps"),
     "use_distributed_sampler",
-    "val_check_interval",
-)
+}
 
 # Recipes of x3 and x4 that start from x2 hold this; ??? would not do, since the schema's default replaces it.
 _PLACEHOLDER = "RUN_OF_X2"
@@ -62,7 +57,7 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
         run: the folder that it would be trained in.
 
     Raises:
-        ValueError: naming key, value and remedy.
+        ValueError: with key, value and remedy, as in all functions of this module.
     """
     _check_roots(cfg)
     _check_numbers(cfg)
@@ -80,7 +75,7 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
             )
     _check_compilation(cfg)
     check_fused(cfg.optimizer.get("fused"), cfg.trainer)
-    decided = [key for key in _DECIDED if key in cfg.trainer]
+    decided = sorted(_DECIDED & cfg.trainer.keys())
     if decided:
         raise ValueError(
             f"trainer.{decided[0]} is decided by the run: steps come from trainer.max_steps, validation from "
@@ -133,11 +128,7 @@ def _check_numbers(cfg: DictConfig) -> None:
 
 
 def compile_mode(asked: object) -> str | None:
-    """The mode of ``torch.compile`` that ``compile=…`` asks for; None for no compilation.
-
-    Raises:
-        ValueError: naming the choices.
-    """
+    """The mode of ``torch.compile`` that ``compile=…`` asks for; None for no compilation."""
     if isinstance(asked, bool):
         return "default" if asked else None
     if asked not in _COMPILE_MODES:
@@ -153,6 +144,24 @@ def _check_compilation(cfg: DictConfig) -> None:
             f"compile={mode} replays CUDA graphs, and this run trains without CUDA; use compile=true or "
             "compile=max-autotune-no-cudagraphs"
         )
+
+
+def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
+    """Refuse a value of ``optimizer.fused`` that cannot be met."""
+    if fused not in (None, True, False, "auto"):
+        raise ValueError(f"optimizer.fused must be auto, true or false, got {fused!r}")
+    if fused is True and clips_under_autocast(trainer):
+        raise ValueError(
+            "optimizer.fused=true cannot be combined with "
+            f"trainer.gradient_clip_val={trainer['gradient_clip_val']} and "
+            f"trainer.precision={trainer['precision']}: a fused step unscales its gradients itself, too late "
+            "to clip them; use optimizer.fused=auto or false"
+        )
+
+
+def clips_under_autocast(trainer: Mapping[Any, Any]) -> bool:
+    """Lightning's autocast refuses to clip the gradients of an optimizer that unscales them itself."""
+    return bool(trainer["gradient_clip_val"]) and str(trainer["precision"]) not in ("32", "32-true")
 
 
 def _check_shift_schedule(cfg: DictConfig) -> None:
@@ -172,11 +181,7 @@ def _check_shift_schedule(cfg: DictConfig) -> None:
 
 
 def single_protocol(protocols: DictConfig) -> ProtocolConfig:
-    """The one protocol that validation uses.
-
-    Raises:
-        ValueError: for several, or for one that is not a function of restored images.
-    """
+    """The one protocol that validation uses, which must be a function of restored images."""
     if len(protocols) != 1:
         raise ValueError(
             f"validation scores under one protocol, got {', '.join(map(str, protocols)) or 'none'}; choose "
@@ -192,11 +197,7 @@ def single_protocol(protocols: DictConfig) -> ProtocolConfig:
 
 
 def refuse_overrides(keys: Iterable[str], reason: str) -> None:
-    """Refuse typed overrides of ``keys`` (``model`` stands for ``model.dim`` too), which have no effect.
-
-    Raises:
-        ValueError: naming the first such override, and ``reason``.
-    """
+    """Refuse typed overrides of ``keys`` (``model`` stands for ``model.dim`` too), which have no effect."""
     for override in typed_overrides():
         key = override.lstrip("+~").partition("=")[0]
         if any(key == refused or key.startswith(f"{refused}.") for refused in keys):
@@ -204,12 +205,7 @@ def refuse_overrides(keys: Iterable[str], reason: str) -> None:
 
 
 def check_room(folder: Path, network: Network) -> None:
-    """Refuse a folder that cannot take the first checkpoint: the weights and two moments of each.
-
-    Raises:
-        ValueError: with the room that there is and that is needed.
-        OSError: nothing can be written there.
-    """
+    """Refuse a folder without room for the first checkpoint: the weights and two moments of each."""
     checkpoints = folder / CHECKPOINTS_FOLDER
     place = checkpoints if checkpoints.exists() else folder
     with tempfile.TemporaryFile(dir=place):
@@ -249,11 +245,7 @@ def check_monitors(
 
 
 def check_kernels_train(network: Network, device: torch.device) -> None:
-    """Our own kernels for CPUs have no gradients.
-
-    Raises:
-        ValueError: the network would train with them.
-    """
+    """Refuse to train with our own kernels for CPUs, which have no gradients."""
     if not isinstance(network, AttentionNetwork) or "sdpa" not in network.backends:
         return  # for other networks, "fused" is made of PyTorch's operators
     if device.type == "cpu" and network.resolved_backend(device) == "fused":

@@ -13,7 +13,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from srlab.app.presets import configuration_folder
+from srlab.app.launch import configuration_folder
 from srlab.app.renamed_keys import new_name
 
 __all__ = ["check_known", "misspelt", "parsed_overrides"]
@@ -29,26 +29,14 @@ def parsed_overrides(words: Iterable[str]) -> list[Override]:
 
 
 def check_known(cfg: DictConfig, override: Override) -> None:
-    """Refuse an override of a key that ``cfg`` does not have.
-
-    Raises:
-        ValueError: with the nearest keys, or with ``+`` where the key is an option that is not set yet.
-    """
+    """Refuse an override of a key that ``cfg`` does not have, by a ``ValueError`` with the nearest keys."""
     known = set(_keys(cfg))
     if override.key_or_group not in known:
         raise ValueError(_no_such_key(cfg, override, known))
 
 
 def misspelt(words: Iterable[str], config_name: str) -> list[str]:
-    """What is wrong with the overrides of a command line that Hydra could not compose.
-
-    Args:
-        words: overrides, without flags.
-        config_name: the root configuration.
-
-    Returns:
-        One sentence for each key or choice that does not exist; empty where something else is wrong.
-    """
+    """A sentence for each key or choice that does not exist, of overrides that Hydra could not compose."""
     try:
         overrides = parsed_overrides(words)
     except HydraException:

@@ -11,16 +11,12 @@ __all__ = ["MULTIRUN", "Multirun", "multirun"]
 
 @dataclass(frozen=True)
 class Multirun:
-    """What runs the cells of a sweep.
-
-    Attributes:
-        begin: called with the sweep's composed configuration and the name of its root, before Hydra starts
-            the cells.
-        run_cell: called with each cell's composed configuration; returns its validation score.
-    """
+    """What runs the cells of a sweep."""
 
     begin: Callable[[Any, str], None]
+    """Gets the sweep's composed configuration and its name, before Hydra starts the cells."""
     run_cell: Callable[[Any], float | None]
+    """Gets a cell's composed configuration; returns its validation score."""
 
 
 #: An extension registers its engine as ``sweep``.
@@ -28,11 +24,7 @@ MULTIRUN: Registry[Multirun] = Registry("multirun engine")
 
 
 def multirun() -> Multirun:
-    """The registered engine.
-
-    Raises:
-        ValueError: no extension registered one.
-    """
+    """The registered engine; a ``ValueError`` without one."""
     engine = MULTIRUN.get("sweep")
     if engine is None:
         raise ValueError("-m runs a sweep, and srlab.extensions.sweep is not installed; start single runs")

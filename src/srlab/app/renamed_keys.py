@@ -12,6 +12,10 @@ RENAMED_KEYS: dict[str, str] = {
 
 #: ``_target_`` of 0.1.0 and where the class is now.
 MOVED_TARGETS = {
+    **{
+        f"srlab.tasks.schedules.{name}": f"srlab.tasks.optimization.{name}"
+        for name in ("constant", "cosine", "cosine_restarts", "multistep")
+    },
     "srlab.losses.CharbonnierLoss": "srlab.losses.charbonnier.CharbonnierLoss",
     "srlab.losses.L1Loss": "srlab.losses.l1.L1Loss",
     "srlab.runtime.wandb_logger.TolerantWandbLogger": "srlab.extensions.wandb.logger.TolerantWandbLogger",

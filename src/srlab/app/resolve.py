@@ -11,7 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from srlab.app.checks import check_config, compile_mode, single_protocol
-from srlab.app.command_line import typed_overrides
+from srlab.app.config import LatencyLimitConfig, TrainConfig
+from srlab.app.launch import typed_overrides
 from srlab.app.resume import (
     adopt_unfinished,
     finished_score,
@@ -21,7 +22,6 @@ from srlab.app.resume import (
     start_state,
 )
 from srlab.app.saved_config import AUTO, finish, savable, typed_again
-from srlab.config import LatencyLimitConfig, TrainConfig
 from srlab.metrics.protocol import ProtocolConfig
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.folder import RunFolder
@@ -84,8 +84,8 @@ def resolve(cfg: DictConfig) -> RunConfig:
         if logger is not None and "id" in logger and logger.id is None:
             with open_dict(logger):
                 logger.id = secrets.token_hex(4)  # one W&B run, however often it is stopped and resumed
-    score = finished_score(cfg, run)
-    checkpoint = start_state(cfg, run) if score is None else None
+    score = finished_score(cfg, run) if cfg.resume else None
+    checkpoint = start_state(cfg, run) if cfg.resume and score is None else None
     return _run_config(cfg, run, checkpoint, score)
 
 

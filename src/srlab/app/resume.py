@@ -11,8 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from srlab.app.keys import check_known, parsed_overrides
-from srlab.app.launch import is_first_process
-from srlab.app.presets import configuration_folder
+from srlab.app.launch import configuration_folder, is_first_process
 from srlab.app.saved_config import AUTO, differing_keys, flat, load_config, named_run
 from srlab.checkpoints.files import OUR_ENTRY, read_file
 from srlab.runs.contract import (
@@ -71,11 +70,7 @@ _REFUSED = {
 
 
 def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
-    """The configuration of the run at ``resume`` with single values changed.
-
-    Args:
-        resume: a run's folder or one of its checkpoints.
-        overrides: as typed.
+    """The configuration of the run at ``resume``, its folder or one of its checkpoints, with changed values.
 
     Raises:
         ValueError: an override exchanges a whole group (``model=…``), which would be another run, or changes
@@ -95,12 +90,9 @@ def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
 
 
 def check_obeyed(before: DictConfig, now: DictConfig, folder: Path) -> None:
-    """Refuse changes that a resumed run would not obey.
+    """Refuse changes that a resumed run would not obey, by a ``ValueError`` with key, values and remedy.
 
     Values are compared after interpolation, so that a key is refused by whatever other key changes it.
-
-    Raises:
-        ValueError: naming the key, the values and what to do instead.
     """
     values = [flat(cfg) for cfg in (before, now)]
     for key in sorted(values[0].keys() | values[1].keys()):
@@ -111,11 +103,7 @@ def check_obeyed(before: DictConfig, now: DictConfig, folder: Path) -> None:
 
 
 def repeated_config(composed: DictConfig, overrides: list[str]) -> DictConfig:
-    """The configuration of the run at ``composed.rerun`` for a new folder, with single values changed.
-
-    Raises:
-        ValueError: an override exchanges a whole group, or the scale.
-    """
+    """The configuration of the run at ``composed.rerun`` for a new folder, with changed values."""
     folder = named_run(Path(composed.rerun), key="rerun")
     if is_first_process():
         _warn_of_other_versions(RunFolder(folder).last_checkpoint)
@@ -182,19 +170,17 @@ def _value_overrides(words: list[str], verb: str, folder: Path) -> Iterator[Over
 
 def finished_score(cfg: DictConfig, run: RunFolder) -> float | None:
     """Score of a run that has nothing left to do; None if it is not finished, or is to be trained further."""
-    summary = run.summary() if cfg.resume and not Path(cfg.resume).is_file() else None
+    summary = run.summary() if not Path(cfg.resume).is_file() else None
     return float(summary[MONITOR]) if summary is not None and _is_at_end(summary["steps"], cfg) else None
 
 
 def start_state(cfg: DictConfig, run: RunFolder) -> Path | None:
-    """The checkpoint to continue from, None for a new run. The folder is locked, and prepared.
+    """The checkpoint that ``resume`` continues from, None for a new start; the locked folder is prepared.
 
     Raises:
         ValueError: the checkpoint is damaged, or the run is already longer than ``trainer.max_steps``.
         FileNotFoundError: there is no checkpoint.
     """
-    if not cfg.resume:
-        return None
     found = _newest_good(run) if cfg.resume == AUTO else _named_checkpoint(Path(cfg.resume), run)
     if is_first_process():
         _clear(run, is_new=found is None)
@@ -248,14 +234,10 @@ def _newest_good(run: RunFolder) -> tuple[int, Path] | None:
     for path in run.checkpoints():
         try:
             content = _checked(path)
-        except (ValueError, OSError) as error:
+            good.append((content["global_step"], not validation_is_due(content), path.name, path))
+        except (ValueError, OSError) as error:  # noqa: PERF203
             log.warning("resume=auto skips a checkpoint: %s", error)
-            continue
-        good.append((content["global_step"], not validation_is_due(content), path.name, path))
-    if not good:
-        return None
-    step, _, _, path = max(good)
-    return step, path
+    return (max(good)[0], max(good)[-1]) if good else None
 
 
 def _named_checkpoint(resume: Path, run: RunFolder) -> tuple[int, Path]:
@@ -278,11 +260,7 @@ def _named_checkpoint(resume: Path, run: RunFolder) -> tuple[int, Path]:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, every byte of which is checked.
-
-    Raises:
-        ValueError: it is damaged, or no state of a run.
-    """
+    """The content of a checkpoint, every byte of which is checked; a ``ValueError`` if it is no good."""
     content = read_file(path, known="only checkpoints written by train.py can be resumed")
     # PyTorch's reader ignores the checksums and would return whatever a damaged block holds
     with zipfile.ZipFile(path) as archive:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from srlab.app.command_line import program
+from srlab.app.launch import program
 from srlab.app.presets import list_recipes, match_preset
 from srlab.app.resolve import RunConfig
 from srlab.checkpoints import read_checkpoint

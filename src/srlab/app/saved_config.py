@@ -9,20 +9,15 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+from yaml import YAMLError
 
+from srlab.app.config import TrainConfig
 from srlab.app.launch import Launch, check_shared_name
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.renamed_keys import migrated
 from srlab.atomic_files import atomic_write
-from srlab.config import TrainConfig
 from srlab.metrics.protocol import earlier_gray_rule
-from srlab.runs.contract import (
-    CHECKPOINTS_FOLDER,
-    CONFIG_FILE,
-    LAST_CHECKPOINT,
-    SCHEMA_KEY,
-    SCHEMA_VERSION,
-)
+from srlab.runs.contract import CONFIG_FILE, SCHEMA_KEY, SCHEMA_VERSION
 from srlab.runs.folder import RunFolder
 
 __all__ = [
@@ -69,9 +64,8 @@ log = logging.getLogger(__name__)
 def run_folder(config: DictConfig) -> Path:
     """The folder that a run writes to: that of the run it resumes, else a new one.
 
-    ``resume=auto`` without ``hydra.run.dir=…`` looks next to the new folder for unfinished runs of the same
-    configuration that no process trains, and takes the last by name. Names are dates, and a clock may have
-    jumped: among equal configurations any choice ends in the same weights.
+    ``resume=auto`` without ``hydra.run.dir=…`` takes an unfinished run of the same configuration next to the
+    new folder that no process trains, the last by name; equal configurations end in the same weights.
 
     Args:
         config: as Hydra composed it, ``hydra`` included.
@@ -97,12 +91,10 @@ def run_folder(config: DictConfig) -> Path:
     new_run = Path(config.hydra.run.dir)
     if "hydra.run.dir" in typed:
         return new_run
-    # processes that were started apart must not choose apart: theirs is a folder with an agreed name
-    is_free = resume == AUTO and not rerun and not Launch.of().is_one_of_several and not new_run.exists()
-    found = _unfinished_like(config, new_run.parent) if is_free else None
-    if found is None:
-        check_shared_name()
-    return found or new_run
+    check_shared_name()
+    # processes that were started apart must not choose apart: theirs is the folder of their shared name
+    may_resume = resume == AUTO and not rerun and not Launch.of().is_one_of_several and not new_run.exists()
+    return (_unfinished_like(config, new_run.parent) if may_resume else None) or new_run
 
 
 def _unfinished_like(composed: DictConfig, folder: Path) -> Path | None:
@@ -111,14 +103,12 @@ def _unfinished_like(composed: DictConfig, folder: Path) -> Path | None:
         if run.is_finished or run.is_running:
             continue
         try:
-            saved = load_config(run.path)
-        except ValueError:
-            continue  # nobody could resume that run
-        try:
-            if not differing_keys(composed, saved):
+            if not differing_keys(composed, load_config(run.path)):
                 return run.path
         except InterpolationToMissingValueError:
             return None  # the command line is incomplete, and the run itself will report it
+        except ValueError:
+            continue  # nobody could resume that run
     return None
 
 
@@ -131,9 +121,8 @@ def named_run(path: Path, *, key: str = "resume") -> Path:
     run = RunFolder.containing(path)
     if run is None:
         raise FileNotFoundError(
-            f"{key}={path}: no run there (a run's folder holds {CONFIG_FILE} and "
-            f"{CHECKPOINTS_FOLDER}/{LAST_CHECKPOINT}); name the folder that train.py printed, or one of its "
-            "checkpoints"
+            f"{key}={path}: no run there (a run's folder holds {CONFIG_FILE}); name the folder that train.py "
+            "printed, or one of its checkpoints"
         )
     return run.path
 
@@ -146,9 +135,7 @@ def load_config(folder: Path) -> DictConfig:
     """
     try:
         return typed_again(OmegaConf.load(folder / CONFIG_FILE))
-    except (OmegaConfBaseException, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
-    except Exception as error:  # PyYAML's errors have no common base of their own
+    except (YAMLError, OmegaConfBaseException, ValueError) as error:
         raise ValueError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
 
 

@@ -17,17 +17,15 @@ from lightning.pytorch.callbacks import LambdaCallback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from srlab.app.checks import check_kernels_train, check_monitors, check_room
-from srlab.app.command_line import resume_command
+from srlab.app.checks import check_kernels_train, check_monitors, check_room, clips_under_autocast
 from srlab.app.initial_weights import start_from
-from srlab.app.launch import check_launch, is_first_process
-from srlab.app.optimizers import optimizer_builder
-from srlab.app.presets import build_network
+from srlab.app.launch import check_launch, is_first_process, resume_command
 from srlab.app.resolve import RunConfig, resolve
 from srlab.app.run_report import RunReport
 from srlab.app.saved_config import write_config
 from srlab.data.datamodule import SuperResolutionData
 from srlab.metrics.scoring import least_side
+from srlab.models.registry import construct
 from srlab.ops.subnormals import flush_subnormals, set_flush_subnormals
 from srlab.runs.contract import SUMMARY_FILE, ResultLogger
 from srlab.runs.folder import RunFolder
@@ -37,7 +35,7 @@ from srlab.tasks.checkpoint_io import AtomicCheckpointIO, LastState, checkpoint_
 from srlab.tasks.costs import CostRecord
 from srlab.tasks.curve_logger import CurveLogger
 from srlab.tasks.interruption import GracefulStop, ending_of, stoppable
-from srlab.tasks.random_state import StepSeed
+from srlab.tasks.optimization import Construct, optimizer_builder
 from srlab.tasks.super_resolution import SuperResolutionTask
 
 __all__ = ["train"]
@@ -77,7 +75,7 @@ def _fit(run: RunConfig) -> float | None:
     _quieten()
     torch.set_float32_matmul_precision(run.matmul_precision)
     seed_everything(run.seed, verbose=False)
-    network = build_network(run.nodes["model"])
+    network = construct(run.nodes["model"])
     if run.initial_weights is not None and run.checkpoint is None:
         start_from(network, run.initial_weights)
     if is_first_process():
@@ -89,10 +87,11 @@ def _fit(run: RunConfig) -> float | None:
         network=network,
         loss=instantiate(run.nodes["loss"]),
         protocol=run.protocol,
-        build_optimizer=optimizer_builder(run.nodes["optimizer"], run.nodes["trainer"]),
+        build_optimizer=_build_optimizer(run),
         build_scheduler=instantiate(run.nodes["scheduler"]),
         compile_mode=run.compile_mode,
         metrics=run.metrics,
+        seed=run.seed,
         record=dict(run.record),
     )
     trainer = _trainer(run)
@@ -129,6 +128,13 @@ def _fit_and_report(
             logger.finalize(status)
             if isinstance(logger, ResultLogger):
                 logger.finish(exit_code=int(status != "success"))
+
+
+def _build_optimizer(run: RunConfig) -> Construct:
+    node = dict(run.nodes["optimizer"])
+    fused = node.pop("fused", None)
+    may_fuse = not clips_under_autocast(run.nodes["trainer"])
+    return optimizer_builder(instantiate(node), fused=fused, may_fuse=may_fuse)
 
 
 def _trainer(run: RunConfig) -> Trainer:
@@ -183,7 +189,7 @@ def _callbacks(run: RunConfig) -> list[Callback]:
     # written once training has begun: a resume that fails must not leave its configuration behind
     beginning = LambdaCallback(on_train_start=lambda trainer, _task: _begin(trainer, run))
     last = LastState(checkpoint=RunFolder(run.folder).last_checkpoint)
-    return [*callbacks, StepSeed(seed=run.seed), costs, beginning, last]
+    return [*callbacks, costs, beginning, last]
 
 
 def _begin(trainer: Trainer, run: RunConfig) -> None:
@@ -212,11 +218,7 @@ def _log_what_is_saved(trainer: Trainer, run: RunConfig, error: Exception) -> No
 
 
 def _fail_if_unsaved(trainer: Trainer, run: RunConfig) -> None:
-    """The last state of the run must be on the disk.
-
-    Raises:
-        OSError: saying what is lost and how to resume.
-    """
+    """Raise an ``OSError`` if the last state of the run is not on the disk."""
     store = checkpoint_io_of(trainer)
     if store.unsaved_step is None:
         return

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -42,6 +43,7 @@ class SuperResolutionTask(LightningModule):
         compile_mode: ``torch.compile`` training steps in this mode, for the one size that crops have; None
             for no compilation. Validation, whose images differ in size, is not compiled.
         record: plain data (configuration, protocol, versions) that every checkpoint holds under ``"srlab"``.
+        seed: of the random numbers that the network draws in training.
         metrics: names of what is computed in validation; ``psnr``, which selects the best checkpoint, must
             be one of them.
 
@@ -60,6 +62,7 @@ class SuperResolutionTask(LightningModule):
         build_scheduler: Callable[[Optimizer], LambdaLR],
         compile_mode: str | None,
         record: Mapping[str, Any],
+        seed: int = 0,
         metrics: Sequence[str] = DEFAULT_METRICS,
     ) -> None:
         super().__init__()
@@ -71,6 +74,7 @@ class SuperResolutionTask(LightningModule):
         self.network = network
         self.loss = loss
         self.protocol = protocol
+        self.seed = seed
         self.record = dict(record)
         self._build_optimizer = build_optimizer
         self._build_scheduler = build_scheduler
@@ -84,6 +88,17 @@ class SuperResolutionTask(LightningModule):
     def forward(self, lr_image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] to (B, 3, sH, sW)."""
         return self.network(lr_image)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed PyTorch's generators from (seed, optimizer step, micro-batch) alone.
+
+        What a network draws while it trains, such as the branches that SwinIR drops, is then the same before
+        and after a resume, without a generator's state in any checkpoint. All processes are seeded alike:
+        drop path draws for the joined batch, and each process takes its share.
+        """
+        trainer = self.trainer
+        words = (self.seed % 2**64, trainer.global_step, batch_idx % trainer.accumulate_grad_batches)
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one micro-batch of uint8 pairs."""

@@ -235,7 +235,7 @@ def _training_data(
     arguments: argparse.Namespace, settings: "LabSettings", patch: int
 ) -> "SuperResolutionData":
     """The data to measure beside the network, found and decoded."""
-    from srlab.app.chosen_data import chosen_data
+    from srlab.extensions.lab.chosen_data import chosen_data
 
     data = chosen_data(
         arguments.data,

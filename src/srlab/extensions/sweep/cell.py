@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from srlab.app.presets import configuration_folder
+from srlab.app.launch import configuration_folder
 from srlab.extensions.sweep.child import ATTEMPT, last_lines, say, supervise
 from srlab.extensions.sweep.devices import (
     borrow_gpus,

@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from srlab.app.command_line import program
 from srlab.app.keys import misspelt
+from srlab.app.launch import program
 from srlab.extensions.sweep.records import Sweep, newest_sweep
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.provenance import source_commit

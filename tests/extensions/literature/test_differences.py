@@ -4,9 +4,10 @@ import pytest
 from rich.console import Console
 
 from protocols import basicsr, elan, published_y, rgb
+from srlab.extensions.literature.differences import compare, difference_table, differences
 from srlab.metrics.protocol import GrayRule
+from srlab.tasks.conditions import training_data
 from srlab.tasks.evaluation import EvaluationReport, SetMean
-from srlab.tasks.published import difference_columns, difference_table, differences, training_data
 
 PROTOCOLS = (basicsr(4), rgb(4), elan(4))
 
@@ -25,7 +26,7 @@ def report(*means, protocols=PROTOCOLS, scale=4):
 
 
 def mean(set_name, protocol="basicsr", *, images, psnr=30.0, ssim=0.85, gray=()):
-    return SetMean(set_name, protocol, images, psnr, ssim, gray, "replicate", "file")
+    return SetMean(set_name, protocol, images, {"psnr": psnr, "ssim": ssim}, gray, "replicate", "file")
 
 
 def test_a_difference_is_ours_minus_theirs():
@@ -33,7 +34,11 @@ def test_a_difference_is_ours_minus_theirs():
     luma, unrounded = differences(scores, "swinir_light", training=None)
     assert (luma.psnr, luma.ssim) == pytest.approx((32.0 - 32.44, 0.89 - 0.8976))
     assert unrounded.psnr == pytest.approx(33.0 - 32.44)
-    columns = difference_columns([luma, unrounded], scores.means[0])
+    comparison = compare(scores, "swinir_light", None)
+    columns = comparison.fields["Set5", "basicsr"]
+    line = "Set5, basicsr: -0.440 dB and SSIM -0.0076 from the published 32.44 0.8976 (trained on DIV2K;"
+    assert comparison.lines[0].startswith(line)
+    assert comparison.records[0]["reference"]["psnr"] == 32.44
     assert columns["published_psnr"] == 32.44
     assert columns["psnr_difference"] == luma.psnr
     assert columns["published_verified"] is True
@@ -87,7 +92,9 @@ def test_without_a_published_network_there_is_no_difference():
     scores = report(mean("Set5", images=5))
     assert differences(scores, None, training=None) == ()
     assert differences(scores, "elan_demo", training=None) == ()
-    assert set(difference_columns((), scores.means[0]).values()) == {None}
+    nothing = compare(scores, None, None)
+    assert set(nothing.fields["Set5", "basicsr"].values()) == {None}
+    assert not any((nothing.records, nothing.lines, nothing.found))
 
 
 def test_the_table_fits_80_columns_and_names_every_source():

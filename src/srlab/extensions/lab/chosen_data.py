@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from srlab.app.application import register
-from srlab.app.presets import configuration_folder
+from srlab.app.launch import configuration_folder
 from srlab.data.datamodule import SuperResolutionData
 
 __all__ = ["chosen_data"]

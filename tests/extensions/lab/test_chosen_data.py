@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from srlab.app.chosen_data import chosen_data
+from srlab.extensions.lab.chosen_data import chosen_data
 
 SIZES = {"scale": 2, "patch_size": 4, "batch_size": 1}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, MultiStepLR
 
-from srlab.tasks.schedules import constant, cosine, cosine_restarts, multistep
+from srlab.tasks.optimization import constant, cosine, cosine_restarts, multistep
 
 
 def rates(build, steps: int) -> list[float]:

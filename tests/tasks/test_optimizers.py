@@ -5,11 +5,13 @@ import logging
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from srlab.app.application import register
-from srlab.app.optimizers import check_fused, optimizer_builder
+from srlab.app.checks import check_fused, clips_under_autocast
 from srlab.app.presets import configuration_folder
+from srlab.tasks.optimization import optimizer_builder
 
 
 def config(**changes):
@@ -25,9 +27,15 @@ def weight(device="cpu"):
     return torch.nn.Parameter(torch.linspace(-1, 1, 7, device=device))
 
 
+def builder(cfg):
+    node = OmegaConf.to_container(cfg.optimizer, resolve=True)
+    fused = node.pop("fused", None)
+    may_fuse = not clips_under_autocast(cfg.trainer)
+    return optimizer_builder(instantiate(node), fused=fused, may_fuse=may_fuse)
+
+
 def built(parameter, **changes):
-    cfg = config(**changes)
-    return optimizer_builder(cfg.optimizer, cfg.trainer)([parameter])
+    return builder(config(**changes))([parameter])
 
 
 def stepped(optimizer, count):
@@ -85,10 +93,13 @@ def test_what_was_saved_goes_on_as_the_configuration_has_it_now(now):
 
 def test_an_optimizer_that_knows_no_fused_is_left_to_itself():
     cfg = OmegaConf.create(
-        {"optimizer": {"_target_": "torch.optim.Rprop", "_partial_": True, "lr": 0.1}, "trainer": {}}
+        {
+            "optimizer": {"_target_": "torch.optim.Rprop", "_partial_": True, "lr": 0.1},
+            "trainer": {"gradient_clip_val": None},
+        }
     )
     check_fused(None, cfg.trainer)
-    assert isinstance(optimizer_builder(cfg.optimizer, cfg.trainer)([weight()]), torch.optim.Rprop)
+    assert isinstance(builder(cfg)([weight()]), torch.optim.Rprop)
 
 
 def test_an_unknown_choice_is_refused():
@@ -132,11 +143,14 @@ def test_a_restored_optimizer_follows_every_option_of_the_configuration(name):
     cfg = composed(name)
     settable = cfg.optimizer.keys() - {"_target_", "_partial_"}
     assert settable <= OTHER.keys(), "an option without another value to try"
-    old = optimizer_builder(cfg.optimizer, cfg.trainer)([weight()])
+    old = builder(cfg)([weight()])
     stepped(old, 2)
     for option, value in OTHER.items():
         OmegaConf.update(cfg, f"optimizer.{option}", value, force_add=True)
-        fresh, restored = optimizer_builder(cfg.optimizer, cfg.trainer)([weight()]), optimizer_builder(cfg.optimizer, cfg.trainer)([weight()])
+        fresh, restored = (
+            builder(cfg)([weight()]),
+            builder(cfg)([weight()]),
+        )
         restored.load_state_dict(old.state_dict())
         ours, theirs = (
             {key: item for key, item in each.param_groups[0].items() if key != "params"}
@@ -150,9 +164,9 @@ def test_a_restored_optimizer_follows_every_option_of_the_configuration(name):
 def test_adam_goes_on_as_adamw_does():
     """AdamW decays weights apart from the gradient; oracle: AdamW's own record of it."""
     adam, adamw = composed("adam"), composed("adamw")
-    old = optimizer_builder(adam.optimizer, adam.trainer)([weight()])
+    old = builder(adam)([weight()])
     stepped(old, 1)
-    restored = optimizer_builder(adamw.optimizer, adamw.trainer)([weight()])
+    restored = builder(adamw)([weight()])
     restored.load_state_dict(old.state_dict())
     assert restored.param_groups[0]["decoupled_weight_decay"] is True
 
@@ -173,4 +187,4 @@ def test_other_moments_than_the_saved_ones_are_refused(changes, told):
     for key, value in changes.items():
         OmegaConf.update(cfg, key, value, force_add=True)
     with pytest.raises(ValueError, match=told):
-        optimizer_builder(cfg.optimizer, cfg.trainer)([weight()]).load_state_dict(old.state_dict())
+        builder(cfg)([weight()]).load_state_dict(old.state_dict())
