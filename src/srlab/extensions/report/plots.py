@@ -191,8 +191,8 @@ def _label_points(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> No
         number, place = point.configuration.number, (point.cost, point.psnr.mean)
         text = f"{number}: {texts[number]}" if in_words and texts[number] else str(number)
         # values of parameters are text, not mathematics
-        note: Any = axes.annotate(text, place, textcoords="offset points", fontsize=7.5, parse_math=False)
-        note.set(gid=f"label-{number}", annotation_clip=False)
+        note: Any = axes.annotate(text, place, _PLACES[0], textcoords="offset points", parse_math=False)
+        note.set(gid=f"label-{number}", annotation_clip=False, fontsize=7.5)
         covered = []
         for offset in _PLACES:
             _move(note, offset)
