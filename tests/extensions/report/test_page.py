@@ -94,11 +94,8 @@ def test_every_run_is_there_with_its_state_and_its_message_as_text(page):
     assert sum(tag == "script" for tag, _ in page.elements) == 1
     assert "<b>A & B</b>" in text
     assert "4 of 18 runs have no scores: 1 killed, 2 failed, 1 not started" in text
-
-
-def test_marks_are_said_in_words_too(page):
-    assert any("(best)" in text for text in page.text)
-    assert any("(second best)" in text for text in page.text)
+    assert "(best)" in text, "marks are words, too"
+    assert "(second best)" in text
 
 
 def test_runs_can_be_trained_again_by_what_the_page_says(sweep, page):
@@ -155,12 +152,18 @@ def test_runs_that_all_failed_have_a_page(tmp_path):
     assert "no memory" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_an_exact_restoration_is_shown_and_stored(tmp_path):
-    run = write_run(tmp_path / "run", psnr=float("inf"))
-    assert main(["report", str(run), "--out", str(tmp_path / "out")]) == 0
-    assert (
-        json.loads((tmp_path / "out" / "data.json").read_text())["runs"][0]["scores"]["Set5"]["psnr"] == "inf"
-    )
+def test_exact_restorations_are_shown_and_stored(tmp_path):
+    """Of a pair, each restores one image exactly that the other does not."""
+    exact = float("inf")
+    for share, scores in ((1, (exact, 30.0)), (3, (30.0, exact))):
+        images = [
+            {"set_name": "Set5", "name": name, "psnr": psnr} for name, psnr in zip("xy", scores, strict=True)
+        ]
+        write_run(tmp_path / "runs" / str(share), psnr=exact, n_share=share, images=images)
+    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    data = json.loads((tmp_path / "out" / "data.json").read_text())
+    assert data["runs"][0]["scores"]["Set5"]["psnr"] == "inf"
+    assert "(30.00 → inf)" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
