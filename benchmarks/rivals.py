@@ -66,7 +66,7 @@ def main() -> None:
     record = {
         "kind": "rivals",
         "weights": arguments.weights or "the authors' initialisation, seed 0",
-        "conditions": asdict(conditions),
+        "conditions": conditions,
         "sizes": sizes,
     }
     if arguments.record:

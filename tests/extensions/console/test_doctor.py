@@ -12,7 +12,17 @@ def test_it_prints_versions_machine_folders_and_probed_back_ends(monkeypatch, tm
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert main(["doctor"]) == 0
     facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
-    assert {"srlab", "python", "torch", "processor", "cores", "subnormals", "extensions"} <= facts.keys()
+    assert {
+        "srlab_version",
+        "commit",
+        "python",
+        "torch_version",
+        "lightning",
+        "processor",
+        "cores",
+        "subnormals",
+        "extensions",
+    } <= facts.keys()
     assert facts["data (SRLAB_DATA)"].startswith(str(tmp_path / "absent"))
     assert facts["data (SRLAB_DATA)"].endswith("GiB free, does not exist")
     assert facts["C++ compiler"].startswith("no-such-compiler not found")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from srlab import __version__
-from srlab.extensions.console.flags import parse_settings, single_values
+from srlab.extensions.console.flags import parse_settings
 from srlab.extensions.console.main import main
 
 
@@ -37,7 +37,7 @@ def error_of(capsys, *words):
     ],
 )
 def test_settings_are_read_as_train_py_reads_them(word, name, values):
-    assert parse_settings([word]) == {name: values}
+    assert parse_settings([word], several=True) == {name: values}
 
 
 @pytest.mark.parametrize(
@@ -46,17 +46,12 @@ def test_settings_are_read_as_train_py_reads_them(word, name, values):
         (["a=1", "model.a=2"], r"--set gives a twice: \[1\] and \[2\]"),
         (["a=[1"], r"--set a=\[1: must be NAME=VALUE, written as for train.py"),
         (["a"], "--set a: must be NAME=VALUE"),
+        (["a=1,2"], "--set a=1,2: one value is needed here"),
     ],
 )
 def test_settings_that_cannot_be_read_are_named(words, message):
     with pytest.raises(ValueError, match=message):
         parse_settings(words)
-
-
-def test_one_value_is_required_where_several_have_no_meaning():
-    assert single_values({"a": [1]}) == {"a": 1}
-    with pytest.raises(ValueError, match="--set a takes one value here"):
-        single_values({"a": [1, 2]})
 
 
 def test_version_and_help_name_the_verbs(capsys):

@@ -5,8 +5,6 @@ import demo_data
 from srlab.extensions.lab import loader
 from srlab.extensions.lab.latency import Spread
 from srlab.extensions.lab.loader import bottlenecks, measure_loading
-from srlab.extensions.lab.record import Figures
-from srlab.extensions.lab.session import Memory
 
 
 @pytest.mark.slow  # starts loader processes
@@ -38,19 +36,12 @@ def test_prefetched_batches_do_not_count(tmp_path, monkeypatch):
     assert rates[0] == Spread(4, 4, 4)
 
 
-def step(label: str, images_per_second: float | None) -> Figures:
-    return Figures(
-        label=label, model=label, backend=None, resolved_backend=None, dtype="float32", compile="eager",
-        mask="cached", checkpointing=False, subnormals="flushed", padded_size=(1, 1), rounds=1,
-        time_ms=Spread(1, 1, 1), speedup=None, images_per_second=images_per_second, memory=Memory(),
-        megapixels_per_second=None, multiply_adds=None, multiply_adds_of=None, gflop_per_second=None,
-        share_of_matrix_rate=None,
-    )  # fmt: skip
-
-
 def test_the_slower_of_loader_and_network_is_the_bottleneck():
     rates = {0: Spread(1400, 1, 1), 2: Spread(2800, 1, 1)}
-    found = list(bottlenecks(rates, [step("slow", 12.0), step("b", 28000.0), step("unknown", None)]))
+    network = {"slow": 12.0, "b": 28000.0, "unknown": None}
+    found = list(
+        bottlenecks(rates, [{"label": label, "images_per_second": rate} for label, rate in network.items()])
+    )
     assert found[0] == "workers 0: 1400 samples/s (p10 1, p90 1)"
     assert found[2:] == [
         "loader 2,800 crops/s (2 workers), network 12 crops/s (slow): the network is the bottleneck (233 x)",

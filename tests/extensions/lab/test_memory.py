@@ -39,6 +39,7 @@ for count, mib in ((4, 25), (4, 25), (60, 1), (60, 1)):
 """
 
 
+@pytest.mark.slow  # a process of its own
 def test_cpu_peak_is_what_is_held_at_once():
     """In a new process, where no other test has left free memory to the allocator.
 

@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -179,6 +178,6 @@ def test_a_busy_machine_is_reported(monkeypatch):
     assert "the machine was busy before the run (load average 3.0" in busy_warning(before)
     monkeypatch.setattr("os.getloadavg", lambda: (0.1, 2.0, 1.0))
     assert busy_warning(describe_machine(CPU, command="")) is None
-    quiet = replace(before, cores=2, threads=1, other_programs_cores=0.9)
+    quiet = before | {"cores": 2, "threads": 1, "other_programs_cores": 0.9}
     assert busy_warning(quiet) is None, "what was measured during the rounds says more than the load before"
-    assert "other programs used 1.5 of 2 cores" in busy_warning(replace(quiet, other_programs_cores=1.5))
+    assert "other programs used 1.5 of 2 cores" in busy_warning(quiet | {"other_programs_cores": 1.5})

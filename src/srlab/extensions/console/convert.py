@@ -15,7 +15,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srlab.extensions.console.flags import integer, parse_settings, single_values
+from srlab.extensions.console.flags import integer, parse_settings
 
 if TYPE_CHECKING:
     from srlab.checkpoints import LoadedCheckpoint
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     _check_destination(source, destination, arguments.overwrite)
     if arguments.to == "safetensors" and destination.suffix != ".safetensors":
         raise ValueError(f"{destination} would hold safetensors: give it a name that ends in .safetensors")
-    given = single_values(parse_settings(arguments.set))
+    given = {name: value for name, (value,) in parse_settings(arguments.set).items()}
     layout_options = set().union(*(official_option_names(known) for known in network_classes()))
     options = {name: given.pop(name) for name in layout_options & given.keys()}
     if options and arguments.to != "official":

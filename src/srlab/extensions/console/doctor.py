@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-_PACKAGES = ("torch", "triton", "lightning", "hydra-core", "omegaconf", "wandb", "torchmetrics", "numpy")
+_PACKAGES = ("lightning", "hydra-core", "omegaconf", "wandb", "torchmetrics", "numpy")
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")  # as Linux names them
 _VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "CXX", "CUDA_VISIBLE_DEVICES")
 # Small networks that have all back ends between them.
@@ -52,35 +52,27 @@ def run(_arguments: argparse.Namespace) -> None:
 def _facts() -> Iterator[tuple[str, object]]:
     import torch
 
-    from srlab import __version__
     from srlab.counts.probe import device_name
     from srlab.extension_points import load_extensions
-    from srlab.extensions.lab.conditions import installed_version
+    from srlab.extensions.lab.conditions import describe_machine, installed_version
     from srlab.ops.subnormals import flush_subnormals, subnormal_mode
-    from srlab.runs.provenance import source_commit
 
-    yield "srlab", f"{__version__}, commit {source_commit() or 'unknown'}, {Path(__file__).parents[3]}"
-    yield "python", f"{platform.python_version()}, {sys.executable}"
+    yield from describe_machine(torch.device("cpu"), command="srlab doctor").items()
+    yield "sources", Path(__file__).parents[3]
+    yield "python", sys.executable
     for package in _PACKAGES:
         yield package, installed_version(package) or "not installed"
     yield "system", platform.platform()
-    yield "processor", device_name(torch.device("cpu"))
-    flags = _processor_flags()
-    yield "instructions", ", ".join(flag for flag in _FLAGS if flag in flags) or "unknown"
+    yield "instructions", ", ".join(flag for flag in _FLAGS if flag in _processor_flags()) or "unknown"
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "unknown"
-    yield (
-        "cores",
-        f"{os.cpu_count()}, usable by this process: {usable}, threads of torch: {torch.get_num_threads()}",
-    )
+    yield "cores usable by this process", usable
     with flush_subnormals():
         flushed = subnormal_mode()
     yield "subnormals", f"{subnormal_mode()} by default, {flushed} in train.py, evaluate.py and the lab"
     for index in range(torch.cuda.device_count()):
-        yield f"cuda:{index}", f"{device_name(torch.device('cuda', index))}, CUDA {torch.version.cuda}"
+        yield f"cuda:{index}", device_name(torch.device("cuda", index))
     yield "C++ compiler", _compiler()
-    for name in _VARIABLES:
-        if name in os.environ:
-            yield name, os.environ[name]
+    yield from ((name, os.environ[name]) for name in _VARIABLES if name in os.environ)
     data = Path(os.environ.get("SRLAB_DATA", "data"))
     yield "data (SRLAB_DATA)", _folder(data)
     yield "cache (SRLAB_CACHE)", _folder(Path(os.environ.get("SRLAB_CACHE", data / ".srlab")))
@@ -119,7 +111,9 @@ def _backends(device: "torch.device") -> Iterator[tuple[str, str]]:
 
     image = random_lr_image((16, 16), device, torch.float32)
     for preset, parameters in _PROBES.items():
-        network = create_model(preset, scale=2, **parameters).to(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = create_model(preset, scale=2, **parameters).to(device)
         assert isinstance(network, AttentionNetwork)
         expected = None
         for name in network.backends:

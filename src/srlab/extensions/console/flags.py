@@ -2,7 +2,7 @@
 
 import argparse
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,7 +13,6 @@ __all__ = [
     "integers",
     "parse_settings",
     "refuse_old_spelling",
-    "single_values",
     "words",
 ]
 
@@ -88,13 +87,13 @@ def _sides(text: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def parse_settings(assignments: Sequence[str]) -> dict[str, list[Any]]:
+def parse_settings(assignments: Sequence[str], *, several: bool = False) -> dict[str, list[Any]]:
     """The values of each ``--set NAME=VALUE``, read as train.py reads them: commas separate several.
 
     The prefix ``model.`` may be left out.
 
     Raises:
-        ValueError: no NAME=VALUE, or a name that is given twice.
+        ValueError: not NAME=VALUE, a name that is given twice, or several values where one is needed.
     """
     if not assignments:
         return {}
@@ -107,12 +106,14 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, list[Any]]:
         try:
             override = parse(word)
             name = override.get_key_element().removeprefix("model.")
-            several = override.sweep_string_iterator() if override.is_sweep_override() else ()
-            values = [parse(f"{name}={text}").value() for text in several] or [override.value()]
+            swept = override.sweep_string_iterator() if override.is_sweep_override() else ()
+            values = [parse(f"{name}={text}").value() for text in swept] or [override.value()]
         except HydraException as error:
             raise ValueError(
                 f"--set {word}: must be NAME=VALUE, written as for train.py: {str(error).splitlines()[0]}"
             ) from error
+        if len(values) > 1 and not several:
+            raise ValueError(f"--set {word}: one value is needed here")
         if name in found:
             raise ValueError(f"--set gives {name} twice: {found[name]} and {values}")
         found[name] = values
@@ -141,15 +142,3 @@ def refuse_old_spelling(verb: argparse.ArgumentParser, typed: Sequence[str]) -> 
             new += [flag, value] if f"{flag} " in usage else ["--set", word]
     if is_old:
         raise ValueError(f"options are flags, not NAME=VALUE; type: {shlex.join([*verb.prog.split(), *new])}")
-
-
-def single_values(settings: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """Settings of which each must have one value.
-
-    Raises:
-        ValueError: one has several.
-    """
-    several = [name for name, values in settings.items() if len(values) > 1]
-    if several:
-        raise ValueError(f"--set {several[0]} takes one value here")
-    return {name: values[0] for name, values in settings.items()}

@@ -25,18 +25,22 @@ from typing import TYPE_CHECKING, Any
 from srlab.extensions.console.flags import add_size_flags, integer, integers, parse_settings, words
 
 if TYPE_CHECKING:
-    from srlab.data.datamodule import SuperResolutionData
     from srlab.extensions.lab.record import LabRecord, LabSettings
+    from srlab.extensions.lab.subjects import Plan
     from srlab.models.network import Network
 
 __all__ = ["add_arguments", "run"]
 
 _WIDTH = 160  # columns where the output is not a terminal
 _DEFAULT_SCALE = 4
-_DTYPES = ("float32", "bfloat16", "float16", "float64")
-_COMPILE = ("eager", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-_INFERENCE_ONLY = ("size", "output", "mask")
-_TRAINING_ONLY = ("patch", "checkpointing", "data", "root", "workers")
+# Values that can be crossed; the first is the default.
+_DIALS = {
+    "dtype": ("float32", "bfloat16", "float16", "float64"),
+    "compile": ("eager", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+    "subnormals": ("flushed", "kept"),
+    "mask": ("cached", "rebuilt"),
+    "checkpointing": ("false", "true"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,19 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scale", type=integer(1), help="default: that of the checkpoints, else 4")
     crossed = parser.add_argument_group("crossed (values with commas between)").add_argument
     crossed("--backend", type=words(), default=["auto"], help="reference, sdpa, fused, …; default: auto")
-    crossed(
-        "--dtype", type=words(*_DTYPES), default=["float32"], help=f"{', '.join(_DTYPES)}; default: float32"
-    )
-    crossed(
-        "--compile", type=words(*_COMPILE), default=["eager"], help=f"{', '.join(_COMPILE)}; default: eager"
-    )
-    crossed(
-        "--subnormals", type=words("flushed", "kept"), default=["flushed"], help="flushed (default), kept"
-    )
-    crossed(
-        "--mask", type=words("cached", "rebuilt"), help="cached (default) or rebuilt in each block; inference"
-    )
-    crossed("--checkpointing", type=words("false", "true"), help="false (default), true; training")
+    for name, known in _DIALS.items():
+        crossed(f"--{name}", type=words(*known), help=f"{', '.join(known)}; default: {known[0]}")
     add_size_flags(parser, default="1280x720; several are measured one after the other")
     add("--step", choices=("inference", "training"), default="inference", help="default: inference")
     add("--batch", type=integer(1), help="images of a pass; default: 1, in training 32")
@@ -73,9 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=integer(1), default=9, help="default: 9")
     add("--warmup", type=integer(0), default=2, help="rounds that are dropped; default: 2")
     add(
-        "--baseline",
-        metavar="SUBJECT",
-        help="elan_light/reference/float32/eager, or part of it; default: first",
+        "--baseline", metavar="SUBJECT", help="such as elan_light/reference, part of its name; default: first"
     )
     add("--record", metavar="FILE", help="default: profiles/DATE.json; none: no file")
     add("--table", type=Path, nargs="+", metavar="RECORD", help="only print records as Markdown")
@@ -88,8 +79,9 @@ def run(arguments: argparse.Namespace) -> None:
         ValueError: something cannot be measured.
         KeyboardInterrupt: Ctrl-C; the finished rounds are recorded and printed.
     """
-    from srlab.extensions.lab.record import read_record, write_record
+    from srlab.extensions.lab.record import read_record
     from srlab.extensions.lab.tables import markdown_tables
+    from srlab.runs.records import write_json
 
     if arguments.table:
         if arguments.models:
@@ -101,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     record = _measured(arguments, path)
     try:
         if path is not None:
-            write_record(record, path)
+            write_json(path, record)
     finally:  # the result is printed even if the file cannot be written
         _show(record)
     if path is not None:
@@ -126,33 +118,25 @@ def _check(arguments: argparse.Namespace) -> None:
 def _measured(arguments: argparse.Namespace, path: Path | None) -> "LabRecord":
     """Everything that can be checked is checked before the first measurement."""
     from srlab.counts.probe import find_device
+    from srlab.extensions.lab.chosen_data import chosen_data
     from srlab.extensions.lab.loader import with_loading
-    from srlab.extensions.lab.record import LabSettings
     from srlab.extensions.lab.running import run_lab
-    from srlab.extensions.lab.subjects import plan_subjects
     from srlab.terminal.progress import progress_line
 
     device = find_device(arguments.device)
     networks = _networks(arguments)
-    dials = {
-        "dtype": arguments.dtype,
-        "compile": arguments.compile,
-        "mask": arguments.mask or ["cached"],
-        "checkpointing": [word == "true" for word in arguments.checkpointing or ["false"]],
-        "subnormals": arguments.subnormals,
-    }
-    plan = plan_subjects(networks, arguments.backend, dials, baseline=arguments.baseline)
-    first = next(iter(networks.values()))
-    settings = LabSettings(
-        step=arguments.step,
-        scale=first.scale,
-        batch=arguments.batch or (32 if arguments.step == "training" else 1),
-        warmup=arguments.warmup,
-        repeats=arguments.rounds,
-        baseline=plan.baseline,
-    )
-    sizes = _lr_sizes(arguments, first)
-    data = None if arguments.data is None else _training_data(arguments, settings, sizes[0][0])
+    plan, settings = _planned(arguments, networks)
+    sizes = _lr_sizes(arguments, next(iter(networks.values())))
+    data = None
+    if arguments.data is not None:
+        (side, _), batch = sizes[0], settings.batch
+        data = chosen_data(
+            arguments.data,
+            scale=settings.scale,
+            patch_size=side,
+            batch_size=batch,
+            roots=arguments.root or (),
+        )
     if path is not None:
         _check_writable(path)
     with progress_line() as progress:
@@ -171,6 +155,25 @@ def _measured(arguments: argparse.Namespace, path: Path | None) -> "LabRecord":
             progress("measuring the loader")
             record = with_loading(record, data, arguments.workers or [0], device)
     return record
+
+
+def _planned(arguments: argparse.Namespace, networks: "dict[str, Network]") -> "tuple[Plan, LabSettings]":
+    from srlab.extensions.lab.record import LabSettings
+    from srlab.extensions.lab.subjects import plan_subjects
+
+    dials: dict[str, list[Any]] = {
+        name: getattr(arguments, name) or [known[0]] for name, known in _DIALS.items()
+    }
+    dials["checkpointing"] = [value == "true" for value in dials["checkpointing"]]
+    plan = plan_subjects(networks, arguments.backend, dials, baseline=arguments.baseline)
+    return plan, LabSettings(
+        step=arguments.step,
+        scale=next(iter(networks.values())).scale,
+        batch=arguments.batch or (32 if arguments.step == "training" else 1),
+        warmup=arguments.warmup,
+        repeats=arguments.rounds,
+        baseline=plan.baseline,
+    )
 
 
 def _networks(arguments: argparse.Namespace) -> "dict[str, Network]":
@@ -206,7 +209,7 @@ def _chosen(arguments: argparse.Namespace, presets: Sequence[str]) -> dict[str, 
         raise ValueError(
             f"unknown model {', '.join(unknown)}: no such file or run; presets are {', '.join(presets)}"
         )
-    settings = parse_settings(arguments.set)
+    settings = parse_settings(arguments.set, several=True)
     chosen: dict[str, tuple[str, dict[str, Any]]] = {}
     for name, values in product(arguments.models, product(*settings.values())):
         parameters = dict(zip(settings, values, strict=True))
@@ -229,23 +232,6 @@ def _lr_sizes(arguments: argparse.Namespace, network: "Network") -> list[tuple[i
     if len(set(sizes)) < len(sizes):
         raise ValueError(f"two of the sizes are the same low-resolution size: {sizes}")
     return sizes
-
-
-def _training_data(
-    arguments: argparse.Namespace, settings: "LabSettings", patch: int
-) -> "SuperResolutionData":
-    """The data to measure beside the network, found and decoded."""
-    from srlab.extensions.lab.chosen_data import chosen_data
-
-    data = chosen_data(
-        arguments.data,
-        scale=settings.scale,
-        patch_size=patch,
-        batch_size=settings.batch,
-        roots=arguments.root or (),
-    )
-    _ = data.training_crops
-    return data
 
 
 def _show(record: "LabRecord") -> None:

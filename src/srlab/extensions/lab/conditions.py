@@ -3,12 +3,12 @@
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +18,6 @@ from srlab.extensions.lab.load import CoreLoad
 from srlab.runs.provenance import source_commit
 
 __all__ = [
-    "LabConditions",
     "arithmetic",
     "busy_warning",
     "describe_machine",
@@ -42,71 +41,44 @@ def arithmetic(*, threads: int | None, matmul_precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before[1])
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabConditions:
-    """Conditions of one run of the lab.
+def describe_machine(device: torch.device, *, command: str) -> dict[str, Any]:
+    """Conditions at the start of a run; ``command`` is what was typed.
 
-    Attributes:
-        command: what was typed.
-        float32_matmul_precision, cudnn_tf32: the arithmetic of float32 products.
-        load_average_before, load_average_after: of the last minute; None where the system has none.
-        other_programs_cores: cores that other programs used on average during the rounds; None if unknown.
+    :func:`srlab.extensions.lab.running.run_lab` adds what is known at its end: ``load_average_after``, and
+    ``other_programs_cores``, the cores that other programs used on average during the rounds.
     """
-
-    command: str
-    date: str
-    commit: str | None
-    srlab_version: str
-    device: str
-    device_name: str
-    processor: str
-    cores: int | None
-    threads: int
-    driver: str | None
-    cuda: str | None
-    torch_version: str
-    triton_version: str | None
-    python_version: str
-    float32_matmul_precision: str
-    cudnn_tf32: bool
-    load_average_before: float | None
-    load_average_after: float | None = None
-    other_programs_cores: float | None = None
-
-
-def describe_machine(device: torch.device, *, command: str) -> LabConditions:
-    """Conditions at the start of a run."""
-    return LabConditions(
-        command=command,
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        commit=source_commit(),
-        srlab_version=__version__,
-        device=str(device),
-        device_name=device_name(device),
-        processor=device_name(torch.device("cpu")),
-        cores=os.cpu_count(),
-        threads=torch.get_num_threads(),
-        driver=_driver_version(),
-        cuda=torch.version.cuda,
-        torch_version=torch.__version__,
-        triton_version=installed_version("triton"),
-        python_version=platform.python_version(),
-        float32_matmul_precision=torch.get_float32_matmul_precision(),
-        cudnn_tf32=torch.backends.cudnn.allow_tf32,
-        load_average_before=load_average(),
-    )
+    return {
+        "command": command,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": source_commit(),
+        "srlab_version": __version__,
+        "device": str(device),
+        "device_name": device_name(device),
+        "processor": device_name(torch.device("cpu")),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "driver": _driver_version(),
+        "cuda": torch.version.cuda,
+        "torch_version": torch.__version__,
+        "triton_version": installed_version("triton"),
+        "python_version": platform.python_version(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "load_average_before": load_average(),
+    }
 
 
-def busy_warning(conditions: LabConditions) -> str | None:
+def busy_warning(conditions: Mapping[str, Any]) -> str | None:
     """A warning if other programs were running during the rounds, or before them if only that is known."""
-    if conditions.other_programs_cores is not None:
-        load = CoreLoad(conditions.other_programs_cores, conditions.cores or 1, conditions.threads)
+    threads = conditions["threads"]
+    if conditions.get("other_programs_cores") is not None:
+        load = CoreLoad(conditions["other_programs_cores"], conditions["cores"] or 1, threads)
         return f"the machine was busy: {load}; trust ratios, not times" if load.is_busy else None
-    load = conditions.load_average_before
-    if load is None or load <= conditions.threads / 2:
+    load = conditions["load_average_before"]
+    if load is None or load <= threads / 2:
         return None
     return (
-        f"the machine was busy before the run (load average {load:.1f} with {conditions.threads} threads): "
+        f"the machine was busy before the run (load average {load:.1f} with {threads} threads): "
         "trust ratios, not times"
     )
 

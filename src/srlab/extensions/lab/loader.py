@@ -1,8 +1,9 @@
 """How many training samples per second a loader delivers, and whether it or the network is slower."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -11,7 +12,7 @@ from srlab.data.datamodule import SuperResolutionData
 from srlab.data.loader import PREFETCHED, Loader
 from srlab.data.sampling import GlobalBatchSampler
 from srlab.extensions.lab.latency import Spread, interleaved, spread_of
-from srlab.extensions.lab.record import Figures, LabRecord
+from srlab.extensions.lab.record import LabRecord
 
 __all__ = ["bottlenecks", "measure_loading", "with_loading"]
 
@@ -30,7 +31,7 @@ def with_loading(
         note = f"the loader could not be measured: {type(error).__name__}: {' '.join(str(error).split())}"
         return replace(record, notes=(*record.notes, note))
     return replace(
-        record, loading=rates, notes=(*record.notes, *bottlenecks(rates, record.sizes[0].subjects))
+        record, loading=rates, notes=(*record.notes, *bottlenecks(rates, record.sizes[0]["subjects"]))
     )
 
 
@@ -78,7 +79,7 @@ def _samples_per_second(data: SuperResolutionData, workers: int, start: int, dev
     return _BATCHES * data.batch_size / (time.perf_counter() - begin)
 
 
-def bottlenecks(rates: dict[int, Spread], subjects: Sequence[Figures]) -> Iterator[str]:
+def bottlenecks(rates: dict[int, Spread], subjects: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The rates, and one sentence for each timed subject: which is slower, and by how much.
 
     Args:
@@ -91,14 +92,14 @@ def bottlenecks(rates: dict[int, Spread], subjects: Sequence[Figures]) -> Iterat
     loader = rates[workers].median
     where = f"{workers} worker{'s' if workers > 1 else ''}" if workers else "main process"
     for each in subjects:
-        network = each.images_per_second
+        network = each["images_per_second"]
         if network is not None:
             slower, ratio = (
                 ("network", loader / network) if loader >= network else ("loader", network / loader)
             )
             yield (
-                f"loader {_rate(loader)} crops/s ({where}), network {_rate(network)} crops/s ({each.label}): "
-                f"the {slower} is the bottleneck ({_rate(ratio)} x)"
+                f"loader {_rate(loader)} crops/s ({where}), network {_rate(network)} crops/s "
+                f"({each['label']}): the {slower} is the bottleneck ({_rate(ratio)} x)"
             )
 
 

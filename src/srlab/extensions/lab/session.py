@@ -9,9 +9,8 @@ import torch
 
 from srlab.counts.probe import is_out_of_memory, synchronize
 from srlab.extensions.lab.latency import Spread, interleaved, spread_of, time_ms
-from srlab.extensions.lab.live_memory import count_live_bytes
 from srlab.extensions.lab.load import LoadMeter
-from srlab.extensions.lab.memory import resident_growth
+from srlab.extensions.lab.memory import count_live_bytes, cuda_peak, resident_growth
 from srlab.extensions.lab.preparation import Workload, prepare
 from srlab.extensions.lab.subjects import Skipped, Subject
 from srlab.models.network import Network
@@ -166,10 +165,11 @@ def _makes_masks(network: Network, subject: Subject, workload: Workload) -> bool
 
 def _cpu_memory(run: Callable[[], object], _device: torch.device) -> Memory:
     forget_masks()  # an earlier subject may have cached the same ones
-    first, later = count_live_bytes(run), count_live_bytes(run)
+    _, left = count_live_bytes(run)
+    peak, _ = count_live_bytes(run)
     growth_mib, unavailable = resident_growth(run)
     return Memory(
-        live_mib=(max(first.left, 0) + later.peak) / _MIB,
+        live_mib=(max(left, 0) + peak) / _MIB,
         resident_growth_mib=growth_mib,
         unavailable=unavailable,
     )
@@ -182,12 +182,5 @@ def _gpu_memory(run: Callable[[], object], device: torch.device) -> Memory:
     torch.cuda.empty_cache()
     allocated, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
     run()
-    synchronize(device)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
-    run()
-    synchronize(device)
-    return Memory(
-        allocated_mib=(torch.cuda.max_memory_allocated(device) - allocated) / _MIB,
-        reserved_mib=(torch.cuda.max_memory_reserved(device) - reserved) / _MIB,
-    )
+    allocated_mib, reserved_mib = cuda_peak(run, device)
+    return Memory(allocated_mib=allocated_mib - allocated / _MIB, reserved_mib=reserved_mib - reserved / _MIB)

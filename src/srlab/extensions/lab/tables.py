@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from srlab.terminal.names import escape_markdown
 from srlab.terminal.tables import PlainTable
 
 __all__ = ["markdown_tables", "size_table"]
@@ -20,15 +19,9 @@ _Column = tuple[str, Callable[[_Json], str]]
 def size_table(record: _Json, run: _Json, *, width: int) -> PlainTable:
     """The subjects of one size; terminals below 110 columns show the most important figures."""
     important, others = _columns(record)
-    columns = important + (others if width >= _WIDE else [])
-    table = PlainTable(
-        ("subject", *(heading for heading, _ in columns)),
-        text=("subject",),
-        title=f"{_size(record, run)}\n{_common(record, run)}",
-        caption=_caption(record, all_columns=width >= _WIDE),
-    )
-    for subject in run["subjects"]:
-        table.add_row(_name(subject, run), *(cell(subject) for _, cell in columns))
+    table = _table(run, important + (others if width >= _WIDE else []))
+    table.title = f"{_size(record, run)}\n{_common(record, run)}"
+    table.caption = _caption(record, all_columns=width >= _WIDE)
     return table
 
 
@@ -38,25 +31,29 @@ def markdown_tables(records: Sequence[_Json]) -> str:
 
 
 def _markdown(record: _Json) -> Iterator[str]:
+    important, others = _columns(record)
     for run in record["sizes"]:
-        subjects = run["subjects"]
-        important, others = _columns(record)
-        columns = [
+        known = [
             (heading, cell)
             for heading, cell in (*important, *others)
-            if any(cell(subject) != _NONE for subject in subjects)
+            if any(cell(subject) != _NONE for subject in run["subjects"])
         ]
         yield from (f"**{_size(record, run)}**: {_common(record, run)}.", "")
-        yield f"| subject | {' | '.join(heading for heading, _ in columns)} |"
-        yield f"| :--- |{' ---: |' * len(columns)}"
-        for subject in subjects:
-            cells = [_name(subject, run), *(cell(subject) for _, cell in columns)]
-            yield f"| {' | '.join(map(escape_markdown, cells))} |"
-        yield ""
+        yield _table(run, known).to_markdown()
     conditions = record["conditions"]
     yield f"{_caption(record, all_columns=True)} {_machine(conditions)}."
     yield from (f"- {note}" for note in record["notes"])
     yield from ("", f"`{conditions['command']}`", "")
+
+
+def _table(run: _Json, columns: Sequence[_Column]) -> PlainTable:
+    return PlainTable.of(
+        [
+            {"subject": _name(subject, run)} | {heading: cell(subject) for heading, cell in columns}
+            for subject in run["subjects"]
+        ],
+        text=("subject",),
+    )
 
 
 def _columns(record: _Json) -> tuple[list[_Column], list[_Column]]:

@@ -120,7 +120,7 @@ def latency_caption(runs: Sequence[Run], latencies: LabLatencies | None) -> str:
     devices = sorted({run.costs.device for run in runs if run.costs.device})
     sizes = sorted({run.costs.output_size for run in runs if run.costs.output_size})
     shown = " and ".join(map(width_by_height, sizes)) or "unknown size"
-    own = "each run's own measurement, not comparable if runs were measured side by side"
+    own = "each run's own measurement after its training, not comparable if made side by side"
     return f"{what} {shown} image on {', '.join(devices)}: {own}." if devices else ""
 
 
