@@ -180,7 +180,9 @@ def test_a_checkpoint_appears_by_one_rename_in_its_own_folder(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
-    AtomicCheckpointIO().save_checkpoint({"global_step": 1, "state_dict": {}}, tmp_path / "runs" / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint(
+        {"global_step": 1, "state_dict": {}}, tmp_path / "runs" / "last.ckpt"
+    )
     partial = ".last.ckpt.partial"
     assert calls == [("fsync", partial), ("rename", partial), ("fsync", "runs")]
 
