@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from srlab.app.run_report import RunReport
-from srlab.tasks.checkpoint_io import KeptCheckpoint, NonFiniteError, AtomicCheckpointIO
+from srlab.tasks.checkpoint_io import AtomicCheckpointIO, KeptCheckpoint, NonFiniteError
 from srlab.tasks.costs import CostRecord
 from srlab.tasks.interruption import GracefulStop
 from srlab.tasks.super_resolution import SuperResolutionTask
