@@ -28,7 +28,7 @@ from srlab.data.sources import folder_images
 from srlab.data.store import open_store
 from srlab.metrics.protocol import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
-from srlab.tasks.conditions import source_commit
+from srlab.runs.provenance import source_commit
 from srlab.tasks.evaluation import evaluate
 
 #: How each is called, the dtype of the weights, the dtype of autocast.

@@ -37,7 +37,7 @@ def composed():
         ({"threads": 0}, "threads must be an integer of at least 1"),
         (
             {"trainer.max_steps": 5, "validate_every": 2},
-            "is not a multiple of validate_every=2: .* validate_every=1",
+            "is not a multiple of validate_every=2: .*_every=1",
         ),
         ({"optimizer.lr": "fast"}, "optimizer.lr must be a number"),
         ({"trainer.max_epochs": 3}, "trainer.max_epochs is decided by the run"),

@@ -1,4 +1,4 @@
-"""Tables for terminals of any width whose cells are text: names are shown as they are, figures stay whole."""
+"""Tables for terminals of any width: cells are plain text, and figures are never broken."""
 
 import csv
 import io
@@ -19,17 +19,17 @@ __all__ = ["PlainTable", "plain_console", "to_csv"]
 
 _ABSENT = "–"  # a cell without a value
 
-# Columns of text are folded down to this before a table is given up.
+# Columns of text are folded down to this width before rows are printed as blocks.
 _LEAST_TEXT = 10
 _UNBOUNDED = 10_000
 
 
 def plain_console(*, stderr: bool = False, unbounded_width: int | None = None) -> Console:
-    """A console that prints text as it is: no markup, no emoji codes, no highlighting.
+    """A console without markup, emoji codes and highlighting.
 
     Args:
         stderr: of standard error instead of standard output.
-        unbounded_width: columns at least where neither a terminal nor ``COLUMNS`` says how many there are.
+        unbounded_width: least number of columns where neither a terminal nor ``COLUMNS`` sets one.
     """
     console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if unbounded_width and not console.is_terminal and "COLUMNS" not in os.environ:
@@ -40,14 +40,14 @@ def plain_console(*, stderr: bool = False, unbounded_width: int | None = None) -
 class PlainTable(Table):
     """A table that never breaks a figure.
 
-    Where the terminal is too narrow for it as it is, headings of figures are wrapped and columns of text
-    folded; where that is not enough, each row becomes a block of lines, one for each column.
+    On a narrow terminal, headings of figures are wrapped and columns of text folded; if that is not enough,
+    each row becomes a block of lines, one for each column.
 
     Args:
-        title: above, as it is.
-        caption: below, as it is.
-        text: headings whose cells may be folded, flush left; all others are figures, flush right.
         headings: of all columns.
+        text: headings of columns of text, flush left, whose cells may be folded; all others are figures.
+        title: above, plain text.
+        caption: below, plain text.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class PlainTable(Table):
         yield from super().__rich_console__(console, options)
 
     def _fitted(self, natural: Sequence[int], room: int) -> list[int] | None:
-        """Widths of the columns; None where figures would have to be broken."""
+        """Widths of the columns; None if figures would have to be broken."""
         least = [
             min(width, _LEAST_TEXT) if _is_text(column) else _widest(_words(column))
             for column, width in zip(self.columns, natural, strict=True)
@@ -163,7 +163,7 @@ def _texts_of(column: Column) -> list[str]:
 
 
 def _words(column: Column) -> list[str]:
-    """What may not be broken: words of the heading, whole cells."""
+    """Units that are not broken: words of the heading, whole cells."""
     return [*str(column.header).split(), *map(str, column.cells)]
 
 

@@ -57,11 +57,8 @@ def measure_latencies(
         KeyboardInterrupt: after Ctrl-C, once the rounds that were finished are recorded.
     """
     from srlab.counts.probe import find_device
-    from srlab.extensions.lab.conditions import arithmetic, describe_machine
-    from srlab.extensions.lab.preparation import Workload
     from srlab.extensions.lab.record import LabSettings
-    from srlab.extensions.lab.running import Laboratory, run_lab
-    from srlab.tasks.conditions import source_commit
+    from srlab.extensions.lab.running import run_lab
 
     comparison = as_comparison(runs)
     described = _named_networks(comparison)
@@ -70,27 +67,21 @@ def measure_latencies(
     scale = _one_scale(networks)
     size = lr_size or _lr_size(output_size or _measured_size(comparison.runs), scale)
     place = find_device(device)
-    with arithmetic(threads=threads, matmul_precision="highest"):
-        lab = Laboratory(
-            networks=networks,
-            plan=plan,
-            settings=LabSettings(
-                step="inference",
-                scale=scale,
-                batch=1,
-                warmup=_WARMUP,
-                repeats=repeats,
-                baseline=plan.baseline,
-            ),
-            workloads=[Workload(lr_size=size, batch=1, device=place)],
-            conditions=describe_machine(place, command=command, commit=source_commit()),
-            with_rooflines=False,
-            progress=progress,
-        )
-        # a folder that cannot be written is found before minutes of measuring, not after
-        record.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=record.parent).close()
-        measured = run_lab(lab)
+    # a folder that cannot be written is found before minutes of measuring, not after
+    record.parent.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=record.parent).close()
+    measured = run_lab(
+        networks,
+        plan,
+        LabSettings(
+            step="inference", scale=scale, batch=1, warmup=_WARMUP, repeats=repeats, baseline=plan.baseline
+        ),
+        lr_sizes=[size],
+        device=place,
+        command=command,
+        threads=threads,
+        progress=progress,
+    )
     with atomic_write(record) as partial:
         partial.write_text(json.dumps({**measured.as_json(), NETWORKS: labels}, indent=1) + "\n", "utf-8")
     if not measured.complete:
@@ -150,7 +141,7 @@ def _plan(
     for name, arguments in described.items():
         has_choice = isinstance(networks.get(name), AttentionNetwork)
         backend = str(arguments.get("backend", "auto")) if has_choice else None
-        subjects[name] = Subject(name, backend, "float32", "eager")
+        subjects[name] = Subject(name, backend)
     plan = Plan(
         subjects=tuple(subjects[name] for name in networks),
         baseline=subjects[next(iter(networks))].label,
@@ -177,14 +168,12 @@ def _measured_size(runs: Sequence[Run]) -> tuple[int, int]:
         told = " and ".join(f"{width}x{height}" for height, width in sorted(sizes)) or "none"
         raise ValueError(
             f"the runs have {len(sizes)} image sizes of their latency ({told}) instead of one; "
-            "give output=WIDTHxHEIGHT or size=HEIGHTxWIDTH"
+            "give --output WIDTHxHEIGHT or --size HEIGHTxWIDTH"
         )
     height, width = sizes.pop()
     return height, width
 
 
 def _lr_size(output_size: tuple[int, int], scale: int) -> tuple[int, int]:
-    from srlab.extensions.lab.sizes import lr_sizes_of_outputs
-
     height, width = output_size
-    return lr_sizes_of_outputs([(width, height)], scale)[0]
+    return -(-height // scale), -(-width // scale)
