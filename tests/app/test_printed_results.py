@@ -141,7 +141,7 @@ def test_a_log_of_a_sweep_says_how_many_cells_are_in_which_state(tmp_path):
     from srlab.extensions.sweep.records import Cell
 
     sweep = SimpleNamespace(folder=tmp_path)
-    assert front._standing(sweep) == "cells: none has begun"
+    assert front._standing(sweep) == "cells: none started"
     for number, state in enumerate(("finished", "finished", "over_latency_limit")):
         (tmp_path / str(number)).mkdir()
         Cell(name=str(number), overrides=[f"seed={number}"], swept={}, state=state).write(tmp_path)
