@@ -3,16 +3,9 @@
 import pytest
 from rich.console import Console
 
-from srlab.extensions.zoo import (
-    convention_table,
-    find_card,
-    literature_table,
-    networks,
-    to_markdown,
-    update_readme,
-    zoo_rows,
-    zoo_table,
-)
+from srlab.extensions.zoo import networks
+from srlab.extensions.zoo.networks import find_card, to_markdown, update_readme, zoo_rows, zoo_table
+from srlab.extensions.zoo.papers import convention_table, literature_table
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
 from rich.table import Table
 
-from srlab.app.presets import create_model, published_scales
-from srlab.counts.conventions import CONVENTIONS, ConventionReport, UndefinedConventionError, cost_under
 from srlab.extensions.literature.published import UNVERIFIED, published
 from srlab.extensions.literature.reading import sources
 from srlab.extensions.literature.schema import DATASETS, Row, Source
-from srlab.extensions.zoo.networks import known_presets
-from srlab.models.network import require_integer
 from srlab.terminal.tables import PlainTable
+
+if TYPE_CHECKING:
+    from srlab.counts.conventions import ConventionReport
 
 __all__ = ["convention_table", "literature_table"]
 
@@ -32,6 +31,14 @@ def convention_table(names: Sequence[str] | None, *, convention: str, scale: int
     Raises:
         ValueError: an unknown preset or convention, or one of ``names`` that it is not defined for.
     """
+    # here: the published rows are shown without torch
+    import torch
+
+    from srlab.app.presets import create_model, published_scales
+    from srlab.counts.conventions import CONVENTIONS, UndefinedConventionError, cost_under
+    from srlab.extensions.zoo.networks import known_presets
+    from srlab.models.network import require_integer
+
     if convention not in CONVENTIONS:
         raise ValueError(f"unknown convention {convention!r}; choose one of {', '.join(CONVENTIONS)}")
     require_integer("scale", scale)
