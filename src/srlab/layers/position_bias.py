@@ -9,9 +9,9 @@ from srlab.layers.inference_cache import InferenceCache
 
 __all__ = ["RelativePositionBias", "expand_bias"]
 
-# Of larger biases what is prepared is not kept: it would take 17 MB for 32x32 windows, in every block, and is cheap
-# compared to their attention. That of SwinIR-light's 24 blocks takes 2.4 MB.
-_LARGEST_KEPT = 2**18
+# Expanded biases of at most this many entries are cached: those of SwinIR-light's 24 blocks take 2.4 MB. One
+# of ESC's 32x32 windows would take 17 MB, in every block, and is cheap compared to its attention.
+_LARGEST_CACHED = 2**18
 
 
 class RelativePositionBias(nn.Module):
@@ -35,12 +35,15 @@ class RelativePositionBias(nn.Module):
         return self.prepared("pairs", expand_bias)
 
     def prepared(self, form: str, prepare: Callable[[Tensor], Tensor]) -> Tensor:
-        """``prepare`` of the (M, 2S - 1, 2S - 1) bias by distance; in evaluation, kept until the table changes."""
+        """``prepare`` of the (M, 2S - 1, 2S - 1) bias by distance, query minus key, smallest first.
+
+        In evaluation the result is cached until the table changes; ``form`` names it.
+        """
 
         def compute() -> Tensor:
             return prepare(self.table.T.reshape(-1, 2 * self.side - 1, 2 * self.side - 1))
 
-        if self.side**4 * self.table.shape[1] > _LARGEST_KEPT:
+        if self.side**4 * self.table.shape[1] > _LARGEST_CACHED:
             return compute()
         return self.cache(compute, [self.table], form)
 

@@ -186,7 +186,7 @@ class AttentionNetwork(Network):
 
     #: Implementations in PyTorch's operators.
     plain_backends: ClassVar[tuple[str, ...]] = BACKENDS
-    #: Which of them ``auto`` means where kernels do not run, or were not measured to be faster (docs/speed.md).
+    #: The one that ``auto`` means where no kernel runs that was measured to be faster (docs/speed.md).
     default_backend: ClassVar[str] = "sdpa"
     #: Operators of :mod:`srlab.ops.kernels` that the network can run by kernels.
     operators: ClassVar[tuple[str, ...]] = ()

@@ -1,14 +1,15 @@
-"""Back ends that extensions bring: kernels for some operators of the networks, under a name for ``backend=``.
+"""Back ends that extensions add: kernels for some operators of the networks, under a name for ``backend=``.
 
-``reference``, ``sdpa`` and the like are written in PyTorch's operators and belong to the networks. A back end of
-kernels is added by new files alone:
+``reference``, ``sdpa`` and the like are written in PyTorch's operators and belong to the networks. To add a
+back end of kernels, add files only:
 
-1. A package in ``srlab/extensions`` holds functions with the signature of an operator, see
-   :mod:`srlab.ops.kernels`. It need not have all operators: PyTorch runs the others.
-2. Its ``plugin.py`` calls :func:`register_kernel` for each of them. Neither may import torch or compile
-   anything yet: ``load`` does that when the kernel first runs.
-3. ``backend=NAME`` then works for every network that has one of the operators, and is an error on devices
-   without any of its kernels. With ``automatic=True`` backend ``auto`` takes it where it can.
+1. A package in ``srlab/extensions`` with a function for each operator that it implements. Their signatures
+   are in :mod:`srlab.ops.kernels`. PyTorch runs the operators that the back end leaves out.
+2. Its ``plugin.py``, which calls :func:`register_kernel` for each function. It must not import torch or
+   compile anything: ``load`` does that when the kernel first runs.
+
+``backend=NAME`` then works for every network that uses one of the operators, and is an error on devices that
+none of its kernels supports. With ``automatic=True``, ``backend=auto`` chooses it.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class Kernel:
         backend: its name in ``backend=``.
         device_type: ``cpu``, ``cuda``, …
         load: returns the function.
-        why_unavailable: why it cannot run on a device of this type; None if it can. It may compile.
-        has_gradients: False: for inference in float32 alone.
-        automatic: whether ``auto`` chooses it, for inference in float32; set it once it was measured to be faster.
+        why_unavailable: the reason why it cannot run on a device of this type, or None. It may compile.
+        has_gradients: whether it can train; otherwise it is for inference in float32 only.
+        automatic: whether ``auto`` chooses it, for inference in float32: after it was measured to be faster.
     """
 
     operator: str

@@ -68,11 +68,11 @@ class WindowAttention(Protocol):
 
 
 def find_kernel(operator: str, backend: str, device: torch.device) -> Callable[..., Any] | None:
-    """The function that runs ``operator`` on ``device``; None if PyTorch's operators do under this back end."""
+    """The function that runs ``operator`` on ``device``; None if this back end leaves it to PyTorch."""
     return _FUNCTIONS[operator, backend, device.type] if _load(operator, backend, device.type) else None
 
 
-# torch.compile takes true or false for a constant, and finds functions in a dictionary; it could trace no imports.
+# A dictionary, because torch.compile can neither trace imports nor take a function for a constant.
 _FUNCTIONS: dict[tuple[str, str, str], Callable[..., Any]] = {}
 
 
@@ -94,5 +94,6 @@ def require_kernels(operators: Sequence[str], backend: str, device: torch.device
     types = sorted({kernel.device_type for kernel in kernels_of(operators, backend)})
     if device.type not in types:
         raise ValueError(
-            f"backend {backend} has kernels for {', '.join(types)}, not for {device.type}; use backend auto or sdpa"
+            f"backend {backend} has kernels for {', '.join(types)}, not for {device.type}; "
+            "use backend auto or sdpa"
         )

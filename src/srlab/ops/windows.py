@@ -12,7 +12,7 @@ def split_windows(feature_map: Tensor, side: int) -> Tensor:
 
     Two leading axes instead of one keep both below the 65535 that CUDA's attention kernels take.
     """
-    require_whole_windows(*feature_map.shape[1:3], side)
+    require_whole_windows(feature_map.shape[1], feature_map.shape[2], side)
     return rearrange(feature_map, "b (nh sh) (nw sw) c -> (b nh) nw (sh sw) c", sh=side, sw=side)
 
 

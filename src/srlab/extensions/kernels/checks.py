@@ -1,4 +1,4 @@
-"""Arguments of attention that no kernel can run."""
+"""What no kernel for attention can run."""
 
 from collections.abc import Sequence
 

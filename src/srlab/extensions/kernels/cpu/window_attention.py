@@ -60,6 +60,7 @@ def window_attention(
 
 def pack_bias(by_distance: Tensor) -> Tensor:
     """(M, 2S - 1, 2S - 1), for powers of 2: as it is, or as (M, keys, queries) in whole vectors."""
+    require_inference(False, [by_distance])
     side = (by_distance.shape[-1] + 1) // 2
     packed = by_distance.detach().float() * math.log2(math.e)
     if not _takes_distances(side):

@@ -53,6 +53,12 @@ def window_attention(
             "channels in each; use backend sdpa"
         )
     by_distance = None if bias is None else bias.prepared("triton", _in_float32)
+    expected = (num_heads, 2 * side - 1, 2 * side - 1)
+    if by_distance is not None and by_distance.shape != expected:
+        raise ValueError(
+            f"bias is {tuple(by_distance.shape)}, but {num_heads} heads in windows of side {side} "
+            f"need {expected}"
+        )
     inputs = (maps["query"], maps.get("key"), maps["value"], by_distance)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     return _attend(*inputs, side, shift, float(scale), masked, num_heads, keep)[0]
@@ -75,7 +81,7 @@ def _attend(
     num_heads: int,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The mixed values, and with ``keep`` largest logit and sum of every row, (2, M, N), for the gradients."""
+    """The mixed values; with ``keep``, for the gradients, largest logit and sum of every row, (2, M, N)."""
     require_kernels(query.device)
     from srlab.extensions.kernels.triton.attention_launch import Attention, attend
 

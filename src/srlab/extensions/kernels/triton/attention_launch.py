@@ -148,7 +148,7 @@ def attention_gradients(
 
 
 def _row_products(attention: Attention, mixed: Tensor, gradient: Tensor) -> Tensor:
-    """(M, N), by windows: sums over a head's channels of output times gradient, which a soft-max hands back."""
+    """(M, N) by windows: sums over a head's channels of output times gradient, for the soft-max."""
     products = (mixed.float() * gradient.float()).unflatten(-1, (attention.heads, -1)).sum(-1)
     windows = split_windows(roll_map(products, -attention.shift), attention.side)
     return windows.flatten(0, 2).T.contiguous()

@@ -69,7 +69,8 @@ def require_kernel_maps(maps: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} must be a map (B, H, W, C), not empty, got {tuple(tensor.shape)}")
         if tensor.dtype not in _DTYPES:
             raise ValueError(
-                f"{name} is {tensor.dtype}; the kernels compute in float32, bfloat16 or float16: use backend sdpa"
+                f"{name} is {tensor.dtype}; the kernels compute in float32, bfloat16 or float16: "
+                "use backend sdpa"
             )
         if tensor.shape[-1] > 1 and tensor.stride(-1) != 1:
             raise ValueError(
@@ -78,8 +79,8 @@ def require_kernel_maps(maps: Mapping[str, Tensor]) -> None:
             )
         if (tensor.shape, tensor.dtype, tensor.device) != (first.shape, first.dtype, first.device):
             raise ValueError(
-                f"{name} is {tensor.dtype} {tuple(tensor.shape)} on {tensor.device} and {first_name} {first.dtype} "
-                f"{tuple(first.shape)} on {first.device}; they must be the same"
+                f"{name} is {tensor.dtype} {tuple(tensor.shape)} on {tensor.device} and {first_name} "
+                f"{first.dtype} {tuple(first.shape)} on {first.device}; they must be the same"
             )
 
 

@@ -2,8 +2,8 @@
 
 The channels lie in five groups, see srlab.ops.shift: four of C // 5 read their right, left, lower and upper
 neighbour, which is zero outside the map, the rest their own pixel. The second convolution reads each hidden
-channel at one place only, the one that its group is shifted from. So a tile of pixels needs each hidden channel
-for as many pixels as it has, none twice: fusing costs no arithmetic.
+channel at one place only, the one that its group is shifted from. So a tile of pixels needs each hidden
+channel for as many pixels as it has, none twice: fusing costs no arithmetic.
 
 Shape legend: B batch, H/W map size, C channels in and out, N hidden channels.
 """

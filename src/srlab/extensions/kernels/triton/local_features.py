@@ -131,7 +131,7 @@ def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
     """By PyTorch's operators: a few products of matrices, and shifts in between."""
     features, expand_weight, expand_bias, contract_weight = ctx.saved_tensors
     shifted = _shift(features, 1)
-    hidden = F.relu(F.linear(shifted, expand_weight, expand_bias.to(features.dtype)))
+    hidden = F.relu(F.linear(shifted, expand_weight) + expand_bias).to(features.dtype)
     to_hidden = torch.ops.aten.threshold_backward(_shift(gradient @ contract_weight, -1), hidden, 0)
     to_features = _shift(to_hidden @ expand_weight, -1) + gradient
     gradients = (

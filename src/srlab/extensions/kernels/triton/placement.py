@@ -43,7 +43,7 @@ class Extent(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Of each token in a tile: whether it is one, its number in the window, its pixel, its region if shifted."""
+    """Of each token in a tile: whether it exists, its number in the window, its pixel, its region."""
 
     inside: Any
     token: Any
