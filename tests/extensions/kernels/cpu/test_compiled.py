@@ -56,7 +56,7 @@ except RuntimeError as error:
     backend, error = result.stdout.strip().splitlines()
     assert backend == "sdpa"
     assert error.startswith("no C++ compiler found (no-such-compiler); install one")
-    assert result.stderr.count("auto does without the fused kernels: no C++ compiler found") == 1
+    assert result.stderr.count("backend auto cannot use the fused kernels: no C++ compiler found") == 1
 
 
 def test_a_compiler_that_fails_is_quoted(tmp_path):

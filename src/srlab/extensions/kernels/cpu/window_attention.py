@@ -11,8 +11,7 @@ from torch import Tensor
 
 from srlab.extensions.kernels.checks import check_windows
 from srlab.extensions.kernels.cpu.compiled import library, require_inference
-from srlab.layers.position_bias import expand_bias
-from srlab.ops.kernels import PositionBias
+from srlab.layers.position_bias import RelativePositionBias, expand_bias
 
 __all__ = ["WindowGroup", "attend_in_windows", "pack_bias", "window_attention"]
 
@@ -43,11 +42,11 @@ def window_attention(
     side: int,
     shift: int = 0,
     scale: float = 1.0,
-    bias: PositionBias | None = None,
+    bias: RelativePositionBias | None = None,
     masked: bool = False,
     num_heads: int = 1,
 ) -> Tensor:
-    """See :class:`srlab.ops.kernels.WindowAttention`; in float32, without gradients."""
+    """See :mod:`srlab.ops.kernels`; in float32, without gradients."""
     require_inference(False, (query, key, value))
     check_windows(query.shape, num_heads, side, shift)
     packed = None if bias is None else bias.prepared("cpu", pack_bias)

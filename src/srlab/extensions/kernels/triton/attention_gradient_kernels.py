@@ -117,7 +117,6 @@ def bias_gradient(
     PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
     GROUPS: tl.constexpr,
-    SHARED: tl.constexpr,
     BIASED: tl.constexpr,
     MASKED: tl.constexpr,
     ALIGNED: tl.constexpr,
@@ -141,11 +140,7 @@ def bias_gradient(
         at = locate(window, rows, extent, SIDE)
         to = locate(window, columns, extent, SIDE)
         q = read(query, at, head, WIDTH, PADDED, ALIGNED)
-        k = (
-            read(query, to, head, WIDTH, PADDED, ALIGNED)
-            if SHARED
-            else read(key, to, head, WIDTH, PADDED, ALIGNED)
-        )
+        k = read(key, to, head, WIDTH, PADDED, ALIGNED)
         v = read(value, to, head, WIDTH, PADDED, ALIGNED)
         g = read(gradient, at, head, WIDTH, PADDED, ALIGNED)
         own = (head.to(tl.int64) * extent.windows + window) * TOKENS
