@@ -51,7 +51,7 @@ R = TypeVar("R")
 
 @contextmanager
 def rebuilt_masks() -> Iterator[None]:
-    """Inside, each block makes its mask anew, as official code does; cached masks stay for afterwards."""
+    """In the ``with`` block, each attention block builds its mask again, as official code does."""
     token = _masks_are_rebuilt.set(True)
     try:
         yield

@@ -71,15 +71,15 @@ def resize_weights(
     Returns:
         (output, taps) weights, rows summing to 1; (output, taps) source indices, mirrored into the image.
     """
-    shrink = min(factor, 1.0) if antialias else 1.0
-    width = _KERNEL_WIDTH / shrink
+    stretch = min(factor, 1.0) if antialias else 1.0
+    width = _KERNEL_WIDTH / stretch
     positions = np.arange(1, output_side + 1, dtype=np.float64)
     centers = positions / factor + 0.5 * (
         1.0 - 1.0 / factor
     )  # MATLAB's coordinates: the first pixel's centre is 1
     first = np.floor(centers - width / 2.0)
     taps = first[:, None] + np.arange(math.ceil(width) + 2)
-    weights = shrink * _cubic(shrink * (centers[:, None] - taps))
+    weights = stretch * _cubic(stretch * (centers[:, None] - taps))
     weights /= weights.sum(axis=1, keepdims=True)
     used = np.flatnonzero(np.any(weights != 0.0, axis=0))
     weights, taps = weights[:, used[0] : used[-1] + 1], taps[:, used[0] : used[-1] + 1]
