@@ -43,7 +43,7 @@ def attend_as_published(group: Tensor, maps: Tensor | None, side: int, shift: in
 
 
 def attend_channels_last(group: Tensor, query: Tensor | None, side: int, shift: int) -> tuple[Tensor, Tensor]:
-    """The same without maps, in rows of channels; instead of maps, windows of queries, (B * H/S, W/S, T, d)."""
+    """The same without maps, in rows of channels; returns windows of queries, (B * H/S, W/S, T, d)."""
     windows = split_windows(roll_map(group.permute(0, 2, 3, 1), -shift), side)
     query, value = windows.chunk(2, dim=-1) if query is None else (query, windows)
     mixed = merge_windows(fused_attention(query, query, value), side, group.shape[2])
