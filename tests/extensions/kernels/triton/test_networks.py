@@ -58,8 +58,6 @@ def test_a_compiler_sees_one_graph(device, name):
         ([2, 4], 1, True),
         ([4], 0, False),
         pytest.param([2, 4, 8], 1, True, marks=pytest.mark.slow),
-        pytest.param([2, 4, 8], 1, False, marks=pytest.mark.slow),
-        pytest.param([4, 4], 3, True, marks=pytest.mark.slow),
     ],
     ids=str,
 )
