@@ -53,7 +53,7 @@ def test_a_sweep_s_keys_are_the_columns_in_its_order(sweep):
 def test_a_sweep_s_baseline_is_the_preset_as_it_stands_else_the_first_that_finished(sweep, tmp_path):
     comparison = compare(read_runs(sweep))
     assert comparison.baseline is comparison.configurations[1]
-    assert "preset elan_light" in comparison.baseline_reason
+    assert "unchanged preset elan_light" in comparison.baseline_reason
 
     plain = write_sweep(tmp_path, {"model.n_share": ["0", "1", "3"]})
     for share, psnr in (("0", None), ("1", 30.0), ("3", 31.0)):
@@ -103,7 +103,7 @@ def test_a_baseline_that_is_none_is_refused(sweep, wanted, message):
         ({"scale": 4}, "scales differ: 2 .1 run., 4 .1 run.; their scores cannot be compared"),
         ({"max_steps": 200}, "numbers of steps differ: 100 .1 run., 200"),
         ({"commit": "badc0de"}, "commits differ: c0ffee000000 .1 run., badc0de"),
-        ({"commit": "badc0de+changes"}, "some runs are of sources with changes that no commit holds"),
+        ({"commit": "badc0de+changes"}, "some runs used sources with uncommitted changes"),
         ({"device": "another"}, "devices of the latency differ: test device .1 run., another"),
         ({"batch_size": 4}, "training data differ"),
         ({"psnr": None}, "1 of 2 runs have no scores: 1 unfinished"),

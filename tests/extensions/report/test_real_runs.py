@@ -31,7 +31,7 @@ def test_two_trainings_become_a_report(tmp_path):
         assert run.psnr == pytest.approx(summary["val/psnr"])
         assert run.costs.latency_ms == summary["conditions"]["costs"]["latency"]["median_ms"]
         assert run.curves["val/psnr"][-1][0] == 4
-    words = ["--out", str(tmp_path / "out"), "patches=2", "--measure", "repeats=2", "threads=1"]
+    words = ["--out", str(tmp_path / "out"), "--patches", "2", "--measure", "--rounds", "2", "--threads", "1"]
     assert main(["report", *map(str, folders), *words]) == 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count('class="patch"') == 2
