@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import statistics
 
 import pytest
@@ -120,6 +121,23 @@ def test_best_and_second_best_share_their_marks_with_equals(tmp_path, values, ma
 def test_the_lowest_cost_is_the_best(tmp_path):
     table = table_of(tmp_path, {"psnr": 30.0, "params": 900}, {"psnr": 30.0, "params": 100, "n_share": 3})
     assert [each.mark for each in estimates(table, "params")] == [None, "best"]
+
+
+def test_every_recorded_metric_is_a_column_whose_best_is_the_metric_s(tmp_path):
+    """The records of 0.1.0 (``psnr`` in a field of its own) and today's make one table."""
+    folders = [write_run(tmp_path / str(share), psnr=30.0, n_share=share) for share in (1, 3, 4)]
+    for folder, lpips in zip(folders[1:], (0.3, 0.2), strict=True):
+        summary = json.loads((folder / "summary.json").read_text())
+        scores = {"psnr": 30.0, "lpips": lpips, "ours": 1.0}
+        summary["scores"] = [{"set_name": "Set5", "images": 5, "scores": scores}]
+        (folder / "summary.json").write_text(json.dumps(summary))
+    table = ablation_table(compare(read_runs(folders)))
+    headings = [column.heading for column in table.columns if column.is_score]
+    assert headings == ["PSNR Set5 (dB)", "Δ PSNR Set5 (dB)", "SSIM Set5", "LPIPS Set5", "ours Set5"]
+    assert [each and each.mean for each in estimates(table, "psnr/Set5")] == [30.0] * 3
+    assert [each and (each.mean, each.mark) for each in estimates(table, "lpips/Set5")] == [
+        None, (0.3, None), (0.2, "best"),
+    ]  # fmt: skip
 
 
 def test_runs_without_scores_have_a_row_and_their_costs(tmp_path):
