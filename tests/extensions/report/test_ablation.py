@@ -41,7 +41,7 @@ def test_the_fastest_of_unlike_measurements_is_no_best(tmp_path, other, marks):
     assert [each.mark for each in estimates(table_of(tmp_path, *runs), "latency_ms")] == marks
 
 
-def test_a_run_that_goes_on_is_told_to_have_been_measured_elsewhere(tmp_path):
+def test_another_device_is_reported_for_unfinished_runs_too(tmp_path):
     folders = [
         write_run(tmp_path / "finished", psnr=30.0),
         write_run(tmp_path / "unfinished", psnr=None, n_share=3, device="another device"),
@@ -67,7 +67,7 @@ def test_without_a_common_seed_a_difference_is_of_means_and_has_no_spread(tmp_pa
     assert estimates(table, "difference/Set5")[1].std is None
 
 
-def test_several_sets_have_their_mean_beside_them(tmp_path):
+def test_several_sets_have_a_mean(tmp_path):
     """Not of a run that lacks one: 33 of the easier set alone is not above 30 of both."""
     table = table_of(
         tmp_path, {"psnr": {"Set5": 32.0, "Set14": 28.0}}, {"psnr": {"Set5": 33.0}, "n_share": 3}
@@ -108,7 +108,7 @@ def test_latency_is_a_median_and_keeps_its_percentiles(tmp_path):
         ((32.0, 32.0, 31.0, 30.0), ["best", "best", "second", None]),
         ((32.0001, 32.0004, 31.0, 30.0), ["best", "best", "second", None]),  # equal as shown
         ((32.0, 31.0, 31.0, 30.0), ["best", "second", "second", None]),
-        ((32.0, 31.0, 31.0), ["best", None, None]),  # the worst is no second best
+        ((32.0, 31.0, 31.0), ["best", None, None]),  # the worst cannot be second best
         ((30.0, 30.0, 30.0), [None, None, None]),
         ((30.0, 31.0), [None, "best"]),
     ],

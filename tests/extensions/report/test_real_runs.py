@@ -44,5 +44,5 @@ def test_two_trainings_become_a_report(tmp_path):
     described = [read_checkpoint(folder).description["model"] for folder in folders]
     assert {label.partition("/")[0] for label in record["networks"]} == {"n_share=0", "n_share=1"}
     for arguments in described:
-        told = {name: value for name, value in arguments.items() if name != "_convert_"}
-        assert told in list(record["networks"].values())
+        expected = {name: value for name, value in arguments.items() if name != "_convert_"}
+        assert expected in list(record["networks"].values())
