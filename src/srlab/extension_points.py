@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Generic, TypeVar
 
 __all__ = ["Registry", "load_extensions"]
@@ -58,8 +59,9 @@ def load_extensions() -> tuple[str, ...]:
     package = importlib.import_module(_PACKAGE)
     loaded = []
     for module in pkgutil.iter_modules(package.__path__):
-        name = f"{_PACKAGE}.{module.name}"
-        if module.ispkg and importlib.util.find_spec(f"{name}.plugin") is not None:
-            importlib.import_module(f"{name}.plugin")
+        # by the file: find_spec would import the whole package to look
+        plugins = [Path(folder, module.name, "plugin.py") for folder in package.__path__]
+        if any(plugin.is_file() for plugin in plugins):
+            importlib.import_module(f"{_PACKAGE}.{module.name}.plugin")
             loaded.append(module.name)
     return tuple(loaded)

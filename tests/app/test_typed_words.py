@@ -79,7 +79,7 @@ def test_one_validation_number_is_told_what_is_meant():
     cfg = several("srlab.data.datasets.div2k", validation_range=801)
     single_values_as_lists(cfg)
     with pytest.raises(ValueError, match=r"must be \[first, last\] within 801..900, got \[801\]"):
-        datasets._div2k_validation("data", cfg.node.validation_range)
+        datasets._checked_range(cfg.node.validation_range)
 
 
 def test_paths_are_those_of_the_folder_where_the_run_began(tmp_path, monkeypatch):

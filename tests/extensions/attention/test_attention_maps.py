@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 import srlab
 from srlab.models.elan import ELAN
-from srlab.tasks.attention_maps import (
+from srlab.extensions.attention.maps import (
     WindowMaps,
     attended_distance,
     attended_pixels,
