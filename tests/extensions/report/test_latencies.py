@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from srlab.extensions.lab.ceilings import Ceilings
 
 from extensions.report.synthetic_runs import write_cell, write_run, write_sweep
 from srlab.extensions.console.main import main
