@@ -8,7 +8,6 @@ from scipy.spatial.distance import jensenshannon
 from torch.testing import assert_close
 
 import srlab
-from srlab.models.elan import ELAN
 from srlab.extensions.attention.maps import (
     WindowMaps,
     attended_distance,
@@ -19,6 +18,7 @@ from srlab.extensions.attention.maps import (
     similarity,
     similarity_between_blocks,
 )
+from srlab.models.elan import ELAN
 
 
 def network(**changes) -> ELAN:

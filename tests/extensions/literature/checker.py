@@ -41,9 +41,9 @@ def check_source(path: Path) -> None:
         rows = content.get("rows")
         require(isinstance(rows, list) and rows, "rows must be a list of at least one row")
         for number, row in enumerate(rows, 1):
-            try:  # noqa: PERF203
+            try:
                 check_row({**shared, **mapping("a row", row)})
-            except ValueError as error:
+            except ValueError as error:  # noqa: PERF203
                 raise ValueError(f"row {number} ({row}): {error}") from error
         keys = [
             (
@@ -121,8 +121,8 @@ def check_keys(kind: type[Any], content: Mapping[str, Any]) -> None:
     unknown, missing = sorted(content.keys() - known.keys()), sorted(required - content.keys())
     require(
         not unknown and not missing,
-        f"{kind.__name__} has no {', '.join(unknown) or 'other'} key; missing: {', '.join(missing) or 'none'}; "
-        f"it takes {', '.join(known)}",
+        f"{kind.__name__} has no {', '.join(unknown) or 'other'} key; "
+        f"missing: {', '.join(missing) or 'none'}; it takes {', '.join(known)}",
     )
     for name, hint in get_type_hints(kind).items():
         if hint in TEXT and name in content:

@@ -123,7 +123,7 @@ def test_it_is_said_whose_latency_is_shown(sweep, clock):
 
 def test_a_run_s_own_latency_is_called_so(sweep):
     comparison = compare(read_runs(sweep))
-    assert "each run's own measurement after its training, not comparable if" in ablation_table(comparison).caption
+    assert "each run's own measurement after its training" in ablation_table(comparison).caption
     axes = pareto_figure(comparison, against="latency").axes[0]
     assert axes.get_xlabel() == "latency (ms), each run's own measurement"
 

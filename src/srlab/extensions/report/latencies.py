@@ -184,11 +184,11 @@ def _latencies(path: Path, content: Mapping[str, Any]) -> LabLatencies:
 
 
 def _lab_warnings(content: Mapping[str, Any]) -> Iterator[str]:
-    from srlab.extensions.lab.conditions import LabConditions, busy_warning
+    from srlab.extensions.lab.conditions import busy_warning
 
     if not content["complete"]:
         yield "the measurement was interrupted; only finished rounds count"
-    busy = busy_warning(LabConditions(**content["conditions"]))
+    busy = busy_warning(content["conditions"])
     if busy is not None:
         yield busy
 

@@ -1,12 +1,10 @@
 """Measures the networks of a report in one interleaved run of the latency lab."""
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srlab.atomic_files import atomic_write
 from srlab.extensions.report.comparison import Comparison, as_comparison
 from srlab.extensions.report.latencies import (
     NETWORKS,
@@ -16,6 +14,7 @@ from srlab.extensions.report.latencies import (
     width_by_height,
 )
 from srlab.extensions.report.runs import Run
+from srlab.runs.records import write_json
 
 if TYPE_CHECKING:
     from srlab.extensions.lab.subjects import Plan
@@ -69,27 +68,25 @@ def measure_latencies(
     networks, faults = _build(arguments)
     plan, labels = _plan(arguments, networks, faults)
     scale = _only("scale", {network.scale for network in networks.values()}, "x{}".format)
-    if lr_size is None:
-        height, width = output_size or _only("image size", _measured_sizes(comparison.runs), width_by_height)
-        lr_size = (-(-height // scale), -(-width // scale))
+    lr_size = lr_size or _lr_size(comparison.runs, output_size, scale)
     place = find_device(device)
     # fail before minutes of measuring if the folder cannot be written
     record.parent.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=record.parent).close()
+    settings = LabSettings(
+        step="inference", scale=scale, batch=1, warmup=_WARMUP, repeats=repeats, baseline=plan.baseline
+    )
     measured = run_lab(
         networks,
         plan,
-        LabSettings(
-            step="inference", scale=scale, batch=1, warmup=_WARMUP, repeats=repeats, baseline=plan.baseline
-        ),
+        settings,
         lr_sizes=[lr_size],
         device=place,
         command=command,
         threads=threads,
         progress=progress,
     )
-    with atomic_write(record) as partial:
-        partial.write_text(json.dumps({**measured.as_json(), NETWORKS: labels}, indent=1) + "\n", "utf-8")
+    write_json(record, {**measured.as_json(), NETWORKS: labels})
     if not measured.complete:
         raise KeyboardInterrupt
     return read_latencies(record)
@@ -147,10 +144,12 @@ def _plan(
     return plan, {subjects[name].label: arguments for name, arguments in described.items()}
 
 
-def _measured_sizes(runs: Sequence[Run]) -> set[tuple[int, int]]:
-    """Heights and widths of restored images that the runs measured or would measure."""
+def _lr_size(runs: Sequence[Run], output_size: tuple[int, int] | None, scale: int) -> tuple[int, int]:
+    """Of the images that restore to ``output_size``, or to what all runs measured or would measure."""
     sizes = [run.costs.output_size or run.config.get("latency.output_size") for run in runs]
-    return {(size[0], size[1]) for size in sizes if size}
+    measured = {(size[0], size[1]) for size in sizes if size}
+    height, width = output_size or _only("image size", measured, width_by_height)
+    return -(-height // scale), -(-width // scale)
 
 
 def _only(what: str, values: "set[Any]", show: Callable[[Any], str]) -> Any:
