@@ -88,7 +88,7 @@ def scores(network: Network, sets: list[EvaluationSet], device: torch.device) ->
             )
             with evaluation_mode(candidate):
                 backend = backend_of(candidate)
-        psnr = fmean(mean.psnr for mean in report.means)
+        psnr = fmean(mean.scores["psnr"] for mean in report.means)
         baseline = psnr if baseline is None else baseline
         yield {"case": name, "backend": backend, "psnr": psnr, "loss_db": baseline - psnr}
 

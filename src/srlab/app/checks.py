@@ -245,10 +245,10 @@ def check_monitors(
 
 
 def check_kernels_train(network: Network, device: torch.device) -> None:
-    """Refuse to train with our own kernels for CPUs, which have no gradients."""
-    if not isinstance(network, AttentionNetwork) or "sdpa" not in network.backends:
-        return  # for other networks, "fused" is made of PyTorch's operators
-    if device.type == "cpu" and network.resolved_backend(device) == "fused":
+    """Refuse to train with kernels that have no gradients."""
+    if isinstance(network, AttentionNetwork) and not network.has_gradients(device):
+        backend = network.resolved_backend(device)
         raise ValueError(
-            "model.backend=fused is for inference on a CPU; train with model.backend=auto, sdpa or reference"
+            f"model.backend={backend} is for inference on a {device.type.upper()}; "
+            "train with model.backend=auto, sdpa or reference"
         )

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from srlab.layers.at_rest import KeptAtRest
 from srlab.layers.color import RGB_MEAN
 from srlab.layers.feed_forward import FeedForward
+from srlab.layers.inference_cache import InferenceCache
 from srlab.layers.position_bias import RelativePositionBias
 from srlab.layers.upsample import recognise_head
 from srlab.models.network import rename_keys, require_integer
@@ -102,7 +102,7 @@ class MergedPositionBias(nn.Module):
             nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, width))
             for width in (hidden, hidden, num_heads)
         )
-        self._averages = KeptAtRest()
+        self._averages = InferenceCache()
 
     def forward(self) -> Tensor:
         """(M, T, K * K) for query minus key; in evaluation the small network does not run again."""
@@ -269,7 +269,8 @@ class HiTSR(ResidualGroupNetwork):
         backend: ``reference``, ``linear`` or ``auto``, see :class:`AttentionNetwork`.
     """
 
-    backends = ("reference", "linear")
+    plain_backends = ("reference", "linear")
+    default_backend = "linear"
     beyond_float16 = "the correlation reaches 1e14 in published weights"
     official_landmarks = (
         "layers.0.residual_group.blocks.0.correlation.qv.linear.weight",
@@ -321,10 +322,6 @@ class HiTSR(ResidualGroupNetwork):
             mean=mean,
         )
         self.apply(initialise_linear)
-
-    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
-        """On a CPU ``linear`` ran 1.5 to 1.7 times as fast as ``reference`` (docs/LOG.md)."""
-        return "linear"
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:

@@ -32,10 +32,10 @@ class Costs:
         return {key: value for reading in self.readings for key, value in getattr(reading, form).items()}
 
 
-def measure_costs(network: Network, settings: MeterSettings) -> Costs:
-    """Count what can be counted and read all meters; the network is left as it was."""
+def measure_costs(network: Network, settings: MeterSettings, *, counted: Reading | None = None) -> Costs:
+    """Count what can be counted, unless that is given, and read all meters; the network is left as it was."""
     measured = [meter.measure(network, settings) for meter in METERS]
-    return Costs(settings.output_size, (_counted(network, settings), *measured))
+    return Costs(settings.output_size, (counted or _counted(network, settings), *measured))
 
 
 class CostRecord(Callback):
@@ -73,7 +73,7 @@ class CostRecord(Callback):
             "warmup": warmup,
             "repeats": repeats,
         }
-        self._is_counted = False
+        self._counted: Reading | None = None
         self._latency = METERS.get("latency")
         if limit_ms is not None and self._latency is None:
             raise ValueError(
@@ -104,14 +104,15 @@ class CostRecord(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count, once."""
-        if trainer.is_global_zero and not self._is_counted:
+        if trainer.is_global_zero and self._counted is None:
             assert isinstance(pl_module.network, Network)
             settings = self._settings_on(trainer)
-            self._write(trainer, Costs(settings.output_size, (_counted(pl_module.network, settings),)))
+            self._counted = _counted(pl_module.network, settings)
+            self._write(trainer, Costs(settings.output_size, (self._counted,)))
 
     def measure(self, trainer: Trainer, network: Network) -> Costs:
         """Measure everything, with nothing else running; the first rank calls it after the training."""
-        costs = measure_costs(network, self._settings_on(trainer))
+        costs = measure_costs(network, self._settings_on(trainer), counted=self._counted)
         self._write(trainer, costs)
         if (absent := absent_columns()) is not None:
             log.info(absent)
@@ -121,7 +122,6 @@ class CostRecord(Callback):
         return MeterSettings(device=trainer.strategy.root_device, **self._settings)
 
     def _write(self, trainer: Trainer, costs: Costs) -> None:
-        self._is_counted = True
         write_json(self.folder / COSTS_FILE, costs.merged("record"))
         for logger in trainer.loggers:
             if isinstance(logger, ResultLogger):

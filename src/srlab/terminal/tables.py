@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from srlab.terminal.names import escape_markdown, one_line
 
-__all__ = ["PlainTable", "plain_console", "to_csv"]
+__all__ = ["PlainTable", "markdown_table", "plain_console", "to_csv"]
 
 _ABSENT = "–"  # a cell without a value
 
@@ -85,12 +85,8 @@ class PlainTable(Table):
     def to_markdown(self) -> str:
         """The same cells as a Markdown table, GitHub's included; names in them are no markup."""
         rows = zip(*(column.cells for column in self.columns), strict=True)
-        lines = [
-            [str(column.header) for column in self.columns],
-            [":---" if _is_text(column) else "---:" for column in self.columns],
-            *([escape_markdown(str(cell)) for cell in row] for row in rows),
-        ]
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+        cells = [[escape_markdown(str(cell)) for cell in row] for row in rows]
+        return markdown_table([str(column.header) for column in self.columns], cells, text=self._texts)
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         """One cell for each heading; control characters are shown as escapes."""
@@ -142,6 +138,12 @@ class PlainTable(Table):
                 yield Text(f"{heading}{between}{cell}", overflow="fold")
         if self.caption:
             yield Text(f"\n{self.caption}", "table.caption")
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, text: Container[str]) -> str:
+    """A Markdown table of cells that are Markdown already; ``text`` are the headings that are flush left."""
+    ruler = [":---" if heading in text else "---:" for heading in headings]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, ruler, *rows))
 
 
 def to_csv(rows: Sequence[Mapping[str, object]]) -> str:

@@ -33,6 +33,8 @@ __all__ = ["add_arguments", "run"]
 
 _WIDTH = 160  # columns where the output is not a terminal
 _DEFAULT_SCALE = 4
+_INFERENCE_ONLY = ("size", "output", "mask")
+_TRAINING_ONLY = ("patch", "checkpointing", "data", "root", "workers")
 # Values that can be crossed; the first is the default.
 _DIALS = {
     "dtype": ("float32", "bfloat16", "float16", "float64"),

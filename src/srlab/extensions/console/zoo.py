@@ -54,14 +54,17 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _output(arguments: argparse.Namespace, width: int) -> Iterator["Table | str"]:
-    from srlab.extensions.zoo import convention_table, literature_table, update_readme, zoo_rows, zoo_table
+    from srlab.extensions.zoo.papers import convention_table, literature_table
 
     networks = arguments.networks or None
+    if arguments.published:
+        yield from map(literature_table, arguments.networks)
+        return
+    from srlab.extensions.zoo.networks import update_readme, zoo_rows, zoo_table
+
     if arguments.write:
         yield f"{arguments.write} {'updated' if update_readme(arguments.write) else 'is up to date'}"
     elif arguments.convention:
         yield convention_table(networks, convention=arguments.convention, scale=arguments.scale or 4)
-    elif arguments.published:
-        yield from map(literature_table, arguments.networks)
     else:
         yield zoo_table(zoo_rows(networks), width=width)

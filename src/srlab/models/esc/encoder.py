@@ -153,7 +153,8 @@ class EscNetwork(AttentionNetwork):
     :func:`srlab.ops.input_padding.pad_input`.
     """
 
-    backends = ("reference", "sdpa", "flex", "fused")
+    plain_backends = ("reference", "sdpa", "flex")
+    operators = ("window_attention",)
     pads_image = False
     block_names = r"encoder\.blocks\.\d+"
     official_containers = ("params", "params_ema")
@@ -169,10 +170,6 @@ class EscNetwork(AttentionNetwork):
         super().__init__(scale=scale, backend=backend)
         self.size_multiple = window_side
         self.encoder = encoder
-
-    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
-        """The fastest that was measured (docs/speed.md)."""
-        return "fused" if self.infers_natively(device, dtype) else "sdpa"
 
     @classmethod
     def recognise_encoder(cls, state: Mapping[str, Tensor], *, kernel: str) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from scipy.spatial.distance import jensenshannon
 from torch.testing import assert_close
 
 import srlab
-from srlab.models.elan import ELAN
-from srlab.tasks.attention_maps import (
+from srlab.extensions.attention.maps import (
     WindowMaps,
     attended_distance,
     attended_pixels,
@@ -19,6 +18,7 @@ from srlab.tasks.attention_maps import (
     similarity,
     similarity_between_blocks,
 )
+from srlab.models.elan import ELAN
 
 
 def network(**changes) -> ELAN:
