@@ -29,7 +29,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
     """Sample ``i``, for any i >= 0, is a pure function of (seed, i).
 
     It holds ``lr_image`` (3, p, p) and ``hr_image`` (3, sp, sp), uint8, for scale s and patch size p. A batch
-    is made at once, so there is nothing to collate. With ``degrade_on="device"``, degradation and augmentation
+    is made at once; there is nothing to collate. With ``degrade_on="device"``, degradation and augmentation
     are left to ``finish``: until then a batch holds ``hr_window`` (B, 3, sp + 2m, sp + 2m) with the
     degradation's context m, and ``turn`` (B,).
 
