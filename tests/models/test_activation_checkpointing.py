@@ -19,7 +19,7 @@ from srlab.layers.recomputation import recompute_activations
 SMALL = [
     pytest.param("elan_demo", 2, {}, id="small elan"),
     pytest.param("swinir_light", 2, {"depths": [2], "num_heads": [6]}, id="small swinir"),
-    pytest.param("esc_light", 2, {"depth": 1, "window_side": 8, "kernel_side": 5}, id="small esc"),
+    pytest.param("esc_light", 2, {"depth": 1, "window_size": 8, "kernel_side": 5}, id="small esc"),
     pytest.param("rcan", 2, {"dim": 16, "num_groups": 2, "depth": 2}, id="small rcan"),
 ]
 PRESETS = [

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 import srlab
-from official_networks import deviation
+from official_networks import counted, detect, deviation
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
-from srlab.counts.complexity import multiply_adds
+from srlab.checkpoints import official_state
+from srlab.counts.complexity import extra_multiply_adds, multiply_adds
 from srlab.models.elan_elsa import ElanElsa, GroupHadamardAttention
 
 RECORDED = json.loads((Path(__file__).parents[1] / "recorded" / "elan_light_elsa.json").read_text())
@@ -83,7 +84,7 @@ def test_size_and_cost_are_those_of_the_closed_forms(scale):
     with torch.device("meta"):
         network = srlab.create_model("elan_light_elsa", scale=scale)
     held = sum(parameter.numel() for parameter in network.parameters())
-    assert network.official_parameters() == (held, held) == (parameters, parameters)
+    assert counted(network) == (held, held) == (parameters, parameters)
     assert multiply_adds(network) == cost
 
 
@@ -260,9 +261,9 @@ def test_runs_under_bfloat16_autocast(backend):
 def test_there_is_no_official_layout():
     network = small()
     with pytest.raises(ValueError, match=r"ElanElsa has no official implementation"):
-        network.to_official()
-    assert network.multiply_adds_apart(17, 30) == 0
-    assert ElanElsa.recognise(srlab.create_model("elan_demo", scale=2).to_official()) is None
+        official_state(network)
+    assert extra_multiply_adds(network, (17, 30)) == 0
+    assert detect(ElanElsa, official_state(srlab.create_model("elan_demo", scale=2))) is None
 
 
 @pytest.mark.parametrize(

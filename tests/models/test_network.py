@@ -10,8 +10,11 @@ from torch.testing import assert_close
 
 import srlab
 from native_kernels import NEEDS_KERNELS
+from official_networks import detect, layout_of
 from preset_cases import preset_cases
 from rounding import assert_equal_up_to_rounding, outputs_of, settle_statistics
+from srlab.checkpoints import official_state
+from srlab.checkpoints.layouts import official_layout
 from srlab.models.network import AttentionNetwork
 
 BY_PRESET = pytest.mark.parametrize(("name", "scale"), preset_cases())
@@ -89,7 +92,7 @@ def test_every_backend_is_the_same_function(name, scale):
 
 
 @NEEDS_KERNELS
-@pytest.mark.parametrize("changes", [{"window_side": 4}, {"window_side": 7}, {"window_side": 16}], ids=str)
+@pytest.mark.parametrize("changes", [{"window_size": 4}, {"window_size": 7}, {"window_size": 16}], ids=str)
 @pytest.mark.parametrize("schedule", ["alternate", "every", "none"])
 @pytest.mark.parametrize("size", [(1, 1), (19, 33)])
 def test_cpu_kernels_are_swinirs_reference_for_any_window_and_schedule(changes, schedule, size):
@@ -100,10 +103,10 @@ def test_cpu_kernels_are_swinirs_reference_for_any_window_and_schedule(changes, 
 
 
 @NEEDS_KERNELS
-@pytest.mark.parametrize("window_side", [4, 5, 16, 32])
+@pytest.mark.parametrize("window_size", [4, 5, 16, 32])
 @pytest.mark.parametrize("name", ["esc_light", "esc_fp"])
-def test_cpu_kernels_are_escs_reference_for_any_window(name, window_side):
-    network = srlab.create_model(name, scale=2, depth=1, steps_per_block=1, window_side=window_side).eval()
+def test_cpu_kernels_are_escs_reference_for_any_window(name, window_size):
+    network = srlab.create_model(name, scale=2, depth=1, steps_per_block=1, window_size=window_size).eval()
     _check_kernels_against_reference(network, torch.rand(2, 3, 19, 33))
 
 
@@ -168,15 +171,15 @@ def test_compiles_to_one_graph_that_computes_the_same(name, changes, backend):
 @BY_PRESET
 def test_official_state_restores_the_network_exactly(name, scale):
     first, second = (srlab.create_model(name, scale=scale).eval() for _ in range(2))
-    if not first.official_landmarks:
+    if official_layout(type(first)) is None:
         with pytest.raises(ValueError, match="no official"):
-            first.to_official()
+            official_state(first)
         return
-    official = first.to_official()
-    arguments = type(first).recognise(official)
+    official = official_state(first)
+    arguments = detect(type(first), official)
     assert arguments is not None
-    assert arguments["scale"] == scale or "scale" in type(first).untold(official)
-    second.load_state_dict(type(second).from_official(official))
+    assert arguments["scale"] == scale or "scale" in layout_of(type(first)).undetectable(official)
+    second.load_state_dict(layout_of(type(second)).to_ours(official))
     image = torch.rand(2, 3, 7, 6)
     with torch.no_grad():
         assert_close(second(image), first(image), rtol=0, atol=0)

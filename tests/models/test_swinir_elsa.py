@@ -12,8 +12,9 @@ import torch
 from torch.testing import assert_close
 
 import srlab
-from official_networks import deviation
+from official_networks import counted, detect, deviation
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
+from srlab.checkpoints import official_state
 from srlab.counts.complexity import multiply_adds
 from srlab.models.swinir_elsa import SwinIRElsa
 
@@ -76,7 +77,7 @@ def test_size_and_cost_are_those_of_the_closed_forms(scale):
     assert recorded["giga_multiply_adds"] == round(cost / 1e9, 2)
     with torch.device("meta"):
         network = srlab.create_model("swinir_light_elsa", scale=scale)
-    assert network.official_parameters() == (parameters, parameters)
+    assert counted(network) == (parameters, parameters)
     assert multiply_adds(network) == cost
 
 
@@ -159,8 +160,8 @@ def test_drop_path_grows_linearly_from_zero_over_all_blocks():
 
 def test_there_is_no_official_layout():
     with pytest.raises(ValueError, match=r"SwinIRElsa has no official implementation"):
-        small().to_official()
-    assert SwinIRElsa.recognise(srlab.create_model("swinir_light", scale=2).to_official()) is None
+        official_state(small())
+    assert detect(SwinIRElsa, official_state(srlab.create_model("swinir_light", scale=2))) is None
 
 
 @pytest.mark.parametrize(

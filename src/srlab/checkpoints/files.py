@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from srlab.checkpoints.foreign import HEAD_BYTES, foreign_kind
+from srlab.checkpoints.file_kinds import HEAD_BYTES, other_kind
 
 __all__ = ["OUR_ENTRY", "OUR_PREFIX", "read_file"]
 
@@ -69,7 +69,7 @@ def read_file(file: Path, *, known: str) -> dict[str, Any]:
         start = stream.read(HEAD_BYTES)
     if _begins_safetensors(start):
         return _read_safetensors(file)
-    foreign = foreign_kind(file, start)
+    foreign = other_kind(file, start)
     if foreign:
         raise ValueError(f"{file} is {foreign}; {known}")
     try:

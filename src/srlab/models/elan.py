@@ -12,9 +12,8 @@ of window sizes, d = C / G channels of a group; windows are (B * H/S, W/S, T, d)
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,38 +22,17 @@ from torch import Tensor, nn
 
 from srlab.extensions.kernels import cpu as native
 from srlab.extensions.kernels.triton import group_window_attention
+from srlab.layers.arguments import require_integer
 from srlab.layers.at_rest import KeptAtRest
-from srlab.layers.color import RGB_MEAN, is_rounding_of, mean_shift_entries, rgb_mean, stored_mean_shift
+from srlab.layers.color import RGB_MEAN
 from srlab.layers.folding import Foldable, absorb_batch_norm, fold_batch_norm
 from srlab.layers.shift_convolution import LocalFeatures
-from srlab.models.network import count_numbered, rename_keys, require_integer
 from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, count_blocks
 from srlab.ops.group_attention import attend_as_published, attend_channels_last
-from srlab.ops.shift import resolve_shift_schedule, shift_kernel
+from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.window_attention import runs_natively
 
 __all__ = ["ELAN", "ElanBlock", "GroupAttention"]
-
-_PUBLISHED_WINDOWS = (4, 8, 16)
-
-_TO_OURS = (
-    (r"^head\.0\.", r"head."),
-    (r"^tail\.0\.", r"tail."),
-    (r"modules_lfe\.lfe_(\d+)\.conv0\.shift_conv\.conv1x1\.", r"local.\1.expand.mix."),
-    (r"modules_lfe\.lfe_(\d+)\.conv1\.shift_conv\.conv1x1\.", r"local.\1.contract.mix."),
-    (r"modules_gmsa\.gmsa_(\d+)\.project_inp\.0\.", r"attention.\1.project."),
-    (r"modules_gmsa\.gmsa_(\d+)\.project_inp\.1\.", r"attention.\1.norm."),
-    (r"modules_gmsa\.gmsa_(\d+)\.project_out\.", r"attention.\1.mix."),
-)
-_TO_OFFICIAL = (
-    (r"^head\.", r"head.0."),
-    (r"^tail\.", r"tail.0."),
-    (r"\.local\.(\d+)\.expand\.mix\.", r".modules_lfe.lfe_\1.conv0.shift_conv.conv1x1."),
-    (r"\.local\.(\d+)\.contract\.mix\.", r".modules_lfe.lfe_\1.conv1.shift_conv.conv1x1."),
-    (r"\.attention\.(\d+)\.project\.", r".modules_gmsa.gmsa_\1.project_inp.0."),
-    (r"\.attention\.(\d+)\.norm\.", r".modules_gmsa.gmsa_\1.project_inp.1."),
-    (r"\.attention\.(\d+)\.mix\.", r".modules_gmsa.gmsa_\1.project_out."),
-)
 
 
 class GroupAttention(nn.Module, Foldable):
@@ -237,9 +215,6 @@ class ELAN(SharedAttentionNetwork):
     """
 
     backends = ("reference", "sdpa", "fused")
-    official_containers = ("model_state_dict",)
-    official_prefix = "module."
-    official_landmarks = ("body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight", "tail.0.weight")
 
     def __init__(
         self,
@@ -313,62 +288,6 @@ class ELAN(SharedAttentionNetwork):
         if backend == "fused" and runs_natively(device):
             return torch.contiguous_format
         return super().memory_format(backend, device)
-
-    def _frozen(self) -> dict[str, Tensor]:
-        """Official entries that are constants here."""
-        frozen = mean_shift_entries(self.color_offset.flatten())
-        for key, parameter in rename_keys(dict(self.named_parameters()), _TO_OFFICIAL).items():
-            if key.endswith("conv1x1.weight"):
-                frozen[key.replace(".conv1x1", "")] = shift_kernel(parameter.shape[1]).to(parameter)
-        return frozen
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read all but windows and shifts, which leave no trace in the file."""
-        if any(key not in state for key in cls.official_landmarks):
-            return None
-        n_share = count_numbered(state, "body.0.modules_gmsa.gmsa_") - 1
-        blocks = count_numbered(state, "body.")
-        hidden, dim = state[cls.official_landmarks[0]].shape[:2]
-        shift = stored_mean_shift(state)
-        return {
-            "scale": math.isqrt(state["tail.0.weight"].shape[0] // 3),
-            "dim": dim,
-            "depth": blocks * (1 + n_share),
-            "n_share": n_share,
-            "window_sizes": list(_PUBLISHED_WINDOWS),
-            "expansion": hidden // dim,
-            "shift_schedule": "alternate",
-            "backend": "auto",
-            "mean": list(shift.mean),
-            "value_range": shift.value_range,
-        }
-
-    @classmethod
-    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Windows have no weights of their own; nor has a mean shift that is left out."""
-        color = () if stored_mean_shift(state).is_known else ("mean", "value_range")
-        return ("window_sizes", "shift_schedule", *color)
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename keys; the frozen constants are compared with ours and left out."""
-        kept, shift = {}, stored_mean_shift(state)
-        frozen = mean_shift_entries(rgb_mean(shift.value_range, shift.mean).flatten())
-        for key, value in state.items():
-            is_kernel = key.endswith(".shift_conv.weight")
-            expected = shift_kernel(value.shape[0]) if is_kernel else frozen.get(key)
-            if expected is None:
-                kept[key] = value
-            elif not is_rounding_of(value, expected):
-                raise ValueError(
-                    f"{key} differs from the constant of the published ELAN; this file cannot be represented"
-                )
-        return rename_keys(kept, _TO_OURS)
-
-    def to_official(self) -> dict[str, Tensor]:
-        """Rename keys and write the constants out."""
-        return {**rename_keys(self.state_dict(), _TO_OFFICIAL), **self._frozen()}
 
 
 def _checked_windows(window_sizes: Sequence[int], dim: int) -> tuple[int, ...]:

@@ -31,9 +31,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer
 from srlab.layers.elsa import GhostHead, HadamardWeights
 from srlab.layers.folding import Foldable, absorb_batch_norm
-from srlab.models.network import require_integer
 from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork
 from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregation
 

@@ -9,7 +9,6 @@ Deviations: mean shifts and shift kernels are constants, not frozen parameters; 
 Shape legend: B batch, C features, H/W low-resolution size, padded where a network pads.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -17,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
 from srlab.layers.shift_convolution import LocalFeatures
-from srlab.models.network import AttentionNetwork, ParameterCount, require_integer, require_positive
+from srlab.models.network import AttentionNetwork
 from srlab.ops.padding import pad_to_multiple
 
 __all__ = ["SharedAttentionBlock", "SharedAttentionNetwork", "count_blocks"]
@@ -130,25 +130,6 @@ class SharedAttentionNetwork(AttentionNetwork):
         for block in self.body:
             features = block(features, backend)
         return features
-
-    def official_parameters(self) -> ParameterCount:
-        """With the constants that the official code keeps as frozen parameters."""
-        held = super().official_parameters()
-        frozen = sum(tensor.numel() for tensor in self._frozen().values())
-        return ParameterCount(held.all + frozen, held.trainable)
-
-    def multiply_adds_apart(self, height: int, width: int) -> int:
-        """Frozen mean shifts, 1x1 convolutions there: of each padded pixel, before and after enlarging."""
-        frozen = self._frozen()
-        before, after = (
-            frozen[key].numel() if key in frozen else 0 for key in ("sub_mean.weight", "add_mean.weight")
-        )
-        pixels = math.prod(side + -side % self.size_multiple for side in (height, width))
-        return pixels * (before + after * self.scale**2)
-
-    def _frozen(self) -> dict[str, Tensor]:
-        """Official entries that are constants here; none where there is no official code."""
-        return {}
 
 
 def count_blocks(depth: int, n_share: int) -> int:

@@ -7,7 +7,7 @@ import torch
 
 import srlab
 from checkpoint_samples import ELAN_ARGUMENTS, assert_same_function, ours
-from srlab.checkpoints import load_model, save_official
+from srlab.checkpoints import load_model, official_state, save_official
 from srlab.extensions.console.main import main
 
 
@@ -26,11 +26,11 @@ def test_a_run_becomes_an_official_file_and_a_safetensors_file(run, capsys):
     assert main(["convert", "outputs", "elan.safetensors", "--to", "safetensors"]) == 0
     printed = capsys.readouterr().out
     assert "wrote elan.safetensors: ELAN x3" in printed
-    assert "the official layout cannot say window_sizes=[2, 4]: whoever loads the file must" in printed
+    assert "the official layout cannot store window_sizes=[2, 4]: give it when" in printed
     assert_same_function(load_model("elan.safetensors"), run)
     assert_same_function(load_model("elan.pt", window_sizes=[2, 4]), run)
     state = torch.load("elan.pt", weights_only=True)["model_state_dict"]
-    assert state.keys() == {f"module.{key}" for key in run.to_official()}
+    assert state.keys() == {f"module.{key}" for key in official_state(run)}
 
 
 def test_what_the_file_does_not_tell_is_given_on_the_command_line(run):
@@ -51,7 +51,7 @@ def test_what_the_file_does_not_tell_is_given_on_the_command_line(run):
         (["outputs", "a.safetensors", "--to", "safetensors", "img_size=48"], "only the official layout has"),
         (
             ["outputs", "a.pt", "--to", "official", "scale=4"],
-            "holds ELAN x3, and its weights do not carry over to x4",
+            "holds ELAN x3, and its weights cannot be converted to x4",
         ),
         (["outputs", "outputs", "--to", "official"], "outputs is a folder; name a file in it"),
         (["outputs", "pipe", "--to", "official", "--overwrite"], "is no ordinary file"),

@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 import srlab
 from golden_files import golden_files, load_golden
-from official_networks import deviation, rebuild
+from official_networks import counted, detect, deviation, layout_of, rebuild
+from srlab.checkpoints import official_state
 from srlab.counts.complexity import multiply_adds
 from srlab.models.esc import esc_lte
 from srlab.models.esc.esc_lte import EscLTE
@@ -23,7 +24,7 @@ def small(**overrides):
     torch.manual_seed(0)
     arguments = {
         "scale": 2, "dim": 8, "mixed_dim": 4, "kernel_side": 3, "depth": 1, "steps_per_block": 1,
-        "window_side": 4, "num_heads": 2, "ffn_ratio": 2, "step_ffn_ratio": 1.25, "query_dim": 8,
+        "window_size": 4, "num_heads": 2, "ffn_ratio": 2, "step_ffn_ratio": 1.25, "query_dim": 8,
     }  # fmt: skip
     return EscLTE(**{**arguments, **overrides})
 
@@ -53,16 +54,16 @@ def test_features_are_the_official_ones(name):
 def test_the_recorded_weights_are_this_network_and_tell_all_but_the_scale(name):
     golden = load_golden(name)
     weights, spec, encoder = golden.weights(), golden.about["config"]["spec"], golden.about["config"]["enc"]
-    assert [cls for cls in network_classes() if cls.recognise(weights) is not None] == [EscLTE]
-    assert EscLTE.recognise(weights) == {
+    assert [cls for cls in network_classes() if detect(cls, weights) is not None] == [EscLTE]
+    assert detect(EscLTE, weights) == {
         "scale": 4, "dim": encoder["dim"], "mixed_dim": encoder["pdim"],
         "kernel_side": encoder["kernel_size"], "depth": encoder["n_blocks"],
-        "steps_per_block": encoder["conv_blocks"], "window_side": encoder["window_size"],
+        "steps_per_block": encoder["conv_blocks"], "window_size": encoder["window_size"],
         "num_heads": encoder["num_heads"], "ffn_ratio": 2, "step_ffn_ratio": encoder["exp_ratio"],
         "query_dim": spec["hidden_dim"], "backend": "auto",
     }  # fmt: skip
-    assert EscLTE.untold(weights) == ("scale",)
-    state = rebuild(EscLTE, golden).to_official()
+    assert layout_of(EscLTE).undetectable(weights) == ("scale",)
+    state = official_state(rebuild(EscLTE, golden))
     assert state.keys() == weights.keys()
     for key, value in weights.items():
         assert_close(state[key], value, rtol=0, atol=0)
@@ -72,9 +73,9 @@ def test_the_recorded_weights_are_this_network_and_tell_all_but_the_scale(name):
 def test_preset_has_the_official_keys_shapes_and_dtypes(name):
     with torch.device("meta"):
         network = srlab.create_model("esc_lte", scale=2)
-    state = {key: [list(value.shape), str(value.dtype)] for key, value in network.to_official().items()}
+    state = {key: [list(value.shape), str(value.dtype)] for key, value in official_state(network).items()}
     assert state == load_golden(name).about
-    assert network.official_parameters() == (1_433_631, 1_433_631)
+    assert counted(network) == (1_433_631, 1_433_631)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 5])

@@ -42,28 +42,26 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
         FileExistsError: the destination exists.
     """
     from srlab.checkpoints import read_checkpoint, save_official, save_safetensors
-    from srlab.checkpoints.writing import official_option_names, untold_by_official
-    from srlab.models.registry import network_classes
+    from srlab.checkpoints.writing import lost_arguments, official_options
 
     source, destination = arguments.source, arguments.destination
     _check_destination(source, destination, arguments.overwrite)
     if arguments.to == "safetensors" and destination.suffix != ".safetensors":
         raise ValueError(f"{destination} would hold safetensors; let its name end in .safetensors")
-    layout_options = set().union(*(official_option_names(known) for known in network_classes()))
-    options = {name: assignments.pop(name) for name in layout_options & assignments.keys()}
+    options = {name: assignments.pop(name) for name in official_options() & assignments.keys()}
     if options and arguments.to != "official":
         raise ValueError(f"{', '.join(options)}: only the official layout has such options")
     checkpoint = read_checkpoint(source, **assignments)
-    untold: dict[str, Any] = {}
+    lost: dict[str, Any] = {}
     if arguments.to == "official":
         options = {**checkpoint.description.get("official_options", {}), **options}
         save_official(checkpoint.network, destination, **options)
-        untold = untold_by_official(checkpoint, **options)
+        lost = lost_arguments(checkpoint, **options)
     else:
         save_safetensors(checkpoint, destination)
     _read_back(checkpoint, destination)
-    for name, value in untold.items():
-        print(f"the official layout cannot say {name}={value}: whoever loads the file must give it")
+    for name, value in lost.items():
+        print(f"the official layout cannot store {name}={value}: give it when you load the file")
     network, size = checkpoint.network, destination.stat().st_size
     print(
         f"wrote {destination}: {type(network).__name__} x{network.scale}, {size / 2**20:.1f} MiB, read back"

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from srlab.counts.complexity import counted_backend
+from srlab.counts.complexity import counted_backend, extra_multiply_adds
 from srlab.counts.operations import multiply_adds_of, record_calls
 from srlab.extensions.lab.ceilings import Ceilings
 from srlab.models.network import AttentionNetwork, Network
@@ -87,7 +87,7 @@ def fewest_needs(network: Network, lr_size: tuple[int, int], dtype: torch.dtype)
     backends = _countable_backends(network)
     counts = {backend: executed_by(network, lr_size, backend) for backend in backends}
     # the official formulation is counted with the back end "reference", and what that leaves out is added
-    official = counts.get("reference", counts[backends[0]]) + network.multiply_adds_apart(*lr_size)
+    official = counts.get("reference", counts[backends[0]]) + extra_multiply_adds(network, lr_size)
     if "reference" in counts:
         counts = {"official": official, **counts}
     traffic = {backend: layer_bytes(network, lr_size, dtype, backend) for backend in backends}

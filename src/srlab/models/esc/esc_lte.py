@@ -10,7 +10,6 @@ Deviations: those of the encoder. Neighbours of a query are found in integers, w
 Shape legend: B batch, C features, Q channels of a query, H/W low-resolution size, h/w size of the result.
 """
 
-from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -18,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.models.esc.blocks import ConvolutionalAttention, SymmetricKernel
-from srlab.models.esc.encoder import EscEncoder, EscNetwork, check_mixed
-from srlab.models.network import require_image, require_integer
+from srlab.layers.arguments import require_integer
+from srlab.models.esc.encoder import EscNetwork
+from srlab.models.network import require_image
 
 __all__ = ["EscLTE", "TextureEstimator"]
 
@@ -34,19 +33,6 @@ _SMALLEST_AREA = 1e-9
 _QUERIES_AT_A_TIME = 2**14
 
 _HIDDEN_LAYERS = 3
-
-_TO_OURS = (
-    (r"^coef\.", "estimator.amplitude."),
-    (r"^freq\.", "estimator.frequency."),
-    (r"^phase\.", "estimator.phase."),
-    (r"^imnet\.layers\.", "estimator.mlp."),
-)
-_TO_OFFICIAL = (
-    (r"^estimator\.amplitude\.", "coef."),
-    (r"^estimator\.frequency\.", "freq."),
-    (r"^estimator\.phase\.", "phase."),
-    (r"^estimator\.mlp\.", "imnet.layers."),
-)
 
 
 class Neighbours(NamedTuple):
@@ -144,66 +130,21 @@ class EscLTE(EscNetwork):
     """Super-resolver of any scale: :meth:`enlarge` makes an image of any size, one network for all.
 
     Args:
-        scale: what ``forward`` enlarges by; any integer.
+        scale: the scale of ``forward``; any integer.
         dim: feature channels C.
-        mixed_dim: how many of the channels convolutional attention mixes.
-        kernel_side: side of the shared kernel, odd.
-        depth: blocks.
-        steps_per_block: steps of convolutional attention in each block.
-        window_side: side of the attention's windows in low-resolution pixels.
-        num_heads: attention heads.
-        ffn_ratio: channels inside the first feed-forward network of a block, in units of dim.
-        step_ffn_ratio: channels inside the others, in units of dim.
-        query_dim: channels of the texture estimator, even.
-        backend: see :class:`srlab.models.network.AttentionNetwork`.
+        query_dim: channels Q of the texture estimator, even.
+        normed_steps: whether the steps begin with a norm.
+        encoder: further arguments of :class:`EscNetwork`.
     """
 
-    encoder_prefix = "encoder."
-    own_to_ours = _TO_OURS
-    own_to_official = _TO_OFFICIAL
-    official_containers = ()
-    official_landmarks = (
-        "encoder.blocks.0.convffns.0.proj.weight",
-        "encoder.plk_filter",
-        "coef.weight",
-        "imnet.layers.0.weight",
-    )
-
     def __init__(
-        self,
-        *,
-        scale: int,
-        dim: int,
-        mixed_dim: int,
-        kernel_side: int,
-        depth: int,
-        steps_per_block: int,
-        window_side: int,
-        num_heads: int,
-        ffn_ratio: float,
-        step_ffn_ratio: float,
-        query_dim: int,
-        backend: str = "auto",
+        self, *, scale: int, dim: int, query_dim: int, normed_steps: bool = False, **encoder: Any
     ) -> None:
-        check_mixed(dim=dim, mixed_dim=mixed_dim, kernel_side=kernel_side, smallest=2)
+        super().__init__(scale=scale, dim=dim, normed_steps=normed_steps, **encoder)
         if require_integer("query_dim", query_dim, minimum=2) % 2:
             raise ValueError(
                 f"query_dim={query_dim} must be even: half cosines, half sines; use {query_dim + 1}"
             )
-        encoder = EscEncoder(
-            dim=dim,
-            depth=depth,
-            steps_per_block=steps_per_block,
-            window_side=window_side,
-            num_heads=num_heads,
-            ffn_ratio=ffn_ratio,
-            step_ffn_ratio=step_ffn_ratio,
-            normed_steps=False,
-            kernel=SymmetricKernel(dim=mixed_dim, side=kernel_side),
-            make_mixer=lambda: ConvolutionalAttention(dim=dim, mixed_dim=mixed_dim),
-            norm_last=nn.Identity(),
-        )
-        super().__init__(scale=scale, encoder=encoder, window_side=window_side, backend=backend)
         self.estimator = TextureEstimator(dim=dim, query_dim=query_dim)
 
     def restore(self, lr_image: Tensor) -> Tensor:
@@ -242,19 +183,3 @@ class EscLTE(EscNetwork):
         details = self.estimator(features, size, (2 * clip / scales[0], 2 * clip / scales[1]))
         enlarged = F.interpolate(image, size, mode="bilinear", align_corners=False)
         return (details.to(image.dtype) + enlarged + 1.0) / 2.0
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read all but the scale: a file serves every one."""
-        if any(key not in state for key in cls.official_landmarks):
-            return None
-        return {
-            "scale": 4,
-            "query_dim": state["coef.weight"].shape[0],
-            **cls.recognise_encoder(state, kernel="encoder.plk_filter"),
-        }
-
-    @classmethod
-    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """The scale leaves no trace."""
-        return ("scale",)

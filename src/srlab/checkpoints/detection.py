@@ -1,4 +1,4 @@
-"""Official state dicts: which network they are, read from keys and shapes alone."""
+"""Files that do not say what they hold: network, arguments and layout from keys and shapes alone."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from srlab.checkpoints.layouts import Layout, known_layouts
+from srlab.checkpoints.layouts.keys import first_few
 from srlab.checkpoints.places import Found, choose, find_weights, state_dicts
-from srlab.checkpoints.words import in_words
 from srlab.models.network import Network
-from srlab.models.registry import network_classes
+from srlab.models.registry import import_path, network_classes
 
-__all__ = ["OfficialFile", "misfit", "read_official"]
+__all__ = ["DetectedFile", "detect_file", "misfit"]
 
-# What reading a network off keys and shapes raises when a file has other keys or shapes than expected.
-_STUMBLES = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+# What layouts raise when a file has other keys or shapes than they expect.
+_UNREADABLE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
-class OfficialFile(NamedTuple):
-    """What a file is, its tensors in our layout, and in the network's official one."""
+class DetectedFile(NamedTuple):
+    """What a file is, and its tensors under our keys and under those of the network's official layout."""
 
     description: dict[str, Any]
     ours: dict[str, Tensor]
@@ -28,8 +28,8 @@ class OfficialFile(NamedTuple):
     layout: Layout
 
 
-def read_official(file: Path, content: Mapping[str, Any], container: str | None) -> OfficialFile:
-    """Of a file that names no network: the one set of weights that has the landmarks of a layout.
+def detect_file(file: Path, content: Mapping[str, Any], container: str | None) -> DetectedFile:
+    """The one set of weights in the file that has the landmarks of a layout.
 
     Args:
         file: for messages.
@@ -37,7 +37,7 @@ def read_official(file: Path, content: Mapping[str, Any], container: str | None)
         container: the entry to read where a file has several; None: averaged weights before others.
 
     Raises:
-        ValueError: no network, several, or one that cannot be read; what was found is named.
+        ValueError: no network, several, or one that cannot be read; the message says what was found.
     """
     layouts = known_layouts()
     everything = find_weights(content, layouts)
@@ -50,24 +50,23 @@ def read_official(file: Path, content: Mapping[str, Any], container: str | None)
         raise ValueError(f"{file} {error}") from error
     if chosen.layout.refusal:
         raise ValueError(f"{file} holds {chosen.layout.name}, which cannot be read: {chosen.layout.refusal}")
-    if container is not None:
-        passed_over = []
-    return _interpret(file, chosen, passed_over)
+    return _interpret(file, chosen, passed_over if container is None else ())
 
 
-def _interpret(file: Path, chosen: Found, passed_over: Sequence[str]) -> OfficialFile:
-    """Arguments and weights of the network, from those that were chosen."""
-    layout, network = chosen.layout, chosen.layout.network
+def _interpret(file: Path, chosen: Found, passed_over: Sequence[str]) -> DetectedFile:
+    """Arguments and weights of the network."""
+    layout, official = chosen.layout, chosen.layout.official
     watched = _WatchedState(_renamed(file, chosen), layout)
     try:
-        official, differing, told = layout.read(watched)
-        watched = _WatchedState(official, layout)
-        arguments = network.recognise(watched)
-        if arguments is None:
-            raise KeyError(next(mark for mark in network.official_landmarks if mark not in official))
-        untold, ours = network.untold(watched), network.from_official(watched)
-        options = network.official_options(watched)
-    except _STUMBLES as error:
+        state, differing, known = layout.convert(watched)
+        watched = _WatchedState(state, layout)
+        absent = [mark for mark in official.landmarks if mark not in state]
+        if absent:
+            raise KeyError(absent[0])
+        arguments = {**official.detect(watched), **differing}
+        undetectable, ours = official.undetectable(watched), official.to_ours(watched)
+        options = official.options(watched)
+    except _UNREADABLE as error:
         raise ValueError(f"{file} looks like {layout.name}, but {watched.fault(error)}") from error
     description = {
         "layout": "official",
@@ -76,14 +75,14 @@ def _interpret(file: Path, chosen: Found, passed_over: Sequence[str]) -> Officia
         "passed_over": tuple(passed_over),
         "beside": chosen.beside,
         "official_options": options,
-        "model": {"_target_": f"{network.__module__}.{network.__qualname__}", **arguments, **differing},
-        "assumed": tuple(name for name in untold if name not in told),
+        "model": {"_target_": import_path(official.network), **arguments},
+        "assumed": tuple(name for name in undetectable if name not in known),
     }
-    return OfficialFile(description, ours, official, layout)
+    return DetectedFile(description, ours, state, layout)
 
 
 def _renamed(file: Path, chosen: Found) -> dict[str, Tensor]:
-    """The weights under the network's official names."""
+    """The weights under official names."""
     layout, sources = chosen.layout, {}
     for key in chosen.state:
         other = sources.setdefault(layout.official_name(key), key)
@@ -94,34 +93,30 @@ def _renamed(file: Path, chosen: Found) -> dict[str, Tensor]:
     return {name: chosen.state[key] for name, key in sources.items()}
 
 
-def misfit(network: Network, file: OfficialFile) -> dict[str, list[str]]:
-    """Which keys of its layout an official file lacks, has in excess, or has in another shape.
+def misfit(network: Network, file: DetectedFile) -> dict[str, list[str]]:
+    """Which keys of its layout a file lacks, has in excess, or has in another shape.
 
     Args:
-        network: built from what the file told.
+        network: built from the file's description.
         file: what it holds.
     """
-    official, name = file.official, file.layout.name_in_file
-    expected = network.to_official(**file.description["official_options"])
-    missing = sorted(expected.keys() - official.keys())
+    state, name, layout = file.official, file.layout.name_in_file, file.layout.official
+    expected = layout.from_ours(network, **file.description["official_options"])
+    # an entry of which nothing remains is a constant that the network does not need
+    missing = (key for key in expected.keys() - state.keys() if layout.to_ours({key: expected[key]}))
     return {
-        "missing": [name(key) for key in missing if not _is_derived(network, key, expected[key])],
-        "unexpected": [name(key) for key in sorted(official.keys() - expected.keys())],
+        "missing": [name(key) for key in sorted(missing)],
+        "unexpected": [name(key) for key in sorted(state.keys() - expected.keys())],
         "of another shape": sorted(
-            f"{name(key)} is {tuple(official[key].shape)} in the file, {tuple(value.shape)} in the network"
+            f"{name(key)} is {tuple(state[key].shape)} in the file, {tuple(value.shape)} in the network"
             for key, value in expected.items()
-            if key in official and official[key].shape != value.shape
+            if key in state and state[key].shape != value.shape
         ),
     }
 
 
-def _is_derived(network: Network, key: str, value: Tensor) -> bool:
-    """Whether an official entry is a constant that the network does not need."""
-    return not network.from_official({key: value})
-
-
 class _WatchedState(Mapping[str, Tensor]):
-    """A state dict that knows which key was read last: where a network stumbles, that one is at fault."""
+    """A state dict that remembers which key was read last: if a layout fails, that one is at fault."""
 
     def __init__(self, state: Mapping[str, Tensor], layout: Layout) -> None:
         self._state = state
@@ -160,11 +155,11 @@ def _why_nothing(
     found: Sequence[Found],
     layouts: Sequence[Layout],
 ) -> str:
-    """Why no weights can be taken: another container, an incomplete network, or what else the file holds."""
+    """Why there are no weights to read: another container, an incomplete network, or what else is there."""
     held = dict(state_dicts(content))
     if container is not None and found:
         names = [each.container or "bare weights" for each in found]
-        return f"{file} has no weights called {container}; it has {in_words(names)}"
+        return f"{file} has no weights called {container}; it has {first_few(names)}"
     nameless = [
         f"{key!r} ({type(key).__name__})"
         for state in held.values()
@@ -174,32 +169,25 @@ def _why_nothing(
     if nameless:
         return (
             f"{file}: no known network has such weights: the keys of a state dict are names, "
-            f"here are {in_words(nameless)}"
+            f"here are {first_few(nameless)}"
         )
-    closest = _closest(held, layouts)
-    if closest:
-        return f"{file}: {closest}"
-    names = ", ".join(network.__name__ for network in network_classes())
-    groups = [
-        f"{len(state)} tensors{f' in {path}' if path else ''}: {in_words(list(state))}"
-        for path, state in sorted(held.items(), key=lambda item: -len(item[1]))
-    ]
-    holds = (
-        "; ".join(groups[:3]) or f"no tensors, only {in_words([str(key) for key in content]) or 'nothing'}"
-    )
-    return f"{file}: no known network has such weights (known: {names}); it holds {holds}"
-
-
-def _closest(held: Mapping[str, Mapping[str, Tensor]], layouts: Sequence[Layout]) -> str | None:
-    """Of the layout whose most distinctive key is there, but not all others: the evidence and the gap."""
     partial = [
         match for state in held.values() for layout in layouts if (match := _partial(list(state), layout))
     ]
-    return max(partial)[1] if partial else None
+    if partial:
+        return f"{file}: {max(partial)[1]}"
+    groups = [
+        f"{len(state)} tensors{f' in {path}' if path else ''}: {first_few(list(state))}"
+        for path, state in sorted(held.items(), key=lambda item: -len(item[1]))
+    ]
+    others = first_few([str(key) for key in content]) or "nothing"
+    known = ", ".join(network.__name__ for network in network_classes())
+    holds = "; ".join(groups[:3]) or f"no tensors, only {others}"
+    return f"{file}: no known network has such weights (known: {known}); it holds {holds}"
 
 
 def _partial(state: Sequence[str], layout: Layout) -> tuple[int, str] | None:
-    """How many landmarks are there in any block, and in words; None without the first one and half of all."""
+    """How many landmarks are there in any block, and a message; None without the first and half of all."""
     keys = {_unnumbered(key): key for key in reversed(state)}
     ends = {mark: f".{_unnumbered(mark)}" for mark in layout.landmarks}
     present = [mark for mark, end in ends.items() if any(f".{key}".endswith(end) for key in keys)]
@@ -208,9 +196,9 @@ def _partial(state: Sequence[str], layout: Layout) -> tuple[int, str] | None:
     sign = next(keys[key] for key in keys if f".{key}".endswith(ends[layout.landmarks[0]]))
     prefix = ".".join(sign.split(".")[: -layout.landmarks[0].count(".") - 1])
     missing = [mark for mark in layout.landmarks if f"{prefix}.{mark}".lstrip(".") not in state]
-    return len(present), f"it has {sign} like {layout.name}, but lacks {in_words(missing)}"
+    return len(present), f"it has {sign} like {layout.name}, but lacks {first_few(missing)}"
 
 
 def _unnumbered(key: str) -> str:
-    """All modules of a list alike."""
+    """The same key for all modules of a list."""
     return re.sub(r"(?<=\.)\d+(?=\.)|(?<=_)\d+(?=\.)", "N", key)
