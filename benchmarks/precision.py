@@ -22,11 +22,11 @@ from typing import Any
 import torch
 
 import srlab
-from srlab.config import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 from srlab.counts.probe import backend_of, device_name, evaluation_mode
 from srlab.data.evaluation import EvaluationSet
 from srlab.data.sources import Folder
 from srlab.data.store import open_store
+from srlab.metrics.protocol import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
 from srlab.tasks.conditions import source_commit
 from srlab.tasks.evaluation import evaluate

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 import srlab
+from srlab.atomic_files import atomic_write
 from srlab.checkpoints import official_state
 from srlab.checkpoints.layouts import official_layout
 from srlab.counts.probe import random_lr_image
@@ -37,7 +38,6 @@ from srlab.extensions.lab.latency import Spread, interleaved, spread_of, time_ms
 from srlab.extensions.lab.load import LoadMeter
 from srlab.ops.subnormals import flush_subnormals
 from srlab.runs.provenance import source_commit
-from srlab.whole_files import whole_file
 
 CPU = torch.device("cpu")
 WARMUP = 2
@@ -75,7 +75,7 @@ def main() -> None:
         "sizes": sizes,
     }
     if arguments.record:
-        with whole_file(arguments.record) as partial:
+        with atomic_write(arguments.record) as partial:
             partial.write_text(json.dumps(record, indent=1) + "\n")
     for each in sizes:
         print("\n".join(_table(each)))

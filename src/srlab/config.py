@@ -1,83 +1,20 @@
 """Typed schemas of what YAML may set. Plain data: no torch, no behaviour."""
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Any
+
+from srlab.metrics.protocol import ProtocolConfig
 
 __all__ = [
     "OVER_LATENCY_LIMIT",
-    "Arithmetic",
-    "ColorSpace",
     "EvaluateConfig",
-    "GrayRule",
-    "InputPadding",
     "LatencyConfig",
     "LatencyLimitConfig",
-    "ProtocolConfig",
     "TrainConfig",
 ]
 
 # Exit status of a run whose network is slower than ``latency.limit_ms``.
 OVER_LATENCY_LIMIT = 3
-
-
-class ColorSpace(Enum):
-    """What PSNR and SSIM compare."""
-
-    y = auto()
-    """Luma of ITU-R BT.601, studio swing (black 16, white 235), as MATLAB's rgb2ycbcr."""
-    rgb = auto()
-    """All three channels: PSNR pools their squared errors, SSIM is the mean over channels."""
-
-
-class Arithmetic(Enum):
-    """Precision in which pixels become a score; PSNR itself is always in float64."""
-
-    double = auto()
-    """BasicSR's: luma rounded to float32 once on the way, everything else in float64."""
-    single = auto()
-    """ELAN's: luma and SSIM in float32."""
-    eight_bit = auto()
-    """Luma rounded to uint8, as MATLAB scripts that read and write 8-bit images do; then float64."""
-
-
-class GrayRule(Enum):
-    """How a restored RGB image is held against a gray reference."""
-
-    replicate = auto()
-    """The reference counts as three equal channels and is scored like any other image, as by BasicSR's and
-    ELAN's code, which read every file as colour: the rows of networks in published tables."""
-    own = auto()
-    """The gray values are their own luma, black 0 and white 255, as in MATLAB scripts: 20*log10(255/219) =
-    1.32 dB lower under a luma. The bicubic rows of published tables."""
-
-
-class InputPadding(Enum):
-    """How an LR image reaches a multiple of the network's window; the output is cropped to match."""
-
-    model = auto()
-    """Not at all: the network pads itself."""
-    swinir_test = auto()
-    """SwinIR's test script: mirrored with the edge pixel repeated, always by a row and column or more."""
-    esc_validation = auto()
-    """ESC's validation: mirrored without the edge pixel, up to the next multiple."""
-
-
-@dataclass
-class ProtocolConfig:
-    """How a restored image is scored; its name travels with every number."""
-
-    name: str
-    color: ColorSpace
-    quantize: bool
-    """Round the restored image to 8 bits first, as saving it would."""
-    border: int
-    """High-resolution pixels left out on each side."""
-    arithmetic: Arithmetic
-    gray: GrayRule
-    padding: InputPadding = InputPadding.model
-    bicubic_only: bool = False
-    """Scores bicubic interpolation of the luma itself, from the HR image alone; no network takes part."""
 
 
 @dataclass(kw_only=True)

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from srlab.app.resume import resumed_config
-from srlab.config import GrayRule
+from srlab.metrics.protocol import GrayRule
 from srlab.runs.versions import warn_of_other_versions
 
 

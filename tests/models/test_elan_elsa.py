@@ -117,7 +117,7 @@ def by_hand(values, weights, ghost_head, side):
     return result
 
 
-@pytest.mark.parametrize("backend", ElanElsa.backends)
+@pytest.mark.parametrize("backend", ElanElsa.plain_backends)
 def test_both_kinds_of_module_give_what_loops_give(backend):
     """Oracle: products, filters and sums written out for each pixel."""
     computing, sharing = attention(computes=True), attention(computes=False)
@@ -140,7 +140,7 @@ def test_both_kinds_of_module_give_what_loops_give(backend):
     assert handed_on is shared
 
 
-@pytest.mark.parametrize("backend", ElanElsa.backends)
+@pytest.mark.parametrize("backend", ElanElsa.plain_backends)
 def test_following_modules_use_the_filters_of_the_first_whatever_these_are(backend):
     """With filters that read the pixel itself, a following module without ghost head only mixes values."""
     network = small(depth=3, n_share=2, gamma=0.0, backend=backend).eval()
@@ -187,7 +187,7 @@ def test_a_module_in_the_wrong_place_is_refused(computes):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (8, 5)])
-@pytest.mark.parametrize("backend", ElanElsa.backends)
+@pytest.mark.parametrize("backend", ElanElsa.plain_backends)
 @pytest.mark.parametrize("scale", [1, 3])
 def test_every_size_is_enlarged_exactly(scale, backend, size):
     network = small(scale=scale, kernel_sides=[3, 5, 7], backend=backend)
@@ -210,7 +210,7 @@ def test_both_backends_are_one_function_with_one_gradient(lam, gamma, sides, tra
 
 
 @pytest.mark.parametrize("sides", [[1, 3], [5, 3]], ids=str)
-@pytest.mark.parametrize("backend", ElanElsa.backends)
+@pytest.mark.parametrize("backend", ElanElsa.plain_backends)
 def test_a_pixel_acts_within_the_accumulated_radius_and_nowhere_else(backend, sides):
     # Wide, and with statistics: else a ReLU or a saturated soft-max may end the way of the outermost pixel.
     network = small(dim=40, backend=backend, kernel_sides=sides, depth=3, n_share=2, lam=1).double()
@@ -248,7 +248,7 @@ def test_compiles_without_a_graph_break_and_gives_the_same(backend):
         assert_close(ours, plain, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", ElanElsa.backends)
+@pytest.mark.parametrize("backend", ElanElsa.plain_backends)
 def test_runs_under_bfloat16_autocast(backend):
     network, image = small(backend=backend), torch.rand(2, 3, 8, 8)
     plain = copy.deepcopy(network)(image)

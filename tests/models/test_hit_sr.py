@@ -63,7 +63,7 @@ def official(name, **overrides):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("backend", HiTSR.backends)
+@pytest.mark.parametrize("backend", HiTSR.plain_backends)
 @pytest.mark.parametrize("name", golden_files("hit/*.npz", beyond_selection=True))
 def test_whole_network_gives_the_official_output(name, backend, dtype):
     golden, network = official(name, backend=backend)
@@ -178,7 +178,7 @@ def test_repeated_reflection_is_what_the_official_code_does_in_two_steps(size, m
     assert_close(pad_to_multiple(image, multiple), expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("backend", HiTSR.backends)
+@pytest.mark.parametrize("backend", HiTSR.plain_backends)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (16, 80)], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_size_is_enlarged_exactly(kind, size, backend):
@@ -224,7 +224,7 @@ def test_windows_see_one_another_only_when_they_shift():
     assert not shifted[14:26].any()
 
 
-@pytest.mark.parametrize("backend", HiTSR.backends)
+@pytest.mark.parametrize("backend", HiTSR.plain_backends)
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_under_bfloat16_autocast(kind, backend):
     network, image = small(kind, backend=backend), torch.rand(2, 3, 8, 8)

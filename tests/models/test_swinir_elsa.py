@@ -93,7 +93,7 @@ def test_only_the_attention_differs_from_swinir():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (8, 5)])
-@pytest.mark.parametrize("backend", SwinIRElsa.backends)
+@pytest.mark.parametrize("backend", SwinIRElsa.plain_backends)
 @pytest.mark.parametrize(("head", "scale"), [("pixelshuffledirect", 3), ("pixelshuffle", 4)])
 def test_every_size_is_enlarged_exactly(head, scale, backend, size):
     network = small(head=head, scale=scale, kernel_side=7, backend=backend)
@@ -113,7 +113,7 @@ def test_both_backends_are_one_function_with_one_gradient(lam, gamma):
 
 
 @pytest.mark.parametrize("kernel_side", [3, 5])
-@pytest.mark.parametrize("backend", SwinIRElsa.backends)
+@pytest.mark.parametrize("backend", SwinIRElsa.plain_backends)
 def test_a_pixel_acts_within_the_accumulated_radius_and_nowhere_else(backend, kernel_side):
     network = small(backend=backend, kernel_side=kernel_side, lam=1).double().eval()
     # Weights and values are both gathered around the same pixel: a block reaches K // 2 pixels. Besides, five
@@ -128,7 +128,7 @@ def test_a_pixel_acts_within_the_accumulated_radius_and_nowhere_else(backend, ke
 
 
 @pytest.mark.slow  # compiles
-@pytest.mark.parametrize("backend", SwinIRElsa.backends)
+@pytest.mark.parametrize("backend", SwinIRElsa.plain_backends)
 def test_compiles_without_a_graph_break_and_gives_the_same(backend):
     torch.compiler.reset()  # each process may compile for a few shapes only
     network, lr_image = small(depths=[1], num_heads=[2], backend=backend, lam=1), torch.rand(2, 3, 5, 7)
@@ -141,7 +141,7 @@ def test_compiles_without_a_graph_break_and_gives_the_same(backend):
         assert_close(ours, plain, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", SwinIRElsa.backends)
+@pytest.mark.parametrize("backend", SwinIRElsa.plain_backends)
 def test_runs_in_bfloat16_and_under_its_autocast(backend):
     network, image = small(backend=backend), torch.rand(2, 3, 8, 8)
     plain = network(image)

@@ -11,10 +11,11 @@ from torch import nn
 import srlab
 from evaluation_sets import ListedSet, benchmark, sample
 from protocols import basicsr, elan, published_y, rgb
-from srlab.config import GrayRule, InputPadding
-from srlab.metrics.functional import score
+from srlab.metrics.protocol import GrayRule
+from srlab.metrics.scoring import score
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
+from srlab.ops.input_padding import InputPadding
 from srlab.tasks.evaluation import evaluate, restore, saved_image
 
 OWN = GrayRule.own

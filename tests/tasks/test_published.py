@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from protocols import basicsr, elan, published_y, rgb
-from srlab.config import GrayRule
+from srlab.metrics.protocol import GrayRule
 from srlab.tasks.evaluation import EvaluationReport, SetMean
 from srlab.tasks.published import difference_columns, difference_table, differences, training_data
 

@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from protocols import basicsr
-from srlab.config import GrayRule
 from srlab.counts.complexity import ParameterReport
 from srlab.counts.operations import UncountedOperation
 from srlab.extensions.lab.costs import Costs
 from srlab.extensions.lab.latency import LatencyReport
 from srlab.extensions.lab.load import CoreLoad
 from srlab.extensions.lab.memory import MemoryReport
+from srlab.metrics.protocol import GrayRule
 from srlab.tasks.conditions import describe_conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean
 from srlab.tasks.report_tables import (

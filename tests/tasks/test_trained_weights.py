@@ -12,7 +12,7 @@ import pytest
 import srlab
 from evaluation_sets import benchmark
 from protocols import basicsr
-from srlab.config import GrayRule
+from srlab.metrics.protocol import GrayRule
 from srlab.tasks.evaluation import evaluate
 
 HIT_SRF, ELAN_LIGHT = "NTIRE2025_team54_HITSR.pth", "ELAN-light_LSR_x4_unofficial.pth"

@@ -249,14 +249,10 @@ def _nearest_divisor(steps: int, wanted: int) -> int:
 
 
 def check_kernels_train(network: Network, device: torch.device) -> None:
-    """Our own kernels for a CPU have no gradients.
-
-    Raises:
-        ValueError: for them, before anything is learnt.
-    """
-    if not isinstance(network, AttentionNetwork) or "sdpa" not in network.backends:
-        return  # what others call fused is made of PyTorch's operators
-    if device.type == "cpu" and network.resolved_backend(device) == "fused":
+    """Kernels without gradients are refused before training starts."""
+    if isinstance(network, AttentionNetwork) and not network.has_gradients(device):
+        backend = network.resolved_backend(device)
         raise ValueError(
-            "model.backend=fused is for inference on a CPU; train with model.backend=auto, sdpa or reference"
+            f"model.backend={backend} is for inference on a {device.type.upper()}; "
+            "train with model.backend=auto, sdpa or reference"
         )

@@ -19,12 +19,12 @@ from srlab.app.launch import Launch
 from srlab.app.own_paths import make_paths_absolute
 from srlab.app.presets import configuration_folder
 from srlab.app.resume_rule import check_obeyed
-from srlab.config import ColorSpace, TrainConfig
+from srlab.atomic_files import atomic_write
+from srlab.config import TrainConfig
 from srlab.extensions.wandb.environment import fix_identity
-from srlab.metrics.gray_rules import earlier_gray_rule
+from srlab.metrics.protocol import ColorSpace, earlier_gray_rule
 from srlab.runs.lock import is_running
 from srlab.terminal.command_lines import command, typed_override
-from srlab.whole_files import whole_file
 
 __all__ = [
     "AUTO",
@@ -168,7 +168,7 @@ def save_config(cfg: DictConfig, folder: Path) -> None:
     if "logger" in saved:
         fix_identity(saved)
     make_paths_absolute(saved)
-    with whole_file(folder / CONFIG_NAME) as partial:
+    with atomic_write(folder / CONFIG_NAME) as partial:
         OmegaConf.save(saved, partial)
 
 

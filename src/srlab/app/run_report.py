@@ -12,13 +12,13 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from srlab.app.presets import list_recipes, match_preset
+from srlab.atomic_files import atomic_write
 from srlab.checkpoints import read_checkpoint
-from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
 from srlab.extensions.lab.costs import Costs
 from srlab.extensions.wandb.logger import TolerantWandbLogger
 from srlab.extensions.wandb.result import log_result
-from srlab.metrics.functional import protocol_label
+from srlab.metrics.protocol import ProtocolConfig, protocol_label
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.tasks.comparison import Example, comparison_picture
@@ -30,7 +30,6 @@ from srlab.tasks.published import Difference, difference_table, differences, tra
 from srlab.tasks.super_resolution import MONITOR, SuperResolutionTask, to_unit_range
 from srlab.terminal.command_lines import command
 from srlab.terminal.tables import PlainTable, plain_console
-from srlab.whole_files import whole_file
 
 __all__ = ["RunReport"]
 
@@ -123,7 +122,7 @@ class RunReport:
             if isinstance(logger, TolerantWandbLogger):
                 log_result(logger, summary, folder=folder, picture=picture)
         # last: who finds a summary finds a finished run
-        with whole_file(folder / "summary.json") as partial:
+        with atomic_write(folder / "summary.json") as partial:
             partial.write_text(json.dumps(summary, indent=1) + "\n")
         console = plain_console(unbounded_width=120)
         published = [difference_table(self.published)] if self.published else []

@@ -16,10 +16,10 @@ from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import build_network, match_preset
 from srlab.app.resume import CONFIG_NAME, save_config
 from srlab.checkpoints import read_checkpoint
-from srlab.config import ProtocolConfig
 from srlab.counts.probe import find_device
 from srlab.extensions.lab.costs import measure_costs
-from srlab.metrics.functional import least_side
+from srlab.metrics.protocol import ProtocolConfig
+from srlab.metrics.scoring import least_side
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.subnormals import flush_subnormals

@@ -27,9 +27,9 @@ from srlab.app.presets import build_network
 from srlab.app.resume import SUMMARY_NAME, resume_command, save_config
 from srlab.app.run_report import RunReport
 from srlab.app.starting_point import effective_config, starting_point
-from srlab.config import ProtocolConfig
 from srlab.data.datamodule import SuperResolutionData
-from srlab.metrics.functional import least_side
+from srlab.metrics.protocol import ProtocolConfig
+from srlab.metrics.scoring import least_side
 from srlab.models.network import Network
 from srlab.ops.subnormals import flush_subnormals, set_flush_subnormals
 from srlab.runs.lock import locked_run

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from srlab.atomic_files import atomic_write
 from srlab.checkpoints.files import OUR_ENTRY
 from srlab.checkpoints.layouts import OfficialLayout, known_layouts, official_layout
 from srlab.checkpoints.loading import LoadedCheckpoint
 from srlab.models.network import Network
 from srlab.models.registry import comparable
-from srlab.whole_files import whole_file
 
 __all__ = ["lost_arguments", "official_options", "official_state", "save_official", "save_safetensors"]
 
@@ -50,7 +50,7 @@ def save_official(network: Network, path: str | Path, **options: Any) -> None:
     """
     layout = _layout_of(network, options)
     state = _separate(layout.from_ours(network, **options))
-    with whole_file(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         if Path(path).suffix == _SAFETENSORS:
             _save_safetensors(state, partial, {})
             return
@@ -72,7 +72,7 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
     _refuse_fused(checkpoint.network)
     left_out = ("file", "layout", "source", "container", "passed_over", "beside")
     description = {name: value for name, value in checkpoint.description.items() if name not in left_out}
-    with whole_file(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         metadata = {OUR_ENTRY: json.dumps(description)}
         _save_safetensors(_separate(checkpoint.network.state_dict()), partial, metadata)
 

@@ -144,10 +144,9 @@ def lr_size_for(network: Network, output_size: tuple[int, int]) -> tuple[int, in
 def counted_backend(network: AttentionNetwork, backend: str) -> str:
     """The back end that executes the arithmetic of ``backend`` in operators that can be counted.
 
-    ``flex`` needs a compiler and ``fused`` may be our own kernels: both compute the products of ``sdpa``
-    where a network has it.
+    ``flex`` needs a compiler, and kernels are not PyTorch's operators: both compute the products of ``sdpa``.
     """
-    return "sdpa" if backend in ("flex", "fused") and "sdpa" in network.backends else backend
+    return backend if backend in network.plain_backends and backend != "flex" else "sdpa"
 
 
 def _backend(network: Network, device: torch.device | str | None) -> str | None:

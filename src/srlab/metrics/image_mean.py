@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-__all__ = ["ImageMean", "MeanPSNR", "MeanSSIM"]
+__all__ = ["ImageMean"]
 
 
 class ImageMean(Metric):
@@ -54,11 +54,3 @@ class ImageMean(Metric):
         moved = self.device
         self.values = kept.to(moved) if isinstance(kept, Tensor) else [part.to(moved) for part in kept]
         return self
-
-
-class MeanPSNR(ImageMean):
-    """Mean of the per-image PSNR in dB; torchmetrics' own class gives the PSNR of the pooled error."""
-
-
-class MeanSSIM(ImageMean):
-    """Mean of the per-image SSIM."""

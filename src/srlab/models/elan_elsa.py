@@ -124,7 +124,8 @@ class ElanElsa(SharedAttentionNetwork):
             :class:`srlab.models.network.AttentionNetwork`.
     """
 
-    backends = ("reference", "fused")
+    plain_backends = ("reference", "fused")
+    default_backend = "fused"
 
     def __init__(
         self,
@@ -167,10 +168,6 @@ class ElanElsa(SharedAttentionNetwork):
             size_multiple=1,
             backend=backend,
         )
-
-    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
-        """Everywhere: the other stores all neighbours and filters of all pixels."""
-        return "fused"
 
 
 def _checked_kernels(kernel_sides: Sequence[int], dim: int, group_width: int) -> tuple[int, ...]:

@@ -20,9 +20,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
-from srlab.layers.at_rest import KeptAtRest
 from srlab.layers.color import RGB_MEAN
 from srlab.layers.feed_forward import FeedForward
+from srlab.layers.inference_cache import InferenceCache
 from srlab.layers.position_bias import RelativePositionBias
 from srlab.models.residual_groups import (
     ResidualGroupNetwork,
@@ -74,7 +74,7 @@ class MergedPositionBias(nn.Module):
             nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, width))
             for width in (hidden, hidden, num_heads)
         )
-        self._averages = KeptAtRest()
+        self._averages = InferenceCache()
 
     def forward(self) -> Tensor:
         """(M, T, K * K) for query minus key; in evaluation the small network does not run again."""
@@ -241,7 +241,8 @@ class HiTSR(ResidualGroupNetwork):
         backend: ``reference``, ``linear`` or ``auto``, see :class:`AttentionNetwork`.
     """
 
-    backends = ("reference", "linear")
+    plain_backends = ("reference", "linear")
+    default_backend = "linear"
     beyond_float16 = "the correlation reaches 1e14 in published weights"
 
     def __init__(
@@ -288,10 +289,6 @@ class HiTSR(ResidualGroupNetwork):
             mean=mean,
         )
         self.apply(initialise_linear)
-
-    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
-        """On a CPU ``linear`` ran 1.5 to 1.7 times as fast as ``reference`` (docs/LOG.md)."""
-        return "linear"
 
 
 def _check_sizes(dim: int, depths: Sequence[int], num_heads: Sequence[int], windows: Sequence[int]) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from srlab.extensions.kernels import cpu as native
 from srlab.layers.arguments import require_integer
 from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
+from srlab.ops.backends import automatic_kernel, kernel_backends, kernels_of
+from srlab.ops.kernels import require_kernels
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -118,65 +119,95 @@ class AttentionNetwork(Network):
             choice is logged when it is first made.
     """
 
-    #: Implementations that ``backend`` may name: all compute the same function.
-    backends: ClassVar[tuple[str, ...]] = BACKENDS
+    #: Implementations in PyTorch's operators.
+    plain_backends: ClassVar[tuple[str, ...]] = BACKENDS
+    #: The one that ``auto`` means where no kernel runs that was measured to be faster (docs/speed.md).
+    default_backend: ClassVar[str] = "sdpa"
+    #: Operators of :mod:`srlab.ops.kernels` that the network can run by kernels.
+    operators: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, scale: int, backend: str) -> None:
         super().__init__(scale=scale)
-        self._told: set[tuple[str, str]] = set()
-        self._told_of_no_kernels = False
+        self._logged: set[str] = set()
         self.use_backend(backend)
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """What ``backend`` may name besides ``auto``: all compute the same function."""
+        return (*self.plain_backends, *kernel_backends(self.operators))
 
     @property
     def backend(self) -> str:
         """The implementation in use where the parameters lie, never ``auto``."""
         parameter = next(self.parameters(), None)
-        if parameter is None:
-            return self._logged(self.resolved_backend(torch.device("cpu")), "cpu")
-        return self.backend_for(parameter)
+        return self.backend_for(torch.empty(0, device="cpu") if parameter is None else parameter)
 
     def use_backend(self, name: str) -> None:
         """Choose one of :attr:`backends`, or ``auto``, from now on."""
-        if name not in (*self.backends, "auto"):
-            known = ", ".join((*self.backends, "auto"))
-            raise ValueError(f"{type(self).__name__} has no backend {name!r}; choose one of {known}")
+        known = (*self.backends, "auto")
+        if name not in known:
+            absent = self.operators and not kernel_backends(self.operators)
+            remedy = "; no compiled kernels are installed (srlab.extensions.kernels)" if absent else ""
+            raise ValueError(
+                f"{type(self).__name__} has no backend {name!r}; choose one of {', '.join(known)}{remedy}"
+            )
         self._requested_backend = name
-        self._told.clear()
+        self._logged.clear()
 
     def resolved_backend(self, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
-        """The implementation for ``device`` as things are: evaluation or training, gradients or none."""
+        """The implementation for ``device`` as things are: evaluation or training, gradients or none.
+
+        Raises:
+            ValueError: the chosen back end has no kernels for the device.
+        """
         requested = self._requested_backend
-        return self.automatic_backend(device, dtype) if requested == "auto" else requested
+        if requested == "auto":
+            return self.automatic_backend(device, dtype)
+        if requested not in self.plain_backends:
+            require_kernels(self.operators, requested, device)
+        return requested
 
     def backend_for(self, tensor: Tensor) -> str:
         """The implementation where ``tensor`` lies, for its dtype; choices of ``auto`` are logged."""
-        return self._logged(self.resolved_backend(tensor.device, tensor.dtype), tensor.device.type)
+        choice, device_type = self.resolved_backend(tensor.device, tensor.dtype), tensor.device.type
+        if self._requested_backend == "auto":
+            self._log_once(logging.INFO, f"backend auto means {choice} on {device_type}")
+        return choice
 
     def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
         """What ``auto`` means on ``device`` for images of ``dtype``."""
-        return "sdpa"
+        if not self.operators or not self._only_infers(device, dtype):
+            return self.default_backend
+        kernel = automatic_kernel(self.operators, device.type)
+        if kernel is not None:
+            reason = kernel.why_unavailable(device)
+            if reason is None:
+                return kernel.backend
+            self._log_once(logging.WARNING, f"auto does without the {kernel.backend} kernels: {reason}")
+        elif not kernel_backends(self.operators):
+            self._log_once(logging.INFO, "no compiled kernels are installed (srlab.extensions.kernels)")
+        return self.default_backend
 
-    def infers_natively(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether the CPU kernels serve: float32, evaluation, no gradients, autocast, compiler or tracer."""
-        if device.type != "cpu" or dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
-            return False
+    def has_gradients(self, device: torch.device) -> bool:
+        """Whether the chosen back end can train on ``device``."""
+        kernels = kernels_of(self.operators, self._requested_backend)
+        return all(kernel.has_gradients for kernel in kernels if kernel.device_type == device.type)
+
+    def _only_infers(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether kernels for inference serve: float32, no gradients, autocast, compiler or tracer."""
         if self.training or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
             return False
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):
+        if dtype != torch.float32 or device.type == "meta" or torch.is_autocast_enabled(device.type):
             return False
-        reason = native.why_unavailable()
-        if reason is not None and not self._told_of_no_kernels:
-            logger.warning("%s: auto does without the fused kernels: %s", type(self).__name__, reason)
-            self._told_of_no_kernels = True
-        return reason is None
+        return not torch.is_grad_enabled() or not any(
+            parameter.requires_grad for parameter in self.parameters()
+        )
 
-    def _logged(self, choice: str, device_type: str) -> str:
-        # a compiler cannot trace the log entry
-        if self._requested_backend == "auto" and not torch.compiler.is_compiling():
-            if (device_type, choice) not in self._told:
-                logger.info("%s: backend auto means %s on %s", type(self).__name__, choice, device_type)
-            self._told.add((device_type, choice))
-        return choice
+    def _log_once(self, level: int, message: str) -> None:
+        if torch.compiler.is_compiling() or message in self._logged:  # a compiler cannot trace the log entry
+            return
+        logger.log(level, "%s: %s", type(self).__name__, message)
+        self._logged.add(message)
 
 
 def require_image(lr_image: Tensor) -> None:

@@ -48,16 +48,11 @@ class SharedAttentionBlock(nn.Module):
         """(B, C, H, W) to the same shape."""
         shared = None
         for local, attention in zip(self.local, self.attention, strict=True):
-            assert isinstance(local, LocalFeatures)
-            features = self.add_local(local, features, backend)
+            features = local(features, backend) + features
             mixed, handed_on = self.attend(attention, features, shared, backend)
             features = mixed + features
             shared = handed_on if shared is None else shared
         return features
-
-    def add_local(self, local: LocalFeatures, features: Tensor, backend: str) -> Tensor:
-        """``features`` plus their local features; a block with kernels for that overrides this."""
-        return local(features, backend) + features
 
     def attend(
         self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str

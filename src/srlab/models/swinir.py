@@ -33,8 +33,9 @@ from srlab.ops.attention import (
     shifted_window_mask,
     shifted_window_masks_by_row,
 )
+from srlab.ops.kernels import WindowAttention as WindowAttentionKernel
+from srlab.ops.kernels import find_kernel
 from srlab.ops.shift import resolve_shift_schedule
-from srlab.ops.window_attention import window_attention
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
 __all__ = ["SwinBlock", "SwinIR", "WindowAttention"]
@@ -71,17 +72,17 @@ class WindowAttention(nn.Module):
             mixed = self._fused(query, key, value, shift, attend)
         return self.proj(rearrange(mixed, "b nh nw m t d -> (b nh) nw t (m d)"))
 
-    def on_map(self, features: Tensor, *, shift: int) -> Tensor:
-        """The same by own kernels, for windows that stay in their (B, H, W, C) map and are not rolled."""
+    def on_map(self, features: Tensor, kernel: WindowAttentionKernel, *, shift: int) -> Tensor:
+        """The same by a kernel, for windows that stay in their (B, H, W, C) map and are not rolled."""
         query, key, value = self.qkv(features).chunk(3, dim=-1)
-        mixed = window_attention(
+        mixed = kernel(
             query,
             key,
             value,
             side=self.window_size,
             shift=shift,
             scale=self.logit_scale,
-            bias=self.position_bias.for_kernels(features.device),
+            bias=self.position_bias,
             masked=shift > 0,
             num_heads=self.num_heads,
         )
@@ -135,10 +136,11 @@ class SwinBlock(nn.Module, Foldable):
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) to the same shape; H and W must be multiples of the window side."""
         normed = self.norm1(features)
-        if backend == "fused":
-            mixed = self.attention.on_map(normed, shift=self.shift)
-        else:
+        kernel = find_kernel("window_attention", backend, features.device)
+        if kernel is None:
             mixed = self._in_cut_windows(normed, backend)
+        else:
+            mixed = self.attention.on_map(normed, kernel, shift=self.shift)
         features = features + self.drop_path(mixed)
         return features + self.drop_path(self.mlp(self.norm2(features)))
 
@@ -173,7 +175,8 @@ class SwinIR(ResidualGroupNetwork):
         mean: colour in [0, 1] that is subtracted.
     """
 
-    backends = ("reference", "sdpa", "flex", "fused")
+    plain_backends = ("reference", "sdpa", "flex")
+    operators = ("window_attention",)
 
     def __init__(
         self,
@@ -220,7 +223,3 @@ class SwinIR(ResidualGroupNetwork):
             mean=mean,
         )
         self.apply(initialise_linear)
-
-    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
-        """The fastest that was measured (docs/speed.md)."""
-        return "fused" if self.infers_natively(device, dtype) else "sdpa"

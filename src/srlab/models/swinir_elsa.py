@@ -52,7 +52,8 @@ class SwinIRElsa(ResidualGroupNetwork):
             :class:`AttentionNetwork`.
     """
 
-    backends = ("reference", "fused")
+    plain_backends = ("reference", "fused")
+    default_backend = "fused"
 
     def __init__(
         self,
@@ -101,7 +102,3 @@ class SwinIRElsa(ResidualGroupNetwork):
             backend=backend,
         )
         self.apply(initialise_linear)
-
-    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
-        """Everywhere: the other stores all neighbours and filters of all pixels."""
-        return "fused"

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from srlab.whole_files import whole_file
+from srlab.atomic_files import atomic_write
 
 __all__ = ["KeptCheckpoint", "NonFiniteWeightsError", "WholeCheckpoints", "are_finite"]
 
@@ -70,7 +70,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         try:
             # through a file of ours: PyTorch's own writer forgets why it failed
             with partial.open("wb") as file:

@@ -9,10 +9,10 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from srlab.atomic_files import atomic_write
 from srlab.config import OVER_LATENCY_LIMIT
 from srlab.extensions.lab.costs import Costs, measure_costs
 from srlab.tasks.super_resolution import SuperResolutionTask
-from srlab.whole_files import whole_file
 
 __all__ = ["CostRecord"]
 
@@ -72,7 +72,7 @@ class CostRecord(Callback):
             warmup=self.warmup,
             repeats=self.repeats,
         )
-        with whole_file(self.folder / "costs.json") as partial:
+        with atomic_write(self.folder / "costs.json") as partial:
             partial.write_text(json.dumps(asdict(self.costs), indent=1) + "\n")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

@@ -13,7 +13,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
-from srlab.whole_files import whole_file
+from srlab.atomic_files import atomic_write
 
 __all__ = ["CurveLogger"]
 
@@ -118,7 +118,7 @@ class CurveLogger(Logger):
     def _replace_file(self) -> None:
         """Write the rows so far, atomically."""
         columns = ["step", *sorted({key for row in self._rows for key in row} - {"step"})]
-        with whole_file(self.path) as partial, partial.open("w", newline="") as file:
+        with atomic_write(self.path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self._rows)

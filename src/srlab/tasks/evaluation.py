@@ -13,17 +13,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from srlab.config import InputPadding, ProtocolConfig
+from srlab.atomic_files import atomic_write
 from srlab.counts.probe import device_name, dtype_name, evaluation_mode
 from srlab.extensions.lab.memory import explain_out_of_memory
-from srlab.metrics.bicubic import score_bicubic
-from srlab.metrics.functional import Score, protocol_label, score, to_levels
+from srlab.metrics.protocol import ProtocolConfig, protocol_label
+from srlab.metrics.scoring import Score, score, score_bicubic, to_levels
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
-from srlab.ops.input_padding import pad_input
+from srlab.ops.input_padding import InputPadding, pad_input
 from srlab.tasks.cuda_graphs import GraphedNetwork
 from srlab.terminal.progress import tracked
-from srlab.whole_files import whole_file
 
 __all__ = [
     "EvaluationReport",
@@ -285,5 +284,5 @@ def _network_dtype(network: Network) -> torch.dtype:
 def _write_png(image: Tensor, path: Path) -> None:
     """Appears whole or not at all, so that an interrupted run leaves no broken picture."""
     pixels = to_levels(image, quantize=True).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         Image.fromarray(pixels).save(partial, format="PNG")

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from srlab.config import ColorSpace, ProtocolConfig
 from srlab.extensions.literature.published import UNVERIFIED, Reference, references
 from srlab.extensions.literature.schema import DATASETS
-from srlab.metrics.functional import papers_gray_rule, protocol_label
+from srlab.metrics.protocol import ColorSpace, ProtocolConfig, papers_gray_rule, protocol_label
 from srlab.tasks.evaluation import EvaluationReport, SetMean
 from srlab.terminal.tables import PlainTable
 

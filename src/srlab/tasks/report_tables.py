@@ -10,15 +10,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from srlab.config import GrayRule
+from srlab.atomic_files import atomic_write
 from srlab.extensions.lab.costs import Costs
 from srlab.extensions.lab.latency import BUSY_MARK
+from srlab.metrics.protocol import GrayRule
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, ImageRecord
 from srlab.tasks.published import Difference, difference_columns, difference_table, differences
 from srlab.terminal.names import escape_markdown
 from srlab.terminal.tables import PlainTable
-from srlab.whole_files import whole_file
 
 __all__ = ["Evaluation", "display_tables", "image_rows", "summary_rows", "to_markdown", "write_evaluations"]
 
@@ -119,7 +119,7 @@ def write_evaluations(evaluations: Sequence[Evaluation], folder: Path) -> list[P
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        with whole_file(folder / name) as partial:
+        with atomic_write(folder / name) as partial:
             # names of files need not be Unicode
             partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     return [folder / name for name in texts]

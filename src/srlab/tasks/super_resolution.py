@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from srlab.config import ProtocolConfig
 from srlab.extensions.lab.memory import explain_out_of_memory
-from srlab.metrics.functional import score
 from srlab.metrics.image_mean import MeanPSNR, MeanSSIM
+from srlab.metrics.protocol import ProtocolConfig
+from srlab.metrics.scoring import score
 from srlab.models.network import Network
 from srlab.tasks.evaluation import restore
 

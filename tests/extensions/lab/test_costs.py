@@ -3,7 +3,7 @@ from dataclasses import asdict
 
 import srlab
 from srlab.counts.complexity import activations, executed_multiply_adds, multiply_adds
-from srlab.extensions.kernels.cpu import why_unavailable
+from srlab.extensions.kernels.cpu.compiled import why_unavailable
 from srlab.extensions.lab.costs import measure_costs
 
 

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from srlab.atomic_files import atomic_write
 from srlab.extensions.lab.ceilings import Ceilings
 from srlab.extensions.lab.conditions import LabConditions
 from srlab.extensions.lab.latency import Spread
 from srlab.extensions.lab.measurement import Memory
 from srlab.extensions.lab.roofline import Roofline
 from srlab.extensions.lab.subjects import Skipped
-from srlab.whole_files import whole_file
 
 __all__ = ["KIND", "Figures", "LabRecord", "LabSettings", "SizeRun", "read_record", "write_record"]
 
@@ -130,7 +130,7 @@ class LabRecord:
 def write_record(record: LabRecord, path: Path) -> None:
     """As indented JSON, whole or not at all."""
     text = json.dumps(record.as_json(), indent=1) + "\n"
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

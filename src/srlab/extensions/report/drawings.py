@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from srlab.atomic_files import atomic_write
 from srlab.extensions.report.plots import INK, SERIES
-from srlab.whole_files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ _RESOLUTION = 160  # dots per inch of a PNG
 def save_figure(figure: "Figure", path: Path) -> None:
     """Write in the format that the suffix of ``path`` names; the same figure gives the same bytes."""
     kind = path.suffix.removeprefix(".")
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(_rendered(figure, kind))
 
 

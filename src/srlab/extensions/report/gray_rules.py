@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from srlab.config import GrayRule
 from srlab.extensions.report.runs import Run
-from srlab.metrics.gray_rules import recorded_gray_rule
+from srlab.metrics.protocol import GrayRule, recorded_gray_rule
 
 __all__ = [
     "configured_gray_rule",

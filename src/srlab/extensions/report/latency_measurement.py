@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from srlab.atomic_files import atomic_write
 from srlab.extensions.report.comparison import Comparison, as_comparison
 from srlab.extensions.report.configuration_files import shown_value
 from srlab.extensions.report.latencies import NETWORKS, LabLatencies, network_arguments, read_latencies
 from srlab.extensions.report.runs import Run
-from srlab.whole_files import whole_file
 
 if TYPE_CHECKING:
     from srlab.extensions.lab.subjects import Plan
@@ -91,7 +91,7 @@ def measure_latencies(
         record.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=record.parent).close()
         measured = run_lab(lab)
-    with whole_file(record) as partial:
+    with atomic_write(record) as partial:
         partial.write_text(json.dumps({**measured.as_json(), NETWORKS: labels}, indent=1) + "\n", "utf-8")
     if not measured.complete:
         raise KeyboardInterrupt

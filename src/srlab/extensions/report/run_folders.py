@@ -12,7 +12,7 @@ from srlab.extensions.lab.load import CoreLoad
 from srlab.extensions.report.configuration_files import FlatConfiguration, flat_configuration
 from srlab.extensions.report.gray_rules import configured_gray_rule
 from srlab.extensions.report.runs import FINISHED, ImageScore, Run, RunCosts, Score
-from srlab.metrics.gray_rules import recorded_gray_rule
+from srlab.metrics.protocol import recorded_gray_rule
 
 __all__ = ["find_run_folders", "read_folder", "read_runs"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab import __version__
+from srlab.atomic_files import atomic_write
 from srlab.extensions.report.ablation import AblationTable, ablation_table, psnr_of
 from srlab.extensions.report.comparison import Comparison
 from srlab.extensions.report.curves import CURVES, configuration_curves
@@ -20,7 +21,6 @@ from srlab.extensions.report.pareto import COST_AXES, axis_title, pareto_points
 from srlab.extensions.report.patches import select_patches
 from srlab.extensions.report.plots import curves_figure, pareto_figure
 from srlab.extensions.report.table_formats import to_csv, to_latex, to_markdown
-from srlab.whole_files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def write_report(
     )
     data = json.dumps(report_data(comparison, table), indent=1, allow_nan=False) + "\n"
     for name, text in {**texts, "data.json": data, "report.html": render_page(content)}.items():
-        with whole_file(folder / name) as partial:
+        with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return folder / "report.html"
 

@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from srlab.app.resume import SUMMARY_NAME
-from srlab.config import GrayRule
 from srlab.extensions.sweep.records import Cell
-from srlab.metrics.gray_rules import recorded_gray_rule
+from srlab.metrics.protocol import GrayRule, recorded_gray_rule
 
 __all__ = ["refuse_earlier_gray_rule"]
 

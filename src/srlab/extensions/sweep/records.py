@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from srlab.whole_files import whole_file
+from srlab.atomic_files import atomic_write
 
 __all__ = ["LOCK_NAME", "Cell", "Sweep", "cell_name", "identity", "newest_sweep", "read_cells", "short_keys"]
 
@@ -139,7 +139,7 @@ class Cell:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -5,9 +5,9 @@ import signal
 import time
 from collections.abc import Callable
 
+from srlab.atomic_files import atomic_write
 from srlab.extensions.sweep.leases import is_held
 from srlab.extensions.sweep.records import Sweep
-from srlab.whole_files import whole_file
 
 __all__ = ["LOCAL_LAUNCHERS", "StopWatch", "mark_stop"]
 
@@ -26,7 +26,7 @@ def mark_stop(sweep: Sweep, number: int, times: int) -> None:
         number: the signal that each cell gets.
         times: how often it was asked to; the second time means at once.
     """
-    with whole_file(sweep.stop_mark) as partial:
+    with atomic_write(sweep.stop_mark) as partial:
         partial.write_text(json.dumps({"call": sweep.call, "signal": number, "times": times}))
 
 

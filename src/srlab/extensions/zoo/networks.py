@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from srlab.app.presets import create_model, list_models, list_recipes, published_scales
+from srlab.atomic_files import atomic_write
 from srlab.counts.complexity import count_parameters, multiply_adds
 from srlab.extensions.literature.published import UNVERIFIED, Reference, references
 from srlab.extensions.literature.reading import cards
 from srlab.extensions.literature.schema import Card
 from srlab.terminal.tables import PlainTable
-from srlab.whole_files import whole_file
 
 __all__ = ["ZooRow", "find_card", "known_presets", "to_markdown", "update_readme", "zoo_rows", "zoo_table"]
 
@@ -120,7 +120,7 @@ def update_readme(path: Path) -> bool:
     updated = f"{before}{_START}\n{to_markdown(zoo_rows())}{_END}{after}"
     if updated == text:
         return False
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(updated, encoding="utf-8")
     return True
 

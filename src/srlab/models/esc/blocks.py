@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.position_bias import RelativePositionBias
 from srlab.ops.attention import attention_maps, flex_attention, fused_attention
+from srlab.ops.kernels import WindowAttention as WindowAttentionKernel
+from srlab.ops.kernels import find_kernel
 from srlab.ops.padding import pad_to_multiple
-from srlab.ops.window_attention import window_attention
 from srlab.ops.windows import merge_windows, split_windows
 
 __all__ = [
@@ -166,19 +167,20 @@ class WindowAttention(nn.Module):
         """(B, C, H, W) of any size to the same shape; padded to whole windows by reflection inside."""
         height, width = features.shape[-2:]
         qkv = self.qkv(pad_to_multiple(features, self.window_size)).permute(0, 2, 3, 1)
-        mixed = self._on_map(qkv) if backend == "fused" else self._in_cut_windows(qkv, backend)
+        kernel = find_kernel("window_attention", backend, features.device)
+        mixed = self._in_cut_windows(qkv, backend) if kernel is None else self._on_map(qkv, kernel)
         return self.out(mixed.permute(0, 3, 1, 2)[..., :height, :width])
 
-    def _on_map(self, qkv: Tensor) -> Tensor:
-        """(B, H, W, 3C) to (B, H, W, C) by own kernels, which take channels that lie side by side."""
+    def _on_map(self, qkv: Tensor, kernel: WindowAttentionKernel) -> Tensor:
+        """(B, H, W, 3C) to (B, H, W, C) by a kernel, which reads channels that lie side by side."""
         query, key, value = qkv.contiguous().chunk(3, dim=-1)
-        return window_attention(
+        return kernel(
             query,
             key,
             value,
             side=self.window_size,
             scale=self.logit_scale,
-            bias=self.position_bias.for_kernels(qkv.device),
+            bias=self.position_bias,
             num_heads=self.num_heads,
         )
 

@@ -84,7 +84,8 @@ class EscNetwork(AttentionNetwork):
         backend: see :class:`srlab.models.network.AttentionNetwork`.
     """
 
-    backends = ("reference", "sdpa", "flex", "fused")
+    plain_backends = ("reference", "sdpa", "flex")
+    operators = ("window_attention",)
     pads_image = False
     block_names = r"encoder\.blocks\.\d+"
     #: The shared kernel, and the convolutional attention of one step.
@@ -142,10 +143,6 @@ class EscNetwork(AttentionNetwork):
         shared = inspect.signature(EscNetwork.__init__).parameters
         shown = {each.name: each for each in own if each.kind is each.KEYWORD_ONLY}
         cls.__signature__ = inspect.Signature([*({**shared, **shown}.values())][1:])  # without self
-
-    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
-        """The fastest that was measured (docs/speed.md)."""
-        return "fused" if self.infers_natively(device, dtype) else "sdpa"
 
     def _check_kernel(self, dim: int, mixed_dim: int, kernel_side: int) -> None:
         """Whether a large kernel can be built on the first ``mixed_dim`` of ``dim`` channels."""

@@ -9,7 +9,7 @@ import pytest
 
 from native_kernels import NEEDS_KERNELS
 
-WHY = "from srlab.extensions.kernels.cpu import why_unavailable; print(why_unavailable())"
+WHY = "from srlab.extensions.kernels.cpu.compiled import why_unavailable; print(why_unavailable())"
 
 
 def in_new_process(code, **environment):

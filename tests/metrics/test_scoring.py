@@ -8,10 +8,13 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from golden_files import load_golden
 from protocols import basicsr, elan, published_y, rgb
-from srlab.config import Arithmetic, GrayRule, InputPadding
-from srlab.metrics.functional import least_side, protocol_label, psnr, score, ssim, to_levels
+from srlab.metrics.protocol import Arithmetic, GrayRule, protocol_label
+from srlab.metrics.registry import find_metric
+from srlab.metrics.scoring import least_side, score, to_levels
+from srlab.ops.input_padding import InputPadding
 
 GOLDEN = "degrade_metrics/metrics.json"
+psnr, ssim = find_metric("psnr"), find_metric("ssim")
 TOLERANCES = {"y": (1e-6, 1e-6), "rgb": (1e-6, 1e-6), "elan": (1e-8, 1e-6)}  # dB, SSIM
 # Flat areas leave ELAN's float32 SSIM a difference of squares that are equal but for rounding, which differs
 # between processors: one rounding of 255^2 beside the constant C2 = (0.03 * 255)^2.
@@ -54,8 +57,8 @@ def test_scores_equal_the_official_code(pairs, pair, kind, border, expected, dty
     psnr_tolerance, ssim_tolerance = TOLERANCES[kind]
     if (pair, kind) == FLAT:
         ssim_tolerance = FLAT_TOLERANCE
-    assert result.psnr.item() == pytest.approx(expected[0], abs=psnr_tolerance)
-    assert result.ssim.item() == pytest.approx(expected[1], abs=ssim_tolerance)
+    assert result["psnr"].item() == pytest.approx(expected[0], abs=psnr_tolerance)
+    assert result["ssim"].item() == pytest.approx(expected[1], abs=ssim_tolerance)
 
 
 @pytest.mark.parametrize("difference", [1, 7, 100])
@@ -101,15 +104,15 @@ def test_ssim_depends_on_values_relative_to_the_peak(image):
 @pytest.mark.parametrize("make", [basicsr, elan, rgb])
 def test_identical_images_score_infinite_and_one(image, make):
     result = score(image.float() / 255, image, make(2))
-    assert math.isinf(result.psnr)
-    assert result.ssim.item() == pytest.approx(1.0, abs=1e-6)
+    assert math.isinf(result["psnr"])
+    assert result["ssim"].item() == pytest.approx(1.0, abs=1e-6)
 
 
 def test_eight_bit_rounding_is_what_saving_the_image_would_do(image):
     sr_image = noisy(image).float() / 255
     drifted = sr_image + 0.4 / 255
     assert score(drifted, image, basicsr(2)) == score(sr_image, image, basicsr(2))
-    assert score(drifted, image, elan(2)).psnr != score(sr_image, image, elan(2)).psnr
+    assert score(drifted, image, elan(2))["psnr"] != score(sr_image, image, elan(2))["psnr"]
 
 
 def test_eight_bit_luma_is_rounded_in_both_images(image):
@@ -120,7 +123,7 @@ def test_eight_bit_luma_is_rounded_in_both_images(image):
     other = noisy(image)
     result = score(other.float() / 255, image, basicsr(2, arithmetic=Arithmetic.eight_bit))
     expected = 10 * math.log10(255**2 / np.mean((luma(other) - luma(image)) ** 2))
-    assert result.psnr.item() == pytest.approx(expected, abs=1e-9)
+    assert result["psnr"].item() == pytest.approx(expected, abs=1e-9)
 
 
 def test_values_outside_the_range_count_as_its_ends(image):
@@ -141,9 +144,9 @@ def test_luma_of_a_neutral_offset_is_closed_form():
     hr_image = torch.full((3, 20, 20), 100, dtype=torch.uint8)
     sr_image = torch.full((3, 20, 20), 110 / 255)
     expected = 20 * math.log10(255 / 10)
-    assert score(sr_image, hr_image, rgb(0)).psnr.item() == pytest.approx(expected, abs=1e-9)
+    assert score(sr_image, hr_image, rgb(0))["psnr"].item() == pytest.approx(expected, abs=1e-9)
     gain = 20 * math.log10(255 / 219)
-    assert score(sr_image, hr_image, basicsr(0)).psnr.item() == pytest.approx(expected + gain, abs=1e-4)
+    assert score(sr_image, hr_image, basicsr(0))["psnr"].item() == pytest.approx(expected + gain, abs=1e-4)
 
 
 @pytest.mark.parametrize("arithmetic", list(Arithmetic))
@@ -152,7 +155,7 @@ def test_a_gray_reference_may_be_its_own_luma(arithmetic):
     hr_image = torch.full((1, 20, 20), 100, dtype=torch.uint8)
     sr_image = torch.full((3, 20, 20), 110 / 255)
     result = score(sr_image, hr_image, basicsr(2, arithmetic=arithmetic, gray=GrayRule.own))
-    assert result.psnr.item() == pytest.approx(20 * math.log10(255 / 10), abs=1e-5)
+    assert result["psnr"].item() == pytest.approx(20 * math.log10(255 / 10), abs=1e-5)
 
 
 @pytest.mark.parametrize("make", [basicsr, elan, rgb])
@@ -168,7 +171,7 @@ def test_what_three_equal_channels_gain_over_their_common_value_is_closed_form(m
     sr_image = torch.full((3, 20, 20), 110 / 255)
     replicated, own = make(0), make(0)
     own.gray = GrayRule.own
-    difference = score(sr_image, hr_image, replicated).psnr - score(sr_image, hr_image, own).psnr
+    difference = score(sr_image, hr_image, replicated)["psnr"] - score(sr_image, hr_image, own)["psnr"]
     assert difference.item() == pytest.approx(gain, abs=1e-4)
 
 
@@ -178,7 +181,7 @@ def test_a_gray_reference_equal_to_the_gray_restored_image_scores_infinite(image
     for make in (basicsr, rgb):
         protocol = make(2)
         protocol.gray = rule
-        assert math.isinf(score(gray.float().expand(3, -1, -1) / 255, gray, protocol).psnr)
+        assert math.isinf(score(gray.float().expand(3, -1, -1) / 255, gray, protocol)["psnr"])
 
 
 def test_half_precision_is_widened_before_scaling(image):
@@ -203,7 +206,7 @@ def test_label_names_a_gray_rule_that_is_not_the_papers():
 
 def test_images_without_room_for_a_window_are_refused():
     small = torch.zeros(3, 14, 30, dtype=torch.uint8)
-    assert score(small.float(), small, basicsr(1)).ssim == 1
+    assert score(small.float(), small, basicsr(1))["ssim"] == 1
     with pytest.raises(
         ValueError, match=r"a 14x30 image less a border of 2 on each side is smaller than SSIM's 11x11"
     ):
@@ -219,7 +222,7 @@ def test_the_least_side_is_what_scoring_accepts():
     side = least_side(protocols)
     fits, small = (torch.zeros(3, size, size, dtype=torch.uint8) for size in (side, side - 1))
     for protocol in protocols:
-        assert score(fits.float(), fits, protocol).ssim == 1
+        assert score(fits.float(), fits, protocol)["ssim"] == 1
     with pytest.raises(ValueError, match="smaller than SSIM's 11x11 window"):
         score(small.float(), small, protocols[1])
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from srlab.whole_files import whole_file
+from srlab.atomic_files import atomic_write
 
 
 def test_the_file_appears_at_the_end_in_a_folder_that_is_made(tmp_path):
     path = tmp_path / "new" / "a.json"
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"
@@ -20,7 +20,7 @@ def test_a_failure_leaves_the_older_file_alone(tmp_path, error):
     path.write_text("old")
 
     def write():
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("half")
             raise error
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from srlab.layers.at_rest import KeptAtRest
+from srlab.layers.inference_cache import InferenceCache
 
 
 class Squares(nn.Module):
@@ -18,7 +18,7 @@ class Squares(nn.Module):
         super().__init__()
         self.linear = nn.Linear(3, 3)
         self.runs = 0
-        self.kept = KeptAtRest()
+        self.kept = InferenceCache()
 
     def compute(self):
         self.runs += 1

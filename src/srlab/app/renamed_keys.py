@@ -1,0 +1,46 @@
+"""Configuration keys and targets that changed their names since srlab 0.1.0."""
+
+from typing import Any
+
+__all__ = ["MOVED_TARGETS", "RENAMED_KEYS", "migrated", "new_name"]
+
+#: Dotted key of 0.1.0 and its name now; a prefix stands for all keys below it.
+RENAMED_KEYS: dict[str, str] = {}
+
+#: ``_target_`` of 0.1.0 and where the class is now.
+MOVED_TARGETS = {
+    "srlab.runtime.wandb_logger.TolerantWandbLogger": "srlab.extensions.wandb.logger.TolerantWandbLogger",
+    "srlab.runtime.sweep.callback.SweepCallback": "srlab.extensions.sweep.callback.SweepCallback",
+}
+
+
+def new_name(key: str) -> str | None:
+    """Name of a dotted key that was renamed; None for other keys."""
+    for old, new in RENAMED_KEYS.items():
+        if key == old or key.startswith(f"{old}."):
+            return new + key[len(old) :]
+    return None
+
+
+def migrated(node: Any, prefix: str = "") -> Any:
+    """A configuration saved by srlab 0.1.0 (plain containers, interpolations as text) with today's names."""
+    if isinstance(node, list):
+        return [migrated(each, prefix) for each in node]
+    if isinstance(node, str):
+        return _reference(node)
+    if not isinstance(node, dict):
+        return node
+    result = {}
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        renamed = (new_name(name) or name).removeprefix(prefix)
+        is_moved = key == "_target_" and value in MOVED_TARGETS
+        result[renamed] = MOVED_TARGETS[value] if is_moved else migrated(value, f"{name}.")
+    return result
+
+
+def _reference(text: str) -> str:
+    """``${explosion}`` follows the key that it names."""
+    for old, new in RENAMED_KEYS.items():
+        text = text.replace(f"${{{old}}}", f"${{{new}}}")
+    return text
