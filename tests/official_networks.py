@@ -25,7 +25,12 @@ def detect(network_class: type[Network], state: Mapping[str, Tensor]) -> dict[st
     layout = official_layout(network_class)
     if layout is None or any(mark not in state for mark in layout.landmarks):
         return None
-    return layout.detect(state)
+    return layout.detect(state)[0]
+
+
+def assumed(network_class: type[Network], state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Arguments that an official state dict does not determine."""
+    return layout_of(network_class).detect(state)[1]
 
 
 def counted(network: Network) -> tuple[int, int]:

@@ -160,7 +160,7 @@ def test_files_of_other_kinds_are_told_what_they_are(content, message, suffix, t
     monkeypatch.chdir(tmp_path)
     file = tmp_path / f"file.{suffix}"
     file.write_bytes(content)
-    layouts = "" if "asks for" in message else r".*; known are checkpoints .*official state dicts of .*ELAN"
+    layouts = "" if "asks for" in message else r".*; known are checkpoints .* \(docs/networks.md\)"
     with pytest.raises(ValueError, match=rf"file.{suffix} {message}{layouts}"):
         load_model(file)
     assert not (tmp_path / "exploded").exists()

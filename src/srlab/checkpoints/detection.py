@@ -10,21 +10,19 @@ from torch import Tensor
 from srlab.checkpoints.layouts import Layout, known_layouts
 from srlab.checkpoints.layouts.keys import first_few
 from srlab.checkpoints.places import Found, choose, find_weights, state_dicts
-from srlab.models.network import Network
 from srlab.models.registry import import_path, network_classes
 
-__all__ = ["DetectedFile", "detect_file", "misfit"]
+__all__ = ["DetectedFile", "detect_file"]
 
 # What layouts raise when a file has other keys or shapes than they expect.
 _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
 class DetectedFile(NamedTuple):
-    """What a file is, and its tensors under our keys and under those of the network's official layout."""
+    """What a file is, its tensors under our keys, and the layout of its own keys."""
 
     description: dict[str, Any]
-    ours: dict[str, Tensor]
-    official: dict[str, Tensor]
+    state: dict[str, Tensor]
     layout: Layout
 
 
@@ -63,9 +61,8 @@ def _interpret(file: Path, chosen: Found, passed_over: Sequence[str]) -> Detecte
         absent = [mark for mark in official.landmarks if mark not in state]
         if absent:
             raise KeyError(absent[0])
-        arguments = {**official.detect(watched), **differing}
-        undetectable, ours = official.undetectable(watched), official.to_ours(watched)
-        options = official.options(watched)
+        arguments, assumed = official.detect(watched)
+        ours, options = official.to_ours(watched), official.options(watched)
     except _UNREADABLE as error:
         raise ValueError(f"{file} looks like {layout.name}, but {watched.fault(error)}") from error
     description = {
@@ -75,10 +72,10 @@ def _interpret(file: Path, chosen: Found, passed_over: Sequence[str]) -> Detecte
         "passed_over": tuple(passed_over),
         "beside": chosen.beside,
         "official_options": options,
-        "model": {"_target_": import_path(official.network), **arguments},
-        "assumed": tuple(name for name in undetectable if name not in known),
+        "model": {"_target_": import_path(official.network), **arguments, **differing},
+        "assumed": tuple(name for name in assumed if name not in known),
     }
-    return DetectedFile(description, ours, state, layout)
+    return DetectedFile(description, ours, layout)
 
 
 def _renamed(file: Path, chosen: Found) -> dict[str, Tensor]:
@@ -91,28 +88,6 @@ def _renamed(file: Path, chosen: Found) -> dict[str, Tensor]:
                 f"{file} looks like {layout.name}, but has both {other} and {key} for one tensor"
             )
     return {name: chosen.state[key] for name, key in sources.items()}
-
-
-def misfit(network: Network, file: DetectedFile) -> dict[str, list[str]]:
-    """Which keys of its layout a file lacks, has in excess, or has in another shape.
-
-    Args:
-        network: built from the file's description.
-        file: what it holds.
-    """
-    state, name, layout = file.official, file.layout.name_in_file, file.layout.official
-    expected = layout.from_ours(network, **file.description["official_options"])
-    # an entry of which nothing remains is a constant that the network does not need
-    missing = (key for key in expected.keys() - state.keys() if layout.to_ours({key: expected[key]}))
-    return {
-        "missing": [name(key) for key in sorted(missing)],
-        "unexpected": [name(key) for key in sorted(state.keys() - expected.keys())],
-        "of another shape": sorted(
-            f"{name(key)} is {tuple(state[key].shape)} in the file, {tuple(value.shape)} in the network"
-            for key, value in expected.items()
-            if key in state and state[key].shape != value.shape
-        ),
-    }
 
 
 class _WatchedState(Mapping[str, Tensor]):
@@ -171,11 +146,10 @@ def _why_nothing(
             f"{file}: no known network has such weights: the keys of a state dict are names, "
             f"here are {first_few(nameless)}"
         )
-    partial = [
-        match for state in held.values() for layout in layouts if (match := _partial(list(state), layout))
-    ]
-    if partial:
-        return f"{file}: {max(partial)[1]}"
+    partial = (_partial(list(state), layout) for state in held.values() for layout in layouts)
+    closest = max(filter(None, partial), default=None)
+    if closest:
+        return f"{file}: {closest[1]}"
     groups = [
         f"{len(state)} tensors{f' in {path}' if path else ''}: {first_few(list(state))}"
         for path, state in sorted(held.items(), key=lambda item: -len(item[1]))

@@ -51,9 +51,13 @@ _DAMAGE = (
 # How files begin: PyTorch's before version 1.6, and what is taken for one by mistake.
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _LARGEST_SAFETENSORS_HEADER = 100_000_000
+_READABLE = (
+    "known are checkpoints and run folders of srlab, and state dicts of its networks by torch.save "
+    "or as safetensors (docs/networks.md)"
+)
 
 
-def read_file(file: Path, *, known: str) -> dict[str, Any]:
+def read_file(file: Path, *, known: str = _READABLE) -> dict[str, Any]:
     """The file's top level.
 
     A safetensors file of ours is given the layout of our checkpoints; any other is a dictionary of tensors.

@@ -1,15 +1,15 @@
 """From a path to a network in evaluation mode, and a description of what the file contains."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from srlab.checkpoints.detection import DetectedFile, detect_file, misfit
+from srlab.checkpoints.detection import detect_file
 from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
-from srlab.checkpoints.layouts import known_layouts, official_layout
+from srlab.checkpoints.layouts import official_layout
 from srlab.checkpoints.layouts.keys import first_few
 from srlab.checkpoints.migration import migrate
 from srlab.checkpoints.places import unwrapped
@@ -62,19 +62,19 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
     prefixes, and ``official_options``, which write a file like it.
     """
     file = _find_file(Path(path))
-    content = read_file(file, known=_known_layouts())
-    detected: DetectedFile | None = None
+    content = read_file(file)
+    file_name = str
     if isinstance(content.get(OUR_ENTRY), Mapping):
         if container is not None:
             raise ValueError(f"container={container}: {file} is srlab's own and has one set of weights")
         description, state = _read_ours(file, content, content[OUR_ENTRY])
     else:
         detected = detect_file(file, content, container)
-        description, state = detected.description, detected.ours
+        description, state, file_name = detected.description, detected.state, detected.layout.file_name
     model = {**description["model"], **overrides}
     network = _construct(file, model)
     try:
-        _load(network, state, detected, str(file))
+        load_strictly(network, at_scale(network, state), source=str(file), file_name=file_name)
     except ValueError as error:
         own_scale = description["model"].get("scale")
         if network.scale == own_scale:
@@ -95,25 +95,39 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
     return LoadedCheckpoint(network.eval(), description)
 
 
-def load_strictly(network: Network, state: Mapping[str, Tensor], *, source: str) -> None:
+def load_strictly(
+    network: Network, state: Mapping[str, Tensor], *, source: str, file_name: Callable[[str], str] = str
+) -> None:
     """Copy ``state`` into ``network``, whatever its dtype.
+
+    Args:
+        network: the network to fill.
+        state: under our keys.
+        source: the file, for messages.
+        file_name: what the file calls one of our keys.
 
     Raises:
         ValueError: an entry is missing, unexpected or of another shape; the first few are named.
     """
     own = network.state_dict()
-    shapes = [
-        f"{key} is {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the network"
-        for key in own.keys() & state.keys()
-        if own[key].shape != state[key].shape
-    ]
+
+    def shapes(key: str) -> str:
+        in_file, in_network = tuple(state[key].shape), tuple(own[key].shape)
+        return f"{file_name(key)} is {in_file} in the file, {in_network} in the network"
+
+    common = own.keys() & state.keys()
     faults = {
-        "missing": sorted(own.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - own.keys()),
-        "of another shape": sorted(shapes),
+        "missing": map(file_name, own.keys() - state.keys()),
+        "unexpected": map(file_name, state.keys() - own.keys()),
+        "of another shape": (shapes(key) for key in common if own[key].shape != state[key].shape),
     }
-    if any(faults.values()):
-        raise _misfit_error(network, faults, source)
+    complaints = []
+    for fault, found in faults.items():
+        keys = sorted(found)
+        if keys:
+            complaints.append(f"{len(keys)} {fault}: {first_few(keys)}")
+    if complaints:
+        raise ValueError(f"{source} does not fit {type(network).__name__}: " + "; ".join(complaints))
     network.load_state_dict(dict(state))
 
 
@@ -121,24 +135,6 @@ def at_scale(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     """``state`` of a network of another scale, converted where the authors define how (ESC)."""
     layout = official_layout(type(network))
     return dict(state) if layout is None else layout.at_scale(state, network.scale)
-
-
-def _load(network: Network, state: Mapping[str, Tensor], detected: DetectedFile | None, source: str) -> None:
-    """Fill the network; keys that do not fit are reported under the names that the file uses."""
-    try:
-        load_strictly(network, at_scale(network, state), source=source)
-    except ValueError as error:
-        if detected is None:
-            raise
-        faults = misfit(network, detected)
-        if not any(faults.values()):
-            raise
-        raise _misfit_error(network, faults, source) from error
-
-
-def _misfit_error(network: Network, faults: Mapping[str, list[str]], source: str) -> ValueError:
-    complaints = [f"{len(keys)} {fault}: {first_few(keys)}" for fault, keys in faults.items() if keys]
-    return ValueError(f"{source} does not fit {type(network).__name__}: " + "; ".join(complaints))
 
 
 def _find_file(path: Path) -> Path:
@@ -152,10 +148,9 @@ def _find_file(path: Path) -> Path:
             f"{path} is a folder without {' or '.join(_RUN_FILES)}; name a checkpoint file"
             + (f", such as {first_few(inside)}" if inside else "")
         )
-    if path.is_symlink() and not path.exists():
-        raise FileNotFoundError(f"no checkpoint at {path}: it is a broken link to {path.readlink()}")
     if not path.exists():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+        link = f": it is a broken link to {path.readlink()}" if path.is_symlink() else ""
+        raise FileNotFoundError(f"no checkpoint at {path}{link}")
     if not path.is_file():
         raise ValueError(f"{path} is not a regular file, so it cannot be a checkpoint")
     return path
@@ -174,15 +169,6 @@ def _read_ours(
         if isinstance(key, str) and key.startswith(OUR_PREFIX) and isinstance(value, Tensor)
     }
     return {**ours, "layout": "srlab", "model": migrate(model)}, state
-
-
-def _known_layouts() -> str:
-    """What can be read."""
-    names = dict.fromkeys(layout.official.network.__name__ for layout in known_layouts())
-    return (
-        f"known are checkpoints and run folders of srlab, and official state dicts of {', '.join(names)}, "
-        "by torch.save (bare or in dictionaries, with any prefix) or as safetensors"
-    )
 
 
 def _construct(file: Path, model: Mapping[str, Any]) -> Network:

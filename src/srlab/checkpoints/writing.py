@@ -86,12 +86,9 @@ def lost_arguments(checkpoint: LoadedCheckpoint, **options: Any) -> dict[str, An
     """
     layout = _layout_of(checkpoint.network, options)
     state = layout.from_ours(checkpoint.network, **options)
-    model, assumed = comparable(checkpoint.description["model"]), comparable(layout.detect(state))
-    return {
-        name: model[name]
-        for name in layout.undetectable(state)
-        if name in model and model[name] != assumed[name]
-    }
+    detected, assumed = layout.detect(state)
+    model, detected = comparable(checkpoint.description["model"]), comparable(detected)
+    return {name: model[name] for name in assumed if name in model and model[name] != detected[name]}
 
 
 def official_options() -> set[str]:

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 import srlab
 from golden_files import golden_files, load_golden
-from official_networks import counted, detect, deviation, layout_of, rebuild
+from official_networks import assumed, counted, detect, deviation, rebuild
 from srlab.checkpoints import official_state
 from srlab.counts.complexity import multiply_adds
 from srlab.models.esc import esc_lte
@@ -62,7 +62,7 @@ def test_the_recorded_weights_are_this_network_and_tell_all_but_the_scale(name):
         "num_heads": encoder["num_heads"], "ffn_ratio": 2, "step_ffn_ratio": encoder["exp_ratio"],
         "query_dim": spec["hidden_dim"], "backend": "auto",
     }  # fmt: skip
-    assert layout_of(EscLTE).undetectable(weights) == ("scale",)
+    assert assumed(EscLTE, weights) == ("scale",)
     state = official_state(rebuild(EscLTE, golden))
     assert state.keys() == weights.keys()
     for key, value in weights.items():

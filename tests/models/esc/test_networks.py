@@ -10,6 +10,7 @@ import srlab
 from golden_files import golden_files, load_golden
 from official_networks import (
     assert_initialised_as,
+    assumed,
     counted,
     detect,
     deviation,
@@ -90,7 +91,7 @@ def test_detected_arguments_sizes_and_official_state_are_the_recorded_ones(name)
         expected["normed_steps"] = config.get("use_ln", False)
     recognising = {cls: detect(cls, weights) for cls in network_classes()}
     assert {cls: found for cls, found in recognising.items() if found} == {type(network): expected}
-    assert layout_of(type(network)).undetectable(weights) == ()
+    assert assumed(type(network), weights) == ()
     assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
     state = official_state(network)
     assert state.keys() == weights.keys()
@@ -283,5 +284,3 @@ def test_impossible_arguments_are_refused(network_class, overrides, message):
 
 def test_esc_real_has_no_other_scale_to_start_from():
     assert EscReal.published_scales == (4,)
-    with pytest.raises(ValueError, match=r"enlarges by 4 only, got scale=3"):
-        layout_of(EscReal).at_scale({}, 3)

@@ -17,10 +17,6 @@ from srlab.checkpoints.layouts.layout import Layout, OfficialLayout
 from srlab.layers.color import RGB_MEAN
 from srlab.models.edsr import EDSR
 
-# The published large network scales its residuals, the baseline does not.
-_LARGE = (256, 32)
-_LARGE_RESIDUAL_SCALE = 0.1
-
 
 def detect_frame(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Arguments of :class:`srlab.models.residual_cnn.ResidualCNN`, with the published colour range."""
@@ -36,15 +32,13 @@ class EdsrLayout(OfficialLayout):
     network = EDSR
     landmarks = ("body.0.conv1.weight", "conv_first.weight", "conv_after_body.weight", "upsample.0.weight")
 
-    def detect(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Scale, width and depth."""
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Factors have no weights."""
         frame, depth = detect_frame(state), count_numbered(state, "body.")
-        large = (frame["dim"], depth) == _LARGE
-        return {**frame, "depth": depth, "residual_scale": _LARGE_RESIDUAL_SCALE if large else 1.0}
-
-    def undetectable(self, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Factors without weights."""
-        return "residual_scale", "mean", "value_range"
+        # the published large network scales its residuals, the baseline does not
+        residual_scale = 0.1 if (frame["dim"], depth) == (256, 32) else 1.0
+        arguments = {**frame, "depth": depth, "residual_scale": residual_scale}
+        return arguments, ("residual_scale", "mean", "value_range")
 
 
 OFFICIAL = EdsrLayout()

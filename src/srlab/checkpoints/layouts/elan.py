@@ -37,13 +37,13 @@ class ElanLayout(OfficialLayout):
         (".modules_gmsa.gmsa_{}.project_out.", ".attention.{}.mix."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """All but windows and shifts."""
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Windows have no weights of their own; nor has a mean shift that is left out."""
         n_share = count_numbered(state, "body.0.modules_gmsa.gmsa_") - 1
         blocks = count_numbered(state, "body.")
         hidden, dim = state[self.landmarks[0]].shape[:2]
         shift = stored_mean_shift(state)
-        return {
+        arguments = {
             "scale": math.isqrt(state["tail.0.weight"].shape[0] // 3),
             "dim": dim,
             "depth": blocks * (1 + n_share),
@@ -55,11 +55,8 @@ class ElanLayout(OfficialLayout):
             "mean": list(shift.mean),
             "value_range": shift.value_range,
         }
-
-    def undetectable(self, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Windows have no weights of their own; nor has a mean shift that is left out."""
-        color = () if stored_mean_shift(state).is_known else ("mean", "value_range")
-        return ("window_sizes", "shift_schedule", *color)
+        color = () if shift.is_known else ("mean", "value_range")
+        return arguments, ("window_sizes", "shift_schedule", *color)
 
     def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compare the frozen constants with ours and leave them out."""

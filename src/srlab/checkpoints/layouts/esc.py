@@ -15,7 +15,7 @@ from srlab.checkpoints.layouts.layout import OfficialLayout
 from srlab.models.esc.esc import ESC
 from srlab.models.esc.esc_fp import EscFP
 from srlab.models.esc.esc_lte import EscLTE
-from srlab.models.esc.esc_real import EscReal, check_scale
+from srlab.models.esc.esc_real import EscReal
 from srlab.models.network import Network
 
 _TABLES = ".attention.position_bias.table"
@@ -62,20 +62,18 @@ class EscLayout(OfficialLayout):
     #: Key of the shared kernel, (P, ..., K, K).
     kernel: ClassVar[str] = "plk_filter"
 
-    def detect(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """All arguments."""
-        return {
-            "scale": math.isqrt(state["to_img.weight"].shape[0] // 3),
-            "normed_steps": "blocks.0.lns.0.weight" in state,
-            **self.detect_encoder(state),
-        }
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """All arguments are detected."""
+        return {"normed_steps": "blocks.0.lns.0.weight" in state, **self.detect_encoder(state)}, ()
 
     def detect_encoder(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Arguments that all networks have."""
+        """Arguments that all networks have; scale 4 where no convolution of that name depends on it."""
+        image = state.get("to_img.weight")
         blocks = f"{self.encoder_prefix}blocks."
         heads, rows = state[f"{blocks}0{_OFFICIAL_TABLES}"].shape
         dim = state[f"{self.encoder_prefix}proj.weight"].shape[0]
         return {
+            "scale": 4 if image is None else math.isqrt(image.shape[0] // 3),
             "mixed_dim": state[self.kernel].shape[0],
             "kernel_side": state[self.kernel].shape[-1],
             "dim": dim,
@@ -116,10 +114,9 @@ class EscFPLayout(EscLayout):
     names = ((".plk.proj.", ".plk.dwc_proj."), *_encoder_names(), ("to_img.", "to_image."))
     kernel = "lk_spatial"
 
-    def detect(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """All arguments."""
-        scale = math.isqrt(state["to_img.weight"].shape[0] // 3)
-        return {"scale": scale, **self.detect_encoder(state)}
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """All arguments are detected."""
+        return self.detect_encoder(state), ()
 
 
 class EscLTELayout(EscLayout):
@@ -143,13 +140,9 @@ class EscLTELayout(EscLayout):
         ("imnet.layers.", "estimator.mlp."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """All but the scale."""
-        return {"scale": 4, "query_dim": state["coef.weight"].shape[0], **self.detect_encoder(state)}
-
-    def undetectable(self, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The scale leaves no trace."""
-        return ("scale",)
+        return {"query_dim": state["coef.weight"].shape[0], **self.detect_encoder(state)}, ("scale",)
 
 
 class EscRealLayout(EscLayout):
@@ -168,14 +161,9 @@ class EscRealLayout(EscLayout):
         ("skip.3.", "skip.contract."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """All arguments."""
-        return {"scale": 4, **self.detect_encoder(state)}
-
-    def at_scale(self, state: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
-        """Only scale 4 exists."""
-        check_scale(scale)
-        return dict(state)
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """All arguments are detected."""
+        return self.detect_encoder(state), ()
 
 
 def resize_subpixels(parameter: Tensor, scale: int) -> Tensor:

@@ -45,12 +45,12 @@ class HiTSRLayout(OfficialLayout):
         (f"{_CONTEXT}.merge.", ".correlation.context.merge."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """All but the colour range; windows of 8 and less look alike without a context."""
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The colour range leaves no trace; windows of 8 and less look the same without a context."""
         frame = detect_frame(state)
         blocks = [BLOCK.format(group, 0) for group in range(len(frame["depths"]))]
         convolves = any(".mlp.dwconv." in key for key in state)
-        return {
+        arguments = {
             **frame,
             "num_heads": [state[f"{block}.correlation.pos.pos3.2.weight"].shape[0] for block in blocks],
             "window_sizes": _detect_windows(state, frame["depths"]),
@@ -58,12 +58,9 @@ class HiTSRLayout(OfficialLayout):
             "window_context": _has_context(state),
             "shift_schedule": "none",
         }
-
-    def undetectable(self, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Windows of 8 and less have the same shapes, unless they have a context."""
         small = any(key.endswith("spatial_linear.weight") and state[key].shape[1] == 1 for key in state)
         windows = ("window_sizes",) if small and not _has_context(state) else ()
-        return (*windows, "mean", "value_range", "shift_schedule")
+        return arguments, (*windows, "mean", "value_range", "shift_schedule")
 
     def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Without the indices."""

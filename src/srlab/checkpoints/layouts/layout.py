@@ -35,16 +35,15 @@ class OfficialLayout(ABC):
     names: ClassVar[Names] = ()
 
     @abstractmethod
-    def detect(self, state: State) -> dict[str, Any]:
+    def detect(self, state: State) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Constructor arguments from keys and shapes of a state dict that has all landmarks.
+
+        Returns:
+            The arguments, and names of those that leave no trace in the file, which are assumed as published.
 
         Raises:
             KeyError: the named key is missing.
         """
-
-    def undetectable(self, state: State) -> tuple[str, ...]:
-        """Arguments that leave no trace in the file: :meth:`detect` returns the published values."""
-        return ()
 
     def to_ours(self, state: State) -> dict[str, Tensor]:
         """Our state dict; entries that can be derived may be absent."""
@@ -105,6 +104,10 @@ class Layout:
     def name_in_file(self, official: str) -> str:
         """The way back, for messages."""
         return rename(official, reverse(self.names))
+
+    def file_name(self, ours: str) -> str:
+        """The key in the file of one of ours, for messages."""
+        return self.name_in_file(rename(ours, reverse(self.official.names)))
 
     def convert(self, official: State) -> tuple[dict[str, Tensor], dict[str, Any], set[str]]:
         """Convert values, under official names.

@@ -25,15 +25,12 @@ class MsrResNetLayout(OfficialLayout):
     landmarks = ("body.0.conv1.weight", "conv_first.weight", "upconv1.weight", "conv_hr.weight")
     names = (("upconv1.", "upsample.0."), ("upconv2.", "upsample.2."))
 
-    def detect(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """All arguments."""
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """All arguments are detected."""
         rows, dim = state["upconv1.weight"].shape[:2]
         by_two = 4 if "upconv2.weight" in state else 2
-        return {
-            "scale": 3 if rows == 9 * dim else by_two,
-            "dim": dim,
-            "depth": count_numbered(state, "body."),
-        }
+        scale = 3 if rows == 9 * dim else by_two
+        return {"scale": scale, "dim": dim, "depth": count_numbered(state, "body.")}, ()
 
 
 OFFICIAL = MsrResNetLayout()

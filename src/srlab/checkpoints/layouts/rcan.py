@@ -37,19 +37,16 @@ class RcanLayout(OfficialLayout):
         (".rcab.3.attention.3.", ".attention.excite."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """All but the colour range."""
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The colour range has no weights."""
         hidden, dim = state[self.landmarks[0]].shape[:2]
-        return {
+        arguments = {
             **detect_frame(state),
             "num_groups": count_numbered(state, "body."),
             "depth": count_numbered(state, "body.0.residual_group."),
             "squeeze_factor": dim // hidden,
         }
-
-    def undetectable(self, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Constants without weights."""
-        return "mean", "value_range"
+        return arguments, ("mean", "value_range")
 
 
 OFFICIAL = RcanLayout()

@@ -85,22 +85,19 @@ class SwinIRLayout(OfficialLayout):
         (".mlp.fc2.", ".mlp.contract."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """All but colour range and drop path; shifts from stored masks, else ``alternate``."""
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Shifts are detected from stored masks only; colour range and drop path leave no trace."""
         frame = detect_frame(state)
         groups = range(len(frame["depths"]))
-        return {
+        arguments = {
             **frame,
             "num_heads": [state[f"{BLOCK.format(group, 0)}.{_TABLE}"].shape[1] for group in groups],
             "window_size": _window_size(state),
             "drop_path": 0.1,
             "shift_schedule": _detect_schedule(state, frame["depths"]),
         }
-
-    def undetectable(self, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """The schedule is determined by the blocks that store a mask, if any does."""
         masks = any(key.endswith("attn_mask") for key in state)
-        return ("mean", "value_range", "drop_path", *(() if masks else ("shift_schedule",)))
+        return arguments, ("mean", "value_range", "drop_path", *(() if masks else ("shift_schedule",)))
 
     def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Without the buffers."""
