@@ -26,12 +26,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from srlab.data.augmentation import augment_on_device
 from srlab.data.degradation import BicubicDegradation
 from srlab.data.images import read_image
-from srlab.data.known_sets import DemoPhotographs
+from srlab.data.known_sets import demo_photographs
 from srlab.data.loader import PREFETCHED, Loader
 from srlab.data.sampling import GlobalBatchSampler, draw_crop, image_of
-from srlab.data.sources import Folder, ImageFile, Source
+from srlab.data.sources import ImageFile, ImageSet, folder_images
 from srlab.data.store import open_store
 from srlab.data.training_crops import TrainingCrops
 from srlab.ops.resize import imresize
@@ -56,9 +57,8 @@ class NaiveCrops(Dataset[dict[str, Tensor]]):
         window = image[:, top : top + side * scale, left : left + side * scale]
         hr_image = torch.from_numpy(np.array(np.broadcast_to(window, (3, *window.shape[1:]))))
         lr_image = imresize(hr_image, scale=Fraction(1, scale), mode="uint8")
-        flips = [axis for axis, flip in ((1, crop.flip_rows), (2, crop.flip_columns)) if flip]
-        pair = (picture.transpose(1, 2) if crop.transpose else picture for picture in (lr_image, hr_image))
-        lr_image, hr_image = (picture.flip(flips) for picture in pair)
+        turn = torch.tensor([crop.turn])
+        lr_image, hr_image = (augment_on_device(picture[None], turn)[0] for picture in (lr_image, hr_image))
         return {"lr_image": lr_image, "hr_image": hr_image}
 
 
@@ -66,9 +66,9 @@ def main() -> None:
     """Measure, print a line for each way and the JSON record."""
     options = _options()
     torch.set_num_threads(1)
-    source: Source = Folder(root=options.images) if options.images else DemoPhotographs(part="train")
+    image_set = folder_images(options.images) if options.images else demo_photographs("train")
     with tempfile.TemporaryDirectory() as cache:
-        exact, naive = _samplers(source, options, Path(cache))
+        exact, naive = _samplers(image_set, options, Path(cache))
         rates: dict[str, list[float]] = {"exact": [], "naive": [], "cpu": []}
         for _ in range(options.rounds):
             rates["exact"].append(
@@ -94,8 +94,9 @@ def main() -> None:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _samplers(source: Source, options: argparse.Namespace, cache: Path) -> tuple[TrainingCrops, NaiveCrops]:
-    (image_set,) = source.find().sets
+def _samplers(
+    image_set: ImageSet, options: argparse.Namespace, cache: Path
+) -> tuple[TrainingCrops, NaiveCrops]:
     exact = TrainingCrops(
         store=open_store(image_set, cache=cache, on_bad_image="error"),
         scale=options.scale,

@@ -24,7 +24,7 @@ import torch
 import srlab
 from srlab.counts.probe import backend_of, device_name, evaluation_mode
 from srlab.data.evaluation import EvaluationSet
-from srlab.data.sources import Folder
+from srlab.data.sources import folder_images
 from srlab.data.store import open_store
 from srlab.metrics.protocol import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
@@ -43,12 +43,9 @@ CASES = (
 
 def pictures(root: Path, scale: int, cache: Path) -> list[EvaluationSet]:
     """Every picture below a folder, with its low-resolution version."""
-    sets = Folder(root=str(root)).find().sets
-    stores = [open_store(images, cache=cache, on_bad_image="error") for images in sets]
-    return [
-        EvaluationSet(image_set=images, store=store, scale=scale, on_bad_image="error")
-        for images, store in zip(sets, stores, strict=True)
-    ]
+    images = folder_images(str(root))
+    store = open_store(images, cache=cache, on_bad_image="error")
+    return [EvaluationSet(image_set=images, store=store, scale=scale, on_bad_image="error")]
 
 
 def choose_backend(network: Network, name: str) -> None:

@@ -11,13 +11,11 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from srlab.app.application import register
-from srlab.app.command_line import for_hydra
-from srlab.app.differing_keys import differing_keys
-from srlab.app.known_keys import misspelt
+from srlab.app.keys import misspelt
+from srlab.app.launch import for_hydra
 from srlab.app.list_values import single_values_as_lists
-from srlab.app.own_paths import PATH_KEYS, make_paths_absolute
 from srlab.app.presets import configuration_folder
-from srlab.app.resume import load_config, save_config
+from srlab.app.saved_config import PATH_KEYS, differing_keys, finish, load_config, save_config
 from srlab.data import datasets
 from training_runs import ROOT
 
@@ -57,7 +55,7 @@ def test_every_list_of_the_presets_may_be_one_value():
     ("target", "argument", "typed", "told"),
     [
         (
-            "srlab.tasks.schedules.multistep",
+            "srlab.tasks.optimization.multistep",
             "milestones",
             "soon",
             r"node.milestones is a list of int, got \['soon'\]",
@@ -113,7 +111,7 @@ def test_placeholders_and_interpolations_of_paths_stay():
     cfg = OmegaConf.create(
         {"paths": {"data": "/d"}, "data": {"root": "${paths.data}", "validation_root": None}}
     )
-    make_paths_absolute(cfg)
+    finish(cfg)
     assert OmegaConf.to_container(cfg) == {
         "paths": {"data": "/d"},
         "data": {"root": "${paths.data}", "validation_root": None},

@@ -8,11 +8,10 @@ from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 from torch import nn
 
-from demo_data import demo
+from demo_data import demo, loading
 from srlab.data import datasets
 from srlab.data.datamodule import SuperResolutionData
-from srlab.data.degradation import BicubicDegradation
-from srlab.data.sources import Folder
+from srlab.data.sources import folder_images
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +20,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trainer_stub(**changes: Any) -> SimpleNamespace:
-    facts = {
-        "world_size": 1,
-        "global_rank": 0,
-        "accumulate_grad_batches": 1,
-        "global_step": 0,
-        "max_steps": 3,
-    }
+    facts = {"world_size": 1, "global_rank": 0, "accumulate_grad_batches": 1}
+    facts |= {"global_step": 0, "max_steps": 3}
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     return SimpleNamespace(**(facts | changes), strategy=strategy)
 
@@ -50,66 +44,43 @@ def test_ranks_and_micro_batches_partition_the_steps_of_one_device(cache: Path):
 
 
 def test_data_that_cannot_train_say_so(cache: Path, real_images: Path):
-    loading = {
-        "scale": 4,
-        "patch_size": 8,
-        "batch_size": 8,
-        "num_workers": 0,
-        "seed": 0,
-        "augment": True,
-        "degrade_on": "worker",
-    }
-    loading |= {"degradation": BicubicDegradation(), "on_bad_image": "error", "cache": str(cache)}
-    data = datasets.benchmark(root=str(real_images), sets=["Set5", "Urban100"], **loading)
+    data = datasets.benchmark(root=str(real_images), sets=["Set5", "Urban100"], **loading(cache))
     assert data.evaluation_sets().absent == ("Urban100",)
     assert data.validation_names == ["Set5"]
     with pytest.raises(ValueError, match="benchmarks neither train a network nor choose its checkpoint"):
         data.setup("fit")
 
 
+def test_benchmarks_of_which_none_is_there_are_an_error(cache: Path, tmp_path: Path):
+    data = datasets.benchmark(root=str(tmp_path), sets=["Set5", "Manga109"], **loading(cache))
+    with pytest.raises(ValueError, match=r"none of the sets Set5, Manga109 exists; .*Manga109/HR.*SRLAB"):
+        data.evaluation_sets()
+
+
 def test_scoring_needs_no_training_images(cache: Path, tmp_path: Path, real_images: Path):
-    loading = {
-        "scale": 4,
-        "patch_size": 8,
-        "batch_size": 8,
-        "num_workers": 0,
-        "seed": 0,
-        "augment": True,
-        "degrade_on": "worker",
-    }
-    loading |= {"degradation": BicubicDegradation(), "on_bad_image": "error", "cache": str(cache)}
     validation = real_images / "benchmark/Set5"
-    data = datasets.folder(root=str(tmp_path / "nowhere"), validation_root=str(validation), **loading)
+    nowhere = str(tmp_path / "nowhere")
+    data = datasets.folder(root=nowhere, validation_root=str(validation), **loading(cache))
     assert [len(images) for images in data.evaluation_sets().sets] == [5]
-    with pytest.raises(ValueError, match="nowhere is not there"):
+    with pytest.raises(ValueError, match="nowhere does not exist"):
         data.setup("fit")
 
 
 def on_disk(folder: Path, choice: Any, cache: Path, **arguments: Any) -> SuperResolutionData:
-    loading = {
-        "scale": 2,
-        "patch_size": 4,
-        "batch_size": 8,
-        "num_workers": 0,
-        "seed": 0,
-        "augment": True,
-        "degrade_on": "worker",
-    }
-    loading |= {"degradation": BicubicDegradation(), "on_bad_image": "skip", "cache": str(cache)}
-    return choice(root=str(folder), **arguments, **loading)
+    return choice(root=str(folder), **loading(cache, scale=2, patch_size=4, on_bad_image="skip"), **arguments)
 
 
 def test_a_held_out_part_without_a_usable_image_names_the_remedy(cache: Path, tmp_path: Path):
     """Two files: one trains and one is held out, whichever it is."""
     for number, side in enumerate((8, 8)):
         Image.new("RGB", (side, side)).save(tmp_path / f"{number}.png")
-    (held_out,) = Folder(root=str(tmp_path), part="held_out").find().sets[0].files
+    (held_out,) = folder_images(str(tmp_path), part="held_out").files
     remedy = r"held_out is .*chosen by name alone .*data\.validation_root=PATH"
     Image.new("RGB", (8, 1)).save(held_out.path)
     with pytest.raises(ValueError, match=f"no image of {remedy.replace('is .', 'is left to score.')}"):
         on_disk(tmp_path, datasets.folder, cache, validation_root=None).evaluation_sets()
     held_out.path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=f"not one of the 1 images of {remedy}"):
+    with pytest.raises(ValueError, match=f"none of the 1 images of {remedy}"):
         on_disk(tmp_path, datasets.folder, cache, validation_root=None).evaluation_sets()
 
 
@@ -143,7 +114,7 @@ def test_validation_images_are_checked_before_a_fit_begins(cache: Path, tmp_path
 
 def test_a_limit_on_pixels_is_a_limit_of_every_set(cache: Path, tmp_path: Path):
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
-    with pytest.raises(ValueError, match=r"not one of the 1 images of .* is readable"):
+    with pytest.raises(ValueError, match=r"none of the 1 images of .* is readable"):
         on_disk(tmp_path, datasets.images, cache, max_pixels=63).evaluation_sets()
     assert len(on_disk(tmp_path, datasets.images, cache, max_pixels=64).evaluation_sets().sets[0]) == 1
 

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from srlab.data import store as store_module
+from srlab.data.image_store import DamagedStoreError, ImageStore
 from srlab.data.images import read_image
-from srlab.data.sources import Folder, ImageSet
-from srlab.data.store import DamagedStoreError, ImageStore, open_store
+from srlab.data.sources import ImageSet, folder_images
+from srlab.data.store import open_store
 
 BYTES = 4 * 3 * 100 * 100
 
@@ -26,7 +27,7 @@ def image_set(tmp_path: Path) -> ImageSet:
     for number in range(4):
         pixels = random.integers(0, 256, (100, 100, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"images/{number}.png")
-    return Folder(root=str(tmp_path / "images")).find().sets[0]
+    return folder_images(str(tmp_path / "images"))
 
 
 def opened(image_set: ImageSet, cache: Path) -> ImageStore:
@@ -107,7 +108,7 @@ def test_images_in_a_read_only_folder_need_only_a_cache_elsewhere(image_set, sma
     for file in image_set.files:
         (small_disk.folder / file.path.name).write_bytes(file.path.read_bytes())
     small_disk.change("ro")
-    (images,) = Folder(root=str(small_disk.folder)).find().sets
+    images = folder_images(str(small_disk.folder))
     with pytest.raises(ValueError, match=r"Read-only file system.*set SRLAB_CACHE"):
         opened(images, small_disk.folder / ".srlab")
     opened(images, tmp_path / "cache")
@@ -163,14 +164,15 @@ def test_pixels_cut_off_after_the_store_was_opened_are_an_error_not_a_crash(
 def test_images_that_change_while_they_are_decoded_make_no_store(
     image_set: ImageSet, tmp_path: Path, monkeypatch, fate: str
 ):
-    build = store_module._build
+    write_pixels = store_module._write_pixels
 
-    def build_meanwhile(*args):
-        build(*args)
+    def write_meanwhile(*args):
+        index = write_pixels(*args)
         path = image_set.files[0].path
         path.write_bytes(image_set.files[1].path.read_bytes()) if fate == "changed" else path.unlink()
+        return index
 
-    monkeypatch.setattr(store_module, "_build", build_meanwhile)
+    monkeypatch.setattr(store_module, "_write_pixels", write_meanwhile)
     with pytest.raises(ValueError, match="images of images changed or disappeared while they were decoded"):
         open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
     assert left_in(tmp_path / "cache") == []

@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
+from image_files import save_noise
 from srlab.data.degradation import BicubicDegradation
+from srlab.data.image_store import ImageStore
 from srlab.data.images import read_image
-from srlab.data.known_sets import DemoPhotographs
+from srlab.data.known_sets import demo_photographs
 from srlab.data.sampling import GlobalBatchSampler, draw_crop, image_of
-from srlab.data.sources import Folder, ImageSet, find_images
-from srlab.data.store import ImageStore, open_store
+from srlab.data.sources import ImageSet, find_images, folder_images
+from srlab.data.store import open_store
 from srlab.data.training_crops import TrainingCrops
 from srlab.ops.resize import imresize
 
@@ -25,32 +27,21 @@ from srlab.ops.resize import imresize
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
     """The demo's: colour and gray, 370 to 741 pixels."""
     cache = tmp_path_factory.mktemp("cache")
-    (image_set,) = DemoPhotographs(part="train").find().sets
-    return open_store(image_set, cache=cache, on_bad_image="error")
+    return open_store(demo_photographs("train"), cache=cache, on_bad_image="error")
 
 
 def store_of(folder: Path) -> ImageStore:
-    (image_set,) = Folder(root=str(folder)).find().sets
-    return open_store(image_set, cache=folder.parent / "cache", on_bad_image="error")
+    return open_store(folder_images(str(folder)), cache=folder.parent / "cache", on_bad_image="error")
 
 
 def noise_store(folder: Path, shape: tuple[int, ...]) -> ImageStore:
-    (folder / "images").mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    Image.fromarray(noise).save(folder / "images/a.png")
+    save_noise(folder / "images/a.png", *shape)
     return store_of(folder / "images")
 
 
 def crops_of(store: ImageStore, **changes) -> TrainingCrops:
-    arguments = {
-        "scale": 4,
-        "patch_size": 16,
-        "seed": 0,
-        "degradation": BicubicDegradation(),
-        "augment": True,
-        "on_bad_image": "error",
-        "degrade_on": "worker",
-    }
+    arguments = {"scale": 4, "patch_size": 16, "seed": 0, "augment": True, "on_bad_image": "error"}
+    arguments |= {"degradation": BicubicDegradation(), "degrade_on": "worker"}
     return TrainingCrops(store=store, **(arguments | changes))
 
 
@@ -65,9 +56,9 @@ def whole_lr(store: ImageStore, number: int, scale: int, cache: dict = {}) -> Te
 
 
 def turned(image: Tensor, crop) -> Tensor:
-    """As CropDraw says, with torch."""
-    image = image.transpose(1, 2) if crop.transpose else image
-    return image.flip([axis for axis, flips in ((1, crop.flip_rows), (2, crop.flip_columns)) if flips])
+    """By the bits of the turn, with torch."""
+    image = image.transpose(1, 2) if crop.turn & 1 else image
+    return image.flip([axis for axis, bit in ((1, 2), (2, 4)) if crop.turn & bit])
 
 
 def check_against_whole_images(crops: TrainingCrops, index: int) -> tuple[int, int]:
@@ -135,8 +126,7 @@ def test_a_crop_may_be_the_whole_image_and_smaller_than_the_kernel(tmp_path: Pat
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_crops_of_set5_are_windows_of_the_files_of_matlab(real_images: Path, tmp_path: Path, scale: int):
     folder = real_images / "benchmark/Set5"
-    (image_set,) = Folder(root=str(folder)).find().sets
-    store = open_store(image_set, cache=tmp_path, on_bad_image="error")
+    store = open_store(folder_images(str(folder)), cache=tmp_path, on_bad_image="error")
     crops = crops_of(store, scale=scale, patch_size=24, augment=False)
     for index in range(100):
         number = image_of(0, index, 5)

@@ -31,7 +31,7 @@ def weights():
 
 
 def distance_of_the_paper(a, b, weights):
-    """Independent float64 version: AlexNet of torch.nn's modules in torchvision's order, the rest in numpy."""
+    """Independent float64 version: AlexNet of torch.nn's modules, the rest in numpy."""
     layers = nn.Sequential(
         nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
         nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),

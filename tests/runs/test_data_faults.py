@@ -141,7 +141,7 @@ def test_a_run_is_not_resumed_on_other_images_unless_told_to(photos: Path, tmp_p
     pixels[0, 0] ^= 1
     Image.fromarray(pixels).save(lr_file)
     told = (
-        r"training: 3 no longer there \(0, 1, 2\), 1 new \(new\), 1 changed \(4\); "
+        r"training: 3 missing \(0, 1, 2\), 1 new \(new\), 1 changed \(4\); "
         r"validation on validation: 1 changed \(10\)"
     )
     with pytest.raises(ValueError, match=rf"{told}; put .* data\.accept_changed_images=true"):
@@ -150,7 +150,7 @@ def test_a_run_is_not_resumed_on_other_images_unless_told_to(photos: Path, tmp_p
     (moved / "validation/LR_bicubic/X2/11x2.png").unlink()
     (moved / "validation/LR_bicubic/X2").rmdir()
     fit(moved, resume=tmp_path / "6.ckpt", accept_changed_images=True)
-    assert "going on with other images than before: training: 3 no longer there" in caplog.text
+    assert "continuing with other images than before: training: 3 missing" in caplog.text
 
 
 def command_line(photos: Path, folder: Path, *overrides: str) -> list[str]:
@@ -196,14 +196,14 @@ def assert_equal_weights(one: Path, other: Path) -> None:
 
 
 def loaders_of(run: subprocess.Popen[str]) -> list[int]:
-    """Loader processes, which torch names so, of the server that the run has started."""
-    found = []
+    """Loader processes: children of the server that the run has started."""
+    parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended meanwhile
-            session = path.read_text().rpartition(")")[2].split()[3]
-            if int(session) == run.pid and (path.parent / "comm").read_text().strip() == "pt_data_worker":
-                found.append(int(path.parent.name))
-    return sorted(found)
+            state, parent, *_ = path.read_text().rpartition(")")[2].split()
+            if state != "Z":
+                parents[int(path.parent.name)] = int(parent)
+    return sorted(pid for pid, parent in parents.items() if parents.get(parent) == run.pid)
 
 
 def run_to_resume(output: str) -> str:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from srlab.app import checks
 from srlab.app.run_report import RunReport
-from srlab.metrics.image_mean import MeanPSNR
+from srlab.metrics.image_mean import ImageMean
 from srlab.tasks.interruption import GracefulStop
 from srlab.tasks.super_resolution import SuperResolutionTask
 from training_runs import assert_same_state, checkpoint, curve, in_process, killed_after_saving
@@ -29,7 +29,7 @@ def finished(photos, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("step", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_failing_validation_costs_nothing(step, train, finished, tmp_path, monkeypatch, capsys):
     """Also the last one; the run resumes with the validation. Oracle: the run in which nothing failed."""
-    run, honest = tmp_path / "run", MeanPSNR.update
+    run, honest = tmp_path / "run", ImageMean.update
 
     def failing(self, *arguments):
         if (run / "checkpoints" / "last.ckpt").exists() and checkpoint(run)["global_step"] == step:
@@ -37,7 +37,7 @@ def test_a_failing_validation_costs_nothing(step, train, finished, tmp_path, mon
         honest(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MeanPSNR, "update", failing)
+        patch.setattr(ImageMean, "update", failing)
         with pytest.raises(SystemExit, match="2"):
             train(*RUN)
     said = "".join(capsys.readouterr())

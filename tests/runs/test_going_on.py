@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from srlab.app.resume import is_running
+from srlab.runs.lock import is_running
 from training_runs import (
     ROOT,
     assert_same_state,
@@ -62,7 +62,7 @@ def test_auto_goes_on_from_the_newest_checkpoint_to_the_same_last_bit(
     """Killed between the files of step 4, the newest is best.ckpt; oracle: the run that never stopped."""
     run = broken_off(name, *RUN)
     train(*RUN, "resume=auto")
-    assert f"going on after step 4, from {run / 'checkpoints' / name}.ckpt" in said()
+    assert f"resuming after step 4, from {run / 'checkpoints' / name}.ckpt" in said()
     assert_same_state(run, finished)
     assert curve(run) == curve(finished)
     best = [checkpoint(each, "best")["state_dict"] for each in (run, finished)]
@@ -91,10 +91,10 @@ def test_auto_passes_over_a_damaged_checkpoint_and_says_so(damage, broken_off, t
     os.utime(run / "checkpoints" / "best.ckpt", (0, 0))  # as after a clock that jumped; dates tell nothing
     with pytest.raises(SystemExit, match="2"):
         train(f"resume={run}")
-    assert "cannot go on from" in said()
+    assert "cannot resume from" in said()
     assert f"resume={run / 'checkpoints' / 'best.ckpt'}" in said()
     train(*RUN, "resume=auto")
-    assert f"passes over a checkpoint: {last} is " in said()
+    assert f"skips a checkpoint: {last} is " in said()
     assert_same_state(run, finished)
 
 
@@ -107,7 +107,7 @@ def test_auto_starts_anew_where_nothing_was_saved(train, tmp_path, finished, sai
     (run / "checkpoints" / "last.ckpt").write_bytes(b"PK")
     (run / "checkpoints" / ".best.ckpt.partial").write_bytes(b"PK")
     train(*RUN, "resume=auto")
-    assert "an earlier attempt left nothing to go on from" in said()
+    assert "an earlier attempt saved no state to resume from" in said()
     assert_same_state(run, finished)
     assert curve(run) == curve(finished)
     names = {path.name for path in (run / "checkpoints").iterdir()}

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from srlab.app.run_report import RunReport
-from srlab.tasks.checkpoint_io import KeptCheckpoint, NonFiniteWeightsError, WholeCheckpoints
-from srlab.tasks.cost_record import CostRecord
+from srlab.tasks.checkpoint_io import AtomicCheckpointIO, KeptCheckpoint, NonFiniteError
+from srlab.tasks.costs import CostRecord
 from srlab.tasks.interruption import GracefulStop
 from srlab.tasks.super_resolution import SuperResolutionTask
 from training_runs import assert_same_state, checkpoint, curve, in_process
@@ -87,7 +87,7 @@ def test_a_second_signal_aborts_at_once_and_loses_only_the_step(train, tmp_path,
 @pytest.fixture
 def full_disk(monkeypatch):
     """The kernel refuses files beyond 20 kB, a fraction of a checkpoint, while these steps are saved."""
-    honest = WholeCheckpoints.save_checkpoint
+    honest = AtomicCheckpointIO.save_checkpoint
 
     def at(*steps: int) -> None:
         def save(self, content, path, storage_options=None):
@@ -99,7 +99,7 @@ def full_disk(monkeypatch):
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-        monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", save)
+        monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save)
 
     return at
 
@@ -152,7 +152,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("floats", [200_000, 14_000], ids=["in a tensor", "at the end"])
 def test_a_checkpoint_that_does_not_fit_leaves_the_older_one(small_disk, floats):
-    store, path = WholeCheckpoints(), small_disk / "last.ckpt"
+    store, path = AtomicCheckpointIO(), small_disk / "last.ckpt"
     store.save_checkpoint({"global_step": 1, "state_dict": {"weight": torch.zeros(4_000)}}, path)
     before = path.read_bytes()
     store.save_checkpoint({"global_step": 2, "state_dict": {"weight": torch.zeros(floats)}}, path)
@@ -180,15 +180,17 @@ def test_a_checkpoint_appears_by_one_rename_in_its_own_folder(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
-    WholeCheckpoints().save_checkpoint({"global_step": 1, "state_dict": {}}, tmp_path / "runs" / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint(
+        {"global_step": 1, "state_dict": {}}, tmp_path / "runs" / "last.ckpt"
+    )
     partial = ".last.ckpt.partial"
     assert calls == [("fsync", partial), ("rename", partial), ("fsync", "runs")]
 
 
 def test_weights_that_are_no_numbers_are_refused_by_the_writer_too(tmp_path):
     content = {"global_step": 3, "state_dict": {"weight": torch.tensor([1.0, float("nan")])}}
-    with pytest.raises(NonFiniteWeightsError, match="not finite after step 3"):
-        WholeCheckpoints().save_checkpoint(content, tmp_path / "last.ckpt")
+    with pytest.raises(NonFiniteError, match="not finite after step 3"):
+        AtomicCheckpointIO().save_checkpoint(content, tmp_path / "last.ckpt")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -55,7 +55,7 @@ def test_checkpoint_knows_its_network_and_holds_no_code(train):
         (["initial_weights=nowhere.pt"], "no checkpoint at"),
         (["trainer.max_steps=0"], "at least 1"),
         (["trainer.max_steps=abc"], "integer of at least 1"),
-        (["trainer.max_steps=5", "validate_every=2"], "no multiple of"),
+        (["trainer.max_steps=5", "validate_every=2"], "is not a multiple of"),
         (["optimizer.lr=fast"], "must be a number"),
         (["+trainer.max_epochs=3"], "decided by the run"),
         (["compile=fast"], "compile must be false, true or one of default,"),
@@ -70,7 +70,7 @@ def test_checkpoint_knows_its_network_and_holds_no_code(train):
         (["optimizer.fused=maybe"], "optimizer.fused must be auto, true or false, got 'maybe'"),
         (
             ["optimizer.fused=true", "trainer.gradient_clip_val=1.0", "trainer.precision=bf16-mixed"],
-            "optimizer.fused=true cannot go with trainer.gradient_clip_val=1.0",
+            "optimizer.fused=true cannot be combined with trainer.gradient_clip_val=1.0",
         ),
     ],
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from srlab.app.launch import configuration_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,25 +24,13 @@ __all__ = [
     "published_scales",
 ]
 
-# Arguments that do not change the function: how it is computed, and what only training does.
+# Arguments in which networks with the same function may differ: how it is computed, and what training adds.
 _NOT_THE_FUNCTION = frozenset({"_target_", "_convert_", "backend", "drop_path"})
 
 
-def configuration_folder() -> Path:
-    """The folder of YAML presets: ``srlab/conf`` of a wheel, else the checkout's ``conf``."""
-    package = Path(__file__).resolve().parents[1]
-    candidates = (package / "conf", package.parents[1] / "conf")
-    for folder in candidates:
-        if (folder / "model").is_dir():
-            return folder
-    raise FileNotFoundError(
-        f"no presets at {candidates[0]} (wheel) nor at {candidates[1]} (editable install); reinstall srlab"
-    )
-
-
 def list_models() -> list[str]:
-    """Names that ``create_model`` takes and ``model=…`` on a command line."""
-    return sorted(path.stem for path in (configuration_folder() / "model").glob("*.yaml"))
+    """Names that ``create_model`` and ``model=…`` on a command line take."""
+    return _choices("model")
 
 
 def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
@@ -70,17 +59,6 @@ def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
     return construct({**_arguments(config.model), **overrides})
 
 
-def build_network(model_node: DictConfig | Mapping[str, Any]) -> Network:
-    """Build the network that a composed ``model`` node, or a plain dictionary like it, describes.
-
-    Raises:
-        ValueError: a value is missing, unknown or impossible.
-    """
-    from srlab.models.registry import construct
-
-    return construct(_arguments(model_node))
-
-
 def published_scales(name: str) -> tuple[int, ...]:
     """Scales that preset ``name`` exists for."""
     from srlab.models.registry import find_class
@@ -91,13 +69,12 @@ def published_scales(name: str) -> tuple[int, ...]:
 
 def list_recipes(name: str) -> list[int]:
     """Scales that preset ``name`` has a paper's recipe for, ``conf/experiment/<name>_x<scale>.yaml``."""
-    files = (configuration_folder() / "experiment").glob(f"{name}_x*.yaml")
-    suffixes = (path.stem.removeprefix(f"{name}_x") for path in files)
+    suffixes = (choice.removeprefix(f"{name}_x") for choice in _choices("experiment"))
     return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
 
 
 def match_preset(model: Mapping[str, Any]) -> str | None:
-    """The preset that computes the same function of the same weights as ``model``; None if there is none.
+    """The preset that computes the same function of the same weights as ``model``; None without one.
 
     Args:
         model: import path ``_target_`` and constructor arguments, as a checkpoint's description has them.
@@ -111,8 +88,23 @@ def match_preset(model: Mapping[str, Any]) -> str | None:
     return None
 
 
+def build_network(model_node: DictConfig | Mapping[str, Any]) -> Network:
+    """Build the network that a composed ``model`` node, or a plain dictionary like it, describes.
+
+    Raises:
+        ValueError: a value is missing, unknown or impossible.
+    """
+    from srlab.models.registry import construct
+
+    return construct(_arguments(model_node))
+
+
+def _choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
+
+
 def _target(name: str) -> str | None:
-    """What a preset builds, without composing it; None if it inherits that from another preset."""
+    """The class of a preset, without composing it; None if it inherits that from another preset."""
     from omegaconf import OmegaConf
 
     node = OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml")
@@ -120,7 +112,7 @@ def _target(name: str) -> str | None:
 
 
 def _function_of(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Class and arguments that matter, defaults filled in."""
+    """Class and arguments that matter, defaults filled in, sequences as lists."""
     from srlab.models.registry import comparable, find_class
 
     network_class = find_class(str(model.get("_target_")))
@@ -161,11 +153,11 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
 
 @contextmanager
 def _hydra_set_aside() -> Iterator[None]:
-    """Hydra has one global state; a Hydra application that calls us must find its own again."""
+    """Hydra keeps one global state; a Hydra application that calls us must find its own again."""
     from hydra.core.global_hydra import GlobalHydra
 
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         yield
     finally:
-        GlobalHydra.instance().hydra = running  # by now a different object: Hydra replaces it
+        GlobalHydra.instance().hydra = running

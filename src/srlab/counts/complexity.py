@@ -18,8 +18,10 @@ from srlab.models.network import AttentionNetwork, Network
 
 __all__ = [
     "OUTPUT_SIZE",
+    "Counts",
     "ParameterReport",
     "activations",
+    "count",
     "count_parameters",
     "counted_backend",
     "executed_multiply_adds",
@@ -44,6 +46,36 @@ class ParameterReport:
     all: int
     trainable: int
     held: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What can be counted without running the network.
+
+    Attributes:
+        parameters: as the official formulation has them, and as held.
+        multiply_adds: for an image restored to 1280x720, of the official formulation.
+        executed_multiply_adds: likewise, of what the back end in use executes on the device.
+        activations: likewise, elements of the results of convolutions and matrix products, official.
+        uncounted: what multiply-adds leave out of one forward pass.
+    """
+
+    parameters: ParameterReport
+    multiply_adds: int
+    executed_multiply_adds: int
+    activations: int
+    uncounted: tuple[UncountedOperation, ...]
+
+
+def count(network: Network, *, device: torch.device | str) -> Counts:
+    """Everything that can be counted, from shapes alone; the network is left as it was."""
+    return Counts(
+        parameters=count_parameters(network),
+        multiply_adds=multiply_adds(network),
+        executed_multiply_adds=executed_multiply_adds(network, device=device),
+        activations=activations(network),
+        uncounted=tuple(uncounted_operations(network)),
+    )
 
 
 def count_parameters(network: Network) -> ParameterReport:

@@ -14,7 +14,9 @@ __all__ = [
     "device_name",
     "dtype_name",
     "evaluation_mode",
+    "explain_out_of_memory",
     "find_device",
+    "is_out_of_memory",
     "random_lr_image",
     "ready_network",
     "synchronize",
@@ -112,3 +114,27 @@ def _differs(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> bool:
     index = device.index if device.index is not None else tensor.device.index
     elsewhere = (tensor.device.type, tensor.device.index) != (device.type, index)
     return elsewhere or (tensor.is_floating_point() and tensor.dtype != dtype)
+
+
+@contextmanager
+def explain_out_of_memory(lr_size: tuple[int, int], device: torch.device) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into a MemoryError that names the image and the ways out."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        height, width = lr_size
+        raise MemoryError(
+            f"restoring a {height}x{width} image does not fit into the memory of {device}: use smaller "
+            "images, backend=sdpa (in training model.backend=sdpa), which stores no maps, a smaller "
+            "network, or a device with more memory"
+        ) from error
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch reports that memory, of any device, ran out."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    message = str(error)
+    return "DefaultCPUAllocator" in message or "can't allocate memory" in message

@@ -13,12 +13,12 @@ from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["JoinedBatchNorm", "JoinedBatchNorm2d"]
+__all__ = ["BatchNormSync", "SyncedBatchNorm2d"]
 
 _OVER_IMAGES = (0, 2, 3)
 
 
-class JoinedBatchNorm2d(nn.BatchNorm2d):
+class SyncedBatchNorm2d(nn.BatchNorm2d):
     """``BatchNorm2d`` whose training statistics are those of the batches of all processes together.
 
     Every process must come here equally often; the sizes of their batches may differ. Parameters, buffers and
@@ -35,7 +35,7 @@ class JoinedBatchNorm2d(nn.BatchNorm2d):
     @torch.compiler.disable
     def _joined(self, features: Tensor) -> Tensor:
         self._check_input_dim(features)
-        result, mean, variance = _JoinedNormalization.apply(features, self.weight, self.bias, self.eps)
+        result, mean, variance = _SyncedNormalization.apply(features, self.weight, self.bias, self.eps)
         # In the midst of a backward pass, a batch is normalized again whose activations were not kept; behind
         # the gap in a compiled block nothing else says so.
         if torch._C._current_graph_task_id() == -1:
@@ -53,7 +53,7 @@ class JoinedBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
 
 
-class JoinedBatchNorm(TorchSyncBatchNorm):
+class BatchNormSync(TorchSyncBatchNorm):
     """Lightning's plugin for it: norms change their class for the length of the fit, and nothing else.
 
     (A subclass, so that ``Trainer(sync_batchnorm=True)`` accepts it. With a single device nobody asks it.)
@@ -74,18 +74,18 @@ class JoinedBatchNorm(TorchSyncBatchNorm):
                     f"{name} is {module}, and only BatchNorm2d with parameters, running statistics and a "
                     "momentum can be joined over devices; use that, or set trainer.sync_batchnorm=false"
                 )
-            module.__class__ = JoinedBatchNorm2d
+            module.__class__ = SyncedBatchNorm2d
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
         """Undo :meth:`apply`."""
         for module in model.modules():
-            if type(module) is JoinedBatchNorm2d:
+            if type(module) is SyncedBatchNorm2d:
                 module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
         return model
 
 
-class _JoinedNormalization(torch.autograd.Function):
+class _SyncedNormalization(torch.autograd.Function):
     """One exchange of 2 C + 1 numbers in each direction.
 
     Returns, beside the result, mean and unbiased variance (C,) of the joined batch in float64.

@@ -1,7 +1,9 @@
 """Tables for terminals of any width whose cells are text: names are shown as they are, figures stay whole."""
 
+import csv
+import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,9 +13,11 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-from srlab.terminal.names import one_line
+from srlab.terminal.names import escape_markdown, one_line
 
-__all__ = ["PlainTable", "plain_console"]
+__all__ = ["PlainTable", "plain_console", "to_csv"]
+
+_ABSENT = "–"  # a cell without a value
 
 # Columns of text are folded down to this before a table is given up.
 _LEAST_TEXT = 10
@@ -66,6 +70,28 @@ class PlainTable(Table):
                 overflow="fold" if is_text else "ellipsis",
             )
 
+    @classmethod
+    def of(
+        cls, rows: Sequence[Mapping[str, object]], *, text: Iterable[str], title: str = "", caption: str = ""
+    ) -> "PlainTable":
+        """A table of ``rows``, cells by heading; those that a row lacks, or that are None, show a dash."""
+        headings = list(dict.fromkeys(heading for row in rows for heading in row))
+        table = cls(headings, text=text, title=title, caption=caption)
+        for row in rows:
+            cells = (row.get(heading) for heading in headings)
+            table.add_row(*(_ABSENT if cell is None else cell for cell in cells))
+        return table
+
+    def to_markdown(self) -> str:
+        """The same cells as a Markdown table, GitHub's included; names in them are no markup."""
+        rows = zip(*(column.cells for column in self.columns), strict=True)
+        lines = [
+            [str(column.header) for column in self.columns],
+            [":---" if _is_text(column) else "---:" for column in self.columns],
+            *([escape_markdown(str(cell)) for cell in row] for row in rows),
+        ]
+        return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
     def add_row(self, *cells: Any, **options: Any) -> None:
         """One cell for each heading; control characters are shown as escapes."""
         super().add_row(*(Text(one_line(str(cell))) for cell in cells), **options)
@@ -116,6 +142,16 @@ class PlainTable(Table):
                 yield Text(f"{heading}{between}{cell}", overflow="fold")
         if self.caption:
             yield Text(f"\n{self.caption}", "table.caption")
+
+
+def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """CSV of ``rows`` with every column that one of them has; empty where a value is absent or None."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def _is_text(column: Column) -> bool:

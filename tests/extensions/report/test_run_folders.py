@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from filelock import FileLock
 
 from extensions.report.synthetic_runs import write_cell, write_run, write_sweep
 from srlab.extensions.report import read_runs
-from srlab.extensions.sweep.leases import take
 from srlab.extensions.sweep.records import LOCK_NAME
+from srlab.locks import take
+from srlab.runs.lock import locked_run
 
 
 def test_a_run_is_read_with_all_that_it_left(tmp_path):
@@ -41,7 +41,7 @@ def test_states_are_what_the_files_say(tmp_path, noted, has_scores, is_locked, s
     if noted is not None:
         write_cell(run, swept={"seed": "0"}, state=noted)
     if is_locked:
-        with FileLock(run / ".running"):
+        with locked_run(run):
             [found] = read_runs(run)
     else:
         [found] = read_runs(run)

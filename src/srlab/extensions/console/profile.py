@@ -222,7 +222,7 @@ def _loader(assignments: Mapping[str, Any], lab: "Laboratory") -> tuple[Any, Seq
     """The data to measure beside the network, found and decoded, with the numbers of workers."""
     if "data" not in assignments:
         return None
-    from srlab.app.chosen_data import chosen_data
+    from srlab.extensions.lab.chosen_data import chosen_data
 
     workers = values_of(assignments, "workers", 0)
     for number in workers:

@@ -11,12 +11,12 @@ from srlab.counts.probe import (
     backend_of,
     device_name,
     dtype_name,
+    explain_out_of_memory,
     random_lr_image,
     ready_network,
     synchronize,
 )
 from srlab.extensions.lab.load import CoreLoad, LoadMeter
-from srlab.extensions.lab.memory import explain_out_of_memory
 from srlab.ops.subnormals import subnormal_mode
 
 __all__ = [

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import torch
 
-from srlab.counts.probe import synchronize
+from srlab.counts.probe import is_out_of_memory, synchronize
 from srlab.extensions.lab.energy import EnergyMeter
 from srlab.extensions.lab.latency import Spread, interleaved, spread_of, time_ms
 from srlab.extensions.lab.live_memory import count_live_bytes
 from srlab.extensions.lab.load import LoadMeter
-from srlab.extensions.lab.memory import is_out_of_memory, resident_growth
+from srlab.extensions.lab.memory import resident_growth
 from srlab.extensions.lab.preparation import Workload, prepare
 from srlab.extensions.lab.subjects import Skipped, Subject
 from srlab.models.network import Network

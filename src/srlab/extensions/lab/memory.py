@@ -1,8 +1,7 @@
 """Peak memory of one forward pass, and what to do when there is not enough."""
 
 import ctypes
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from srlab.counts.probe import (
     backend_of,
     device_name,
     dtype_name,
+    explain_out_of_memory,
     random_lr_image,
     ready_network,
     synchronize,
@@ -20,8 +20,6 @@ from srlab.counts.probe import (
 
 __all__ = [
     "MemoryReport",
-    "explain_out_of_memory",
-    "is_out_of_memory",
     "measure_peak_memory",
     "resident_growth",
 ]
@@ -78,30 +76,6 @@ def measure_peak_memory(
         reserved_mib=reserved_mib,
         unavailable=unavailable,
     )
-
-
-@contextmanager
-def explain_out_of_memory(lr_size: tuple[int, int], device: torch.device) -> Iterator[None]:
-    """Turn torch's out-of-memory errors into a MemoryError that names the image and the ways out."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        height, width = lr_size
-        raise MemoryError(
-            f"restoring a {height}x{width} image does not fit into the memory of {device}: use smaller "
-            "images, backend=sdpa (in training model.backend=sdpa), which stores no maps, a smaller "
-            "network, or a device with more memory"
-        ) from error
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch reports that memory, of any device, ran out."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    message = str(error)
-    return "DefaultCPUAllocator" in message or "can't allocate memory" in message
 
 
 _Peak = tuple[float | None, float | None, str | None]

@@ -13,6 +13,7 @@ from srlab.extensions.report.configuration_files import FlatConfiguration, flat_
 from srlab.extensions.report.gray_rules import configured_gray_rule
 from srlab.extensions.report.runs import FINISHED, ImageScore, Run, RunCosts, Score
 from srlab.metrics.protocol import recorded_gray_rule
+from srlab.runs.scores import read_scores
 
 __all__ = ["find_run_folders", "read_folder", "read_runs"]
 
@@ -181,7 +182,7 @@ def _is_running(folder: Path) -> bool:
 
     if not (folder / LOCK_NAME).exists():
         return False
-    from srlab.extensions.sweep.leases import is_held  # locks of this kind are there on POSIX alone
+    from srlab.locks import is_held  # locks of this kind are there on POSIX alone
 
     return is_held(folder / LOCK_NAME)
 
@@ -223,7 +224,9 @@ def _mapping(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
 
 def _scores(means: Any) -> dict[str, Score]:
     return {
-        mean["set_name"]: Score(images=mean.get("images"), psnr=mean["psnr"], ssim=mean.get("ssim"))
+        mean["set_name"]: Score(
+            images=mean.get("images"), psnr=read_scores(mean)["psnr"], ssim=read_scores(mean).get("ssim")
+        )
         for mean in means or ()
     }
 
@@ -233,9 +236,9 @@ def _image(entry: Mapping[str, Any], folder: Path) -> ImageScore:
     return ImageScore(
         set_name=entry["set_name"],
         name=entry["name"],
-        psnr=entry["psnr"],
-        ssim=entry["ssim"],
-        bicubic_psnr=entry.get("bicubic_psnr"),
+        psnr=read_scores(entry)["psnr"],
+        ssim=read_scores(entry)["ssim"],
+        bicubic_psnr=read_scores(entry, "bicubic").get("psnr"),
         hr_file=entry.get("hr_file"),
         restored=None if restored is None else str(folder.resolve() / restored),
     )
