@@ -9,7 +9,10 @@ from safetensors.torch import save_file
 
 import srlab
 from checkpoint_samples import ELAN_ARGUMENTS, assert_same_function, ours
+from srlab.app.presets import build_network
+from srlab.app.renamed_keys import RENAMED_KEYS
 from srlab.checkpoints import load_model, load_strictly, official_state, read_checkpoint
+from srlab.checkpoints.migration import RENAMED_ARGUMENTS
 from srlab.models.elan import ELAN
 
 
@@ -124,6 +127,23 @@ def test_our_own_checkpoint_carries_everything(elan, tmp_path):
     assert description["layout"] == "srlab"
     assert description["protocol"] == {"name": "basicsr"}
     assert description["assumed"] == ()
+
+
+def test_a_checkpoint_of_version_0_1_0_names_windows_by_their_former_argument(swinir, tmp_path):
+    arguments = {
+        "scale": 2, "dim": 12, "depths": [2, 1], "num_heads": [2, 3], "window_side": 4, "mlp_ratio": 2,
+        "head": "pixelshuffledirect", "connection": "1conv", "value_range": 1.0, "drop_path": 0.1,
+        "shift_schedule": "alternate", "backend": "auto",
+    }  # fmt: skip
+    torch.save(ours(swinir, arguments=arguments), tmp_path / "best.ckpt")
+    network, description = read_checkpoint(tmp_path / "best.ckpt")
+    assert_same_function(network, swinir)
+    assert description["model"]["window_size"] == 4
+    assert "window_side" not in description["model"]
+    former = {"_target_": "srlab.models.swinir.SwinIR", **arguments}
+    assert type(build_network(former)) is type(swinir)  # of the configuration of a run
+    names = {f"model.{old}": f"model.{new}" for old, new in RENAMED_ARGUMENTS.items()}
+    assert names.items() <= RENAMED_KEYS.items()
 
 
 def test_a_compiled_network_leaves_no_trace_in_its_checkpoint(elan, tmp_path):

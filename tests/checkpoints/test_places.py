@@ -15,21 +15,16 @@ def prefixed(prefix, state):
 
 
 @pytest.mark.parametrize(
-    "place",
-    ["params-ema", "model", "net", "net_g", "generator", "ema", "weights", "state_dict.model", "a.b.c.d"],
-)
-@pytest.mark.parametrize(
-    "prefix",
+    ("place", "prefix"),
     [
-        "",
-        "model.",
-        "net.",
-        "net_g.",
-        "generator.",
-        "netG.",
-        "module.",
-        "_orig_mod.",
-        "netG.module._orig_mod.",
+        ("params-ema", ""),
+        ("model", "module."),
+        ("net", "_orig_mod."),
+        ("generator", "netG."),
+        ("ema", "model."),
+        ("weights", "net_g."),
+        ("state_dict.model", "netG.module._orig_mod."),
+        ("a.b.c.d", "generator."),
     ],
 )
 def test_any_container_and_any_prefix(swinir, place, prefix, tmp_path):

@@ -81,9 +81,15 @@ def test_cpu_kernels_give_the_official_output(name):
 
 
 @NEEDS_KERNELS
-@pytest.mark.parametrize("schedule", ["alternate", "every", "none", "late"])
-@pytest.mark.parametrize("n_share", [0, 1, 3])
-@pytest.mark.parametrize("window_sizes", [[2, 4, 8], [3], [5, 2], [4, 4, 8, 2], [16, 16, 16]], ids=str)
+@pytest.mark.parametrize(
+    ("window_sizes", "n_share", "schedule"),
+    [
+        ([2, 4, 8], 0, "every"), ([2, 4, 8], 1, "alternate"), ([2, 4, 8], 3, "late"), ([3], 0, "none"),
+        ([3], 3, "every"), ([5, 2], 1, "late"), ([5, 2], 0, "alternate"), ([4, 4, 8, 2], 3, "alternate"),
+        ([4, 4, 8, 2], 1, "none"), ([16, 16, 16], 0, "late"), ([16, 16, 16], 1, "every"),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_cpu_kernels_are_the_reference_for_any_windows_sharing_and_schedule(window_sizes, n_share, schedule):
     network = small(
         dim=20 if len(window_sizes) != 3 else 12, window_sizes=window_sizes, n_share=n_share,

@@ -75,7 +75,7 @@ def closed_form_multiply_adds(scale):
     return pixels * (BLOCKS * (computing + following) + MODULES * (local + every) + ends)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", [4, *(pytest.param(scale, marks=pytest.mark.slow) for scale in (2, 3))])
 def test_size_and_cost_are_those_of_the_closed_forms(scale):
     recorded = RECORDED[f"x{scale}"]
     parameters, cost = closed_form_parameters(scale), closed_form_multiply_adds(scale)

@@ -69,7 +69,7 @@ def closed_form_multiply_adds(scale):
     return pixels * (BLOCKS * block + (GROUPS + 1) * 9 * C * C + 9 * 3 * C + 9 * C * 3 * scale**2)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", [4, *(pytest.param(scale, marks=pytest.mark.slow) for scale in (2, 3))])
 def test_size_and_cost_are_those_of_the_closed_forms(scale):
     recorded = RECORDED[f"x{scale}"]
     parameters, cost = closed_form_parameters(scale), closed_form_multiply_adds(scale)

@@ -120,7 +120,7 @@ def test_a_flat_image_stays_bounded_in_half_precision():
     assert deviation(half, plain) < 0.05
 
 
-@pytest.mark.parametrize("scale", [3, 4])
+@pytest.mark.parametrize("scale", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_multiply_adds_are_those_of_esc_without_its_head_and_of_the_estimator(scale):
     """Oracle: the official count of ESC, and the estimator's in closed form."""
     height, width = -(-720 // scale), -(-1280 // scale)
