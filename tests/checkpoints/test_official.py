@@ -70,9 +70,10 @@ def random_network(file: str) -> tuple[Network, dict[str, torch.Tensor]]:
 
 
 def weighed(file: str) -> object:
-    """Large networks take seconds each."""
+    """Large networks take seconds each, and the same ones at other scales prove little more."""
     entries = sum(math.prod(shape) for shape, _ in load_golden(file).about.values())
-    return pytest.param(file, marks=[pytest.mark.slow] if entries > 5_000_000 else [])
+    is_slow = entries > 5_000_000 or file.endswith(("_x2.json", "_x3.json"))
+    return pytest.param(file, marks=[pytest.mark.slow] if is_slow else [])
 
 
 @pytest.mark.parametrize("file", [weighed(file) for file in KEYS])

@@ -16,10 +16,8 @@ from srlab.layers.drop_path import DropPath
 from srlab.layers.recomputation import recompute_activations
 
 # One of each frame in the quick run.
-SMALL = [
-    pytest.param(name, 2, narrowed(name), id=name)
-    for name in ("elan_demo", "swinir_light", "esc_light", "rcan")
-]
+FRAMES = ("elan_demo", "swinir_light", "esc_light", "rcan")
+SMALL = [pytest.param(name, 2, narrowed(name), id=name) for name in FRAMES]
 OTHERS = [
     pytest.param(*case.values, narrowed(case.id), id=case.id, marks=pytest.mark.slow)
     for case in preset_cases()

@@ -273,7 +273,7 @@ def test_runs_under_bfloat16_autocast(backend):
         ({"n_share": -1}, r"n_share must be an integer of at least 0, got -1"),
         ({"window_sizes": [4, 0, 8]}, r"every entry of window_sizes must be an integer of at least 1, got 0"),
         ({"window_sizes": [4, 8.0, 16]}, r"at least 1, got 8.0"),
-        ({"window_sizes": []}, r"at least one window side, got \[\]"),
+        ({"window_sizes": []}, r"at least one integer, got \[\]"),
         ({"window_sizes": 8}, r"must be a list .* got 8"),
         ({"shift_schedule": [0, 1, 1]}, r"has 3 entries, but the network has 2 blocks"),
         ({"shift_schedule": "odd"}, r"unknown shift_schedule 'odd'; choose one of alternate"),

@@ -77,8 +77,8 @@ def test_every_size_is_enlarged_exactly(size, scale):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"scale": 8}, r"MSRResNet enlarges by 2, 3 or 4, got scale=8"),
-        ({"scale": 1}, r"MSRResNet enlarges by 2, 3 or 4, got scale=1"),
+        ({"scale": 8}, r"MSRResNet upsamples by 2, 3 or 4, got scale=8"),
+        ({"scale": 1}, r"MSRResNet upsamples by 2, 3 or 4, got scale=1"),
         ({"dim": 0}, r"dim must be an integer of at least 1, got 0"),
         ({"depth": 0}, r"depth must be an integer of at least 1, got 0"),
     ],

@@ -192,10 +192,10 @@ def test_stored_masks_tell_the_schedule_and_its_absence_is_admitted():
         ({"depths": [2, 0]}, r"depths\[1\] must be an integer of at least 1, got 0"),
         ({"window_size": 0}, r"window_size must be an integer of at least 1, got 0"),
         ({"head": "transpose"}, r"unknown head 'transpose'; choose one of pixelshuffledirect"),
-        ({"head": "nearest+conv", "scale": 3}, r"enlarges by 2 or 4, got scale=3"),
+        ({"head": "nearest+conv", "scale": 3}, r"upsamples by 2 or 4, got scale=3"),
         ({"head": "pixelshuffle", "scale": 6}, r"scale 3 and powers of two, got scale=6"),
         ({"connection": "2conv"}, r"unknown connection '2conv'; choose 1conv or 3conv"),
-        ({"drop_path": 1.0}, r"must lie in \[0, 1\), got 1.0"),
+        ({"drop_path": 1.0}, r"must be in \[0, 1\), got 1.0"),
         ({"shift_schedule": [0, 1]}, r"has 2 entries, but the network has 4 blocks"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Files as they lie on the disk: what they hold, or why they cannot be read. Pickles are only data."""
+"""Files on the disk: their content, or why they cannot be read. Pickles are only read as data."""
 
 import argparse
 import errno
@@ -77,7 +77,7 @@ def read_file(file: Path, *, known: str = _READABLE) -> dict[str, Any]:
     if foreign:
         raise ValueError(f"{file} is {foreign}; {known}")
     try:
-        # a stream: given a path, PyTorch goes by the name's end
+        # a stream: given a path, PyTorch goes by its suffix
         with torch.serialization.safe_globals(_INERT_GLOBALS), file.open("rb") as stream:
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except OSError as error:

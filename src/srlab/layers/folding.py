@@ -1,4 +1,4 @@
-"""Folding: what only scales and offsets becomes part of the linear map beside it, for inference."""
+"""Folding: scales and offsets become part of an adjacent linear map, for inference."""
 
 from abc import ABC, abstractmethod
 

@@ -1,4 +1,4 @@
-"""Heads that turn low-resolution features into a larger image."""
+"""Heads that make the high-resolution image from low-resolution features."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -57,12 +57,12 @@ class ShuffleHead(nn.Module):
 
 
 class NearestStages(nn.Module):
-    """Nearest-neighbour enlargement by 2 and a convolution, once or twice, then two convolutions."""
+    """Nearest-neighbour upsampling by 2 and a convolution, once or twice, then two convolutions."""
 
     def __init__(self, *, dim: int, scale: int) -> None:
         super().__init__()
         if scale not in (2, 4):
-            raise ValueError(f"the nearest+conv head enlarges by 2 or 4, got scale={scale}")
+            raise ValueError(f"the nearest+conv head upsamples by 2 or 4, got scale={scale}")
         self.stages = nn.ModuleList(nn.Conv2d(dim, dim, 3, padding=1) for _ in range(scale // 2))
         self.refine = nn.Conv2d(dim, dim, 3, padding=1)
         self.last = nn.Conv2d(dim, 3, 3, padding=1)

@@ -1,4 +1,4 @@
-"""EDSR: enhanced deep residual network, the convolutional yardstick.
+"""EDSR: enhanced deep residual network, the convolutional baseline.
 
 Paper:      Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017,
             arXiv 1707.02921

@@ -7,7 +7,7 @@ Deviations: mean shifts and shift kernels are constants, not frozen parameters; 
             blocks silently is an error; images may be smaller than the padding; backend "sdpa" hands
             queries, not maps, to sharing modules.
 
-Shape legend: B batch, C features, H/W padded low-resolution size, S window side, T = S * S tokens, G number
+Shape legend: B batch, C features, H/W padded low-resolution size, S window size, T = S * S tokens, G number
 of window sizes, d = C / G channels of a group; windows are (B * H/S, W/S, T, d).
 """
 
@@ -17,11 +17,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer
+from srlab.layers.arguments import require_integer, require_integers
 from srlab.layers.color import RGB_MEAN
 from srlab.layers.folding import Foldable, absorb_batch_norm
 from srlab.layers.inference_cache import InferenceCache
-from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, count_blocks
+from srlab.models.shared_attention import (
+    SharedAttentionBlock,
+    SharedAttentionNetwork,
+    channels_per_group,
+    count_blocks,
+)
 from srlab.ops.group_attention import attend_as_published, attend_channels_last
 from srlab.ops.kernels import find_kernel
 from srlab.ops.shift import resolve_shift_schedule
@@ -48,10 +53,10 @@ class GroupAttention(nn.Module, Foldable):
         """Attend inside windows.
 
         Args:
-            features: (B, C, H, W); H and W must be multiples of every window side.
+            features: (B, C, H, W); H and W must be multiples of every window size.
             shared: one tensor for each group from the module that computed: the maps (``reference``) or the
                 queries (other back ends); None in that module itself.
-            shifted: move the windows of each group cyclically by half their side.
+            shifted: move the windows of each group cyclically by half their size.
             backend: ``reference`` or ``sdpa``.
 
         Returns:
@@ -108,7 +113,7 @@ class ELAN(SharedAttentionNetwork):
         dim: feature channels C, a multiple of the number of window sizes.
         depth: attention modules in all, m in the paper, a multiple of 1 + n_share.
         n_share: how many following modules reuse the maps that one module computes.
-        window_sizes: side of the windows of each group of channels; any number of groups.
+        window_sizes: of each group of channels; any number of groups.
         expansion: channels inside the local feature extraction, in units of dim.
         shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
         backend: see :class:`AttentionNetwork`.
@@ -132,7 +137,8 @@ class ELAN(SharedAttentionNetwork):
         mean: Sequence[float] = RGB_MEAN,
         value_range: float = 255.0,
     ) -> None:
-        window_sizes = _checked_windows(window_sizes, require_integer("dim", dim))
+        window_sizes = require_integers("window_sizes", window_sizes)
+        channels_per_group(require_integer("dim", dim), window_sizes, "windows")
         shifts = resolve_shift_schedule(shift_schedule, [count_blocks(depth, n_share)])
 
         def make_block(index: int) -> ElanBlock:
@@ -167,16 +173,3 @@ class ELAN(SharedAttentionNetwork):
         if find_kernel("elan_body", backend, device) is not None:
             return torch.contiguous_format
         return super().memory_format(backend, device)
-
-
-def _checked_windows(window_sizes: Sequence[int], dim: int) -> tuple[int, ...]:
-    """The window sides, if the channels can be divided among them."""
-    if isinstance(window_sizes, (str, int)) or not len(window_sizes):
-        raise ValueError(f"window_sizes must be a list of at least one window side, got {window_sizes!r}")
-    sizes = tuple(require_integer("every entry of window_sizes", side) for side in window_sizes)
-    if dim % len(sizes):
-        raise ValueError(
-            f"dim={dim} channels cannot be divided equally among {len(sizes)} windows {list(sizes)}; "
-            f"use a multiple of {len(sizes)}"
-        )
-    return sizes

@@ -36,7 +36,7 @@ class MSRResNet(Network):
     def __init__(self, *, scale: int, dim: int, depth: int) -> None:
         super().__init__(scale=scale)
         if scale not in self.published_scales:
-            raise ValueError(f"MSRResNet enlarges by 2, 3 or 4, got scale={scale}")
+            raise ValueError(f"MSRResNet upsamples by 2, 3 or 4, got scale={scale}")
         require_integer("dim", dim)
         self.conv_first = nn.Conv2d(3, dim, 3, padding=1)
         self.body = nn.Sequential(
@@ -48,7 +48,7 @@ class MSRResNet(Network):
         self.apply(_initialise)
 
     def restore(self, lr_image: Tensor) -> Tensor:
-        """The interpolated image and the detail that the network adds."""
+        """The interpolated image plus the detail from the network."""
         image = lr_image.contiguous(memory_format=torch.channels_last)
         features = self.body(F.leaky_relu(self.conv_first(image), _SLOPE))
         for layer in self.upsample:

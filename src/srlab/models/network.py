@@ -35,7 +35,7 @@ class Network(nn.Module, ABC):
     """A super-resolver of RGB images in [0, 1] of any size; its output is not clamped.
 
     Args:
-        scale: enlargement of both sides.
+        scale: upsampling factor of both sides.
     """
 
     #: Sides are padded to multiples of this inside ``forward``.
@@ -44,7 +44,7 @@ class Network(nn.Module, ABC):
     pads_image: ClassVar[bool] = True
     #: Regular expression of the names of the blocks that follow one another in the body.
     block_names: ClassVar[str] = r"body\.\d+"
-    #: What exceeds float16's largest number, so that weights in float16 are refused; empty: nothing known.
+    #: Why weights in float16 are refused: what exceeds its largest number; empty: nothing known.
     beyond_float16: ClassVar[str] = ""
     #: Scales that the presets of this network exist for; its constructor may take others.
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
@@ -52,7 +52,7 @@ class Network(nn.Module, ABC):
     def __init__(self, *, scale: int) -> None:
         super().__init__()
         self.scale = require_integer("scale", scale)
-        #: Whether this is what ``fuse`` made: for inference alone.
+        #: Whether ``fuse`` made this copy, which is for inference only.
         self.is_fused = False
 
     @abstractmethod
@@ -74,9 +74,9 @@ class Network(nn.Module, ABC):
         return self.restore(lr_image)
 
     def fuse(self) -> "Self":
-        """A copy for inference, the same function: norms are folded into the linear maps beside them.
+        """A copy for inference, the same function: norms are folded into adjacent linear maps.
 
-        It can be exported and compiled; it has other keys, and neither trains nor goes into a checkpoint.
+        It can be exported and compiled; it has other keys, and cannot be trained or saved as a checkpoint.
         """
         with torch.inference_mode(False), torch.no_grad():
             fused = copy.deepcopy(self).eval().requires_grad_(False)
@@ -87,7 +87,7 @@ class Network(nn.Module, ABC):
         return fused
 
     def train(self, mode: bool = True) -> "Self":
-        """As in PyTorch; refused for what :meth:`fuse` made."""
+        """As in PyTorch; copies made by :meth:`fuse` cannot train."""
         if mode and self.is_fused:
             raise ValueError("a fused network is for inference; train the one that it was made from")
         return super().train(mode)
@@ -114,7 +114,7 @@ class AttentionNetwork(Network):
     """A network whose attention has several implementations of one function.
 
     Args:
-        scale: enlargement of both sides.
+        scale: upsampling factor of both sides.
         backend: one of :attr:`backends`, or ``auto``: chosen for the device, dtype and mode at hand; each
             choice is logged when it is first made.
     """
@@ -138,7 +138,7 @@ class AttentionNetwork(Network):
 
     @property
     def backend(self) -> str:
-        """The implementation in use where the parameters lie, never ``auto``."""
+        """The implementation in use on the device of the parameters, never ``auto``."""
         parameter = next(self.parameters(), None)
         return self.backend_for(torch.empty(0, device="cpu") if parameter is None else parameter)
 
@@ -168,7 +168,7 @@ class AttentionNetwork(Network):
         return requested
 
     def backend_for(self, tensor: Tensor) -> str:
-        """The implementation where ``tensor`` lies, for its dtype; choices of ``auto`` are logged."""
+        """The implementation for device and dtype of ``tensor``; choices of ``auto`` are logged."""
         choice, device_type = self.resolved_backend(tensor.device, tensor.dtype), tensor.device.type
         if self._requested_backend == "auto":
             self._log_once(logging.INFO, f"backend auto means {choice} on {device_type}")

@@ -1,4 +1,4 @@
-"""RCAN: residual channel attention network, the deep convolutional yardstick.
+"""RCAN: residual channel attention network, the deep convolutional baseline.
 
 Paper:      Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks",
             ECCV 2018, arXiv 1807.02758

@@ -2,8 +2,8 @@
 
 Paper:      Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCVW 2021, arXiv 2108.10257
 Reference:  github.com/JingyunLiang/SwinIR at 65458505
-Deviations: images may be smaller than the padding; no absolute position embedding, no head without
-            enlargement.
+Deviations: images may be smaller than the padding; no absolute position embedding, no head
+            without upsampling.
 
 Shape legend: B batch, C
 features, H/W low-resolution size, padded where a network pads; maps are (B, H, W, C).
@@ -46,7 +46,7 @@ class ResidualGroup(nn.Module):
 
 
 class ResidualGroupNetwork(AttentionNetwork):
-    """The frame; a subclass says which blocks stand in it.
+    """The frame; a subclass provides the blocks.
 
     Args:
         scale: 2, 3, 4 or any integer that the head can make.

@@ -22,7 +22,7 @@ from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.network import AttentionNetwork
 from srlab.ops.padding import pad_to_multiple
 
-__all__ = ["SharedAttentionBlock", "SharedAttentionNetwork", "count_blocks"]
+__all__ = ["SharedAttentionBlock", "SharedAttentionNetwork", "channels_per_group", "count_blocks"]
 
 
 class SharedAttentionBlock(nn.Module):
@@ -57,12 +57,12 @@ class SharedAttentionBlock(nn.Module):
     def attend(
         self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
     ) -> tuple[Tensor, list[Tensor]]:
-        """Call one of the attention modules; a block that tells its modules more overrides this."""
+        """Call one attention module; blocks that pass it more arguments override this."""
         return attention(features, shared, backend=backend)
 
 
 class SharedAttentionNetwork(AttentionNetwork):
-    """The frame; a subclass says which blocks stand in it.
+    """The frame; a subclass provides the blocks.
 
     Args:
         scale: 2, 3, 4 or any other integer.
@@ -70,7 +70,7 @@ class SharedAttentionNetwork(AttentionNetwork):
         depth: attention modules in all, m in the paper, a multiple of 1 + n_share.
         n_share: how many following modules of a block reuse what its first one computes.
         expansion: channels inside the local feature extraction, in units of dim.
-        make_block: the block at a position, called in order; usually a :class:`SharedAttentionBlock`. It maps
+        make_block: the block at a position, called in order, usually a :class:`SharedAttentionBlock`. It maps
             (B, C, H, W) and the name of the backend to (B, C, H, W).
         size_multiple: the image is padded to multiples of this before the first convolution.
         backend: see :class:`AttentionNetwork`.
@@ -127,11 +127,22 @@ class SharedAttentionNetwork(AttentionNetwork):
         return features
 
 
+def channels_per_group(dim: int, sizes: Sequence[int], kind: str) -> int:
+    """Channels of each group, if ``dim`` can be divided equally among windows or kernels of these sizes."""
+    width, rest = divmod(dim, len(sizes))
+    if rest:
+        raise ValueError(
+            f"dim={dim} channels cannot be divided equally among {len(sizes)} {kind} {list(sizes)}; "
+            f"use a multiple of {len(sizes)}"
+        )
+    return width
+
+
 def count_blocks(depth: int, n_share: int) -> int:
-    """Number of blocks, if the modules divide into blocks without a rest.
+    """Number of blocks, if the modules divide into blocks without remainder.
 
     Raises:
-        ValueError: they do not, or an argument is no integer; the nearest depths that do are named.
+        ValueError: they do not, or an argument is not an integer; the message names the nearest depths.
     """
     per_block = 1 + require_integer("n_share", n_share, minimum=0)
     require_integer("depth", depth)

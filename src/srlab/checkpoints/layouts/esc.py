@@ -23,7 +23,7 @@ _OFFICIAL_TABLES = ".attn.relative_position_bias"
 
 
 def _encoder_names(prefix: str = "") -> Names:
-    """Keys of the encoder, which may lie under a prefix in the file."""
+    """Keys of the encoder, which may have a prefix in the file."""
     return (
         (f"{prefix}plk_filter", "encoder.kernel.weight"),
         (f"{prefix}lk_channel", "encoder.kernel.channel"),

@@ -1,4 +1,4 @@
-"""What the files of one code base tell about one network, and how they become ours."""
+"""Files of one code base for one network: how to detect, read and write them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

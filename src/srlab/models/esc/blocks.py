@@ -66,9 +66,9 @@ class ConvFeedForward(nn.Module):
 
 
 class SymmetricKernel(nn.Module):
-    """Dense kernel, shared by all blocks, that sees an image and its turned or mirrored copies alike.
+    """Dense kernel, shared by all blocks, that treats an image and its rotated or mirrored copies the same.
 
-    What convolves is the mean of the weight's 8 rotations and reflections, in training and evaluation.
+    The kernel is the mean of the 8 rotations and reflections of the weight, in training and evaluation.
 
     Args:
         dim: channels P.
@@ -119,7 +119,7 @@ def convolve_each(features: Tensor, kernels: Tensor) -> Tensor:
 
 
 class ConvolutionalAttention(nn.Module):
-    """The first P channels see far through the shared kernel and react to the image through predicted ones.
+    """The first P channels are convolved with the large shared kernel and with small predicted ones.
 
     Args:
         dim: channels C.
@@ -130,7 +130,7 @@ class ConvolutionalAttention(nn.Module):
         super().__init__()
         self.mixed_dim = mixed_dim
         self.predictor = KernelPredictor(dim=mixed_dim, hidden_dim=mixed_dim // 2)
-        # Training starts from the shared kernel alone.
+        # Training starts with the shared kernel only.
         nn.init.zeros_(self.predictor.predict.weight)
         nn.init.zeros_(self.predictor.predict.bias)  # pyright: ignore[reportArgumentType] it has one
         self.mix = nn.Conv2d(dim, dim, 1)
@@ -172,7 +172,7 @@ class WindowAttention(nn.Module):
         return self.out(mixed.permute(0, 3, 1, 2)[..., :height, :width])
 
     def _on_map(self, qkv: Tensor, kernel: WindowAttentionKernel) -> Tensor:
-        """(B, H, W, 3C) to (B, H, W, C) by a kernel, which reads channels that lie side by side."""
+        """(B, H, W, 3C) to (B, H, W, C) by a kernel, which reads adjacent channels."""
         query, key, value = qkv.contiguous().chunk(3, dim=-1)
         return kernel(
             query,

@@ -37,7 +37,7 @@ class EscEncoder(nn.Module):
 
     Args:
         dim: feature channels C.
-        kernel: makes what all steps share, anew in every forward pass.
+        kernel: computes what all steps share, in every forward pass.
         blocks: in order.
         norm_last: applied before the last convolution.
     """
@@ -149,9 +149,7 @@ class EscNetwork(AttentionNetwork):
         for name, value in (("dim", dim), ("mixed_dim", mixed_dim), ("kernel_side", kernel_side)):
             require_integer(name, value)
         if not self.smallest_mixed_dim <= mixed_dim <= dim:
-            raise ValueError(
-                f"mixed_dim={mixed_dim} must lie between {self.smallest_mixed_dim} and dim={dim}"
-            )
+            raise ValueError(f"mixed_dim={mixed_dim} must be between {self.smallest_mixed_dim} and dim={dim}")
         if kernel_side % 2 == 0 or kernel_side < PREDICTED_SIDE:
             raise ValueError(
                 f"kernel_side must be odd and at least {PREDICTED_SIDE}, got {kernel_side}; "

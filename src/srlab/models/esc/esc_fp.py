@@ -86,5 +86,5 @@ class EscFP(EscNetwork):
         """All sub-pixels at once, added to PyTorch's bicubic interpolation."""
         size = [self.scale * side for side in lr_image.shape[-2:]]
         features = self.encoder(lr_image, self.backend_for(lr_image))
-        enlarged = F.interpolate(lr_image, size, mode="bicubic", align_corners=False)
-        return F.pixel_shuffle(self.to_image(features), self.scale) + enlarged
+        upsampled = F.interpolate(lr_image, size, mode="bicubic", align_corners=False)
+        return F.pixel_shuffle(self.to_image(features), self.scale) + upsampled

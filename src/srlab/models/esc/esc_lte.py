@@ -1,4 +1,4 @@
-"""ESC-LTE: ESC's features and a local texture estimator, which enlarges by any factor.
+"""ESC-LTE: ESC's features and a local texture estimator, which upsamples by any factor.
 
 Paper:      Lee et al., "Emulating Self-attention with Convolution for Efficient Image Super-Resolution",
             ICCV 2025, arXiv 2503.06671; Lee and Jin, "Local Texture Estimator for Implicit Representation
@@ -26,7 +26,7 @@ __all__ = ["EscLTE", "TextureEstimator"]
 # The official training draws scales up to this.
 _LARGEST_TRAINED_SCALE = 4
 
-# Where both neighbours of a query are the same pixel, in its very centre, all areas would be 0.
+# Where both neighbours of a query are the same pixel, at its centre, all areas would be 0.
 _SMALLEST_AREA = 1e-9
 
 # Pixels of the result that are computed at a time without gradients: 16 MiB for each tensor of 256 channels.
@@ -40,7 +40,7 @@ class Neighbours(NamedTuple):
 
     #: (2, n) which features; at the border both are the same.
     feature: Tensor
-    #: (2, n) how far the position lies behind them; 2 is the distance between features.
+    #: (2, n) how far the position is behind them; 2 is the distance between features.
     distance: Tensor
 
 
@@ -54,7 +54,7 @@ def _neighbours(features: int, positions: int, dtype: torch.dtype, device: torch
 
 
 class TextureEstimator(nn.Module):
-    """Colours anywhere between features: local waves, whose amplitudes and frequencies the features tell.
+    """Colours anywhere between features: local waves with amplitudes and frequencies from the features.
 
     Args:
         dim: channels C of the features.
@@ -103,7 +103,7 @@ class TextureEstimator(nn.Module):
     def _estimate(
         self, amplitude: Tensor, frequency: Tensor, phase: Tensor, rows: Neighbours, columns: Neighbours
     ) -> Tensor:
-        """(B, h, w, 3): the mean of what the four neighbours say, the nearer the weightier."""
+        """(B, h, w, 3): the mean of the four neighbours' colours, weighted by proximity."""
         total = weights = 0.0
         for i, j in product((0, 1), repeat=2):
             y, x = rows.distance[i][:, None, None], columns.distance[j][:, None]
@@ -127,7 +127,7 @@ def _pick(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 class EscLTE(EscNetwork):
-    """Super-resolver of any scale: :meth:`enlarge` makes an image of any size, one network for all.
+    """Super-resolver of any scale: :meth:`upsample` makes an image of any size, one network for all.
 
     Args:
         scale: the scale of ``forward``; any integer.
@@ -150,10 +150,10 @@ class EscLTE(EscNetwork):
     def restore(self, lr_image: Tensor) -> Tensor:
         """All pixels of a result ``scale`` times as large."""
         height, width = lr_image.shape[-2:]
-        return self._enlarge(lr_image, (height * self.scale, width * self.scale))
+        return self._upsample(lr_image, (height * self.scale, width * self.scale))
 
-    def enlarge(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Restore an image of any size; the two sides may grow by different factors, or shrink.
+    def upsample(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Restore an image of any size; its sides may have different scales, also below 1.
 
         Without gradients, pixels are computed in parts of bounded size, a row or more at a time.
 
@@ -165,15 +165,15 @@ class EscLTE(EscNetwork):
             (B, 3, h, w), not clamped; it covers the same area.
 
         Raises:
-            ValueError: ``size`` is no pair of positive integers, or ``lr_image`` no RGB image.
+            ValueError: ``size`` is not a pair of positive integers, or ``lr_image`` not an RGB image.
         """
         if len(size) != 2:
             raise ValueError(f"size must be (height, width), got {size}")
         height, width = (require_integer(f"each side of size={tuple(size)}", side) for side in size)
         require_image(lr_image)
-        return self._enlarge(lr_image, (height, width))
+        return self._upsample(lr_image, (height, width))
 
-    def _enlarge(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
+    def _upsample(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
         image = 2.0 * lr_image - 1.0
         sides = lr_image.shape[-2:]
         scales = [size[axis] / sides[axis] for axis in (0, 1)]
@@ -181,5 +181,5 @@ class EscLTE(EscNetwork):
         clip = max(1.0, max(scales) / _LARGEST_TRAINED_SCALE)
         features = self.encoder(image, self.backend_for(lr_image))
         details = self.estimator(features, size, (2 * clip / scales[0], 2 * clip / scales[1]))
-        enlarged = F.interpolate(image, size, mode="bilinear", align_corners=False)
-        return (details.to(image.dtype) + enlarged + 1.0) / 2.0
+        upsampled = F.interpolate(image, size, mode="bilinear", align_corners=False)
+        return (details.to(image.dtype) + upsampled + 1.0) / 2.0

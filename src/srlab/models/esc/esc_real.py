@@ -68,7 +68,9 @@ class EscReal(EscNetwork):
 def check_scale(scale: int) -> None:
     """Refuse any scale but 4."""
     if scale != 4:
-        raise ValueError(f"ESC-Real enlarges by 4 only, got scale={scale!r}; use scale=4, or ESC for another")
+        raise ValueError(
+            f"ESC-Real upsamples by 4 only, got scale={scale!r}; use scale=4, or ESC for another"
+        )
 
 
 def _reflect(features: Tensor, margin: int) -> Tensor:
