@@ -28,7 +28,7 @@ from srlab.data.sources import folder_images
 from srlab.data.store import open_store
 from srlab.metrics.protocol import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
-from srlab.tasks.conditions import source_commit
+from srlab.runs.provenance import source_commit
 from srlab.tasks.evaluation import evaluate
 
 #: How each is called, the dtype of the weights, the dtype of autocast.
@@ -88,7 +88,7 @@ def scores(network: Network, sets: list[EvaluationSet], device: torch.device) ->
             )
             with evaluation_mode(candidate):
                 backend = backend_of(candidate)
-        psnr = fmean(mean.psnr for mean in report.means)
+        psnr = fmean(mean.scores["psnr"] for mean in report.means)
         baseline = psnr if baseline is None else baseline
         yield {"case": name, "backend": backend, "psnr": psnr, "loss_db": baseline - psnr}
 

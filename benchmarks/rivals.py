@@ -37,7 +37,6 @@ from srlab.extensions.lab.conditions import describe_machine
 from srlab.extensions.lab.latency import Spread, interleaved, spread_of, time_ms
 from srlab.extensions.lab.load import LoadMeter
 from srlab.ops.subnormals import flush_subnormals
-from srlab.runs.provenance import source_commit
 
 CPU = torch.device("cpu")
 WARMUP = 2
@@ -54,7 +53,7 @@ def main() -> None:
     """Measure, record, print."""
     arguments = _parse()
     torch.set_num_threads(arguments.threads)
-    conditions = describe_machine(CPU, command=" ".join(["python", *sys.argv]), commit=source_commit())
+    conditions = describe_machine(CPU, command=" ".join(["python", *sys.argv]))
     official = _official_elan(arguments.official_elan)
     ours = srlab.create_model("elan_light", scale=4)
     if arguments.weights:
@@ -71,7 +70,7 @@ def main() -> None:
     record = {
         "kind": "rivals",
         "weights": arguments.weights or "the authors' initialisation, seed 0",
-        "conditions": asdict(conditions),
+        "conditions": conditions,
         "sizes": sizes,
     }
     if arguments.record:

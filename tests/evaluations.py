@@ -8,7 +8,7 @@ from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean
 
 def costs_of(*, params="601.0", latency="12.3 (11.0 to 15.0)", remark=""):
     counts = Reading(
-        record={"parameters": {"all": 601_000}},
+        record={"output_size": (720, 1280), "parameters": {"all": 601_000}},
         fields={"parameters": 601_000, "multiply_adds": 43_200_000_000},
         cells={"params (K)": params, "trainable (K)": "600.0", "mult-adds (G)": "1243.20"},
         summary={"params/all": 601_000},

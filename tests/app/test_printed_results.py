@@ -134,29 +134,3 @@ def test_programs_end_quietly_where_their_reader_has_gone(tmp_path, program, wor
     process.stdout.close()
     assert (process.stderr.read(), process.wait(timeout=60)) == ("", 141)
     assert (tmp_path / "done").exists() or words == ["--help"]
-
-
-def test_a_record_of_the_lab_is_on_the_disk_before_it_is_printed(tmp_path, monkeypatch):
-    from srlab.extensions.console import profile
-
-    def unprintable(record):
-        raise RuntimeError("cannot be printed")
-
-    record = SimpleNamespace(as_json=lambda: {"sizes": []}, complete=True)
-    monkeypatch.setattr(profile, "_measured", lambda *_: record)
-    monkeypatch.setattr(profile, "_show", unprintable)
-    with pytest.raises(RuntimeError, match="cannot be printed"):
-        profile.run(SimpleNamespace(table=None, roofline=False), {"record": tmp_path / "a" / "record.json"})
-    assert (tmp_path / "a" / "record.json").read_text() == '{\n "sizes": []\n}\n'
-
-
-def test_a_log_of_a_sweep_says_how_many_cells_are_in_which_state(tmp_path):
-    from srlab.extensions.sweep import front
-    from srlab.extensions.sweep.records import Cell
-
-    sweep = SimpleNamespace(folder=tmp_path)
-    assert front._standing(sweep) == "cells: none has begun"
-    for number, state in enumerate(("finished", "finished", "over_latency_limit")):
-        (tmp_path / str(number)).mkdir()
-        Cell(name=str(number), overrides=[f"seed={number}"], swept={}, state=state).write(tmp_path)
-    assert front._standing(sweep) == "cells: 2 finished, 1 over latency limit"

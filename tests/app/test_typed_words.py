@@ -79,7 +79,7 @@ def test_one_validation_number_is_told_what_is_meant():
     cfg = several("srlab.data.datasets.div2k", validation_range=801)
     single_values_as_lists(cfg)
     with pytest.raises(ValueError, match=r"must be \[first, last\] within 801..900, got \[801\]"):
-        datasets._div2k_validation("data", cfg.node.validation_range)
+        datasets._checked_range(cfg.node.validation_range)
 
 
 def test_paths_are_those_of_the_folder_where_the_run_began(tmp_path, monkeypatch):
@@ -170,14 +170,19 @@ def test_what_is_right_is_not_blamed():
     [
         ("train.py", ["trainer.devicess=2"], "error: there is no key trainer.devicess; the nearest are"),
         ("evaluate.py", ["modl=bicubic"], "error: there is no key modl; the nearest are model"),
-        (
+        pytest.param(
             "train.py",
             ["-m", "trainer.devicess=1,2"],
             "error: there is no key trainer.devicess; the nearest are",
+            marks=pytest.mark.slow,
         ),
-        ("train.py", ["hydra.run.dir=file/run"], "error: [Errno 20] Not a directory: "),
+        pytest.param(
+            "train.py",
+            ["hydra.run.dir=file/run"],
+            "error: [Errno 20] Not a directory: ",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["train", "evaluate", "sweep", "folder that cannot be written"],
 )
 def test_programs_say_it_and_nothing_else(program, words, told, tmp_path):
     (tmp_path / "file").touch()

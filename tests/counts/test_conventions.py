@@ -8,7 +8,6 @@ from torch import nn
 import srlab
 from srlab.counts.complexity import multiply_adds
 from srlab.counts.conventions import CONVENTIONS, cost_under
-from srlab.extensions.lab.ntire import NTIRE_YEARS, ntire_score
 from srlab.models.network import Network
 
 # fvcore 0.1.5 run on the official code at x4, 1e9 multiply-adds.
@@ -166,24 +165,3 @@ def test_ntire_takes_an_input_of_256x256():
 def test_a_convention_is_refused_where_it_is_not_defined(name, scale, convention, fault):
     with pytest.raises(ValueError, match=fault):
         cost_under(on_meta(name, scale), convention)
-
-
-@pytest.mark.parametrize("year", NTIRE_YEARS)
-def test_the_baseline_of_each_year_scores_e_squared(year):
-    rules = NTIRE_YEARS[year]
-    score = ntire_score(rules.runtime_ms, rules.multiply_adds, rules.parameters, year=year)
-    assert round(score, 4) == 7.3891
-
-
-def test_each_year_weighs_and_compares_by_its_own_rules():
-    """By hand: half the runtime, the baseline's multiply-adds, no parameters."""
-    assert ntire_score(6.77, 19.67e9, 0, year=2024) == pytest.approx(0.7 * 2.71828 + 0.15 * 7.38906 + 0.15)
-    assert ntire_score(3.87, 9.83e9, 0, year=2026) == pytest.approx(0.8 * 2.71828 + 0.1 * 7.38906 + 0.1)
-    assert ntire_score(1e6, 1e9, 1e6, year=2025) == float("inf")
-
-
-def test_a_score_needs_a_known_year_and_possible_costs():
-    with pytest.raises(ValueError, match=r"NTIRE 2023 are not known; choose one of 2024, 2025, 2026"):
-        ntire_score(1, 1, 1, year=2023)
-    with pytest.raises(ValueError, match=r"multiply_adds must be 0 or more, got -1"):
-        ntire_score(1, -1, 1, year=2024)

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
-from torch import nn
 
 from demo_data import demo, loading
+from recorded_fits import fit
 from srlab.data import datasets
 from srlab.data.datamodule import SuperResolutionData
 from srlab.data.sources import folder_images
@@ -137,62 +136,14 @@ def test_wrong_settings_are_named(cache: Path, changes: dict, fault: str):
         demo(cache, **changes)
 
 
-class Recorder(LightningModule):
-    """Keeps a fingerprint of every training batch and every counted validation sample."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(1, 1)
-        self.trained: list[int] = []
-        self.validated: list[str] = []
-
-    def training_step(self, batch: dict, _batch_idx: int) -> torch.Tensor:
-        self.trained.append(int(batch["hr_image"].long().sum()))
-        return self.layer(torch.ones(1)).sum()
-
-    def validation_step(self, sample: dict, _batch_idx: int) -> None:
-        if sample["counted"]:
-            self.validated.append(sample["name"])
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        batches = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counter in (progress["current"], progress["total"]):
-            counter.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))
-
-
-def fit(cache: Path, folder: Path, *, steps: int, workers: int = 0, resume: Path | None = None) -> Recorder:
-    recorder = Recorder()
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        max_epochs=-1,
-        accumulate_grad_batches=2,
-        val_check_interval=4,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        enable_checkpointing=False,
-    )
-    trainer.fit(recorder, datamodule=demo(cache, num_workers=workers), ckpt_path=resume, weights_only=True)
-    trainer.save_checkpoint(folder / f"{steps}.ckpt")
-    return recorder
-
-
 def test_a_resumed_run_sees_the_batches_that_it_would_have_seen(cache: Path, tmp_path: Path):
     """Through Lightning's own loop, with accumulation: three steps and three more against six."""
-    whole = fit(cache, tmp_path, steps=6)
-    first = fit(cache, tmp_path, steps=3)
-    rest = fit(cache, tmp_path, steps=6, workers=2, resume=tmp_path / "3.ckpt")
+    whole, _ = fit(demo(cache), steps=6, accumulate=2)
+    first, trainer = fit(demo(cache), steps=3, accumulate=2)
+    trainer.save_checkpoint(tmp_path / "3.ckpt")
+    rest, _ = fit(demo(cache, num_workers=2), steps=6, accumulate=2, resume=tmp_path / "3.ckpt")
     assert len(whole.trained) == 12
     assert first.trained + rest.trained == whole.trained
     assert len(set(whole.trained)) == 12
-    assert whole.validated == ["chelsea", "rocket"] * 3
-    assert rest.validated == ["chelsea", "rocket"] * 2
+    assert [name for name, _ in whole.validated] == ["chelsea", "rocket"] * 3
+    assert rest.validated == whole.validated[2:]

@@ -11,8 +11,7 @@ from srlab.data.folder_scan import numbered, scan_folder, unique_names
     [
         (["a.jpg", "b.png"], ["a", "b"]),
         (["a.jpg", "a.png", "b.png"], ["a.jpg", "a.png", "b"]),
-        (["a.jpg", "a.png", "a.png.png"], ["a.jpg", "a.png", "a.png.png"]),
-        (["a.jpg.png", "a.jpg", "a.png"], ["a.jpg.png", "a.jpg", "a.png"]),
+        (["a.jpg", "a.png", "a.png.png"], ["a.jpg", "a.png", "a.png~2"]),
         (["Baby.jpg", "baby.png"], ["Baby.jpg", "baby.png"]),
         (["BABY.PNG", "Baby.png", "baby.png"], ["BABY.PNG", "Baby.png~2", "baby.png~3"]),
         (["\u00e9.png", "e\u0301.png"], ["\u00e9.png~2", "e\u0301.png"]),

@@ -58,11 +58,15 @@ def test_batches_come_once_each_in_their_order(workers: int):
         assert not workers or none_is_left(batches)
 
 
-def test_an_iterator_that_is_given_up_leaves_no_process():
+@pytest.mark.parametrize("hangs", [False, True])
+def test_an_iterator_that_is_given_up_leaves_no_process(hangs: bool):
+    """One that is stopped does not end when it is asked to."""
     batches = loader(numbered)
     iterator = iter(batches)
     next(iterator)
     assert not none_is_left(batches)
+    if hangs:
+        os.kill(batches.processes[0].pid, signal.SIGSTOP)
     with soon():
         del iterator
     assert none_is_left(batches)
@@ -127,16 +131,6 @@ def test_a_process_that_hangs_ends_the_run_too(monkeypatch):
     expected = f"no batch came from loader processes {numbers} for 2 s, and they were killed"
     with soon(), pytest.raises(LoaderProcessError, match=expected):
         list(iterator)
-    assert none_is_left(batches)
-
-
-def test_the_end_does_not_wait_for_a_process_that_hangs():
-    batches = loader(numbered)
-    iterator = iter(batches)
-    next(iterator)
-    os.kill(batches.processes[0].pid, signal.SIGSTOP)
-    with soon():
-        del iterator
     assert none_is_left(batches)
 
 

@@ -19,12 +19,6 @@ def test_images_come_in_natural_order_from_the_whole_tree(tmp_path: Path):
     assert [file.name for file in find_images(tmp_path)] == ["2", "10", "b/1", "b/deep/x"]
 
 
-def test_equal_stems_keep_their_suffix(tmp_path: Path):
-    for name in ("a.png", "a.jpg", "b.png", "sub/a.png"):
-        touch(tmp_path / name)
-    assert {file.name for file in find_images(tmp_path)} == {"a.png", "a.jpg", "b", "sub/a"}
-
-
 def test_a_wrong_or_empty_folder_is_named(tmp_path: Path):
     with pytest.raises(ValueError, match=r"nowhere does not exist; check data.root"):
         folder_images(str(tmp_path / "nowhere"))
@@ -49,12 +43,6 @@ def test_the_hold_out_is_a_partition_that_depends_on_names_only(tmp_path: Path):
     assert len(held_out) == 3
     assert not train & held_out
     assert len(train | held_out) == 60
-
-
-def test_several_folders_keep_their_names_apart(tmp_path: Path):
-    touch(tmp_path / "a/1.png")
-    touch(tmp_path / "b/1.png")
-    assert names_of(folder_images([str(tmp_path / "a"), str(tmp_path / "b")])) == ["a/1", "b/1"]
 
 
 def test_a_folder_with_hr_inside_uses_it_and_the_lr_files_beside(tmp_path: Path):

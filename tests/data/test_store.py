@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from image_files import save_noise
 from srlab.data import store as store_module
 from srlab.data.image_store import ImageStore
 from srlab.data.images import read_image
@@ -22,11 +23,8 @@ from srlab.data.store import open_store
 
 @pytest.fixture
 def image_set(tmp_path: Path) -> ImageSet:
-    random = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
     for number, shape in enumerate([(20, 30, 3), (7, 9), (16, 16, 3)]):
-        picture = Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8))
-        picture.save(tmp_path / f"images/{number}.png")
+        save_noise(tmp_path / f"images/{number}.png", *shape)
     return folder_images(str(tmp_path / "images"))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from image_files import save_noise
 from srlab.data import store as store_module
 from srlab.data.image_store import DamagedStoreError, ImageStore
 from srlab.data.images import read_image
@@ -22,11 +23,8 @@ BYTES = 4 * 3 * 100 * 100
 
 @pytest.fixture
 def image_set(tmp_path: Path) -> ImageSet:
-    random = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
     for number in range(4):
-        pixels = random.integers(0, 256, (100, 100, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"images/{number}.png")
+        save_noise(tmp_path / f"images/{number}.png", 100, 100, 3, seed=number)
     return folder_images(str(tmp_path / "images"))
 
 
@@ -114,36 +112,30 @@ def test_images_in_a_read_only_folder_need_only_a_cache_elsewhere(image_set, sma
     opened(images, tmp_path / "cache")
 
 
-def _cut(store: ImageStore) -> None:
-    with (store.folder / "pixels.u8").open("r+b") as pixels:
-        pixels.truncate(BYTES - 1)
+def _cut(folder: Path) -> None:
+    os.truncate(folder / "pixels.u8", BYTES - 1)
 
 
-def _remove_pixels(store: ImageStore) -> None:
-    (store.folder / "pixels.u8").unlink()
-
-
-def _cut_index(store: ImageStore) -> None:
-    path = store.folder / "index.json"
-    path.write_bytes(path.read_bytes()[:200])
-
-
-def _empty_index(store: ImageStore) -> None:
-    (store.folder / "index.json").write_text("{}")
-
-
-def _strange_index(store: ImageStore) -> None:
-    path = store.folder / "index.json"
-    index = json.loads(path.read_text())
+def _strange_index(folder: Path) -> None:
+    index = json.loads((folder / "index.json").read_text())
     index["images"][0]["colour"] = "red"
-    path.write_text(json.dumps(index))
+    (folder / "index.json").write_text(json.dumps(index))
 
 
-@pytest.mark.parametrize("damage", [_cut, _remove_pixels, _cut_index, _empty_index, _strange_index])
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "pixels cut": _cut,
+    "no pixels": lambda folder: (folder / "pixels.u8").unlink(),
+    "index cut": lambda folder: os.truncate(folder / "index.json", 200),
+    "empty index": lambda folder: (folder / "index.json").write_text("{}"),
+    "strange index": _strange_index,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_store_is_built_again_and_that_is_said(
-    image_set: ImageSet, tmp_path: Path, caplog, damage: Callable[[ImageStore], None]
+    image_set: ImageSet, tmp_path: Path, caplog, damage: str
 ):
-    damage(opened(image_set, tmp_path / "cache"))
+    DAMAGES[damage](opened(image_set, tmp_path / "cache").folder)
     opened(image_set, tmp_path / "cache")
     (message,) = [record.getMessage() for record in caplog.records if "is damaged" in record.getMessage()]
     assert message.endswith("decoding the images of images again")
@@ -153,7 +145,7 @@ def test_pixels_cut_off_after_the_store_was_opened_are_an_error_not_a_crash(
     image_set: ImageSet, tmp_path: Path
 ):
     store = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
-    _cut(store)
+    _cut(store.folder)
     with pytest.raises(
         DamagedStoreError, match=rf"pixels\.u8 is damaged: {BYTES - 1} bytes where {BYTES} are"
     ):

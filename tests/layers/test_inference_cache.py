@@ -1,4 +1,4 @@
-"""What is kept while parameters are at rest, and what makes it fresh."""
+"""What is cached while parameters stay the same, and what clears the cache."""
 
 import copy
 import pickle

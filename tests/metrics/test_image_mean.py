@@ -37,6 +37,7 @@ def mean_on_two_ranks(rank, rendezvous, results):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_mean_of_one_to_the_last_bit(tmp_path):
     """Also where one of them has no image. Oracle: exact fractions, rounded once."""
     torch.multiprocessing.spawn(mean_on_two_ranks, (tmp_path / "rendezvous", tmp_path), nprocs=2)

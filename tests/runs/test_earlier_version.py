@@ -46,6 +46,7 @@ def test_its_configuration_gets_todays_names():
     assert cfg.logger.wandb._target_.startswith("srlab.extensions.wandb.")
 
 
+@pytest.mark.slow
 def test_it_is_resumed_and_saved_under_todays_version(run, train):
     data = [f"data.root={run.parent / 'train'}", f"data.validation_root={run.parent / 'validation'}"]
     words = [f"paths.cache={run.parent / 'cache'}", "logger.wandb.mode=disabled", "trainer.max_steps=4"]

@@ -22,6 +22,7 @@ def run(photos, tmp_path_factory) -> Path:
         return in_process(photos, tmp_path_factory.mktemp("first"), patch)(*STEPS)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_number_of_threads(train, tmp_path):
     """A pool's cell has fewer than the same run alone, and sums are rounded in their order."""
     threads = torch.get_num_threads()
@@ -58,6 +59,7 @@ def test_single_values_of_a_run_once_more_may_differ(run, train, tmp_path):
         assert_same_state(tmp_path / "again", run)
 
 
+@pytest.mark.slow
 def test_another_version_is_warned_of(run, train, tmp_path, monkeypatch, capsys):
     now = provenance()
     monkeypatch.setattr(resume, "provenance", lambda: {**now, "torch": "9.9"})

@@ -102,8 +102,7 @@ def test_without_the_extensions_columns_are_absent_and_a_limit_is_refused(tmp_pa
     with pytest.raises(ValueError, match=r"latency.limit_ms=5, but latency cannot be measured"):
         CostRecord(folder=tmp_path, limit_ms=5.0, **LIMIT)
     costs = CostRecord(folder=tmp_path, limit_ms=None, **LIMIT).measure(trainer_of(), task.network)
-    assert costs.title("CPU") == "multiply-adds of 1280x720, as published and as executed"
-    assert len(costs.readings) == 1
+    assert not {"latency", "memory"} & costs.merged("record").keys()
 
 
 def test_a_preset_of_the_zoo_has_its_recorded_numbers(tmp_path):

@@ -67,7 +67,7 @@ def test_a_checkpoint_of_a_schedule_holds_no_length():
 
 @pytest.mark.parametrize("milestones", [[5, 3], [3, 3]])
 def test_milestones_that_do_not_grow_are_refused(milestones):
-    with pytest.raises(ValueError, match="milestones must grow"):
+    with pytest.raises(ValueError, match="milestones must increase"):
         multistep(torch.optim.SGD([torch.zeros(1)], lr=1.0), milestones=milestones, gamma=0.5)
 
 

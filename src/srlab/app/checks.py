@@ -245,7 +245,7 @@ def check_monitors(
 
 
 def check_kernels_train(network: Network, device: torch.device) -> None:
-    """Kernels without gradients are refused before training starts."""
+    """Refuse to train with kernels that have no gradients."""
     if isinstance(network, AttentionNetwork) and not network.has_gradients(device):
         backend = network.resolved_backend(device)
         raise ValueError(

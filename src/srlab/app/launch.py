@@ -19,6 +19,7 @@ __all__ = [
     "for_hydra",
     "is_first_process",
     "new_run_name",
+    "number_of_devices",
     "program",
     "resume_command",
     "typed_overrides",
@@ -119,7 +120,7 @@ def check_launch(devices: object, num_nodes: int, environment: Mapping[str, str]
             f"trainer.num_nodes={num_nodes}, but this process was started alone and would wait for the other "
             "nodes forever: start it on each of them with torchrun or srun (docs/distributed.md)"
         )
-    count = _number_of(devices)
+    count = number_of_devices(devices)
     if launch.processes is None or launch.nodes is None or count is None:
         return
     if (count * launch.nodes, num_nodes) != (launch.processes, launch.nodes):
@@ -136,7 +137,7 @@ def first_process_log(folder: str, name: str) -> str:
     return os.path.join(folder, f"{name}.log") if is_first_process() else os.devnull  # noqa: PTH118
 
 
-def _number_of(devices: object) -> int | None:
+def number_of_devices(devices: object) -> int | None:
     """How many ``trainer.devices`` names; None where Lightning counts what is there."""
     if isinstance(devices, int) and not isinstance(devices, bool):
         return devices if devices >= 0 else None

@@ -81,7 +81,7 @@ def match_preset(model: Mapping[str, Any]) -> str | None:
     """
     wanted = _function_of(model)
     for name in list_models():
-        if _target(name) in (None, model.get("_target_")):
+        if not _contradicts(name, model):
             config = _compose("network", [f"model={name}", f"scale={model.get('scale')}"])
             if _function_of(_arguments(config.model)) == wanted:
                 return name
@@ -109,6 +109,19 @@ def _target(name: str) -> str | None:
 
     node = OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml")
     return OmegaConf.to_container(node).get("_target_")  # type: ignore[union-attr]
+
+
+def _contradicts(name: str, model: Mapping[str, Any]) -> bool:
+    """Whether a value in a preset's own file, which outlives whatever it inherits, is another one."""
+    from omegaconf import OmegaConf
+
+    own: Any = OmegaConf.to_container(OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml"))
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
+    return any(
+        given.get(key, value) != value
+        for key, value in own.items()
+        if key not in _NOT_THE_FUNCTION - {"_target_"} and "${" not in str(value)
+    )
 
 
 def _function_of(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def _ntire(network: Network) -> ConventionReport:
         multiply_adds=_fvcore_multiply_adds(network, (side, side)),
         output_size=(side, side),
         activations=activations(network, (side, side), convolutions_only=True),
-        note=f"For an input of {_NTIRE_LR_SIDE}x{_NTIRE_LR_SIDE}; srlab.extensions.lab.ntire has the score. "
+        note=f"For an input of {_NTIRE_LR_SIDE}x{_NTIRE_LR_SIDE}. "
         "Activations count all convolutions, the challenge's hook only those that are modules.",
     )
 

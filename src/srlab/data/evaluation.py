@@ -39,13 +39,10 @@ class EvaluationSet:
         image_set: names, and folders of LR files.
         store: its decoded HR images.
         scale: of LR against HR.
-        on_bad_image: ``"skip"`` leaves out, with a warning, what raises an error otherwise.
+        on_bad_image: ``"error"`` raises a ValueError for images that are too small, or whose LR file is
+            missing, unreadable, of another size or of another picture; ``"skip"`` warns of them.
         least_side: HR pixels that a side must have after cropping: what scoring needs.
         max_pixels: of an LR file.
-
-    Raises:
-        ValueError: naming the images that are too small, or whose LR file is missing, unreadable, of another
-            size or of another picture; if no image is left.
     """
 
     def __init__(
@@ -157,11 +154,6 @@ class RankShare(Dataset[dict[str, Any]]):
 
     If the number of images is not a multiple of the ranks, the last ranks get the first image again with
     ``counted`` False.
-
-    Args:
-        sets: validated one after the other.
-        num_replicas: ranks.
-        rank: whose share.
     """
 
     def __init__(self, *, sets: Sequence[EvaluationSet], num_replicas: int, rank: int) -> None:

@@ -94,17 +94,14 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     That is the path without suffix; with suffix, where two would be equal; with a number appended, where that
     is not enough (``baby.png``, ``Baby.png``).
     """
-    full = [path.as_posix() for path in paths]
-    names = [path.with_suffix("").as_posix() for path in paths]
-    while True:
-        times = Counter(map(_folded, names))
-        clashing = [
-            number for number, name in enumerate(names) if times[_folded(name)] > 1 and name != full[number]
+    stems = [path.with_suffix("").as_posix() for path in paths]
+    times = Counter(map(_folded, stems))
+    return numbered(
+        [
+            stem if times[_folded(stem)] == 1 else path.as_posix()
+            for stem, path in zip(stems, paths, strict=True)
         ]
-        if not clashing:
-            return numbered(names)
-        for number in clashing:
-            names[number] = full[number]
+    )
 
 
 def numbered(names: Sequence[str]) -> list[str]:

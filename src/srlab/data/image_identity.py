@@ -14,15 +14,10 @@ _MOST_NAMED = 3
 
 
 def check_same_images(before: Mapping[str, Identity], now: Mapping[str, Identity], *, accept: bool) -> None:
-    """Compare the images of a checkpoint with those on the disk.
-
-    Args:
-        before: identities by use (``training``, …).
-        now: the same.
-        accept: warn of a difference instead of raising an error.
+    """Compare the images of a checkpoint with those on the disk, by use (``training``, …).
 
     Raises:
-        ValueError: naming what differs.
+        ValueError: naming what differs; with ``accept`` this is a warning.
     """
     differences = [_difference(use, before.get(use, {}), now.get(use, {})) for use in {**before, **now}]
     found = "; ".join(difference for difference in differences if difference)

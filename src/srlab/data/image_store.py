@@ -44,10 +44,7 @@ class StoredImage:
 
 
 class ImageStore:
-    """Read access to a finished store. Pickles as its path: each process maps the file itself.
-
-    Args:
-        folder: a finished store.
+    """Read access to a finished store. Pickles without pixels: each process maps the file itself.
 
     Raises:
         FileNotFoundError: if there is no store.

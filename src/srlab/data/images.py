@@ -14,9 +14,11 @@ The same rules for training and evaluation, whatever the file format:
 The format is recognised by the first bytes of a file, not by its name.
 """
 
+import io
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,10 +31,10 @@ from srlab.data.pixels import (
     DecodedImage,
     check_pixels,
     from_pillow,
+    from_samples,
     is_oriented,
     pillow_without_limit,
 )
-from srlab.data.png import PNG_SIGNATURE, read_png
 from srlab.data.tiff import TIFF_SIGNATURES, read_tiff
 
 __all__ = ["IMAGE_SUFFIXES", "decode_image", "decoded_bytes", "read_image"]
@@ -41,6 +43,9 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
 )
 
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_PNG_GRAY_WITH_ALPHA = 4
 # Other readers of Pillow's start programs or cut 16 bits to 8.
 _PILLOW_FORMATS = ("JPEG", "BMP", "WEBP", "PPM")
 # What the libraries raise for damaged files.
@@ -59,23 +64,68 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
 
 def decode_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """As ``read_image``, with the properties of the file that are worth a log line."""
+    signature = b""
     try:
         with path.open("rb") as file:
-            signature = file.read(len(PNG_SIGNATURE))
-        if signature == PNG_SIGNATURE:
-            return read_png(path, max_pixels)
+            signature = file.read(len(_PNG_SIGNATURE))
+        if signature == _PNG_SIGNATURE:
+            return _read_png(path, max_pixels)
         if signature.startswith(TIFF_SIGNATURES):
             return read_tiff(path, max_pixels)
         with pillow_without_limit(), Image.open(path, formats=_PILLOW_FORMATS) as image:
             check_pixels(image.width, image.height, max_pixels)
-            image.load()  # now, because getexif() would load it and hide its faults
-            return replace(from_pillow(image), oriented=is_oriented(image.getexif()))
+            return replace(from_pillow(image), oriented=is_oriented(image.info.get("exif", b"")))
     except UnidentifiedImageError:
         is_jpeg = signature.startswith(b"\xff\xd8\xff")
         kind = "a JPEG of an unsupported kind, such as 12 bits a sample," if is_jpeg else "not an image"
         raise ValueError(f"cannot read the image {path}: it is {kind} or damaged; remove it") from None
     except _FAULTS as error:
         raise ValueError(f"cannot read the image {path}: {error}; repair or remove it") from error
+
+
+def _read_png(path: Path, max_pixels: int) -> DecodedImage:
+    """16 bits a sample by OpenCV, because Pillow cuts 16-bit RGB to 8 bits; others by Pillow."""
+    data = path.read_bytes()
+    if len(data) < 26 or data[12:16] != b"IHDR":
+        raise ValueError("its header is damaged")
+    width, height, depth, color_type = struct.unpack(">IIBB", data[16:26])
+    check_pixels(width, height, max_pixels)
+    data, exif = _pixel_chunks(data)
+    if depth == 16:
+        image = from_samples(_decode_with_opencv(data, color_type))
+    else:
+        with pillow_without_limit(), Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
+            image = from_pillow(opened)
+    return replace(image, oriented=is_oriented(exif))
+
+
+def _pixel_chunks(data: bytes) -> tuple[bytes, bytes]:
+    """A PNG file reduced to the chunks that hold pixels, and its EXIF data.
+
+    Text, colour profiles and animation do not change the pixels, and large text chunks, as image generators
+    write them, exceed Pillow's limits. A truncated chunk stays truncated.
+    """
+    kept, exif = [_PNG_SIGNATURE], b""
+    start = len(_PNG_SIGNATURE)
+    while start + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[start : start + 8])
+        end = start + 12 + length
+        if kind in _PNG_KEPT:
+            kept.append(data[start:end])
+        elif kind == b"eXIf":
+            exif = data[start + 8 : end - 4]
+        start = end
+    return b"".join(kept), exif
+
+
+def _decode_with_opencv(data: bytes, color_type: int) -> NDArray[Any]:
+    """(H, W) or RGB (H, W, 3)."""
+    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None:
+        raise ValueError("it is damaged")
+    if samples.ndim == 2:
+        return samples
+    return samples[..., 0] if color_type == _PNG_GRAY_WITH_ALPHA else samples[..., 2::-1]
 
 
 def decoded_bytes(path: Path) -> int:

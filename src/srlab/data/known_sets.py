@@ -10,15 +10,8 @@ from srlab.data.sources import ImageFile, ImageSet, find_images, listing, lr_fol
 __all__ = ["benchmark_images", "demo_photographs", "df2k_images", "div2k_images"]
 
 _DEMO_TRAINING = (
-    "astronaut.png",
-    "coffee.png",
-    "motorcycle_left.png",
-    "motorcycle_right.png",
-    "ihc.png",
-    "camera.png",
-    "brick.png",
-    "grass.png",
-    "gravel.png",
+    *("astronaut.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "ihc.png", "camera.png"),
+    *("brick.png", "grass.png", "gravel.png"),
 )
 # The two stereo views above share their scene and must stay on one side of the split; retina and
 # hubble_deep_field are mostly black.
@@ -48,11 +41,6 @@ def div2k_images(root: str, first: int, last: int) -> ImageSet:
 
     ``root`` or ``root/DIV2K`` holds ``DIV2K_train_HR`` (0001 to 0800) and ``DIV2K_valid_HR`` (0801 to 0900),
     or a folder ``HR`` with all of them, or the images. LR files are made, not read.
-
-    Args:
-        root: folder.
-        first: number of the first image, 1 to 900.
-        last: number of the last one. Every number in between must be there.
     """
     numbers = [f"{number:04d}" for number in range(first, last + 1)]
     bases = [Path(root).expanduser() / "DIV2K", Path(root).expanduser()]
@@ -103,10 +91,7 @@ def benchmark_images(root: str, name: str) -> ImageSet:
     HR images are in a subfolder ``HR``, ``original`` or ``GTmod12`` of ``<set>``, in ``<set>_HR``, or in
     ``<set>`` itself. LR files may be in the folder of the set: ``LR_bicubic/X{scale}/<name>x{scale}.png`` (or
     ``x{scale}``, or ``LRbicx{scale}``, or files named as HR's). Other images there are left out, and logged.
-
-    Args:
-        root: folder with the sets, or with a folder ``benchmark`` that has them.
-        name: such as Set5.
+    ``root`` is the folder with the sets, or with a folder ``benchmark`` that has them.
     """
     bases = [Path(root).expanduser() / "benchmark", Path(root).expanduser()]
     layouts = (f"{name}/HR", f"{name}/original", f"{name}/GTmod12", f"{name}_HR", name)

@@ -87,33 +87,24 @@ class Loader:
         remaining = iter(self.batches)
         waiting: deque[Future[Batch]] = deque()
         executors: list[Executor] = []
-        fault: str | None = None
         try:
             submit = self._start(context, executors)
             waiting.extend(map(submit, islice(remaining, PREFETCHED * self.num_workers)))
             while waiting:
-                batch = _result(waiting.popleft())
+                batch = _result(waiting.popleft(), context.processes)
                 waiting.extend(map(submit, islice(remaining, 1)))
                 yield batch
-        except _HangError:
-            pids = ", ".join(str(process.pid) for process in context.processes)
-            fault = (
-                f"no batch came from loader processes {pids} for {_MOST_S:.0f} s, and they were killed; does "
-                "a disk with images not respond?"
-            )
-        except BrokenProcessPool as error:
-            executors[0].shutdown()  # its thread has collected the exit codes then
-            fault = why_broken(error, context.processes)
         except LoaderProcessError:
             raise
+        except BrokenProcessPool as error:
+            executors[0].shutdown()  # its thread has collected the exit codes then
+            raise LoaderProcessError(why_broken(error, context.processes)) from error
         except (RuntimeError, OSError) as error:  # of a batch
-            fault = shortage(error)
-            if fault is None:
-                raise
+            if fault := shortage(error):
+                raise LoaderProcessError(fault) from error
+            raise
         finally:
             _end(executors, context.processes)
-        if fault is not None:
-            raise LoaderProcessError(fault)
 
     def _start(
         self, context: "_LoaderContext", executors: list[Executor]
@@ -180,16 +171,16 @@ def _starting(num_workers: int) -> Iterator[None]:
         raise LoaderProcessError(why_not_started(error, num_workers)) from error
 
 
-class _HangError(Exception):
-    """No batch came."""
-
-
-def _result(future: "Future[Batch]") -> Batch:
+def _result(future: "Future[Batch]", processes: "Sequence[_LoaderProcess]") -> Batch:
     """Waits in ticks: while Ctrl-Z stops the program, or the machine sleeps, no ticks are counted."""
     for _ in range(round(_MOST_S / _TICK_S)):
         if wait([future], _TICK_S).done:
             return future.result()
-    raise _HangError
+    pids = ", ".join(str(process.pid) for process in processes)
+    raise LoaderProcessError(
+        f"no batch came from loader processes {pids} for {_MOST_S:.0f} s, and they were killed; does a disk "
+        "with images not respond?"
+    )
 
 
 class _LoaderProcess(_Context.Process):

@@ -28,15 +28,8 @@ def check_lr(
 ) -> None:
     """Compare an LR file with the exact bicubic of its HR image; warn if it looks displaced.
 
-    Args:
-        path: of the LR file.
-        lr_image: (C, h, w), its pixels.
-        hr_image: (C, H, W).
-        scale: H // h.
-        image: name of the HR image, for messages.
-
     Raises:
-        ValueError: for another size or another picture.
+        ValueError: for another size or another picture; it names the HR image as ``image``.
     """
     found, hr_size = lr_image.shape[1:], hr_image.shape[1:]
     height, width = (side // scale for side in hr_size)

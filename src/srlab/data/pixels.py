@@ -79,37 +79,26 @@ def from_samples(samples: NDArray[Any]) -> DecodedImage:
 
 
 def from_pillow(image: Image.Image) -> DecodedImage:
-    """Convert any mode of 8 or 16 bits.
-
-    Raises:
-        ValueError: for floating-point pixels, or integers beyond 16 bits.
-    """
+    """Convert any mode of 8 or 16 bits; a ValueError refuses floating-point pixels."""
     if image.mode == "F":
         raise ValueError("its pixels are floating point; save it with 8 or 16 bits")
     if image.mode in _DEEP_GRAY_MODES:
-        samples = np.asarray(image)
-        if samples.min() < 0 or samples.max() > 65535:
-            raise ValueError(f"its values range from {samples.min()} to {samples.max()}, beyond 16 bits")
-        return from_samples(samples.astype(np.uint16))
+        return from_samples(np.asarray(image).astype(np.uint16))
     return from_samples(np.asarray(image.convert("L" if image.mode in GRAY_MODES else "RGB")))
 
 
-def is_oriented(exif: Image.Exif | bytes) -> bool:
+def is_oriented(data: bytes) -> bool:
     """Whether EXIF data ask viewers to rotate or mirror the image."""
+    exif = Image.Exif()
     try:
-        if isinstance(exif, bytes):
-            data, exif = exif, Image.Exif()
-            exif.load(data)
+        exif.load(data)
         return exif.get(ExifTags.Base.Orientation, 1) != 1
     except Exception:  # damaged EXIF data raise many kinds of errors, and the pixels are fine
         return False
 
 
 class _PillowLimit:
-    """Lifts Pillow's limit on image sizes (179 megapixels), which is one value for the whole process.
-
-    Several threads decode at once: the first to enter lifts the limit, the last to leave restores it.
-    """
+    """Lifts Pillow's global limit on image sizes (179 megapixels) until the last thread leaves."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

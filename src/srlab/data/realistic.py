@@ -7,6 +7,7 @@ whole photograph: unlike bicubic crops, these are not windows of one degraded im
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 from typing import Any
@@ -20,6 +21,7 @@ from srlab.data import bicubic_window
 __all__ = ["RealisticDegradation"]
 
 
+@dataclass(kw_only=True)
 class RealisticDegradation:
     """Random blur (kernels of kornia), noise and JPEG (albumentations), reproducible from the sample's index.
 
@@ -30,20 +32,21 @@ class RealisticDegradation:
         jpeg_quality: range of JPEG's quality.
     """
 
-    def __init__(
-        self,
-        *,
-        probability: float,
-        blur_sigma: Sequence[float],
-        noise_sigma: Sequence[float],
-        jpeg_quality: Sequence[int],
-    ) -> None:
-        if not 0 <= probability <= 1:
-            raise ValueError(f"degradation.probability must lie in 0..1, got {probability}")
-        self.probability = probability
-        self.blur_sigma = _range("blur_sigma", blur_sigma, 0.05, 20)
-        self.noise_sigma = _range("noise_sigma", noise_sigma, 0, 255)
-        self.jpeg_quality = _range("jpeg_quality", jpeg_quality, 1, 100)
+    probability: float
+    blur_sigma: Sequence[float]
+    noise_sigma: Sequence[float]
+    jpeg_quality: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"degradation.probability must lie in 0..1, got {self.probability}")
+        limits = {"blur_sigma": (0.05, 20), "noise_sigma": (0, 255), "jpeg_quality": (1, 100)}
+        for name, (least, most) in limits.items():
+            bounds = getattr(self, name)
+            if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
+                raise ValueError(
+                    f"degradation.{name} must be [low, high] within {least}..{most}, got {list(bounds)}"
+                )
         self._reach = ceil(3 * self.blur_sigma[1])
 
     def context(self, scale: int) -> int:
@@ -76,30 +79,18 @@ class RealisticDegradation:
         return torch.floor(blurred[0, :, inner, inner] + 0.5).clamp_(0, 255).byte().numpy()
 
     def _compress(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-        transform = _noise_and_jpeg(self.probability, self.noise_sigma, self.jpeg_quality)
+        transform = _noise_and_jpeg(self.probability, tuple(self.noise_sigma), tuple(self.jpeg_quality))
         # albumentations' own generator would be shared by workers and repeated in every epoch
         transform.set_random_seed(int(random.integers(2**32)))
         return transform(image=np.ascontiguousarray(image.transpose(1, 2, 0)))["image"].transpose(2, 0, 1)
 
 
 @lru_cache(maxsize=4)
-def _noise_and_jpeg(
-    probability: float, noise_sigma: tuple[float, float], jpeg_quality: tuple[float, float]
-) -> Any:
+def _noise_and_jpeg(probability: float, noise_sigma: tuple[float, ...], jpeg_quality: tuple[int, ...]) -> Any:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import looks for newer versions online
-    import albumentations
+    from albumentations import Compose, GaussNoise, ImageCompression
 
     std_range = (noise_sigma[0] / 255, noise_sigma[1] / 255)
-    quality_range = (int(jpeg_quality[0]), int(jpeg_quality[1]))
-    return albumentations.Compose(
-        [
-            albumentations.GaussNoise(std_range=std_range, per_channel=True, p=probability),
-            albumentations.ImageCompression(quality_range=quality_range, p=probability),
-        ]
-    )
-
-
-def _range(name: str, bounds: Sequence[float], least: float, most: float) -> tuple[float, float]:
-    if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
-        raise ValueError(f"degradation.{name} must be [low, high] within {least}..{most}, got {list(bounds)}")
-    return bounds[0], bounds[1]
+    noise = GaussNoise(std_range=std_range, per_channel=True, p=probability)
+    jpeg = ImageCompression(quality_range=(int(jpeg_quality[0]), int(jpeg_quality[1])), p=probability)
+    return Compose([noise, jpeg])

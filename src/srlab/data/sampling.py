@@ -6,7 +6,7 @@ keeps stable across versions.
 """
 
 from collections.abc import Iterator
-from enum import IntEnum
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
@@ -20,12 +20,8 @@ from srlab.data.augmentation import TURNS
 __all__ = ["CropDraw", "GlobalBatchSampler", "degradation_random", "draw_crop", "image_of"]
 
 
-class _Stream(IntEnum):
-    """What random words are for; separate streams, so that one use never shifts another."""
-
-    image_order = 1
-    crop = 2
-    degradation = 3
+# Random words for different purposes come from different streams, so that one use never shifts another.
+_IMAGE_ORDER, _CROP, _DEGRADATION = 1, 2, 3
 
 
 class CropDraw(NamedTuple):
@@ -48,56 +44,44 @@ def image_of(seed: int, index: int, num_images: int) -> int:
 
 def draw_crop(seed: int, index: int, positions: tuple[int, int], *, augment: bool) -> CropDraw:
     """Corner and turn of sample ``index``, uniform over ``positions`` (rows, columns) and 8 turns."""
-    row, column, turn = _philox(seed, _Stream.crop, index).random_raw(3).tolist()
+    row, column, turn = _philox(seed, _CROP, index).random_raw(3).tolist()
     rows, columns = positions
     return CropDraw(row * rows >> 64, column * columns >> 64, turn % TURNS if augment else 0)
 
 
 def degradation_random(seed: int, index: int) -> np.random.Generator:
     """The generator that a degradation may use for sample ``index``."""
-    return np.random.Generator(_philox(seed, _Stream.degradation, index))
+    return np.random.Generator(_philox(seed, _DEGRADATION, index))
 
 
+@dataclass(eq=False, kw_only=True)
 class GlobalBatchSampler(Sampler[list[int]]):
     """One rank's share of every micro-batch.
 
     Optimizer step t takes the samples t * batch_size … (t + 1) * batch_size - 1 on any number of devices:
     micro-batch by micro-batch in order, each cut into contiguous shares by rank.
 
-    Args:
-        batch_size: samples of one optimizer step, all devices and micro-batches together.
-        num_replicas: devices.
-        rank: this device's number.
-        accumulate: micro-batches of a step.
-        start_step: optimizer steps already taken; iteration begins there.
-        num_steps: the step to stop before, or None for no end.
+    Iteration begins with step ``start_step`` and stops before step ``num_steps``, or never if that is None.
     """
 
-    def __init__(
-        self,
-        *,
-        batch_size: int,
-        num_replicas: int,
-        rank: int,
-        accumulate: int,
-        start_step: int,
-        num_steps: int | None,
-    ) -> None:
-        shares = num_replicas * accumulate
-        if batch_size < 1 or batch_size % shares:
+    batch_size: int
+    num_replicas: int
+    rank: int
+    accumulate: int
+    start_step: int
+    num_steps: int | None
+
+    def __post_init__(self) -> None:
+        shares = self.num_replicas * self.accumulate
+        if self.batch_size < 1 or self.batch_size % shares:
+            below = self.batch_size // shares * shares
             raise ValueError(
-                f"data.batch_size={batch_size} is the samples of one optimizer step and must be a multiple "
-                f"of {num_replicas} device(s) x {accumulate} accumulated micro-batch(es) = {shares}; take "
-                f"{max(shares, batch_size // shares * shares)} or {(batch_size // shares + 1) * shares}"
+                f"data.batch_size={self.batch_size} is the samples of one optimizer step and must be a "
+                f"multiple of {self.num_replicas} device(s) x {self.accumulate} accumulated micro-batch(es) "
+                f"= {shares}; take {max(shares, below)} or {below + shares}"
             )
-        assert 0 <= rank < num_replicas
-        self.batch_size = batch_size
-        self.share = batch_size // shares
-        self.num_replicas = num_replicas
-        self.rank = rank
-        self.accumulate = accumulate
-        self.start_step = start_step
-        self.num_steps = num_steps
+        assert 0 <= self.rank < self.num_replicas
+        self.share = self.batch_size // shares
 
     def __iter__(self) -> Iterator[list[int]]:
         steps = count(self.start_step) if self.num_steps is None else range(self.start_step, self.num_steps)
@@ -116,10 +100,10 @@ class GlobalBatchSampler(Sampler[list[int]]):
 
 @lru_cache(maxsize=4)
 def _order(seed: int, pass_number: int, num_images: int) -> NDArray[np.int64]:
-    words = _philox(seed, _Stream.image_order, pass_number).random_raw(num_images)
+    words = _philox(seed, _IMAGE_ORDER, pass_number).random_raw(num_images)
     return np.argsort(words, kind="stable")
 
 
-def _philox(seed: int, stream: _Stream, index: int) -> np.random.Philox:
+def _philox(seed: int, stream: int, index: int) -> np.random.Philox:
     # The lowest counter word stays free for the words of one index.
-    return np.random.Philox(key=[seed % 2**64, int(stream)], counter=[0, index, 0, 0])
+    return np.random.Philox(key=[seed % 2**64, stream], counter=[0, index, 0, 0])

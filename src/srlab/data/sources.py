@@ -134,13 +134,8 @@ def find_images(
 
     The log says what is left out.
 
-    Args:
-        folder: searched with all its subfolders.
-        prefix: of all names.
-        remedy: ends messages.
-
     Raises:
-        ValueError: if ``folder`` is not a folder or holds no image.
+        ValueError: if ``folder`` is not a folder or holds no image; it ends with ``remedy``.
     """
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
@@ -169,13 +164,7 @@ def _why_empty(scan: FolderScan, remedy: str) -> str:
 def lr_folders_beside(
     hr_folder: Path, files: Sequence[ImageFile], *, pair: bool = True
 ) -> Mapping[int, Path]:
-    """Folders with LR files beside the HR folder, by scale; the log says what else there is left out.
-
-    Args:
-        hr_folder: such as ``Set5/HR``.
-        files: found in it.
-        pair: False leaves all LR files out.
-    """
+    """Folders with LR files beside the HR folder, by scale (none without ``pair``); logs what is left out."""
     base = hr_folder.parent
     paired = lr_folders(base) if pair else {}
     scan = scan_folder(base)

@@ -46,17 +46,12 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a quota, a 
 def open_store(
     image_set: ImageSet, *, cache: Path, on_bad_image: BadImagePolicy, max_pixels: int = MAX_PIXELS
 ) -> ImageStore:
-    """The store of a set; it is built first if there is none for the files as they are now.
-
-    Args:
-        image_set: the files.
-        cache: folder of all stores; it must be writable unless the store exists.
-        on_bad_image: ``"error"``, or ``"skip"`` to skip unreadable files with a warning for each.
-        max_pixels: above which an image counts as unreadable.
+    """The store of a set in ``cache``; it is built if there is none for the files as they are now.
 
     Raises:
-        ValueError: for an unreadable image under ``"error"``, if no image is readable, if ``cache`` is not
-            writable or has too little space, or if files change while they are decoded.
+        ValueError: for an image that is unreadable or has more than ``max_pixels`` pixels (with
+            ``on_bad_image="skip"`` this is a warning), if no image is readable, if ``cache`` is not writable
+            or has too little space, or if files change while they are decoded.
     """
     plan = _Plan(_key(image_set.files, max_pixels), on_bad_image, max_pixels)
     folder = cache / f"{_file_safe(image_set.name)}-{plan.key}"

@@ -28,23 +28,15 @@ DegradeOn = Literal["worker", "device"]
 class TrainingCrops(Dataset[dict[str, Tensor]]):
     """Sample ``i``, for any i >= 0, is a pure function of (seed, i).
 
-    It holds ``lr_image`` (3, p, p) and ``hr_image`` (3, sp, sp), uint8. A batch is made at once, in the
-    stages ``draw``, ``read``, ``degrade`` and ``turn``, so there is nothing to collate. With
-    ``degrade_on="device"`` the last two are left to ``finish``: until then a batch holds ``hr_window``
+    It holds ``lr_image`` (3, p, p) and ``hr_image`` (3, sp, sp), uint8, for scale s and patch size p. A batch
+    is made at once, in the stages ``draw``, ``read``, ``degrade`` and ``turn``: there is nothing to collate.
+    With ``degrade_on="device"`` the last two are left to ``finish``: until then a batch holds ``hr_window``
     (B, 3, sp + 2m, sp + 2m) with the degradation's context m, and ``turn`` (B,).
 
     Crops are aligned to the LR grid. Augmentation follows the degradation, for both images alike, so that an
     LR crop is a window of the whole LR image. Gray images are replicated to three channels.
 
-    Args:
-        store: decoded images.
-        scale: s.
-        patch_size: p, LR pixels.
-        seed: of all random choices.
-        degradation: makes LR from HR.
-        augment: transpose and flip, 8 cases with equal probability.
-        on_bad_image: what happens to images smaller than a crop.
-        degrade_on: ``"worker"``, or ``"device"`` to degrade and augment where ``finish`` is called.
+    For the arguments see ``SuperResolutionData``.
     """
 
     store: ImageStore

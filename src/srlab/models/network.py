@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from srlab.layers.arguments import require_integer
 from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
-from srlab.ops.backends import automatic_kernel, kernel_backends, kernels_of
+from srlab.ops.backends import kernels_for
 from srlab.ops.kernels import require_kernels
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # "reference" follows the paper step by step; "sdpa" computes the same without storing attention maps.
 BACKENDS = ("reference", "sdpa")
+
+_NO_KERNELS = "no compiled kernels are installed (srlab.extensions.kernels)"
 
 
 class Network(nn.Module, ABC):
@@ -134,7 +136,7 @@ class AttentionNetwork(Network):
     @property
     def backends(self) -> tuple[str, ...]:
         """What ``backend`` may name besides ``auto``: all compute the same function."""
-        return (*self.plain_backends, *kernel_backends(self.operators))
+        return (*self.plain_backends, *dict.fromkeys(each.backend for each in kernels_for(self.operators)))
 
     @property
     def backend(self) -> str:
@@ -146,10 +148,9 @@ class AttentionNetwork(Network):
         """Choose one of :attr:`backends`, or ``auto``, from now on."""
         known = (*self.backends, "auto")
         if name not in known:
-            absent = self.operators and not kernel_backends(self.operators)
-            remedy = "; no compiled kernels are installed (srlab.extensions.kernels)" if absent else ""
+            reason = "" if not self.operators or kernels_for(self.operators) else f"; {_NO_KERNELS}"
             raise ValueError(
-                f"{type(self).__name__} has no backend {name!r}; choose one of {', '.join(known)}{remedy}"
+                f"{type(self).__name__} has no backend {name!r}; choose one of {', '.join(known)}{reason}"
             )
         self._requested_backend = name
         self._logged.clear()
@@ -178,20 +179,21 @@ class AttentionNetwork(Network):
         """What ``auto`` means on ``device`` for images of ``dtype``."""
         if not self.operators or not self._only_infers(device, dtype):
             return self.default_backend
-        kernel = automatic_kernel(self.operators, device.type)
-        if kernel is not None:
-            reason = kernel.why_unavailable(device)
-            if reason is None:
-                return kernel.backend
-            self._log_once(logging.WARNING, f"auto does without the {kernel.backend} kernels: {reason}")
-        elif not kernel_backends(self.operators):
-            self._log_once(logging.INFO, "no compiled kernels are installed (srlab.extensions.kernels)")
+        for kernel in kernels_for(self.operators, device_type=device.type):
+            if kernel.automatic:
+                reason = kernel.why_unavailable(device)
+                if reason is None:
+                    return kernel.backend
+                message = f"backend auto cannot use the {kernel.backend} kernels: {reason}"
+                self._log_once(logging.WARNING, message)
+        if not kernels_for(self.operators):
+            self._log_once(logging.INFO, _NO_KERNELS)
         return self.default_backend
 
     def has_gradients(self, device: torch.device) -> bool:
         """Whether the chosen back end can train on ``device``."""
-        kernels = kernels_of(self.operators, self._requested_backend)
-        return all(kernel.has_gradients for kernel in kernels if kernel.device_type == device.type)
+        kernels = kernels_for(self.operators, self._requested_backend, device.type)
+        return all(kernel.has_gradients for kernel in kernels)
 
     def _only_infers(self, device: torch.device, dtype: torch.dtype) -> bool:
         """Whether kernels for inference serve: float32, no gradients, autocast, compiler or tracer."""

@@ -33,7 +33,6 @@ from srlab.ops.attention import (
     shifted_window_mask,
     shifted_window_masks_by_row,
 )
-from srlab.ops.kernels import WindowAttention as WindowAttentionKernel
 from srlab.ops.kernels import find_kernel
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows
@@ -72,7 +71,7 @@ class WindowAttention(nn.Module):
             mixed = self._fused(query, key, value, shift, attend)
         return self.proj(rearrange(mixed, "b nh nw m t d -> (b nh) nw t (m d)"))
 
-    def on_map(self, features: Tensor, kernel: WindowAttentionKernel, *, shift: int) -> Tensor:
+    def on_map(self, features: Tensor, kernel: Callable[..., Tensor], *, shift: int) -> Tensor:
         """The same by a kernel, for windows that stay in their (B, H, W, C) map and are not rolled."""
         query, key, value = self.qkv(features).chunk(3, dim=-1)
         mixed = kernel(

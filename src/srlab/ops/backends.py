@@ -23,7 +23,7 @@ from srlab.extension_points import Registry
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Kernel", "automatic_kernel", "kernel_backends", "kernel_of", "kernels_of", "register_kernel"]
+__all__ = ["Kernel", "kernels_for", "register_kernel"]
 
 
 @dataclass(frozen=True)
@@ -53,34 +53,18 @@ _KERNELS: Registry[Kernel] = Registry("kernel")
 
 
 def register_kernel(kernel: Kernel) -> None:
-    """Offer a kernel to all networks.
-
-    Raises:
-        ValueError: there is another one for this operator, back end and type of device.
-    """
-    _KERNELS.register(_name(kernel.operator, kernel.backend, kernel.device_type), kernel)
+    """Add a kernel; there can be one for each operator, back end and type of device."""
+    _KERNELS.register(f"{kernel.operator} of backend {kernel.backend} on {kernel.device_type}", kernel)
 
 
-def kernel_of(operator: str, backend: str, device_type: str) -> Kernel | None:
-    """The kernel that was registered for these; None if there is none."""
-    return _KERNELS.get(_name(operator, backend, device_type))
-
-
-def kernels_of(operators: Sequence[str], backend: str | None = None) -> list[Kernel]:
-    """All kernels for any of these operators, of one back end or of all."""
-    return [each for each in _KERNELS if each.operator in operators and backend in (None, each.backend)]
-
-
-def kernel_backends(operators: Sequence[str]) -> tuple[str, ...]:
-    """Names of the back ends that have a kernel for any of these operators."""
-    return tuple(dict.fromkeys(kernel.backend for kernel in kernels_of(operators)))
-
-
-def automatic_kernel(operators: Sequence[str], device_type: str) -> Kernel | None:
-    """The first kernel for any of these operators that ``auto`` may choose there."""
-    found = (each for each in kernels_of(operators) if each.automatic and each.device_type == device_type)
-    return next(found, None)
-
-
-def _name(operator: str, backend: str, device_type: str) -> str:
-    return f"{operator} of backend {backend} for {device_type}"
+def kernels_for(
+    operators: Sequence[str], backend: str | None = None, device_type: str | None = None
+) -> list[Kernel]:
+    """All kernels for any of these operators; of one back end and type of device, or of all."""
+    return [
+        kernel
+        for kernel in _KERNELS
+        if kernel.operator in operators
+        and backend in (None, kernel.backend)
+        and device_type in (None, kernel.device_type)
+    ]

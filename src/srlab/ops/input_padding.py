@@ -24,7 +24,7 @@ class InputPadding(Enum):
 
 
 def pad_input(lr_image: "Tensor", size_multiple: int, padding: InputPadding) -> "Tensor":
-    """Extend (B, C, H, W) at the bottom and the right; a network without windows (multiple 1) is left alone.
+    """Extend (B, C, H, W) at the bottom and the right, unless the network has no windows (multiple 1).
 
     ``swinir_test`` (SwinIR@65458505, main_test_swinir.py) mirrors with the edge to ``H // multiple + 1``
     windows, or to 2H where that is less: the script mirrors once, and the network pads the rest itself.

@@ -26,8 +26,8 @@ def resolve_shift_schedule(schedule: str | Sequence[bool | int], depths: Sequenc
     """One boolean for each attention block: does it shift its windows cyclically?
 
     Args:
-        schedule: ``alternate``, the papers' choice: odd positions. Positions are counted anew in every group,
-            as the official SwinIR does, which matters only for groups of odd depth. ``every``; ``none``;
+        schedule: ``alternate``, the papers' choice: odd positions. Positions start from 0 in every group,
+            as in the official SwinIR, which matters only for groups of odd depth. ``every``; ``none``;
             ``late``: the blocks of ``alternate`` that lie in the second half (index >= n / 2); or one 0/1 for
             each block.
         depths: number of blocks in each group; blocks are counted through all groups in order.

@@ -52,7 +52,7 @@ class Conditions:
     def record(self) -> dict[str, Any]:
         """For JSON files."""
         record = {each.name: getattr(self, each.name) for each in fields(self)}
-        return record | {"costs": None if self.costs is None else self.costs.record()}
+        return record | {"costs": None if self.costs is None else self.costs.merged("record")}
 
 
 def training_data(config: Mapping[str, Any] | None) -> str | None:

@@ -5,12 +5,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from srlab.counts.complexity import OUTPUT_SIZE, Counts, count
+from srlab.counts.complexity import OUTPUT_SIZE, count
 from srlab.models.network import Network
 from srlab.runs.contract import COSTS_FILE, OVER_LATENCY_LIMIT, ResultLogger
 from srlab.runs.records import write_json
@@ -23,56 +22,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one network.
-
-    Attributes:
-        output_size: height and width of the restored image that measurements are for.
-        readings: the counts, then what the meters of extensions read.
-    """
+    """Of one network: the counts, then what the meters of extensions read for ``output_size``."""
 
     output_size: tuple[int, int]
     readings: tuple[Reading, ...]
 
-    def record(self) -> dict[str, Any]:
-        """Content of ``costs.json``."""
-        return {"output_size": self.output_size} | self._merged("record")
-
-    def fields(self) -> dict[str, Any]:
-        """Columns of CSV files."""
-        return self._merged("fields")
-
-    def cells(self) -> dict[str, str]:
-        """Columns of tables, by heading."""
-        return self._merged("cells")
-
-    def summary(self) -> dict[str, float | int | None]:
-        """Flat numbers for loggers."""
-        return self._merged("summary")
-
-    def lines(self) -> list[str]:
-        """Conditions, for Markdown."""
-        return [line for reading in self.readings for line in reading.lines]
-
-    def remarks(self) -> list[str]:
-        """Below a table."""
-        return [reading.remark for reading in self.readings if reading.remark]
-
-    def title(self, device: str) -> str:
-        """Above a table."""
-        title = "multiply-adds of 1280x720, as published and as executed"
-        if len(self.readings) == 1:
-            return title
-        height, width = self.output_size
-        return f"{title}; latency and memory of one {width}x{height} image on {device}"
-
-    def _merged(self, form: str) -> dict[str, Any]:
+    def merged(self, form: Literal["record", "fields", "cells", "summary"]) -> dict[str, Any]:
+        """One form of all readings."""
         return {key: value for reading in self.readings for key, value in getattr(reading, form).items()}
 
 
-def measure_costs(network: Network, settings: MeterSettings) -> Costs:
-    """Count what can be counted and read all meters; the network is left as it was."""
+def measure_costs(network: Network, settings: MeterSettings, *, counted: Reading | None = None) -> Costs:
+    """Count what can be counted, unless that is given, and read all meters; the network is left as it was."""
     measured = [meter.measure(network, settings) for meter in METERS]
-    return Costs(settings.output_size, (_counted(network, settings.device), *measured))
+    return Costs(settings.output_size, (counted or _counted(network, settings), *measured))
 
 
 class CostRecord(Callback):
@@ -110,7 +73,7 @@ class CostRecord(Callback):
             "warmup": warmup,
             "repeats": repeats,
         }
-        self._is_counted = False
+        self._counted: Reading | None = None
         self._latency = METERS.get("latency")
         if limit_ms is not None and self._latency is None:
             raise ValueError(
@@ -141,14 +104,15 @@ class CostRecord(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count, once."""
-        if trainer.is_global_zero and not self._is_counted:
+        if trainer.is_global_zero and self._counted is None:
             assert isinstance(pl_module.network, Network)
             settings = self._settings_on(trainer)
-            self._write(trainer, Costs(settings.output_size, (_counted(pl_module.network, settings.device),)))
+            self._counted = _counted(pl_module.network, settings)
+            self._write(trainer, Costs(settings.output_size, (self._counted,)))
 
     def measure(self, trainer: Trainer, network: Network) -> Costs:
         """Measure everything, with nothing else running; the first rank calls it after the training."""
-        costs = measure_costs(network, self._settings_on(trainer))
+        costs = measure_costs(network, self._settings_on(trainer), counted=self._counted)
         self._write(trainer, costs)
         if (absent := absent_columns()) is not None:
             log.info(absent)
@@ -158,19 +122,18 @@ class CostRecord(Callback):
         return MeterSettings(device=trainer.strategy.root_device, **self._settings)
 
     def _write(self, trainer: Trainer, costs: Costs) -> None:
-        self._is_counted = True
-        write_json(self.folder / COSTS_FILE, costs.record())
+        write_json(self.folder / COSTS_FILE, costs.merged("record"))
         for logger in trainer.loggers:
             if isinstance(logger, ResultLogger):
-                logger.log_summary(costs.summary())
+                logger.log_summary(costs.merged("summary"))
 
 
-def _counted(network: Network, device: torch.device) -> Reading:
-    counts: Counts = count(network, device=device)
+def _counted(network: Network, settings: MeterSettings) -> Reading:
+    counts = count(network, device=settings.device)
     size = f"{OUTPUT_SIZE[0]}x{OUTPUT_SIZE[1]}"
     parameters = counts.parameters
     return Reading(
-        record=asdict(counts),
+        record={"output_size": settings.output_size, **asdict(counts)},
         fields={
             "parameters": parameters.all,
             "trainable_parameters": parameters.trainable,

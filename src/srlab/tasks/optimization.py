@@ -66,16 +66,16 @@ def cosine_restarts(optimizer: Optimizer, *, period: int, lowest: float) -> Lamb
 
 
 def multistep(optimizer: Optimizer, *, milestones: Sequence[int], gamma: float, warmup: int = 0) -> LambdaLR:
-    """Multiplied by ``gamma`` once each of the ``milestones`` is reached, after ``warmup`` steps of a rise.
+    """Multiplied by ``gamma`` at each of the ``milestones``, after a linear warm-up.
 
-    Step n of the warm-up (from 1) has n / warmup of the learning rate, as BasicSR's.
+    Step n of ``warmup`` (from 1) has n / warmup of the learning rate, as BasicSR's.
 
     Raises:
-        ValueError: unless the milestones grow and the warm-up is no negative number of steps.
+        ValueError: the milestones do not increase, or the warm-up is negative.
     """
     steps = list(milestones)
     if steps != sorted(set(steps)):
-        raise ValueError(f"scheduler.milestones must grow, got {steps}")
+        raise ValueError(f"scheduler.milestones must increase, got {steps}")
     if warmup < 0:
         raise ValueError(f"scheduler.warmup must be 0 or more steps, got {warmup}")
 

@@ -73,7 +73,7 @@ def _row(evaluation: Evaluation, mean: SetMean) -> Row:
         "protocol": mean.protocol,
         "images": mean.images,
         **mean.scores,
-        **(costs.fields() if costs else {}),
+        **(costs.merged("fields") if costs else {}),
         **compared,
         "lr_source": mean.lr_source,
         "gray_images": " ".join(mean.gray_images),
@@ -114,12 +114,17 @@ def cost_table(evaluations: Sequence[Evaluation], *, left_out: Sequence[str] = (
     if not measured:
         return []
     rows = [{**_name_cells(each), **_cost_cells(each)} for each in evaluations]
+    title = "multiply-adds of 1280x720, as published and as executed"
+    if len(measured[0].readings) > 1:
+        height, width = measured[0].output_size
+        title += f"; latency and memory of one {width}x{height} image on {evaluations[0].report.device}"
+    remarks = dict.fromkeys(reading.remark for costs in measured for reading in costs.readings)
     return [
         PlainTable.of(
             [{key: cell for key, cell in row.items() if key not in left_out} for row in rows],
             text=_TEXT,
-            title=measured[0].title(evaluations[0].report.device),
-            caption="; ".join(dict.fromkeys(remark for costs in measured for remark in costs.remarks())),
+            title=title,
+            caption="; ".join(filter(None, remarks)),
         )
     ]
 
@@ -176,8 +181,8 @@ def _name_cells(evaluation: Evaluation) -> dict[str, str]:
 
 
 def _score_cells(evaluation: Evaluation, mean: SetMean) -> dict[str, str]:
-    cells = {**_name_cells(evaluation), "set": mean.set_name, "protocol": mean.protocol}
-    cells["images"] = str(mean.images)
+    cells = _name_cells(evaluation)
+    cells |= {"set": mean.set_name, "protocol": mean.protocol, "images": str(mean.images)}
     for name, value in mean.scores.items():
         metric = find_metric(name)
         cells[metric.heading] = metric.show(value)
@@ -186,7 +191,7 @@ def _score_cells(evaluation: Evaluation, mean: SetMean) -> dict[str, str]:
 
 def _cost_cells(evaluation: Evaluation) -> dict[str, str]:
     costs = evaluation.conditions.costs
-    return costs.cells() if costs else {}
+    return costs.merged("cells") if costs else {}
 
 
 def _condition_lines(evaluation: Evaluation) -> list[str]:
@@ -196,7 +201,7 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
     lines += [f"set {escape_markdown(name)}: absent" for name in report.absent_sets]
     lines += [_source_line(mean) for mean in report.means]
     if conditions.costs is not None:
-        lines += conditions.costs.lines()
+        lines += [line for reading in conditions.costs.readings for line in reading.lines]
     lines += [line for _, comparison in evaluation.comparisons for line in comparison.lines]
     head = (
         f"**{escape_markdown(conditions.model)} x{report.scale}**: "

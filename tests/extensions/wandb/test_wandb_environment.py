@@ -1,13 +1,13 @@
-"""W&B's own variables: the command line comes before them, they come before the presets."""
+"""W&B's own variables take precedence over the presets, and the command line over both."""
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from srlab.app.application import register
 from srlab.app.presets import configuration_folder
 from srlab.app.saved_config import load_config, save_config
+from srlab.extensions.wandb.logger import TolerantWandbLogger
 
 VARIABLES = {
     "WANDB_PROJECT": "theirs", "WANDB_ENTITY": "lab", "WANDB_NAME": "first try", "WANDB_RUN_GROUP": "group",
@@ -57,10 +57,11 @@ def test_the_command_line_comes_before_variables(composed):
     assert set(map(str, chosen(cfg).values())) == {"typed", "['typed']", "online"}
 
 
-def test_empty_variables_are_as_good_as_none(composed):
-    cfg = composed(variables={name: "" for name in VARIABLES if name not in ("WANDB_MODE", "WANDB_DIR")})
-    assert chosen(cfg)["project"] == "srlab"
-    assert chosen(cfg)["tags"] == []
+def test_empty_variables_count_as_unset(composed):
+    cfg = composed(variables=dict.fromkeys(VARIABLES, ""))
+    assert [chosen(cfg)[key] for key in ("project", "tags", "mode", "save_dir")] == [
+        "srlab", [], "offline", "/run",
+    ]  # fmt: skip
 
 
 def test_a_run_keeps_what_finds_it_and_obeys_the_mode_of_each_call(composed, tmp_path, monkeypatch):
@@ -75,7 +76,8 @@ def test_a_run_keeps_what_finds_it_and_obeys_the_mode_of_each_call(composed, tmp
     assert resumed["mode"] == "online"
 
 
-def test_a_mode_that_does_not_exist_is_refused_by_the_name_of_the_variable(composed):
-    cfg = composed(variables={"WANDB_MODE": "of"})
-    with pytest.raises(Exception, match=r"offline, disabled, got 'of' \(from WANDB_MODE\)"):
-        instantiate(cfg.logger.wandb)
+def test_a_mode_that_does_not_exist_is_refused_by_the_name_of_the_variable(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "of")
+    names = {"project": "p", "name": "n", "id": None, "group": None, "tags": []}
+    with pytest.raises(ValueError, match=r"offline, disabled, got 'of' \(from WANDB_MODE\)"):
+        TolerantWandbLogger(**names, save_dir="x", mode="of", init_timeout_s=1, finish_timeout_s=1)

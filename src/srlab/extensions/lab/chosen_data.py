@@ -1,4 +1,4 @@
-"""The data module that ``data=NAME`` means on the command line of a run, without a run."""
+"""The data module that ``data=NAME`` selects on the command line of train.py, without a run."""
 
 from collections.abc import Sequence
 
@@ -16,17 +16,17 @@ __all__ = ["chosen_data"]
 def chosen_data(
     name: str, *, scale: int, patch_size: int, batch_size: int, roots: Sequence[str] = ()
 ) -> SuperResolutionData:
-    """What ``train.py data=NAME`` would read its crops from; nothing is read yet.
+    """The data that ``train.py data=NAME`` would read its crops from, found and decoded.
 
     Args:
         name: a file of ``conf/data``.
         scale: HR side / LR side.
         patch_size: side of a crop in LR pixels.
         batch_size: crops of a batch.
-        roots: ``data.root`` for those that have one, several for those that join them; none: the file's own.
+        roots: ``data.root``, several to join them; none: the file's own.
 
     Raises:
-        ValueError: no such data, data without that option, or data that need it.
+        ValueError: no such data, no training images, or an option that is unknown or missing.
     """
     known = sorted(path.stem for path in (configuration_folder() / "data").glob("*.yaml"))
     if name not in known:
@@ -43,4 +43,6 @@ def chosen_data(
     missing = sorted(option for option in options if OmegaConf.is_missing(cfg.data, option))
     if missing:
         raise ValueError(f"data={name} needs {', '.join(f'{option}=' for option in missing)}")
-    return instantiate(cfg.data)
+    data = instantiate(cfg.data)
+    _ = data.training_crops  # finds and decodes
+    return data

@@ -18,21 +18,19 @@ _BICUBIC = "bicubic"
 
 @dataclass(frozen=True)
 class Difference:
-    """A set's mean under one protocol against one published figure."""
+    """A set's mean under one protocol minus one published figure; SSIM is None if none is published."""
 
     network: str
     scale: int
     set_name: str
     protocol: str
     psnr: float
-    """Ours minus theirs, in dB."""
     ssim: float | None
-    """Likewise; None where nothing is published."""
     reference: Reference
 
 
 def compare(report: EvaluationReport, preset: str | None, training: str | None) -> Comparison:
-    """What ``evaluate.py`` and finished runs show beside their scores."""
+    """What ``evaluate.py`` and finished runs show next to their scores."""
     found = differences(report, preset, training=training)
     return Comparison(
         records=[asdict(each) for each in found],
@@ -50,7 +48,7 @@ def compare(report: EvaluationReport, preset: str | None, training: str | None) 
 def differences(
     report: EvaluationReport, network: str | None, *, training: str | None
 ) -> tuple[Difference, ...]:
-    """Against every distinct published figure, the one to go by first.
+    """Against every distinct published figure, the one to compare with first.
 
     Only whole test sets are compared, under protocols that papers use: luma or RGB with a border of the
     scale, and for bicubic interpolation that of the luma itself; gray images as papers count them.
@@ -114,16 +112,16 @@ def _difference(scale: int, network: str, mean: SetMean, reference: Reference) -
 
 
 def _fields(chosen: Difference | None) -> dict[str, Any]:
-    """Columns of CSV files; None in each where there is no published figure."""
-    reference = chosen.reference if chosen else None
+    """Columns of CSV files; None in each if there is no published figure."""
+    reference = chosen and chosen.reference
     return {
-        "published_psnr": reference.psnr if reference else None,
-        "psnr_difference": chosen.psnr if chosen else None,
-        "published_ssim": reference.ssim if reference else None,
-        "ssim_difference": chosen.ssim if chosen else None,
-        "published_training": reference.training if reference else None,
-        "published_verified": reference.verified if reference else None,
-        "published_sources": " ".join(reference.sources) if reference else None,
+        "published_psnr": reference and reference.psnr,
+        "psnr_difference": chosen and chosen.psnr,
+        "published_ssim": reference and reference.ssim,
+        "ssim_difference": chosen and chosen.ssim,
+        "published_training": reference and reference.training,
+        "published_verified": reference and reference.verified,
+        "published_sources": reference and " ".join(reference.sources),
     }
 
 
@@ -137,7 +135,7 @@ def _line(each: Difference) -> str:
 
 
 def _compared(protocol: ProtocolConfig, mean: SetMean, scale: int, network: str) -> Iterator[str]:
-    """The colours of the published tables that a mean can be held against: one or none."""
+    """The colours of the published tables that a mean can be compared with: one or none."""
     if mean.gray_images and protocol.gray is not papers_gray_rule(protocol):
         return
     if protocol.border == scale and protocol.bicubic_only == (network == _BICUBIC):

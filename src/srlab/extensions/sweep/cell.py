@@ -37,10 +37,7 @@ _STOPPED = (129, 130, 143)
 
 
 def run_cell(cfg: DictConfig) -> float | None:
-    """Run the cell that Hydra's launcher has just composed, unless it is done.
-
-    Args:
-        cfg: the cell's configuration.
+    """Run the cell that Hydra's launcher has just composed to ``cfg``, unless it is done.
 
     Returns:
         The validation PSNR in dB, which searches maximize; -inf above the latency limit; None without one.

@@ -46,13 +46,8 @@ def supervise(
 ) -> tuple[int, bool]:
     """Run ``command`` in a session of its own until it and all processes of its group have ended.
 
-    Args:
-        command: program and arguments.
-        environment: the whole environment.
-        log: what the output is appended to, directly, so that the process can outlive its supervisor.
-        stop_request: called regularly.
-        shown: also copy the output to standard output.
-        inherited: descriptors of locks that the process holds as long as it lives.
+    The output goes directly to ``log``, so that the process can outlive its supervisor, and is also printed
+    if ``shown``. The descriptors of locks in ``inherited`` are held as long as the process lives.
 
     Returns:
         The exit status as a shell reports it (128 + signal), and whether the process was asked to stop.

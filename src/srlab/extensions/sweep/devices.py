@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from srlab.app.launch import number_of_devices
 from srlab.extensions.sweep.child import say
 from srlab.locks import Lease, holder, is_held, take
 
@@ -118,11 +119,7 @@ def lock_folder() -> Path:
 
 def threads_per_process(cells: int, wanted: Wanted) -> int:
     """Threads for each process of a cell where ``cells`` cells share this machine's cores."""
-    if isinstance(wanted, int | str):
-        processes = int(wanted) if str(wanted).isdecimal() else 1
-    else:
-        processes = len(wanted)
-    return max(1, len(os.sched_getaffinity(0)) // max(1, cells * processes))
+    return max(1, len(os.sched_getaffinity(0)) // (cells * (number_of_devices(wanted) or 1)))
 
 
 def thread_limits(environment: Mapping[str, str]) -> list[str]:

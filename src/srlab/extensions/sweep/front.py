@@ -28,7 +28,7 @@ from srlab.terminal.output import READER_GONE
 from srlab.terminal.progress import OncePerInterval
 from srlab.terminal.tables import PlainTable, plain_console
 
-__all__ = ["begin"]
+__all__ = ["begin", "standing"]
 
 _POLL_S = 0.1
 # A stopped sweep without running cells waits this long for cells that are just starting.
@@ -127,12 +127,12 @@ def _watch(launcher: int, sweep: Sweep, signals: Sequence[int]) -> int:
             return os.waitstatus_to_exitcode(status)
         if (times := min(len(signals), 2)) > passed_on:
             # cells stop at a closed terminal as at SIGTERM
-            number = signal.SIGTERM if signals[0] == signal.SIGHUP else signals[0]
+            number = int(signal.SIGTERM) if signals[0] == signal.SIGHUP else signals[0]
             StopRequest(folder=sweep.folder, call=sweep.call, signal=number, times=times).write()
             say(_STOPPING[times - 1].format(signal.Signals(signals[0]).name))
             passed_on = times
         if not sys.stdout.isatty() and is_due():
-            say(_standing(sweep))
+            say(standing(sweep))
         if not passed_on or any(is_held(lock) for lock in sweep.folder.glob(f"*/{LOCK_NAME}")):
             idle_since = time.monotonic()
         if time.monotonic() - idle_since > _IDLE_S:
@@ -142,7 +142,7 @@ def _watch(launcher: int, sweep: Sweep, signals: Sequence[int]) -> int:
         time.sleep(_POLL_S)
 
 
-def _standing(sweep: Sweep) -> str:
+def standing(sweep: Sweep) -> str:
     """How many cells are in which state."""
     states = Counter(cell.state_in_words for cell in read_cells(sweep.folder).values())
     return f"cells: {', '.join(f'{count} {state}' for state, count in states.items()) or 'none started'}"
@@ -150,7 +150,7 @@ def _standing(sweep: Sweep) -> str:
 
 def _conclude(sweep: Sweep, cells: Sequence[Cell]) -> bool:
     """Print the state of every cell; returns whether some are not done."""
-    table = PlainTable(("cell", "state", MONITOR, "exit"), text=("cell", "state"), title=str(sweep.folder))
+    table = PlainTable(("cell", "state", MONITOR, "exit"), text=("cell", "state"))
     for cell in cells:
         score = "" if cell.objective is None else f"{cell.objective:.4f}"
         status = "" if cell.exit_status is None else cell.exit_status

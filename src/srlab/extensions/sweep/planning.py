@@ -4,22 +4,22 @@ import itertools
 import re
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from srlab.app.keys import misspelt
 from srlab.app.launch import program
 from srlab.extensions.sweep.records import Sweep, newest_sweep
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.provenance import source_commit
 
-__all__ = ["check_overrides", "planned_cells", "requested_sweep"]
+__all__ = ["planned_cells", "requested_sweep"]
 
 # Overrides of Hydra that concern the sweep and not its cells.
 _OF_THE_SWEEP = re.compile(r"[+~]*hydra([./](sweep|sweeper|launcher|callbacks|mode)\b|\.run\.dir)")
@@ -37,8 +37,9 @@ def requested_sweep(config: DictConfig, config_name: str) -> Sweep:
     script, verb = Path(sys.argv[0]).resolve(), "evaluate" if config_name == "evaluate" else "train"
     if not script.is_file():
         raise ValueError(f"each cell is a process that runs {script}, which does not exist")
-    check_overrides(hydra.overrides.task, config_name, is_search=not _is_grid(config))
-    last = _last_overrides(config)
+    last = _last_overrides(config).items()
+    swept = {key: _values(override) for key, override in last if override.is_sweep_override()}
+    _check(hydra.overrides.task, swept)
     sweep = Sweep(
         folder=Path(hydra.sweep.dir),
         script=str(script),
@@ -46,7 +47,7 @@ def requested_sweep(config: DictConfig, config_name: str) -> Sweep:
         config_name=config_name,
         overrides=list(hydra.overrides.task),
         forwarded=[override for override in hydra.overrides.hydra if not _OF_THE_SWEEP.match(override)],
-        swept={key: _values(override) for key, override in last.items() if override.is_sweep_override()},
+        swept=swept,
         launcher=hydra.runtime.choices["hydra/launcher"],
         sweeper=hydra.runtime.choices["hydra/sweeper"],
         started=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
@@ -73,40 +74,38 @@ def _continued(sweep: Sweep, older: Sweep) -> Sweep:
     return sweep
 
 
-def check_overrides(overrides: Sequence[str], config_name: str, *, is_search: bool) -> None:
-    """Refuse overrides that no cell could run with.
-
-    Raises:
-        ValueError: naming the override.
-    """
+def _check(overrides: Sequence[str], swept: Mapping[str, Sequence[str]]) -> None:
     for override in overrides:
         if override.lstrip("+~").partition("=")[0] in ("resume", "rerun"):
             raise ValueError(
                 f"{override} names one run, but a sweep has many: run the sweep's command again to resume "
                 "it, or start its cells from a trained network with initial_weights=RUN_OR_FILE"
             )
-    # Hydra composes all cells of a grid first; a search would find a misspelt choice at one of its trials
-    if is_search and (faults := misspelt(overrides, config_name)):
-        raise ValueError("; ".join(faults))
+    # a search would find out at one of its trials, hours later
+    for key, values in swept.items():
+        options = _loader().get_group_options(key, config_name=None, overrides=[])
+        unknown = [value for value in values if value not in options and value.isidentifier()]
+        if options and unknown:
+            raise ValueError(f"{key} has no choice {', '.join(unknown)}; choose from {', '.join(options)}")
+
+
+def _loader() -> ConfigLoader:
+    return GlobalHydra.instance().config_loader()
 
 
 def planned_cells(config: DictConfig) -> list[list[str]] | None:
     """Overrides of every cell in order, as Hydra's basic sweeper makes them; None for a search."""
-    if not _is_grid(config):
+    if config.hydra.runtime.choices["hydra/sweeper"] != "basic":
         return None
     axes = [[f"{key}={value}" for value in _values(each)] for key, each in _last_overrides(config).items()]
     return [list(cell) for cell in itertools.product(*axes)]
-
-
-def _is_grid(config: DictConfig) -> bool:
-    return config.hydra.runtime.choices["hydra/sweeper"] == "basic"
 
 
 def _last_overrides(config: DictConfig) -> dict[str, Override]:
     """The last override of each key; those of the sweeper's configuration come before the typed ones."""
     parameters = config.hydra.sweeper.get("params") or {}
     lines = [*(f"{key}={value}" for key, value in parameters.items()), *config.hydra.overrides.task]
-    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(lines)
+    parsed = OverridesParser.create(_loader()).parse_overrides(lines)
     return {override.get_key_element(): override for override in parsed}
 
 

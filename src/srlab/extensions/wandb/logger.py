@@ -82,7 +82,8 @@ class TolerantWandbLogger(WandbLogger):
         )
         # Lightning always passes it, and wandb warns about it
         self._wandb_init.pop("anonymous", None)
-        self._timeouts = {"init_timeout": init_timeout_s, "finish_timeout": finish_timeout_s}
+        self._init_timeout_s = init_timeout_s
+        self._finish_timeout_s = finish_timeout_s
         self._has_ended = False
         self._disk_checked_at = float("-inf")
 
@@ -140,8 +141,8 @@ class TolerantWandbLogger(WandbLogger):
         try:
             self._experiment.finish(exit_code=exit_code)
         except TimeoutError:
-            waited_s = self._timeouts["finish_timeout"]
-            self._end(f"not all was uploaded within {waited_s:g} s", f"later: {self._sync_command}")
+            fault = f"not all was uploaded within {self._finish_timeout_s:g} s"
+            self._end(fault, f"later: {self._sync_command}")
         except Exception as error:
             self._end(_describe(error))
 
@@ -149,7 +150,11 @@ class TolerantWandbLogger(WandbLogger):
         """Start an online run if asked to and possible, else an offline one."""
         import wandb
 
-        self._wandb_init["settings"] = wandb.Settings(**self._timeouts, finish_timeout_raises=True)
+        self._wandb_init["settings"] = wandb.Settings(
+            init_timeout=self._init_timeout_s,
+            finish_timeout=self._finish_timeout_s,
+            finish_timeout_raises=True,
+        )
         mode = self._wandb_init["mode"] or os.environ.get("WANDB_MODE") or "online"
         try:
             if mode in ("online", "run", "shared") and not wandb.login(prompt=False, verify=False):

@@ -5,6 +5,8 @@ low-resolution size, K side of the large kernel, S window side, T = S * S tokens
 (B, C, H, W).
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -13,7 +15,6 @@ from torch import Tensor, nn
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.position_bias import RelativePositionBias
 from srlab.ops.attention import attention_maps, flex_attention, fused_attention
-from srlab.ops.kernels import WindowAttention as WindowAttentionKernel
 from srlab.ops.kernels import find_kernel
 from srlab.ops.padding import pad_to_multiple
 from srlab.ops.windows import merge_windows, split_windows
@@ -171,7 +172,7 @@ class WindowAttention(nn.Module):
         mixed = self._in_cut_windows(qkv, backend) if kernel is None else self._on_map(qkv, kernel)
         return self.out(mixed.permute(0, 3, 1, 2)[..., :height, :width])
 
-    def _on_map(self, qkv: Tensor, kernel: WindowAttentionKernel) -> Tensor:
+    def _on_map(self, qkv: Tensor, kernel: Callable[..., Tensor]) -> Tensor:
         """(B, H, W, 3C) to (B, H, W, C) by a kernel, which reads adjacent channels."""
         query, key, value = qkv.contiguous().chunk(3, dim=-1)
         return kernel(

@@ -22,7 +22,7 @@ from srlab.extensions.kernels.triton.launch import (
     require_kernel_maps,
     require_kernels,
 )
-from srlab.ops.kernels import PositionBias
+from srlab.layers.position_bias import RelativePositionBias
 
 __all__ = ["window_attention"]
 
@@ -38,11 +38,11 @@ def window_attention(
     side: int,
     shift: int = 0,
     scale: float = 1.0,
-    bias: PositionBias | None = None,
+    bias: RelativePositionBias | None = None,
     masked: bool = False,
     num_heads: int = 1,
 ) -> Tensor:
-    """See :class:`srlab.ops.kernels.WindowAttention`; a key that is ``query`` itself is read once."""
+    """See :mod:`srlab.ops.kernels`; a key that is ``query`` itself is read once."""
     given = {"query": query, "value": value, **({} if key is query else {"key": key})}
     maps = autocast_together(given)
     require_kernel_maps(maps)

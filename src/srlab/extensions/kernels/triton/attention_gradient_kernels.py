@@ -9,7 +9,7 @@ A program owns a block of tokens, as queries and as keys, so that nothing is add
 import triton
 import triton.language as tl
 
-from srlab.extensions.kernels.triton.placement import Extent, View, locate, logits_between, read, write
+from srlab.extensions.kernels.triton.placement import Extent, Place, View, locate, logits_between, read, write
 
 __all__ = ["attend_gradients", "bias_gradient"]
 
@@ -58,9 +58,7 @@ def attend_gradients(
     v = read(value, at, head, WIDTH, PADDED, ALIGNED)
     g = read(gradient, at, head, WIDTH, PADDED, ALIGNED)
     own = (head.to(tl.int64) * extent.windows + window) * TOKENS
-    best = tl.load(maxima + own + at.token, mask=at.inside, other=0.0)
-    total = tl.load(sums + own + at.token, mask=at.inside, other=1.0)
-    product = tl.load(products + own + at.token, mask=at.inside, other=0.0)
+    best, total, product = _row_statistics(maxima, sums, products, own, at)
     q_sum = tl.zeros((BLOCK, PADDED), tl.float32)
     k_sum = tl.zeros((BLOCK, PADDED), tl.float32)
     v_sum = tl.zeros((BLOCK, PADDED), tl.float32)
@@ -80,9 +78,7 @@ def attend_gradients(
             logits = logits_between(
                 k, other_q, at, to, bias_by_key, head, scale, SIDE, BIASED, MASKED, PRECISION
             )
-        other_best = tl.load(maxima + own + to.token, mask=to.inside, other=0.0)
-        other_total = tl.load(sums + own + to.token, mask=to.inside, other=1.0)
-        other_product = tl.load(products + own + to.token, mask=to.inside, other=0.0)
+        other_best, other_total, other_product = _row_statistics(maxima, sums, products, own, to)
         weights = tl.exp(logits - other_best[None, :]) / other_total[None, :]
         v_sum = tl.dot(weights.to(g.dtype), other_g, v_sum, input_precision=PRECISION)
         to_weights = tl.dot(v, tl.trans(other_g), input_precision=PRECISION)
@@ -117,7 +113,6 @@ def bias_gradient(
     PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
     GROUPS: tl.constexpr,
-    SHARED: tl.constexpr,
     BIASED: tl.constexpr,
     MASKED: tl.constexpr,
     ALIGNED: tl.constexpr,
@@ -141,17 +136,11 @@ def bias_gradient(
         at = locate(window, rows, extent, SIDE)
         to = locate(window, columns, extent, SIDE)
         q = read(query, at, head, WIDTH, PADDED, ALIGNED)
-        k = (
-            read(query, to, head, WIDTH, PADDED, ALIGNED)
-            if SHARED
-            else read(key, to, head, WIDTH, PADDED, ALIGNED)
-        )
+        k = read(key, to, head, WIDTH, PADDED, ALIGNED)
         v = read(value, to, head, WIDTH, PADDED, ALIGNED)
         g = read(gradient, at, head, WIDTH, PADDED, ALIGNED)
         own = (head.to(tl.int64) * extent.windows + window) * TOKENS
-        best = tl.load(maxima + own + at.token, mask=at.inside, other=0.0)
-        total = tl.load(sums + own + at.token, mask=at.inside, other=1.0)
-        product = tl.load(products + own + at.token, mask=at.inside, other=0.0)
+        best, total, product = _row_statistics(maxima, sums, products, own, at)
         logits = logits_between(q, k, at, to, bias, head, scale, SIDE, BIASED, MASKED, PRECISION)
         weights = tl.exp(logits - best[:, None]) / total[:, None]
         to_weights = tl.dot(g, tl.trans(v), input_precision=PRECISION)
@@ -159,3 +148,14 @@ def bias_gradient(
     inside = (rows < TOKENS)[:, None] & (columns < TOKENS)[None, :]
     entries = part.to(tl.int64) * (TOKENS * TOKENS) + rows[:, None] * TOKENS + columns[None, :]
     tl.store(to_bias + entries, tile_sum, mask=inside)
+
+
+@triton.jit
+def _row_statistics(
+    maxima: tl.tensor, sums: tl.tensor, products: tl.tensor, first: tl.tensor, place: Place
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Largest logit, sum of weights and output times gradient of the rows of some tokens of a window."""
+    entries = first + place.token
+    best = tl.load(maxima + entries, mask=place.inside, other=0.0)
+    total = tl.load(sums + entries, mask=place.inside, other=1.0)
+    return best, total, tl.load(products + entries, mask=place.inside, other=0.0)

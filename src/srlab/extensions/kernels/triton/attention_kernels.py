@@ -32,14 +32,13 @@ def attend(
     PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    SHARED: tl.constexpr,
     BIASED: tl.constexpr,
     MASKED: tl.constexpr,
     KEEP: tl.constexpr,
     ALIGNED: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """A block of queries against all keys of its window; the queries are the keys if ``SHARED``.
+    """A block of queries against all keys of its window.
 
     ``KEEP`` writes the largest logit and the sum of each row, (heads, tokens): apart, because their
     log-sum-exp would be off by 0.03 where logits reach 1e6.
@@ -56,11 +55,7 @@ def attend(
     gathered = tl.zeros((BLOCK, PADDED), tl.float32)
     for start in range(0, TOKENS, BLOCK_K):
         to = locate(window, start + tl.arange(0, BLOCK_K), extent, SIDE)
-        k = (
-            read(query, to, head, WIDTH, PADDED, ALIGNED)
-            if SHARED
-            else read(key, to, head, WIDTH, PADDED, ALIGNED)
-        )
+        k = read(key, to, head, WIDTH, PADDED, ALIGNED)
         logits = logits_between(q, k, at, to, bias, head, scale, SIDE, BIASED, MASKED, PRECISION)
         larger = tl.maximum(best, tl.max(logits, 1))
         weights = tl.exp(logits - larger[:, None])

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+import triton
 from einops import rearrange
 from torch import Tensor
 
 from srlab.extensions.kernels.triton import attention_gradient_kernels, attention_kernels
-from srlab.extensions.kernels.triton.launch import launch, parts_of, power_of_two, product_precision
+from srlab.extensions.kernels.triton.launch import launch, product_precision
 from srlab.extensions.kernels.triton.placement import Extent, View, view_of
 from srlab.ops.windows import roll_map, split_windows
 
@@ -65,20 +66,17 @@ class Attention(NamedTuple):
         """
         width = self.query.shape[-1] // self.heads
         views = [view_of(self.query if t is None or not t.numel() else t) for t in tensors]
-        return (
-            views,
-            {
-                "SIDE": self.side,
-                "WIDTH": width,
-                "PADDED": max(16, power_of_two(width)),  # at least what tl.dot takes
-                "SHARED": self.key is None,
-                "BIASED": self.bias is not None,
-                "MASKED": self.masked and self.shift > 0,
-                # divides all strides and offsets
-                "ALIGNED": math.gcd(16, width, *(number for view in views for number in view[1:])),
-                "PRECISION": product_precision(),
-            },
-        )
+        constants = {
+            "SIDE": self.side,
+            "WIDTH": width,
+            "PADDED": max(16, triton.next_power_of_2(width)),  # at least what tl.dot takes
+            "BIASED": self.bias is not None,
+            "MASKED": self.masked and self.shift > 0,
+            # divides all strides and offsets
+            "ALIGNED": math.gcd(16, width, *(number for view in views for number in view[1:])),
+            "PRECISION": product_precision(),
+        }
+        return views, constants
 
 
 def attend(attention: Attention, mixed: Tensor, statistics: Tensor) -> None:
@@ -92,17 +90,17 @@ def attend(attention: Attention, mixed: Tensor, statistics: Tensor) -> None:
     """
     tokens, heads = attention.side**2, attention.heads
     if tokens <= _TILE:
-        block = block_k = max(16, power_of_two(tokens))
+        block = block_k = max(16, triton.next_power_of_2(tokens))
     elif attention.is_exact:
         block, block_k = 64, 32
     else:
         block, block_k = 64 if tokens <= _FEW_BLOCKS else 128, 64
     views, constants = attention.prepare(attention.query, attention.key, attention.value, mixed)
     keep, extent = statistics.numel() > 0, attention.extent
-    bias = mixed if attention.bias is None else attention.bias  # not read
+    bias = mixed if attention.bias is None else attention.bias  # an absent one is not read
     launch(
         attention_kernels.attend,
-        extent.windows * parts_of(tokens, block) * heads,
+        extent.windows * triton.cdiv(tokens, block) * heads,
         *(*views, bias, *(statistics if keep else (mixed, mixed)), extent, heads, attention.scale),
         BLOCK=block,
         BLOCK_K=block_k,
@@ -119,8 +117,8 @@ def attention_gradients(
     query, key, value, bias = attention[:4]
     to_query, to_key, to_value, to_bias = gradients
     views, constants = attention.prepare(query, key, value, gradient, to_query, to_key, to_value)
-    block = min(max(16, power_of_two(attention.side**2)), 32 if attention.is_exact else 64)
-    extent, blocks = attention.extent, parts_of(attention.side**2, block)
+    block = min(max(16, triton.next_power_of_2(attention.side**2)), 32 if attention.is_exact else 64)
+    extent, blocks = attention.extent, triton.cdiv(attention.side**2, block)
     rows = (*statistics, _row_products(attention, mixed, gradient))
     arguments = (*rows, extent, attention.heads, attention.scale)
     constants |= {"BLOCK": block, "num_warps": attention.warps(block)}
@@ -129,13 +127,14 @@ def attention_gradients(
         attention_gradient_kernels.attend_gradients,
         extent.windows * blocks * attention.heads,
         *(*views, by_query, by_key, *arguments),
+        SHARED=key is None,
         **constants,
     )
     if not to_bias.numel():
         return
     tiles = blocks**2 * attention.heads
-    groups = parts_of(extent.windows, min(extent.windows, parts_of(_SUMMING_PROGRAMS, tiles)))
-    parts = parts_of(extent.windows, groups)
+    groups = triton.cdiv(extent.windows, min(extent.windows, triton.cdiv(_SUMMING_PROGRAMS, tiles)))
+    parts = triton.cdiv(extent.windows, groups)
     sums = to_bias.new_empty(parts, attention.heads, attention.side**2, attention.side**2)
     launch(
         attention_gradient_kernels.bias_gradient,

@@ -12,8 +12,6 @@ __all__ = [
     "autocast_together",
     "channels_together",
     "launch",
-    "parts_of",
-    "power_of_two",
     "product_precision",
     "require_kernel_maps",
     "require_kernels",
@@ -93,25 +91,8 @@ def channels_together(tensor: Tensor) -> Tensor:
 
 
 def launch(kernel: Any, programs: int, *arguments: object, **constants: object) -> None:
-    """Run a kernel on a one-dimensional grid, the only one that takes more than 65535 programs.
-
-    Args:
-        kernel: a function under ``triton.jit``.
-        programs: size of the grid.
-        arguments: what it reads and writes, in order.
-        constants: what it is compiled for, and ``num_warps``.
-    """
+    """Run a function under ``triton.jit`` on a one-dimensional grid, of any number of programs."""
     kernel[(programs,)](*arguments, **constants)
-
-
-def parts_of(count: int, size: int) -> int:
-    """How many parts of ``size`` hold ``count``; the last one need not be full."""
-    return -(-count // size)
-
-
-def power_of_two(count: int) -> int:
-    """The least power of two that is at least ``count``."""
-    return 1 << (count - 1).bit_length()
 
 
 def product_precision() -> str:

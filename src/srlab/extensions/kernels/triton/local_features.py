@@ -11,8 +11,6 @@ from torch import Tensor
 from srlab.extensions.kernels.triton.launch import (
     autocast_together,
     launch,
-    parts_of,
-    power_of_two,
     product_precision,
     require_kernel_maps,
     require_kernels,
@@ -53,25 +51,25 @@ def local_features(
     """
     features = autocast_together({"features": features})["features"]
     require_kernel_maps({"features": features})
-    channels, hidden = features.shape[-1], len(expand_weight)
+    _check_weights(features, expand_weight, expand_bias, contract_weight, contract_bias)
+    weights = [tensor.to(features.dtype).contiguous() for tensor in (expand_weight, contract_weight)]
+    return _mix_locally(
+        features, weights[0], expand_bias.contiguous(), weights[1], contract_bias.contiguous()
+    )
+
+
+def _check_weights(features: Tensor, *weights: Tensor) -> None:
+    channels, hidden = features.shape[-1], len(weights[0])
     if channels > _WIDEST:
         raise ValueError(f"{channels} channels; the kernel takes {_WIDEST}: use backend sdpa")
-    shapes = {
-        "expand_weight": (expand_weight, (hidden, channels)),
-        "expand_bias": (expand_bias, (hidden,)),
-        "contract_weight": (contract_weight, (channels, hidden)),
-        "contract_bias": (contract_bias, (channels,)),
-    }
-    for name, (tensor, shape) in shapes.items():
+    names = ("expand_weight", "expand_bias", "contract_weight", "contract_bias")
+    shapes = ((hidden, channels), (hidden,), (channels, hidden), (channels,))
+    for name, tensor, shape in zip(names, weights, shapes, strict=True):
         if tensor.shape != shape or tensor.device != features.device:
             raise ValueError(
                 f"{name} is {tuple(tensor.shape)} on {tensor.device}, but {hidden} hidden channels and "
                 f"features of {channels} channels need {shape} on {features.device}"
             )
-    weights = [tensor.to(features.dtype).contiguous() for tensor in (expand_weight, contract_weight)]
-    return _mix_locally(
-        features, weights[0], expand_bias.contiguous(), weights[1], contract_bias.contiguous()
-    )
 
 
 @torch.library.custom_op("srlab::local_features", mutates_args=())
@@ -83,18 +81,20 @@ def _mix_locally(
     contract_bias: Tensor,
 ) -> Tensor:
     require_kernels(features.device)
+    import triton
+
     from srlab.extensions.kernels.triton.local_feature_kernels import Pixels, mix_locally
     from srlab.extensions.kernels.triton.placement import view_of
 
     (batch, height, width, channels), hidden = features.shape, len(expand_weight)
     result = features.new_empty(features.shape)
-    source, target, outputs = view_of(features), view_of(result), max(16, power_of_two(channels))
+    source, target, outputs = view_of(features), view_of(result), max(16, triton.next_power_of_2(channels))
     # Without tensor cores a thread's share of a tile and of its products would not fit into registers.
     warps = 8 if features.dtype == torch.float32 and product_precision() == "ieee" else 4
     with torch.cuda.device_of(features):
         launch(
             mix_locally,
-            parts_of(batch * height * width, _BLOCK),
+            triton.cdiv(batch * height * width, _BLOCK),
             source,
             *(expand_weight, expand_bias, contract_weight, contract_bias),
             target,
@@ -119,7 +119,7 @@ def _(features: Tensor, *_weights: Tensor) -> Tensor:
 
 def _least_waste(channels: int, blocks: Sequence[int]) -> int:
     """The block that channels fill best; the larger of equals."""
-    return min(blocks, key=lambda block: (parts_of(channels, block) * block, -block))
+    return min(blocks, key=lambda block: (-(-channels // block) * block, -block))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - PyTorch's signature

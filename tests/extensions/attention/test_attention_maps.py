@@ -8,8 +8,7 @@ from scipy.spatial.distance import jensenshannon
 from torch.testing import assert_close
 
 import srlab
-from srlab.models.elan import ELAN
-from srlab.tasks.attention_maps import (
+from srlab.extensions.attention.maps import (
     WindowMaps,
     attended_distance,
     attended_pixels,
@@ -19,6 +18,7 @@ from srlab.tasks.attention_maps import (
     similarity,
     similarity_between_blocks,
 )
+from srlab.models.elan import ELAN
 
 
 def network(**changes) -> ELAN:
@@ -155,7 +155,7 @@ def test_blocks_are_compared_window_by_window_and_chance_with_the_next_window():
 
 def test_blocks_cut_at_unlike_places_and_single_windows_are_refused():
     maps = random_maps(1, 2, 4, 4)
-    with pytest.raises(ValueError, match=r"\[\(2, 0\), \(2, 1\)\]; take shift_schedule=none"):
+    with pytest.raises(ValueError, match=r"\[\(2, 0\), \(2, 1\)\]; use shift_schedule=none"):
         similarity_between_blocks([WindowMaps(side=2, shift=shift, maps=maps) for shift in (0, 1)])
-    with pytest.raises(ValueError, match="take a larger image"):
+    with pytest.raises(ValueError, match="use a larger image"):
         similarity_between_blocks([WindowMaps(side=2, shift=0, maps=maps[:, :1])])

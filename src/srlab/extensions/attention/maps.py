@@ -1,4 +1,4 @@
-"""Looking at attention: what each pixel averages with, how widely, how alike blocks are, what comes of it.
+"""Analysis of attention: what each pixel attends to, how widely, how similar blocks are.
 
 Shape legend: H/W padded low-resolution size, S window side, T = S * S tokens, row by row.
 """
@@ -35,7 +35,7 @@ class WindowMaps:
     Attributes:
         side: S of the windows.
         shift: pixels by which the windows are moved down and right, cyclically.
-        maps: (H/S, W/S, T, T): for each window, what each of its pixels (rows) averages with; rows sum to 1.
+        maps: (H/S, W/S, T, T): for each window, the weights of each of its pixels (rows), which sum to 1.
     """
 
     side: int
@@ -44,17 +44,17 @@ class WindowMaps:
 
 
 def read_attention_maps(network: ELAN, lr_image: Tensor) -> list[tuple[WindowMaps, ...]]:
-    """Run the reference implementation, which stores its maps, and keep them.
+    """Run the reference implementation, which stores its maps, on a copy of ``network``.
 
     Args:
-        network: stays as it is.
+        network: any ELAN.
         lr_image: (1, 3, H, W) in [0, 1].
 
     Returns:
-        For each block, in order, its maps for each group of channels. The modules of a block share them.
+        For each block, in order, its maps for each group of channels.
 
     Raises:
-        ValueError: the network is no ELAN, or there are several images.
+        ValueError: for another network than an ELAN, or several images.
     """
     if not isinstance(network, ELAN):
         raise ValueError(f"attention maps are read from an ELAN, got {type(network).__name__}")
@@ -74,18 +74,18 @@ def read_attention_maps(network: ELAN, lr_image: Tensor) -> list[tuple[WindowMap
             )
         )
 
-    looked_at = copy.deepcopy(network).eval()
-    looked_at.use_backend("reference")
-    for block in looked_at.body:
+    copied = copy.deepcopy(network).eval()
+    copied.use_backend("reference")
+    for block in copied.body:
         assert isinstance(block, ElanBlock)
         block.attention[0].register_forward_hook(keep, with_kwargs=True)
     with torch.no_grad():
-        looked_at(lr_image)
+        copied(lr_image)
     return kept
 
 
 def attention_of_pixel(windows: WindowMaps, row: int, column: int) -> Tensor:
-    """(H, W): how much the low-resolution pixel at (row, column) takes from every other; sums to 1.
+    """(H, W): weights with which the low-resolution pixel at (row, column) attends to all; they sum to 1.
 
     Raises:
         ValueError: the pixel lies outside.
@@ -106,37 +106,36 @@ def attention_of_pixel(windows: WindowMaps, row: int, column: int) -> Tensor:
 def influence_on_pixel(network: Network, lr_image: Tensor, row: int, column: int) -> Tensor:
     """(H, W): how much a restored pixel depends on every pixel of the input, by the gradient.
 
-    Sum over colours of the magnitude of d(sum of what the low-resolution pixel at (row, column) becomes) /
-    d(input): convolutions and all blocks together, where :func:`attention_of_pixel` tells of one block.
+    Sum over colours of the magnitude of the gradient of the pixels that (row, column) is restored to: of all
+    layers together, where :func:`attention_of_pixel` shows one block.
 
     Args:
-        network: evaluated as in evaluation mode; it stays as it is.
+        network: a copy is evaluated, in evaluation mode.
         lr_image: (1, 3, H, W) in [0, 1].
         row: of the low-resolution pixel.
         column: likewise.
     """
-    # with parameters that could learn, backend auto keeps to implementations that have gradients
-    looked_at = copy.deepcopy(network).eval().requires_grad_(True)
+    # with trainable parameters, backend auto chooses implementations that have gradients
+    copied = copy.deepcopy(network).eval().requires_grad_(True)
     lr_image = lr_image.detach().clone().requires_grad_(True)
     top, left = row * network.scale, column * network.scale
-    restored = looked_at(lr_image)[0, :, top : top + network.scale, left : left + network.scale]
+    restored = copied(lr_image)[0, :, top : top + network.scale, left : left + network.scale]
     (gradient,) = torch.autograd.grad(restored.sum(), lr_image)
     return gradient[0].abs().sum(0)
 
 
 def attended_pixels(maps: Tensor) -> Tensor:
-    """(..., T, T) to (..., T): 2 to the entropy in bits, the number of pixels a query takes evenly from.
+    """(..., T, T) to (..., T): 2 to the entropy in bits, the effective number of attended pixels.
 
-    1 where all comes from one pixel, T where all in the window count alike.
+    1 if all weight is on one pixel, T if it is uniform over the window.
     """
     return torch.special.entr(maps).sum(-1).exp()
 
 
 def attended_distance(windows: WindowMaps) -> Tensor:
-    """(H/S, W/S, T): mean distance in pixels from where each query takes, itself included.
+    """(H/S, W/S, T): mean distance in pixels to what each query attends to, itself included.
 
-    Distances are those in the window: of windows that a cyclic shift put together from two borders, pixels
-    count as the neighbours that they are there.
+    Distances are those within the window, also in windows that a cyclic shift joins from two borders.
     """
     ticks = torch.arange(windows.side, dtype=windows.maps.dtype)
     places = torch.cartesian_prod(ticks, ticks)
@@ -146,7 +145,7 @@ def attended_distance(windows: WindowMaps) -> Tensor:
 def similarity(maps: Tensor, others: Tensor) -> Tensor:
     """(..., T, T) twice to (..., T): 1 minus the Jensen-Shannon divergence in bits, query by query.
 
-    1 where a query takes from the same pixels in the same shares, 0 where it takes from none that are common
+    1 where a query attends to the same pixels with the same weights, 0 where it attends to none in common
     (J. Lin, IEEE Transactions on Information Theory, 1991).
     """
     mean = (maps + others) / 2
@@ -155,29 +154,29 @@ def similarity(maps: Tensor, others: Tensor) -> Tensor:
 
 
 def similarity_between_blocks(blocks: Sequence[WindowMaps]) -> tuple[Tensor, Tensor]:
-    """Mean similarity of the maps of all pairs of blocks, beside what it would be by chance.
+    """Mean similarity of the maps of all pairs of blocks, and what it would be by chance.
 
-    By chance: the maps of a window in one block against those of the next window (in rows) in the other. Maps
-    that follow the picture are more alike than that.
+    By chance: a window's maps in one block against those of the next window (in rows) in the other. Maps that
+    follow the image are more similar than that.
 
     Args:
-        blocks: maps of one group of channels, two windows or more, all cut at the same places.
+        blocks: maps of one group of channels, of two windows or more, with the same size and shift.
 
     Returns:
         The similarity and that by chance, each (blocks, blocks).
 
     Raises:
-        ValueError: windows of unlike size or shift have no common pixels to compare.
+        ValueError: windows differ in size or shift, or there is only one.
     """
     if len(cuts := {(each.side, each.shift, each.maps.shape) for each in blocks}) > 1:
-        told = sorted((side, shift) for side, shift, _ in cuts)
+        found = sorted((side, shift) for side, shift, _ in cuts)
         raise ValueError(
-            f"maps of windows cut at unlike places cannot be compared, got (side, shift) {told}; take "
+            f"maps of different windows cannot be compared, got (side, shift) {found}; use "
             "shift_schedule=none, or blocks that shift alike"
         )
     maps = [rearrange(each.maps, "nh nw q k -> (nh nw) q k") for each in blocks]
     if len(maps[0]) < 2:
-        raise ValueError("chance is told by different windows, and there is only one; take a larger image")
+        raise ValueError("chance needs two different windows, and there is one; use a larger image")
 
     def mean_over(offset: int) -> Tensor:
         return torch.stack(

@@ -1,18 +1,17 @@
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 import srlab
-from srlab.extensions.lab import ceilings, energy, measurement
+from srlab.extensions.lab import running
+from srlab.extensions.lab import session as session_module
 from srlab.extensions.lab.conditions import arithmetic, busy_warning, describe_machine
-from srlab.extensions.lab.energy import EnergyMeter, find_energy_meter
-from srlab.extensions.lab.latency import Spread
-from srlab.extensions.lab.measurement import Session
+from srlab.extensions.lab.latency import Spread, spread_of
 from srlab.extensions.lab.preparation import Workload, prepare
-from srlab.extensions.lab.subjects import Choices, Subject, plan_subjects
+from srlab.extensions.lab.session import Session
+from srlab.extensions.lab.subjects import Subject, plan_subjects
 from srlab.models.network import Network
 from srlab.ops.attention import forget_masks
 from srlab.ops.subnormals import subnormal_mode
@@ -48,15 +47,18 @@ def session(*, size=(8, 8), **networks):
 
 
 def subjects(*models):
-    return [Subject(model, None, "float32", "eager") for model in models]
+    return [Subject(model, None) for model in models]
+
+
+def live_mib(run):
+    return [each.memory.live_mib for each in run.timed.values()]
 
 
 def test_live_memory_counts_scratch_and_what_the_first_pass_left():
     run = session(a=Scratch(100, 50), b=Scratch(0, 50))
     run.prepare(subjects("a", "b"))
     run.time(warmup=0, repeats=1)
-    live = [each.memory.live_mib for each in run.measurements("a/float32/eager")]
-    assert live == [150 / KIB, 50 / KIB]
+    assert live_mib(run) == [150 / KIB, 50 / KIB]
 
 
 def test_weights_and_image_are_no_part_of_it():
@@ -67,23 +69,22 @@ def test_weights_and_image_are_no_part_of_it():
 
     run = session(size=(256, 256), large=Large())
     run.prepare(subjects("large"))
-    assert run.measurements("")[0].memory.live_mib == 1 / KIB
+    assert live_mib(run) == [1 / KIB]
 
 
 def test_speedups_are_ratios_within_rounds(monkeypatch):
     """The machine slows down fourfold in the second half: medians of times mix both, ratios do not."""
     pace = iter([1, 1] * 5 + [4, 4] * 5)
-    slow, fast = object(), object()
-    monkeypatch.setattr(measurement, "time_ms", lambda function, _device: next(pace) * cost[function])
+    monkeypatch.setattr(session_module, "time_ms", lambda function, _device: next(pace) * cost[function])
     run = session(slow=Scratch(0, 1), fast=Scratch(0, 1))
     run.prepare(subjects("slow", "fast"))
-    cost = dict(zip(run._runs.values(), (30.0, 10.0), strict=True))
+    slow, fast = run.timed
+    cost = {run.timed[slow].run: 30.0, run.timed[fast].run: 10.0}
     run.time(warmup=1, repeats=9)
-    slow, fast = run.measurements("slow/float32/eager")
-    assert (slow.rounds, fast.rounds) == (9, 9)
-    assert slow.speedup == Spread(1, 1, 1)
-    assert fast.speedup == Spread(3, 3, 3)
-    assert (fast.time_ms.p10, fast.time_ms.p90) == (10, 40)
+    assert (len(run.times(slow)), len(run.times(fast))) == (9, 9)
+    assert run.speedup(slow, slow) == Spread(1, 1, 1)
+    assert run.speedup(fast, slow) == Spread(3, 3, 3)
+    assert (spread_of(run.times(fast)).p10, spread_of(run.times(fast)).p90) == (10, 40)
 
 
 def test_each_subject_runs_with_subnormals_as_it_says():
@@ -94,7 +95,7 @@ def test_each_subject_runs_with_subnormals_as_it_says():
             seen.append(subnormal_mode())
             return super().restore(lr_image)
 
-    plan = plan_subjects({"asking": Asking(0, 1)}, Choices(subnormals=("flushed", "kept")))
+    plan = plan_subjects({"asking": Asking(0, 1)}, ["auto"], {"subnormals": ["flushed", "kept"]})
     assert [each.label for each in plan.subjects] == ["asking/float32/eager", "asking/float32/eager/kept"]
     run = session(asking=Asking(0, 1))
     run.prepare(plan.subjects)
@@ -107,7 +108,7 @@ def test_each_subject_runs_with_subnormals_as_it_says():
 
 
 @pytest.mark.parametrize("fail_from", [1, 4, 5])
-def test_a_subject_that_runs_out_of_memory_is_noted_and_the_others_go_on(fail_from):
+def test_a_subject_that_runs_out_of_memory_is_listed_and_the_others_continue(fail_from):
     """At its first pass, in the warm-up and in a round: the memory takes three passes."""
     run = session(bad=Scratch(0, 1, fail_from), good=Scratch(0, 1))
     run.prepare(subjects("bad", "good"))
@@ -115,8 +116,9 @@ def test_a_subject_that_runs_out_of_memory_is_noted_and_the_others_go_on(fail_fr
     assert [(each.subject, each.reason) for each in run.failed] == [
         ("bad/float32/eager", "out of memory: no more")
     ]
-    (good,) = run.measurements("bad/float32/eager")
-    assert (good.rounds, good.speedup) == (3, None)
+    assert list(run.timed) == ["good/float32/eager"]
+    assert len(run.times("good/float32/eager")) == 3
+    assert run.speedup("good/float32/eager", "bad/float32/eager") is None
 
 
 def test_masks_are_rebuilt_where_there_are_some_and_refused_elsewhere():
@@ -124,10 +126,10 @@ def test_masks_are_rebuilt_where_there_are_some_and_refused_elsewhere():
         "swinir": small_swinir(),
         "elan": srlab.create_model("elan_demo", scale=2),
     }
-    plan = plan_subjects(networks, Choices(backends=("sdpa",), masks=("cached", "rebuilt")))
+    plan = plan_subjects(networks, ["sdpa"], {"mask": ["cached", "rebuilt"]})
     run = session(**networks)
     run.prepare(plan.subjects)
-    assert [(each.subject.model, each.subject.mask) for each in run.measurements(plan.baseline)] == [
+    assert [(each.subject.model, each.subject.mask) for each in run.timed.values()] == [
         ("swinir", "cached"), ("swinir", "rebuilt"), ("elan", "cached"),
     ]  # fmt: skip
     assert [each.subject for each in run.failed] == ["elan/sdpa/float32/eager/rebuilt"]
@@ -157,60 +159,10 @@ def test_auto_says_what_runs_under_a_compiler():
         assert ready.backend() in network.backends
 
 
-def test_graphs_need_a_way_to_capture():
-    network = srlab.create_model("elan_demo", scale=2)
-    workload = Workload(lr_size=(8, 8), batch=1, device=CPU)
-    with pytest.raises(ValueError, match="no way of capturing CUDA graphs"):
-        prepare(network, Subject("m", "auto", "float32", "graph"), workload)
-
-
-def test_a_counter_of_energy_that_starts_again_is_carried_over():
-    readings = iter([[95.0, 3.0], [2.0, 4.5]])
-    meter = EnergyMeter("two packages", lambda: next(readings), (100.0, 100.0))
-    assert meter.used_by(lambda: None) == 7 + 1.5
-
-
-def test_processor_packages_are_added_up_and_their_parts_are_not(tmp_path, monkeypatch):
-    for name, joules in (("intel-rapl:0", 5), ("intel-rapl:0:0", 2), ("intel-rapl:1", 7)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "energy_uj").write_text(f"{joules}000000\n")
-        (tmp_path / name / "max_energy_range_uj").write_text("9000000\n")
-    monkeypatch.setattr(energy, "_POWERCAP", tmp_path)
-    meter = find_energy_meter(CPU)
-    assert meter.read_joules() == [5.0, 7.0]
-    assert list(meter.wraps_at) == [9.0, 9.0]
-
-
-def test_without_a_counter_the_reason_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(energy, "_POWERCAP", tmp_path)
-    assert "the processor reports no energy" in find_energy_meter(CPU)
-    (tmp_path / "intel-rapl:0").mkdir()
-    assert "cannot be read" in find_energy_meter(CPU)
-
-
-def test_energy_is_of_one_pass(monkeypatch):
-    monkeypatch.setattr(measurement, "_ENERGY_SECONDS", 0.01)
-    network = Scratch(0, 1)
-    run = session(a=network)
-    run.prepare(subjects("a"))
-    calls = []
-    monkeypatch.setitem(run._runs, "a/float32/eager", lambda: calls.append(1))
-    before = len(calls)
-    # each pass after the one that is timed costs 2 joules
-    run.weigh(EnergyMeter("test", lambda: [2.0 * (len(calls) - before - 1)], (math.inf,)))
-    assert run.measurements("a/float32/eager")[0].joules == 2.0
-
-
-def test_a_gpus_ceilings_and_a_cpus_are_rates_of_what_was_timed(monkeypatch):
+def test_a_matrix_rate_is_operations_over_time(monkeypatch):
     """A clock on which everything takes 200 ms."""
-    monkeypatch.setattr(ceilings, "time_ms", lambda function, _device: function() is None or 200.0)
-    monkeypatch.setattr(ceilings, "_LEAST_COPY_BYTES", {"cpu": 2**20})
-    monkeypatch.setattr(ceilings, "_last_level_cache_bytes", lambda: 2**20)
-    found = ceilings.measure_ceilings(CPU, torch.float32)
-    assert found.copied_mib == 4
-    assert found.copy_gb_per_s == pytest.approx(2 * 4 * 2**20 / 0.2 / 1e9)
-    assert found.matrix_side == 256
-    assert found.matrix_gflop_per_s == pytest.approx(2 * 256**3 / 0.2 / 1e9)
+    monkeypatch.setattr(running, "time_ms", lambda function, _device: function() is None or 200.0)
+    assert running._matrix_gflop_per_s(CPU, torch.float32) == pytest.approx(2 * 256**3 / 0.2 / 1e9)
 
 
 def test_threads_and_precision_are_set_back():
@@ -222,10 +174,10 @@ def test_threads_and_precision_are_set_back():
 
 def test_a_busy_machine_is_reported(monkeypatch):
     monkeypatch.setattr("os.getloadavg", lambda: (3.0, 2.0, 1.0))
-    before = describe_machine(CPU, command="", commit=None)
+    before = describe_machine(CPU, command="")
     assert "the machine was busy before the run (load average 3.0" in busy_warning(before)
     monkeypatch.setattr("os.getloadavg", lambda: (0.1, 2.0, 1.0))
-    assert busy_warning(describe_machine(CPU, command="", commit=None)) is None
-    quiet = replace(before, cores=2, threads=1, other_programs_cores=0.9)
+    assert busy_warning(describe_machine(CPU, command="")) is None
+    quiet = before | {"cores": 2, "threads": 1, "other_programs_cores": 0.9}
     assert busy_warning(quiet) is None, "what was measured during the rounds says more than the load before"
-    assert "other programs used 1.5 of 2 cores" in busy_warning(replace(quiet, other_programs_cores=1.5))
+    assert "other programs used 1.5 of 2 cores" in busy_warning(quiet | {"other_programs_cores": 1.5})
