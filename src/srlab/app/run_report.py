@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -77,42 +78,28 @@ class RunReport:
         checkpoints = run.folder / CHECKPOINTS_FOLDER
         name = next(each for each in (BEST_CHECKPOINT, LAST_CHECKPOINT) if (checkpoints / each).exists())
         loaded = read_checkpoint(checkpoints / name)
-        sets = data.evaluation_sets().sets
-
-        def scored(network: Network, **options: Any) -> EvaluationReport:
-            device = trainer.strategy.root_device
-            return evaluate(
-                network,
-                sets,
-                [task.protocol],
-                scale=network.scale,
-                device=device,
-                metrics=task.metrics,
-                **options,
-            )
-
-        report = scored(loaded.network, save_images=run.folder / IMAGES_FOLDER, most_saved=run.saved_images)
+        score = partial(
+            evaluate,
+            sets=data.evaluation_sets().sets,
+            protocols=[task.protocol],
+            scale=run.scale,
+            device=trainer.strategy.root_device,
+            metrics=task.metrics,
+        )
+        report = score(loaded.network, save_images=run.folder / IMAGES_FOLDER, most_saved=run.saved_images)
         costs = next(each for each in trainer.callbacks if isinstance(each, CostRecord))  # type: ignore[attr-defined]
+        step = loaded.description["step"]
         conditions = Conditions(
             model=run.name,
-            checkpoint=f"{CHECKPOINTS_FOLDER}/{name}, step {loaded.description['step']}",
+            checkpoint=f"{CHECKPOINTS_FOLDER}/{name}, step {step}",
             costs=costs.measure(trainer, loaded.network),
             preset=match_preset(loaded.description["model"]),
             training=training_data(loaded.description.get("config")),
             device=report.device,
             seed=run.seed,
         )
-        return cls(
-            run=run,
-            trainer=trainer,
-            data=data,
-            ending=ending,
-            checkpoint=name,
-            step=loaded.description["step"],
-            network=loaded.network,
-            evaluation=Evaluation(report, conditions),
-            bicubic=scored(Bicubic(scale=run.scale)),
-        )
+        evaluation, bicubic = Evaluation(report, conditions), score(Bicubic(scale=run.scale))
+        return cls(run, trainer, data, ending, name, step, loaded.network, evaluation, bicubic)
 
     @property
     def best_psnr(self) -> float:

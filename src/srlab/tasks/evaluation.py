@@ -97,20 +97,10 @@ def evaluate(
     """Restore every image once for each input padding in use and score it under every protocol.
 
     The network runs on ``device``, in its own dtype and in evaluation mode; its mode is restored after.
-
-    Args:
-        network: of ``scale``.
-        sets: samples with ``counted`` False are left out.
-        protocols: with distinct names; those with ``bicubic_only`` are skipped unless the network is
-            ``Bicubic``.
-        scale: of the data.
-        device: to restore and score on.
-        metrics: their names.
-        save_images: folder for ``<set>/<name>_x<scale>.png``, below a folder for each input padding if there
-            are several.
-        most_saved: limits that to the first images.
-        absent_sets: that were asked for and do not exist; the report names them.
-        progress: whether to show it.
+    Samples with ``counted`` False are left out. Protocols need distinct names; those with ``bicubic_only``
+    are skipped unless the network is ``Bicubic``. ``save_images`` is a folder for
+    ``<set>/<name>_x<scale>.png``, below a folder for each input padding if there are several; ``most_saved``
+    limits it to the first images. ``absent_sets`` were asked for and do not exist: the report names them.
     """
     device = torch.device(device)
     ready_metrics(metrics)
@@ -120,13 +110,8 @@ def evaluate(
     items = [(dataset, index) for dataset in sets for index in range(len(dataset))]
     records: list[ImageRecord] = []
     with evaluation_mode(network.to(device)):
-        for number, (dataset, index) in enumerate(
-            tracked(items, "scoring", total=len(items), shown=progress)
-        ):
-            sample = dataset[index]
-            if sample.get("counted", True):
-                is_saved = most_saved is None or number < most_saved
-                records += scorer.score(sample, save_images if is_saved else None)
+        for dataset, index in tracked(items, "scoring", total=len(items), shown=progress):
+            records += scorer.score(dataset[index], save_images, most_saved)
     return EvaluationReport(
         scale=scale,
         device=device_name(device),
@@ -172,12 +157,18 @@ class _Scorer:
         self.device = device
         self.dtype = _network_dtype(network)
         self.paddings = dict.fromkeys(each.padding for each in protocols if not each.bicubic_only)
+        self.scored = 0
 
-    def score(self, sample: Mapping[str, Any], images: Path | None) -> list[ImageRecord]:
-        """One record for each protocol; the restored image is saved below ``images``."""
+    def score(
+        self, sample: Mapping[str, Any], images: Path | None, most_saved: int | None
+    ) -> list[ImageRecord]:
+        """One record for each protocol; the first restored images are saved below ``images``."""
+        if not sample.get("counted", True):
+            return []
+        self.scored += 1
         lr_image = sample["lr_image"].to(self.device)[None].to(self.dtype) / 255
         restored = {padding: restore(self.network, lr_image, padding)[0] for padding in self.paddings}
-        if images is not None:
+        if images is not None and (most_saved is None or self.scored <= most_saved):
             for padding, sr_image in restored.items():
                 folder = images / padding.name if len(restored) > 1 else images
                 name = saved_image(sample["set_name"], sample["name"], self.network.scale)
