@@ -92,7 +92,7 @@ def test_a_readme_without_its_markers_is_left_alone(tmp_path, text):
     assert readme.read_text() == text
 
 
-def test_a_papers_column_stands_beside_what_is_printed():
+def test_a_paper_s_column_is_shown_with_what_is_printed():
     """Oracle: the figures in SwinIR's own table."""
     text = printed(convention_table(None, convention="swinir_paper", scale=2), 120)
     assert "swinir_light" in text

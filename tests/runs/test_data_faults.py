@@ -161,7 +161,7 @@ def loaders_of(run: subprocess.Popen[str]) -> list[int]:
 
 def run_to_resume(output: str) -> str:
     """What the printed command resumes, as a shell and Hydra read it."""
-    (line,) = {line.strip() for line in output.splitlines() if line.strip().startswith("python train.py ")}
+    (line,) = {line.strip() for line in output.splitlines() if line.strip().startswith("python ")}
     (override,) = OverridesParser.create().parse_overrides(shlex.split(line)[2:])
     assert override.key_or_group == "resume"
     return str(override.value())

@@ -145,7 +145,7 @@ def test_evaluation_of_a_run_agrees_with_its_own_summary(train, photos, tmp_path
     entry_point.main()
     rows = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["rows"]
     summary = json.loads((run / "summary.json").read_text())
-    assert rows[0]["psnr"] == pytest.approx(summary["scores"][0]["psnr"], abs=1e-9)
+    assert rows[0]["psnr"] == pytest.approx(summary["scores"][0]["scores"]["psnr"], abs=1e-9)
     assert len(list((tmp_path / "scores" / "images").rglob("*.png"))) == 2
 
 

@@ -24,12 +24,12 @@ TEXT = {str, str | None}
 
 
 class StrictLoader(yaml.SafeLoader):
-    """A key that stands twice is an error instead of a silent choice."""
+    """A repeated key is an error; yaml would take the last one."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-        require(not repeated, f"{', '.join(repeated)} stands twice in {keys}")
+        require(not repeated, f"{', '.join(repeated)} is repeated in {keys}")
         return super().construct_mapping(node, deep)
 
 
@@ -71,7 +71,7 @@ def check_source(path: Path) -> None:
 
 
 def check_card(path: Path) -> None:
-    """Raises ValueError likewise."""
+    """Raises ValueError for the same faults."""
     try:
         content = mapping("the file", yaml.load(path.read_text(encoding="utf-8"), StrictLoader))
         if "weights" in content:

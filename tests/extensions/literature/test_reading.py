@@ -29,7 +29,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_table_is_read_as_it_stands(tmp_path):
+def test_a_table_is_read(tmp_path):
     source = read_source(written(tmp_path, SOURCE))
     (row,) = source.rows
     assert (source.name, source.read, source.color, source.own) == ("table", "text", "y", ())
@@ -67,8 +67,8 @@ def test_a_row_may_say_otherwise_than_its_file(tmp_path):
         ("title: a table", "titel: a table", r"Source has no titel key; missing: title"),
         ("read: text", "read: eye", r"read must be one of text, image, quoted, scored, got 'eye'"),
         ("read: text", "read: text\ncolor: z", r"color must be one of y, rgb, got 'z'"),
-        ("read: text", "read: text\nread: image", r"table\.yaml: read stands twice"),
-        ("Set14: 28.96", "Set5: 28.96", r"Set5 stands twice"),
+        ("read: text", "read: text\nread: image", r"table\.yaml: read is repeated"),
+        ("Set14: 28.96", "Set5: 28.96", r"Set5 is repeated"),
         ("Set14: 28.96", "params_k: -1", r"params_k must be a number above 0"),
         ("Set14: 28.96", "latency_ms: 5", r"latencies need their device"),
         ("Set14: 28.96", "latency_ms: [5, 4]", r"latency_ms must be a number or \[lowest, highest\]"),

@@ -50,7 +50,7 @@ def test_a_sweep_s_keys_are_the_columns_in_its_order(sweep):
     assert sum(len(each.runs) for each in comparison.configurations) == 18
 
 
-def test_a_sweep_s_baseline_is_the_preset_as_it_stands_else_the_first_that_finished(sweep, tmp_path):
+def test_a_sweep_s_baseline_is_the_unchanged_preset_else_the_first_that_finished(sweep, tmp_path):
     comparison = compare(read_runs(sweep))
     assert comparison.baseline is comparison.configurations[1]
     assert "unchanged preset elan_light" in comparison.baseline_reason
@@ -90,7 +90,7 @@ def test_a_baseline_can_be_named_by_row_values_or_cell(sweep, wanted):
         ("3", "baseline '3' has no scores, 0 of 2 \\(2 failed\\); choose another"),
     ],
 )
-def test_a_baseline_that_is_none_is_refused(sweep, wanted, message):
+def test_an_unusable_baseline_is_refused(sweep, wanted, message):
     with pytest.raises(ValueError, match=message):
         compare(read_runs(sweep), baseline=wanted)
 
@@ -110,7 +110,7 @@ def test_a_baseline_that_is_none_is_refused(sweep, wanted, message):
         ({}, "lr=0.0002: seed 0 was run 2 times|run0: seed 0 was run 2 times"),
     ],
 )
-def test_what_forbids_a_comparison_is_said(tmp_path, other, warning):
+def test_what_forbids_a_comparison_is_a_warning(tmp_path, other, warning):
     import re
 
     comparison = compare(written(tmp_path, {}, other))
@@ -121,7 +121,7 @@ def test_comparable_runs_cause_no_warning(tmp_path):
     assert compare(written(tmp_path, {"seed": 1}, {"seed": 2, "workers": 3}, {"n_share": 3})).warnings == ()
 
 
-def test_steps_that_a_sweep_varies_on_purpose_are_no_fault_but_scales_are(tmp_path):
+def test_steps_that_a_sweep_varies_on_purpose_are_allowed_but_scales_are_not(tmp_path):
     for key, field, values in (
         ("trainer.max_steps", "max_steps", ("100", "200")),
         ("scale", "scale", ("2", "4")),

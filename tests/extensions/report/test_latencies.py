@@ -104,7 +104,7 @@ def test_table_and_plot_have_the_rounds_and_the_memory_of_the_lab(sweep, clock):
     assert "no run left a configuration to build the network from" in warning
 
 
-def test_it_is_said_whose_latency_is_shown(sweep, clock):
+def test_page_and_caption_name_the_source_of_the_latency(sweep, clock):
     out = sweep.parent / "out"
     words = ["--measure", "--output", "24x16", "--rounds", "1", "--threads", "1"]
     assert main(["report", str(sweep), "--out", str(out), "--patches", "0", *words]) == 0
@@ -121,14 +121,14 @@ def test_it_is_said_whose_latency_is_shown(sweep, clock):
     assert "1000 ms for 1280x720 on test device" in page, "a run's own is kept under Provenance"
 
 
-def test_a_run_s_own_latency_is_called_so(sweep):
+def test_a_run_s_own_latency_is_named_as_such(sweep):
     comparison = compare(read_runs(sweep))
     assert "each run's own measurement after its training" in ablation_table(comparison).caption
     axes = pareto_figure(comparison, against="latency").axes[0]
     assert axes.get_xlabel() == "latency (ms), each run's own measurement"
 
 
-def test_a_record_serves_again_and_tells_networks_apart(sweep, clock, tmp_path):
+def test_a_record_can_be_used_again_and_identifies_networks(sweep, clock, tmp_path):
     _, comparison = measured(sweep, lr_size=(8, 12), repeats=3)
     passes = len(clock)
     write_run(tmp_path / "more" / "same", psnr=31.0, n_share=1, lr=0.3, seed=9, **SMALL)
@@ -210,7 +210,7 @@ def test_by_default_the_image_is_the_runs_own(sweep, clock, monkeypatch):
     assert sizes == [(360, 640)], "the fixture's runs restore 720x1280 at x2"
 
 
-def test_what_only_training_knows_makes_no_other_network():
+def test_arguments_of_training_do_not_make_another_network():
     def run(**model):
         config = {
             f"model.{name}": value for name, value in {"_target_": "x.SwinIR", "dim": 4, **model}.items()
@@ -236,7 +236,7 @@ def test_cells_that_ran_side_by_side_cause_a_warning(tmp_path, launcher):
     )
 
 
-def test_latencies_of_unlike_conditions_are_warned_of(tmp_path):
+def test_latencies_of_unlike_conditions_cause_a_warning(tmp_path):
     quiet, busy = ({"others": others, "cores": 2, "threads": 2} for others in (0.1, 1.5))
     timings = {
         "quiet": {"subnormals": "flushed", "load": quiet},
@@ -289,7 +289,7 @@ def test_a_record_of_something_else_is_refused(tmp_path):
         (["wide", "--measure"], "one image size at a time, these runs have 2 (64x64 and 1280x720)"),
     ],
 )  # fmt: skip
-def test_a_user_s_error_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, words, message):
+def test_an_error_of_the_user_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "RUN", psnr=30.0, **SMALL)
     write_run(tmp_path / "x3", psnr=30.0, scale=3, **SMALL)

@@ -1,4 +1,4 @@
-"""The page as text: whole, self-contained, escaped; and what the verb writes beside it."""
+"""The page as text: whole, self-contained, escaped; and what the command writes next to it."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def test_everything_is_written(written):
     assert (written / "report.html").stat().st_size < 6 << 20
 
 
-def test_the_page_asks_nobody_for_anything(written, page):
+def test_the_page_makes_no_requests(written, page):
     for _, attributes in page.elements:
         for name in ("src", "href", "xlink:href", "action", "srcset"):
             target = attributes.get(name) or ""
@@ -104,7 +104,7 @@ def test_runs_can_be_trained_again_by_what_the_page_says(sweep, page):
     assert all(str(sweep) in command for command in commands)
 
 
-def test_data_are_json_that_every_reader_takes(written):
+def test_data_are_strict_json(written):
     def refuse(name):
         raise AssertionError(name)
 
@@ -116,7 +116,7 @@ def test_data_are_json_that_every_reader_takes(written):
     assert best["mean"] == pytest.approx(sum(run["scores"]["Set5"]["psnr"] for run in runs) / 2)
 
 
-def test_a_report_lies_in_its_sweep_unless_told_and_is_no_run_of_it(tmp_path, capsys):
+def test_a_report_is_written_into_its_sweep_and_is_not_read_as_a_run(tmp_path, capsys):
     sweep = write_sweep(tmp_path / "sweep", {"model.n_share": ["0", "1"]})
     for share in ("0", "1"):
         write_cell(sweep / share, swept={"model.n_share": share})
@@ -128,7 +128,7 @@ def test_a_report_lies_in_its_sweep_unless_told_and_is_no_run_of_it(tmp_path, ca
     assert len(read_runs(sweep)) == 2
 
 
-def test_values_are_no_markup_anywhere(tmp_path, capsys):
+def test_values_are_escaped_everywhere(tmp_path, capsys):
     r"""A value that HTML, Markdown, LaTeX and matplotlib (``$\frac$`` is an error to it) would read."""
     values = ["[v2] <b>|a_b|&$\\frac$", "plain"]
     sweep = write_sweep(tmp_path / "sweep (1) <i>", {"model.backend": values})
@@ -175,7 +175,7 @@ def test_exact_restorations_are_shown_and_stored(tmp_path):
         (["RUN", "--baseline=9"], "baseline '9' names 0 configurations"),
     ],
 )
-def test_a_user_s_error_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, words, message):
+def test_an_error_of_the_user_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "RUN", psnr=30.0)
     assert main(["report", *words]) == 2

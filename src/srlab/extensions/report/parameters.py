@@ -103,7 +103,7 @@ def _configured_keys(runs: Sequence[Run]) -> list[str]:
         key
         for key in _independent_keys(known)
         if not _is_within(key, _CIRCUMSTANCES)
-        # scores of two gray rules are never compared, so that the rule is no parameter
+        # scores of two gray rules are never compared, so the rule is not a parameter
         and not (key.startswith("protocol.") and key.endswith(".gray"))
         and len({_config_value(run, key) for run in known}) > 1
     ]

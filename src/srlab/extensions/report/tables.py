@@ -36,7 +36,7 @@ class Estimate:
         std: sample standard deviation (n - 1); None for one run.
         n: number of runs; of rounds for what the lab measured.
         low: 10th percentile of a latency: of the lab's rounds, or the median of the runs' own.
-        high: 90th percentile likewise.
+        high: 90th percentile, in the same way.
     """
 
     mean: float

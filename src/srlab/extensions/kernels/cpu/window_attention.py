@@ -79,13 +79,13 @@ def attend_in_windows(
     scale: float,
     masked: bool,
 ) -> None:
-    """Write into ``result``, which may be ``value``: (B, C, H, W) in all places, any strides, float32.
+    """Write into ``result``: all maps are (B, C, H, W), of any strides, float32.
 
     Args:
         query: compared with the keys.
         key: may be the query.
         value: averaged.
-        result: written.
+        result: may be the value.
         groups: the numbers of each :class:`WindowGroup`, one group after another.
         bias: of the first group, from :func:`pack_bias`, or None; the others have none.
         scale: factor of the logits.
@@ -95,9 +95,7 @@ def attend_in_windows(
     _check((query, key, value, result), parts, bias)
     batch, _, height, width = query.shape
     threads = torch.get_num_threads()
-    tokens, depth = max(part.side for part in parts) ** 2, max(part.depth for part in parts)
-    floats = library().window_attention_scratch(*map(ctypes.c_int64, (tokens, depth, threads)))
-    scratch = query.new_empty(floats)
+    scratch = query.new_empty(_scratch_floats(parts, threads))
     maps = (query, key, value, result)
     strides = [tensor.stride(axis) for tensor in maps for axis in (0, 1, 2, 3)]
     biases = [None if bias is None else bias.data_ptr(), *[None] * (len(parts) - 1)]
@@ -111,9 +109,13 @@ def attend_in_windows(
         ctypes.c_void_p(scratch.data_ptr()),
         *map(ctypes.c_int64, (batch, height, width)),
         ctypes.c_float(scale),
-        ctypes.c_int64(masked),
-        ctypes.c_int64(threads),
+        *map(ctypes.c_int64, (masked, threads)),
     )
+
+
+def _scratch_floats(groups: Sequence[WindowGroup], threads: int) -> int:
+    tokens, depth = max(group.side for group in groups) ** 2, max(group.depth for group in groups)
+    return library().window_attention_scratch(*map(ctypes.c_int64, (tokens, depth, threads)))
 
 
 @attend_in_windows.register_fake

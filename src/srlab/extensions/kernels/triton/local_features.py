@@ -51,25 +51,25 @@ def local_features(
     """
     features = autocast_together({"features": features})["features"]
     require_kernel_maps({"features": features})
-    channels, hidden = features.shape[-1], len(expand_weight)
+    _check_weights(features, expand_weight, expand_bias, contract_weight, contract_bias)
+    weights = [tensor.to(features.dtype).contiguous() for tensor in (expand_weight, contract_weight)]
+    return _mix_locally(
+        features, weights[0], expand_bias.contiguous(), weights[1], contract_bias.contiguous()
+    )
+
+
+def _check_weights(features: Tensor, *weights: Tensor) -> None:
+    channels, hidden = features.shape[-1], len(weights[0])
     if channels > _WIDEST:
         raise ValueError(f"{channels} channels; the kernel takes {_WIDEST}: use backend sdpa")
-    shapes = {
-        "expand_weight": (expand_weight, (hidden, channels)),
-        "expand_bias": (expand_bias, (hidden,)),
-        "contract_weight": (contract_weight, (channels, hidden)),
-        "contract_bias": (contract_bias, (channels,)),
-    }
-    for name, (tensor, shape) in shapes.items():
+    names = ("expand_weight", "expand_bias", "contract_weight", "contract_bias")
+    shapes = ((hidden, channels), (hidden,), (channels, hidden), (channels,))
+    for name, tensor, shape in zip(names, weights, shapes, strict=True):
         if tensor.shape != shape or tensor.device != features.device:
             raise ValueError(
                 f"{name} is {tuple(tensor.shape)} on {tensor.device}, but {hidden} hidden channels and "
                 f"features of {channels} channels need {shape} on {features.device}"
             )
-    weights = [tensor.to(features.dtype).contiguous() for tensor in (expand_weight, contract_weight)]
-    return _mix_locally(
-        features, weights[0], expand_bias.contiguous(), weights[1], contract_bias.contiguous()
-    )
 
 
 @torch.library.custom_op("srlab::local_features", mutates_args=())
