@@ -2,10 +2,10 @@
 
 python benchmarks/crops.py [--images FOLDER] [--scale 4] [--patch 64] [--workers 2] [--rounds 7] [--json FILE]
 
-Both ways run in the same number of loader processes and yield batches of uint8 pairs; starting them and their
-first batches are not timed. "cpu" is the sampler alone in this process, in crops for each second of CPU
-time, which other programs on the machine disturb less. Without a folder the photographs are the demo's.
-(``srlab profile data=…`` says where the exact one's time goes.)
+Both run in the same number of loader processes and yield batches of uint8 pairs; starting them and their
+first batches are not timed. "cpu" is the sampler alone in this process, in crops per second of CPU time,
+which other programs on the machine disturb less. Without a folder the photographs are the demo's.
+(``srlab profile MODEL --step training --data NAME`` compares a loader with a network.)
 """
 
 import argparse
@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -26,21 +25,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from srlab.counts.probe import device_name
+from srlab.data.augmentation import augment_on_device
 from srlab.data.degradation import BicubicDegradation
 from srlab.data.images import read_image
-from srlab.data.known_sets import DemoPhotographs
+from srlab.data.known_sets import demo_photographs
 from srlab.data.loader import PREFETCHED, Loader
 from srlab.data.sampling import GlobalBatchSampler, draw_crop, image_of
-from srlab.data.sources import Folder, ImageFile, Source
+from srlab.data.sources import ImageFile, ImageSet, folder_images
 from srlab.data.store import open_store
 from srlab.data.training_crops import TrainingCrops
 from srlab.ops.resize import imresize
+from srlab.runs.provenance import source_commit
 
 BATCH = 16
 
 
 class NaiveCrops(Dataset[dict[str, Tensor]]):
-    """Decodes a whole file for each crop and shrinks the crop alone, whose border pixels are then wrong."""
+    """Decodes a whole file for each crop and downsamples only the crop: its border pixels are wrong."""
 
     def __init__(self, *, files: Sequence[ImageFile], scale: int, patch_size: int) -> None:
         self.files = files
@@ -56,9 +58,8 @@ class NaiveCrops(Dataset[dict[str, Tensor]]):
         window = image[:, top : top + side * scale, left : left + side * scale]
         hr_image = torch.from_numpy(np.array(np.broadcast_to(window, (3, *window.shape[1:]))))
         lr_image = imresize(hr_image, scale=Fraction(1, scale), mode="uint8")
-        flips = [axis for axis, flip in ((1, crop.flip_rows), (2, crop.flip_columns)) if flip]
-        pair = (picture.transpose(1, 2) if crop.transpose else picture for picture in (lr_image, hr_image))
-        lr_image, hr_image = (picture.flip(flips) for picture in pair)
+        turn = torch.tensor([crop.turn])
+        lr_image, hr_image = (augment_on_device(picture[None], turn)[0] for picture in (lr_image, hr_image))
         return {"lr_image": lr_image, "hr_image": hr_image}
 
 
@@ -66,9 +67,9 @@ def main() -> None:
     """Measure, print a line for each way and the JSON record."""
     options = _options()
     torch.set_num_threads(1)
-    source: Source = Folder(root=options.images) if options.images else DemoPhotographs(part="train")
+    image_set = folder_images(options.images) if options.images else demo_photographs("train")
     with tempfile.TemporaryDirectory() as cache:
-        exact, naive = _samplers(source, options, Path(cache))
+        exact, naive = _samplers(image_set, options, Path(cache))
         rates: dict[str, list[float]] = {"exact": [], "naive": [], "cpu": []}
         for _ in range(options.rounds):
             rates["exact"].append(
@@ -94,8 +95,9 @@ def main() -> None:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _samplers(source: Source, options: argparse.Namespace, cache: Path) -> tuple[TrainingCrops, NaiveCrops]:
-    (image_set,) = source.find().sets
+def _samplers(
+    image_set: ImageSet, options: argparse.Namespace, cache: Path
+) -> tuple[TrainingCrops, NaiveCrops]:
     exact = TrainingCrops(
         store=open_store(image_set, cache=cache, on_bad_image="error"),
         scale=options.scale,
@@ -125,7 +127,7 @@ def _endless() -> GlobalBatchSampler:
 
 
 def crops_per_second(loader: Iterable[dict[str, Tensor]], crops: int, workers: int) -> float:
-    """Rate after what the workers had made ahead."""
+    """Rate, without the batches that the workers had prefetched."""
     batches = iter(loader)
     for _ in range(max(1, workers * PREFETCHED)):
         next(batches)
@@ -159,32 +161,15 @@ def _report(options: argparse.Namespace, rates: dict[str, list[float]], images: 
         "crops_per_round": options.crops,
         "images": Path(options.images).name if options.images else "demo",
         "number_of_images": images,
-        "processor": _processor(),
+        "processor": device_name(torch.device("cpu")),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_average": os.getloadavg()[0],
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "commit": _commit(),
+        "commit": source_commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _options() -> argparse.Namespace:

@@ -22,13 +22,13 @@ from typing import Any
 import torch
 
 import srlab
-from srlab.config import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 from srlab.counts.probe import backend_of, device_name, evaluation_mode
 from srlab.data.evaluation import EvaluationSet
-from srlab.data.sources import Folder
+from srlab.data.sources import folder_images
 from srlab.data.store import open_store
+from srlab.metrics.protocol import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
-from srlab.tasks.conditions import source_commit
+from srlab.runs.provenance import source_commit
 from srlab.tasks.evaluation import evaluate
 
 #: How each is called, the dtype of the weights, the dtype of autocast.
@@ -43,12 +43,9 @@ CASES = (
 
 def pictures(root: Path, scale: int, cache: Path) -> list[EvaluationSet]:
     """Every picture below a folder, with its low-resolution version."""
-    sets = Folder(root=str(root)).find().sets
-    stores = [open_store(images, cache=cache, on_bad_image="error") for images in sets]
-    return [
-        EvaluationSet(image_set=images, store=store, scale=scale, on_bad_image="error")
-        for images, store in zip(sets, stores, strict=True)
-    ]
+    images = folder_images(str(root))
+    store = open_store(images, cache=cache, on_bad_image="error")
+    return [EvaluationSet(image_set=images, store=store, scale=scale, on_bad_image="error")]
 
 
 def choose_backend(network: Network, name: str) -> None:
@@ -91,7 +88,7 @@ def scores(network: Network, sets: list[EvaluationSet], device: torch.device) ->
             )
             with evaluation_mode(candidate):
                 backend = backend_of(candidate)
-        psnr = fmean(mean.psnr for mean in report.means)
+        psnr = fmean(mean.scores["psnr"] for mean in report.means)
         baseline = psnr if baseline is None else baseline
         yield {"case": name, "backend": backend, "psnr": psnr, "loss_db": baseline - psnr}
 

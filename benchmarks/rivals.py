@@ -30,12 +30,13 @@ from torch import Tensor, nn
 
 import srlab
 from srlab.atomic_files import atomic_write
+from srlab.checkpoints import official_state
+from srlab.checkpoints.layouts import official_layout
 from srlab.counts.probe import random_lr_image
 from srlab.extensions.lab.conditions import describe_machine
 from srlab.extensions.lab.latency import Spread, interleaved, spread_of, time_ms
 from srlab.extensions.lab.load import LoadMeter
 from srlab.ops.subnormals import flush_subnormals
-from srlab.runs.provenance import source_commit
 
 CPU = torch.device("cpu")
 WARMUP = 2
@@ -52,13 +53,15 @@ def main() -> None:
     """Measure, record, print."""
     arguments = _parse()
     torch.set_num_threads(arguments.threads)
-    conditions = describe_machine(CPU, command=" ".join(["python", *sys.argv]), commit=source_commit())
+    conditions = describe_machine(CPU, command=" ".join(["python", *sys.argv]))
     official = _official_elan(arguments.official_elan)
     ours = srlab.create_model("elan_light", scale=4)
     if arguments.weights:
         ours = srlab.load_model(arguments.weights)
-        official.load_state_dict(ours.to_official())
-    ours.load_state_dict(type(ours).from_official(official.state_dict()))
+        official.load_state_dict(official_state(ours))
+    layout = official_layout(type(ours))
+    assert layout is not None
+    ours.load_state_dict(layout.to_ours(official.state_dict()))
     sizes = []
     with torch.inference_mode():
         for size in arguments.sizes:
@@ -67,7 +70,7 @@ def main() -> None:
     record = {
         "kind": "rivals",
         "weights": arguments.weights or "the authors' initialisation, seed 0",
-        "conditions": asdict(conditions),
+        "conditions": conditions,
         "sizes": sizes,
     }
     if arguments.record:

@@ -1,6 +1,6 @@
 """The protocols as their presets have them, with a border that tests choose."""
 
-from srlab.config import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
+from srlab.metrics.protocol import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
 
 
 def basicsr(border, **changes):

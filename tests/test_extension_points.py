@@ -47,3 +47,13 @@ def test_a_plugin_is_found_by_its_file(tmp_path):
         check=True,
     )
     assert ran.stdout.strip() == "7 [7] ('mine',)"
+
+
+def test_plugins_import_nothing_slow():
+    """Every command loads them, a misspelt one as well."""
+    program = (
+        "import sys\nfrom srlab.extension_points import load_extensions\nload_extensions()\n"
+        "print([name for name in ('torch', 'lightning', 'matplotlib', 'wandb') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from srlab import locks
 from srlab.locks import HolderHangsError, locked_work
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stops processes by signals")
@@ -34,9 +33,8 @@ def hold(path: Path, watched: Path, deed: Callable[[Path], None], ready: Any) ->
 
 
 @pytest.fixture
-def holder(tmp_path: Path, monkeypatch):
+def holder(tmp_path: Path):
     """Starts a process that holds ``tmp_path / "lock"`` and does what it is given."""
-    monkeypatch.setattr(locks, "_LOOK_S", 0.1)
     (tmp_path / "watched").write_text("")
     started = []
 

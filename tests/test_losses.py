@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from srlab.losses import CharbonnierLoss, L1Loss
+from srlab.losses.charbonnier import CharbonnierLoss
+from srlab.losses.l1 import L1Loss
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from srlab.app.application import register
 from srlab.app.presets import configuration_folder
-from srlab.extensions.zoo import update_readme
+from srlab.extensions.zoo.networks import update_readme
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

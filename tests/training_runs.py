@@ -76,9 +76,9 @@ def command_line(photos: Path, tmp_path: Path, folder: Path, *overrides: str) ->
 @contextmanager
 def killed_after_saving(step: int, name: str) -> Iterator[None]:
     """The run within ends as a kill ends it, right after the checkpoint ``name`` of that step."""
-    from srlab.tasks.checkpoint_io import WholeCheckpoints
+    from srlab.tasks.checkpoint_io import AtomicCheckpointIO
 
-    honest = WholeCheckpoints.save_checkpoint
+    honest = AtomicCheckpointIO.save_checkpoint
 
     class Killed(BaseException):
         pass
@@ -89,7 +89,7 @@ def killed_after_saving(step: int, name: str) -> Iterator[None]:
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(WholeCheckpoints, "save_checkpoint", save)
+        patch.setattr(AtomicCheckpointIO, "save_checkpoint", save)
         with pytest.raises(Killed):
             yield
 

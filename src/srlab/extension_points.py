@@ -8,8 +8,8 @@ extension is missing, so is what it offers, and the core works without it.
 import functools
 import importlib
 import importlib.util
-import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Generic, TypeVar
 
 __all__ = ["Registry", "load_extensions"]
@@ -56,10 +56,8 @@ def load_extensions() -> tuple[str, ...]:
     if importlib.util.find_spec(_PACKAGE) is None:
         return ()
     package = importlib.import_module(_PACKAGE)
-    loaded = []
-    for module in pkgutil.iter_modules(package.__path__):
-        name = f"{_PACKAGE}.{module.name}"
-        if module.ispkg and importlib.util.find_spec(f"{name}.plugin") is not None:
-            importlib.import_module(f"{name}.plugin")
-            loaded.append(module.name)
-    return tuple(loaded)
+    # found by file: looking for them as modules would import the packages of all other extensions
+    plugins = sorted(path for folder in package.__path__ for path in Path(folder).glob("*/plugin.py"))
+    for path in plugins:
+        importlib.import_module(f"{_PACKAGE}.{path.parent.name}.plugin")
+    return tuple(path.parent.name for path in plugins)

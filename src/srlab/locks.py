@@ -1,72 +1,161 @@
-"""Work that one of several processes does while the others wait, as long as it makes progress."""
+"""Locks on files, which the operating system frees however their holder ends."""
 
 import logging
 import os
 import socket
+import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 
-from filelock import FileLock, Timeout
-
-__all__ = ["HolderHangsError", "locked_work"]
+__all__ = ["HolderHangsError", "Lease", "holder", "is_held", "locked_work", "take", "take_within"]
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 10.0
+_POLL_S = 0.05
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int, *, is_shared: bool = False) -> None:  # noqa: ARG001
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond the text, which stays readable
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int, *, is_shared: bool = False) -> None:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 class HolderHangsError(RuntimeError):
-    """Another process holds a lock and does nothing."""
+    """Another process holds a lock and makes no progress."""
+
+
+class Lease:
+    """An exclusive lock on a file, held until it is released or the process ends.
+
+    Forked children (loader processes) do not inherit it; a program that is started with ``descriptor`` among
+    its ``pass_fds`` does, and holds it too.
+
+    Args:
+        descriptor: of the open, locked file.
+    """
+
+    def __init__(self, *, descriptor: int) -> None:
+        self.descriptor = descriptor
+        _leases.add(self)
+
+    def release(self) -> None:
+        """Release the lock as far as this process is concerned; a second call does nothing."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+_leases: "weakref.WeakSet[Lease]" = weakref.WeakSet()
+
+
+def _release_in_child() -> None:
+    for lease in list(_leases):
+        lease.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_in_child)
+
+
+def take(path: Path) -> Lease | None:
+    """The lock on ``path``, whose folder must exist; None while another process holds it.
+
+    The file names the process that took it last, for messages only.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError | PermissionError):
+            return None
+        raise
+    with suppress(OSError):  # a full disk
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return Lease(descriptor=descriptor)
+
+
+def take_within(path: Path, timeout_s: float) -> Lease | None:
+    """:func:`take`, tried until ``timeout_s`` is over."""
+    deadline = time.monotonic() + timeout_s
+    while (lease := take(path)) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return lease
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock on ``path``; reading permission is enough to ask."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        return False
+    try:
+        _lock(descriptor, is_shared=True)  # shared, so that those who only ask do not see one another
+    except (BlockingIOError, PermissionError):
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder(path: Path) -> str:
+    """The process that took the lock last, for messages."""
+    try:
+        return path.read_text().strip() or "another process"
+    except OSError:
+        return "another process"
 
 
 @contextmanager
 def locked_work(path: Path, *, work: str, watched: Path, patience_s: float = 600.0) -> Iterator[None]:
-    """Hold the lock on the file ``path``, once whoever else works under it has finished or died.
-
-    The operating system gives the lock free however its holder ends.
+    """Hold the lock on ``path`` while the block runs; wait for another process as long as it makes progress.
 
     Args:
         path: of the lock.
         work: what is done under it, for messages.
         watched: file or folder that changes while the work advances.
-        patience_s: how long it may stay as it is.
+        patience_s: how long it may stay unchanged.
 
     Raises:
         HolderHangsError: naming the process that holds the lock.
     """
-    lock = FileLock(path)
-    _wait(lock, path, work=work, watched=watched, patience_s=patience_s)
-    try:
-        with suppress(OSError):
-            path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-        yield
-    finally:
-        lock.release()
-
-
-def _wait(lock: FileLock, path: Path, *, work: str, watched: Path, patience_s: float) -> None:
     state, since = _state(watched), time.monotonic()
-    is_told = False
-    while True:
-        try:
-            lock.acquire(timeout=min(_LOOK_S, patience_s))
-        except Timeout:
-            pass
-        else:
-            return
+    lease = take_within(path, _POLL_S)
+    if lease is None:
+        log.info("%s: waiting for %s, which holds %s", work, holder(path), path)
+    while lease is None:
         if (now := _state(watched)) != state:
             state, since = now, time.monotonic()
         waited_s = time.monotonic() - since
         if waited_s >= patience_s:
             raise HolderHangsError(
-                f"{work}: {_holder(path)} holds {path} and has made no progress for {waited_s:.0f} s; end "
+                f"{work}: {holder(path)} holds {path} and has made no progress for {waited_s:.0f} s; end "
                 "that process (the lock ends with it) and start again"
             )
-        if not is_told:
-            log.info("%s: waiting for %s, which is at it (%s)", work, _holder(path), path)
-            is_told = True
+        lease = take_within(path, 4 * _POLL_S)
+    with lease:
+        yield
 
 
 def _state(watched: Path) -> tuple[int, int] | None:
@@ -75,10 +164,3 @@ def _state(watched: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
-
-
-def _holder(path: Path) -> str:
-    try:
-        return path.read_text().strip() or "another process"
-    except OSError:  # Windows lets nobody else read a locked file
-        return "another process"

@@ -5,9 +5,8 @@ import logging
 import pytest
 from omegaconf import OmegaConf
 
-from srlab.app.resume import resumed_config
-from srlab.config import GrayRule
-from srlab.runs.versions import warn_of_other_versions
+from srlab.app.resume import _warn_of_other_versions, resumed_config
+from srlab.metrics.protocol import GrayRule
 
 
 @pytest.fixture
@@ -61,5 +60,5 @@ def test_a_damaged_checkpoint_is_no_reason_not_to_run_it_once_more(run, caplog, 
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "last.ckpt").write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        warn_of_other_versions(run)
-    assert "last.ckpt does not tell what it was computed with" in caplog.text
+        _warn_of_other_versions(run / "checkpoints" / "last.ckpt")
+    assert "last.ckpt does not say what it was computed with" in caplog.text

@@ -1,10 +1,93 @@
 """What a run refuses before it learns anything."""
 
+import copy
+
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 import srlab
-from srlab.app.checks import check_kernels_train
+from srlab.app.application import register
+from srlab.app.checks import check_config, check_kernels_train
+from srlab.app.launch import configuration_folder
+from srlab.runs.folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """Configurations by the groups that are chosen, each composed once."""
+    known = {}
+
+    def of(*groups):
+        register()
+        if groups not in known:
+            with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
+                known[groups] = compose("train", overrides=list(groups))
+        return copy.deepcopy(known[groups])
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trainer.max_steps": "abc"}, "trainer.max_steps must be an integer of at least 1, got 'abc'"),
+        ({"validate_every": 0}, "validate_every must be an integer of at least 1, got 0"),
+        ({"threads": 0}, "threads must be an integer of at least 1"),
+        (
+            {"trainer.max_steps": 5, "validate_every": 2},
+            "is not a multiple of validate_every=2: .*_every=1",
+        ),
+        ({"optimizer.lr": "fast"}, "optimizer.lr must be a number"),
+        ({"trainer.max_epochs": 3}, "trainer.max_epochs is decided by the run"),
+        ({"compile": "fast"}, "compile must be false, true or one of default,"),
+        ({"optimizer.fused": "maybe"}, "optimizer.fused must be auto, true or false, got 'maybe'"),
+        (
+            {"optimizer.fused": True, "trainer.gradient_clip_val": 1.0, "trainer.precision": "bf16-mixed"},
+            "optimizer.fused=true cannot be combined with trainer.gradient_clip_val=1.0",
+        ),
+        ({"trainer.precision": "16-true"}, "trainer.precision=16-true is not supported"),
+        ({"trainer.precision": "bf16-true"}, "use 32-true, bf16-mixed or 16-mixed"),
+        ({"trainer.precision": 64}, "trainer.precision=64 is not supported"),
+        ({"trainer.precision": "transformer-engine"}, "precision=transformer-engine is not supported"),
+        ({"sharpness": 2}, r"\+sharpness=… adds what nothing reads"),
+        ({"data.scale": 3}, "data.scale=3, but scale=2"),
+        # as experiment=rcan_x4 has it
+        ({"initial_weights": "RUN_OF_X2"}, "give initial_weights=RUN_OR_FILE of it, or initial_weights=null"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(composed, changes, message, tmp_path):
+    cfg = composed()
+    for key, value in changes.items():
+        OmegaConf.update(cfg, key, value, force_add=True)
+    with pytest.raises(ValueError, match=message):
+        check_config(cfg, RunFolder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["protocol=published_y"], "bicubic only"),
+        (["protocol=[basicsr,rgb]"], "one protocol"),
+        (["model=edsr_baseline", "shift_schedule=every"], "no windows to shift"),
+        (["model=hit_srf", "shift_schedule=every"], "preset sets model.shift_schedule=none itself"),
+    ],
+)
+def test_choices_that_cannot_work_are_refused(composed, groups, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        check_config(composed(*groups), RunFolder(tmp_path))
+
+
+def test_graphs_are_refused_without_cuda(composed, tmp_path):
+    cfg = composed()
+    cfg.compile, cfg.trainer.accelerator = "reduce-overhead", "cpu"
+    with pytest.raises(ValueError, match="replays CUDA graphs, and this run trains without CUDA"):
+        check_config(cfg, RunFolder(tmp_path))
+
+
+def test_a_configuration_without_faults_is_accepted(composed, tmp_path):
+    check_config(composed(), RunFolder(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["elan_demo", "swinir_light", "esc_light"])

@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
 
-from srlab.app import resume
+from srlab.app import saved_config
+from srlab.app.application import register
 from srlab.app.launch import Launch, check_launch, check_shared_name, first_process_log, new_run_name
+from srlab.app.presets import configuration_folder
 
 TORCHRUN = {"WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "2", "LOCAL_RANK": "0", "GROUP_RANK": "1"}
 SRUN = {
@@ -125,9 +127,11 @@ def test_only_the_first_process_has_a_log_file(monkeypatch):
 @pytest.mark.parametrize("environment", [torchrun(1), srun(1)], ids=["torchrun", "srun"])
 def test_processes_that_were_started_apart_do_not_look_for_a_run_each_for_itself(monkeypatch, environment):
     """Theirs is the folder of the name that they share, also under resume=auto."""
-    monkeypatch.setattr(resume, "_unfinished_like", lambda *_: Path("outputs/another"))
-    root = OmegaConf.create({"rerun": None})
-    assert resume.folder_of_run("auto", "outputs/shared", root) == "outputs/another"
+    register()
+    with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
+        config = compose("train", overrides=["resume=auto", "paths.name=n"], return_hydra_config=True)
+    monkeypatch.setattr(saved_config, "_unfinished_like", lambda *_: Path("outputs/another"))
+    assert saved_config.run_folder(config) == Path("outputs/another")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert resume.folder_of_run("auto", "outputs/shared", root) == "outputs/shared"
+    assert saved_config.run_folder(config) == Path("outputs/n") / new_run_name()

@@ -14,7 +14,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 import srlab
 from preset_cases import recorded_scales
 from srlab.app.presets import build_network, configuration_folder, create_model, list_models
-from srlab.extensions.kernels.cpu import why_unavailable
+from srlab.extensions.kernels.cpu.compiled import why_unavailable
 from srlab.models.network import Network
 from srlab.models.registry import network_classes
 

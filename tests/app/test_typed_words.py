@@ -11,13 +11,11 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from srlab.app.application import register
-from srlab.app.command_line import for_hydra
-from srlab.app.differing_keys import differing_keys
-from srlab.app.known_keys import misspelt
+from srlab.app.keys import misspelt
+from srlab.app.launch import for_hydra
 from srlab.app.list_values import single_values_as_lists
-from srlab.app.own_paths import PATH_KEYS, make_paths_absolute
 from srlab.app.presets import configuration_folder
-from srlab.app.resume import load_config, save_config
+from srlab.app.saved_config import PATH_KEYS, differing_keys, finish, load_config, save_config
 from srlab.data import datasets
 from training_runs import ROOT
 
@@ -57,7 +55,7 @@ def test_every_list_of_the_presets_may_be_one_value():
     ("target", "argument", "typed", "told"),
     [
         (
-            "srlab.tasks.schedules.multistep",
+            "srlab.tasks.optimization.multistep",
             "milestones",
             "soon",
             r"node.milestones is a list of int, got \['soon'\]",
@@ -81,7 +79,7 @@ def test_one_validation_number_is_told_what_is_meant():
     cfg = several("srlab.data.datasets.div2k", validation_range=801)
     single_values_as_lists(cfg)
     with pytest.raises(ValueError, match=r"must be \[first, last\] within 801..900, got \[801\]"):
-        datasets._div2k_validation("data", cfg.node.validation_range)
+        datasets._checked_range(cfg.node.validation_range)
 
 
 def test_paths_are_those_of_the_folder_where_the_run_began(tmp_path, monkeypatch):
@@ -113,7 +111,7 @@ def test_placeholders_and_interpolations_of_paths_stay():
     cfg = OmegaConf.create(
         {"paths": {"data": "/d"}, "data": {"root": "${paths.data}", "validation_root": None}}
     )
-    make_paths_absolute(cfg)
+    finish(cfg)
     assert OmegaConf.to_container(cfg) == {
         "paths": {"data": "/d"},
         "data": {"root": "${paths.data}", "validation_root": None},
@@ -172,14 +170,19 @@ def test_what_is_right_is_not_blamed():
     [
         ("train.py", ["trainer.devicess=2"], "error: there is no key trainer.devicess; the nearest are"),
         ("evaluate.py", ["modl=bicubic"], "error: there is no key modl; the nearest are model"),
-        (
+        pytest.param(
             "train.py",
             ["-m", "trainer.devicess=1,2"],
             "error: there is no key trainer.devicess; the nearest are",
+            marks=pytest.mark.slow,
         ),
-        ("train.py", ["hydra.run.dir=file/run"], "error: [Errno 20] Not a directory: "),
+        pytest.param(
+            "train.py",
+            ["hydra.run.dir=file/run"],
+            "error: [Errno 20] Not a directory: ",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["train", "evaluate", "sweep", "folder that cannot be written"],
 )
 def test_programs_say_it_and_nothing_else(program, words, told, tmp_path):
     (tmp_path / "file").touch()

@@ -4,15 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
-from torch import nn
 
-from demo_data import demo
+from demo_data import demo, loading
+from recorded_fits import fit
 from srlab.data import datasets
 from srlab.data.datamodule import SuperResolutionData
-from srlab.data.degradation import BicubicDegradation
-from srlab.data.sources import Folder
+from srlab.data.sources import folder_images
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +19,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trainer_stub(**changes: Any) -> SimpleNamespace:
-    facts = {
-        "world_size": 1,
-        "global_rank": 0,
-        "accumulate_grad_batches": 1,
-        "global_step": 0,
-        "max_steps": 3,
-    }
+    facts = {"world_size": 1, "global_rank": 0, "accumulate_grad_batches": 1}
+    facts |= {"global_step": 0, "max_steps": 3}
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     return SimpleNamespace(**(facts | changes), strategy=strategy)
 
@@ -50,66 +43,43 @@ def test_ranks_and_micro_batches_partition_the_steps_of_one_device(cache: Path):
 
 
 def test_data_that_cannot_train_say_so(cache: Path, real_images: Path):
-    loading = {
-        "scale": 4,
-        "patch_size": 8,
-        "batch_size": 8,
-        "num_workers": 0,
-        "seed": 0,
-        "augment": True,
-        "degrade_on": "worker",
-    }
-    loading |= {"degradation": BicubicDegradation(), "on_bad_image": "error", "cache": str(cache)}
-    data = datasets.benchmark(root=str(real_images), sets=["Set5", "Urban100"], **loading)
+    data = datasets.benchmark(root=str(real_images), sets=["Set5", "Urban100"], **loading(cache))
     assert data.evaluation_sets().absent == ("Urban100",)
     assert data.validation_names == ["Set5"]
     with pytest.raises(ValueError, match="benchmarks neither train a network nor choose its checkpoint"):
         data.setup("fit")
 
 
+def test_benchmarks_of_which_none_is_there_are_an_error(cache: Path, tmp_path: Path):
+    data = datasets.benchmark(root=str(tmp_path), sets=["Set5", "Manga109"], **loading(cache))
+    with pytest.raises(ValueError, match=r"none of the sets Set5, Manga109 exists; .*Manga109/HR.*SRLAB"):
+        data.evaluation_sets()
+
+
 def test_scoring_needs_no_training_images(cache: Path, tmp_path: Path, real_images: Path):
-    loading = {
-        "scale": 4,
-        "patch_size": 8,
-        "batch_size": 8,
-        "num_workers": 0,
-        "seed": 0,
-        "augment": True,
-        "degrade_on": "worker",
-    }
-    loading |= {"degradation": BicubicDegradation(), "on_bad_image": "error", "cache": str(cache)}
     validation = real_images / "benchmark/Set5"
-    data = datasets.folder(root=str(tmp_path / "nowhere"), validation_root=str(validation), **loading)
+    nowhere = str(tmp_path / "nowhere")
+    data = datasets.folder(root=nowhere, validation_root=str(validation), **loading(cache))
     assert [len(images) for images in data.evaluation_sets().sets] == [5]
-    with pytest.raises(ValueError, match="nowhere is not there"):
+    with pytest.raises(ValueError, match="nowhere does not exist"):
         data.setup("fit")
 
 
 def on_disk(folder: Path, choice: Any, cache: Path, **arguments: Any) -> SuperResolutionData:
-    loading = {
-        "scale": 2,
-        "patch_size": 4,
-        "batch_size": 8,
-        "num_workers": 0,
-        "seed": 0,
-        "augment": True,
-        "degrade_on": "worker",
-    }
-    loading |= {"degradation": BicubicDegradation(), "on_bad_image": "skip", "cache": str(cache)}
-    return choice(root=str(folder), **arguments, **loading)
+    return choice(root=str(folder), **loading(cache, scale=2, patch_size=4, on_bad_image="skip"), **arguments)
 
 
 def test_a_held_out_part_without_a_usable_image_names_the_remedy(cache: Path, tmp_path: Path):
     """Two files: one trains and one is held out, whichever it is."""
     for number, side in enumerate((8, 8)):
         Image.new("RGB", (side, side)).save(tmp_path / f"{number}.png")
-    (held_out,) = Folder(root=str(tmp_path), part="held_out").find().sets[0].files
+    (held_out,) = folder_images(str(tmp_path), part="held_out").files
     remedy = r"held_out is .*chosen by name alone .*data\.validation_root=PATH"
     Image.new("RGB", (8, 1)).save(held_out.path)
     with pytest.raises(ValueError, match=f"no image of {remedy.replace('is .', 'is left to score.')}"):
         on_disk(tmp_path, datasets.folder, cache, validation_root=None).evaluation_sets()
     held_out.path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=f"not one of the 1 images of {remedy}"):
+    with pytest.raises(ValueError, match=f"none of the 1 images of {remedy}"):
         on_disk(tmp_path, datasets.folder, cache, validation_root=None).evaluation_sets()
 
 
@@ -143,7 +113,7 @@ def test_validation_images_are_checked_before_a_fit_begins(cache: Path, tmp_path
 
 def test_a_limit_on_pixels_is_a_limit_of_every_set(cache: Path, tmp_path: Path):
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
-    with pytest.raises(ValueError, match=r"not one of the 1 images of .* is readable"):
+    with pytest.raises(ValueError, match=r"none of the 1 images of .* is readable"):
         on_disk(tmp_path, datasets.images, cache, max_pixels=63).evaluation_sets()
     assert len(on_disk(tmp_path, datasets.images, cache, max_pixels=64).evaluation_sets().sets[0]) == 1
 
@@ -166,62 +136,14 @@ def test_wrong_settings_are_named(cache: Path, changes: dict, fault: str):
         demo(cache, **changes)
 
 
-class Recorder(LightningModule):
-    """Keeps a fingerprint of every training batch and every counted validation sample."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(1, 1)
-        self.trained: list[int] = []
-        self.validated: list[str] = []
-
-    def training_step(self, batch: dict, _batch_idx: int) -> torch.Tensor:
-        self.trained.append(int(batch["hr_image"].long().sum()))
-        return self.layer(torch.ones(1)).sum()
-
-    def validation_step(self, sample: dict, _batch_idx: int) -> None:
-        if sample["counted"]:
-            self.validated.append(sample["name"])
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        batches = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counter in (progress["current"], progress["total"]):
-            counter.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))
-
-
-def fit(cache: Path, folder: Path, *, steps: int, workers: int = 0, resume: Path | None = None) -> Recorder:
-    recorder = Recorder()
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        max_epochs=-1,
-        accumulate_grad_batches=2,
-        val_check_interval=4,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        enable_checkpointing=False,
-    )
-    trainer.fit(recorder, datamodule=demo(cache, num_workers=workers), ckpt_path=resume, weights_only=True)
-    trainer.save_checkpoint(folder / f"{steps}.ckpt")
-    return recorder
-
-
 def test_a_resumed_run_sees_the_batches_that_it_would_have_seen(cache: Path, tmp_path: Path):
     """Through Lightning's own loop, with accumulation: three steps and three more against six."""
-    whole = fit(cache, tmp_path, steps=6)
-    first = fit(cache, tmp_path, steps=3)
-    rest = fit(cache, tmp_path, steps=6, workers=2, resume=tmp_path / "3.ckpt")
+    whole, _ = fit(demo(cache), steps=6, accumulate=2)
+    first, trainer = fit(demo(cache), steps=3, accumulate=2)
+    trainer.save_checkpoint(tmp_path / "3.ckpt")
+    rest, _ = fit(demo(cache, num_workers=2), steps=6, accumulate=2, resume=tmp_path / "3.ckpt")
     assert len(whole.trained) == 12
     assert first.trained + rest.trained == whole.trained
     assert len(set(whole.trained)) == 12
-    assert whole.validated == ["chelsea", "rocket"] * 3
-    assert rest.validated == ["chelsea", "rocket"] * 2
+    assert [name for name, _ in whole.validated] == ["chelsea", "rocket"] * 3
+    assert rest.validated == whole.validated[2:]

@@ -1,7 +1,5 @@
 """Every file in conf/data and conf/degradation builds what it names, without looking at a disk."""
 
-from pathlib import Path
-
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
@@ -32,7 +30,7 @@ def composed(data: str, degradation: str = "bicubic") -> DictConfig:
 def test_every_choice_builds_a_data_module(name: str, degradation: str):
     data = instantiate(composed(name, degradation))
     assert isinstance(data, SuperResolutionData)
-    assert (data.scale, data.seed, data.cache) == (3, 5, Path("nowhere/cache"))
+    assert (data.scale, data.seed, data.cache) == (3, 5, "nowhere/cache")
     assert (data.train is None) == (name in ("benchmark", "images"))
     assert isinstance(data.degradation, BicubicDegradation) == (degradation == "bicubic")
 
@@ -53,3 +51,10 @@ def test_div2k_validates_on_none_of_its_training_images(choice):
     loading = {key: value for key, value in node.items() if key not in left_out}
     with pytest.raises(ValueError, match=r"within 801..900, got \[800, 810\]"):
         choice(validation_range=[800, 810], **loading)
+
+
+def test_a_benchmark_is_named_once_at_least():
+    node = composed("benchmark")
+    node.sets = ["Set5", "Set5"]
+    with pytest.raises(Exception, match=r"none twice, got \['Set5', 'Set5'\]"):
+        instantiate(node)

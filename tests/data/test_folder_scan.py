@@ -2,13 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from image_files import touch
 from srlab.data.folder_scan import numbered, scan_folder, unique_names
-
-
-def touch(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    return path
 
 
 @pytest.mark.parametrize(
@@ -16,8 +11,7 @@ def touch(path: Path) -> Path:
     [
         (["a.jpg", "b.png"], ["a", "b"]),
         (["a.jpg", "a.png", "b.png"], ["a.jpg", "a.png", "b"]),
-        (["a.jpg", "a.png", "a.png.png"], ["a.jpg", "a.png", "a.png.png"]),
-        (["a.jpg.png", "a.jpg", "a.png"], ["a.jpg.png", "a.jpg", "a.png"]),
+        (["a.jpg", "a.png", "a.png.png"], ["a.jpg", "a.png", "a.png~2"]),
         (["Baby.jpg", "baby.png"], ["Baby.jpg", "baby.png"]),
         (["BABY.PNG", "Baby.png", "baby.png"], ["BABY.PNG", "Baby.png~2", "baby.png~3"]),
         (["\u00e9.png", "e\u0301.png"], ["\u00e9.png~2", "e\u0301.png"]),
@@ -34,33 +28,20 @@ def test_a_number_that_is_taken_is_not_given():
 
 def test_what_systems_put_into_folders_is_no_image(tmp_path: Path):
     kept = touch(tmp_path / "1.png")
-    for name in (
-        "@eaDir/1.png/SYNOPHOTO_THUMB_XL.jpg",
-        "__MACOSX/2.png",
-        ".ipynb_checkpoints/1.png",
-        "._1.png",
-    ):
-        touch(tmp_path / name)
-    for name in ("#recycle/3.png", "$RECYCLE.BIN/4.png", "@__thumb/1.jpg", "Thumbs.db", ".DS_Store"):
+    system = ("@eaDir/1.png/SYNOPHOTO_THUMB_XL.jpg", "__MACOSX/2.png", ".ipynb_checkpoints/1.png", "._1.png")
+    for name in (*system, "#recycle/3.png", "$RECYCLE.BIN/4.png", "@__thumb/1.jpg", "Thumbs.db", ".DS_Store"):
         touch(tmp_path / name)
     scan = scan_folder(tmp_path)
     assert scan.images == (kept,)
-    assert scan.told() == []
+    assert scan.left_out() == []
 
 
 def test_what_is_left_out_is_counted_by_reason(tmp_path: Path):
-    for name in (
-        "1.png",
-        "a.gif",
-        "b.GIF",
-        "c.jp2",
-        "notes.txt",
-        "LR/1.png",
-        "sets/lq/1.png",
-        "sets/lq/d/2.png",
-    ):
+    low = ("LR/1.png", "sets/lq/1.png", "sets/lq/d/2.png")
+    for name in ("1.png", "a.gif", "b.GIF", "c.jp2", "notes.txt", *low):
         touch(tmp_path / name)
-    low, kinds = scan_folder(tmp_path).told()
+    low, formats = scan_folder(tmp_path).left_out()
     assert low.startswith(f"3 image(s) below {tmp_path} are left out as low resolution")
     assert low.endswith("sets/lq (2), LR (1)")
-    assert kinds == (f"3 file(s) below {tmp_path} are left out, since their kind is not read: 2 .gif, 1 .jp2")
+    what = "are left out because their format is not supported: 2 .gif, 1 .jp2"
+    assert formats == f"3 file(s) below {tmp_path} {what}"

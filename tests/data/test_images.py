@@ -131,10 +131,10 @@ def test_a_jpeg_of_twelve_bits_is_told_from_no_image(tmp_path: Path):
     data = bytearray((tmp_path / "a.jpg").read_bytes())
     data[data.index(b"\xff\xc0") + 4] = 12
     (tmp_path / "a.jpg").write_bytes(data)
-    with pytest.raises(ValueError, match=r"a\.jpg: it is a JPEG of a kind that is not read, such as 12 bits"):
+    with pytest.raises(ValueError, match=r"a\.jpg: it is a JPEG of an unsupported kind, such as 12 bits"):
         read_image(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_text("<html>not found</html>")
-    with pytest.raises(ValueError, match=r"b\.jpg: it is no image, or damaged"):
+    with pytest.raises(ValueError, match=r"b\.jpg: it is not an image or damaged"):
         read_image(tmp_path / "b.jpg")
 
 
@@ -150,13 +150,6 @@ def test_one_limit_on_pixels(tmp_path: Path, monkeypatch, name: str):
     read_image(tmp_path / name, max_pixels=63)
     with pytest.raises(ValueError, match=rf"{name}: its 7x9 = 63 pixels are more than data.max_pixels=62"):
         read_image(tmp_path / name, max_pixels=62)
-
-
-def test_sixteen_bits_beyond_opencvs_own_limit_are_refused_with_its_name(tmp_path: Path, monkeypatch):
-    assert cv2.imwrite(str(tmp_path / "a.png"), DEEP)
-    monkeypatch.setenv("OPENCV_IO_MAX_IMAGE_PIXELS", "62")
-    with pytest.raises(ValueError, match=r"7x9 pixels .* 62 that OpenCV reads; set OPENCV_IO_MAX_IMAGE_PIX"):
-        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(("most", "noticed"), [(0, False), (4095, True), (4096, False)])

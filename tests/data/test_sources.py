@@ -3,17 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from srlab.data.sources import Folder, find_images
+from image_files import touch
+from srlab.data.sources import ImageSet, find_images, folder_images
 
 
-def touch(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    return path
-
-
-def names_of(source) -> list[str]:
-    (image_set,) = source.find().sets
+def names_of(image_set: ImageSet) -> list[str]:
     return [file.name for file in image_set.files]
 
 
@@ -25,21 +19,15 @@ def test_images_come_in_natural_order_from_the_whole_tree(tmp_path: Path):
     assert [file.name for file in find_images(tmp_path)] == ["2", "10", "b/1", "b/deep/x"]
 
 
-def test_equal_stems_keep_their_suffix(tmp_path: Path):
-    for name in ("a.png", "a.jpg", "b.png", "sub/a.png"):
-        touch(tmp_path / name)
-    assert {file.name for file in find_images(tmp_path)} == {"a.png", "a.jpg", "b", "sub/a"}
-
-
 def test_a_wrong_or_empty_folder_is_named(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"nowhere is not there; check data.root"):
-        Folder(root=str(tmp_path / "nowhere")).find()
+    with pytest.raises(ValueError, match=r"nowhere does not exist; check data.root"):
+        folder_images(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"holds no image .*\.png"):
-        Folder(root=str(tmp_path)).find()
+        folder_images(str(tmp_path))
     with pytest.raises(ValueError, match="is a file, not a folder"):
-        Folder(root=str(touch(tmp_path / "a.png"))).find()
+        folder_images(str(touch(tmp_path / "a.png")))
     with pytest.raises(ValueError, match=r"holds 1 image, which cannot be split"):
-        Folder(root=str(tmp_path), part="train").find()
+        folder_images(str(tmp_path), part="train")
 
 
 def test_the_hold_out_is_a_partition_that_depends_on_names_only(tmp_path: Path):
@@ -47,7 +35,7 @@ def test_the_hold_out_is_a_partition_that_depends_on_names_only(tmp_path: Path):
         for number in range(60):
             touch(root / f"{number}.png")
     splits = [
-        (names_of(Folder(root=str(root), part="train")), names_of(Folder(root=str(root), part="held_out")))
+        [names_of(folder_images(str(root), part=part)) for part in ("train", "held_out")]
         for root in (tmp_path / "one", tmp_path / "two")
     ]
     assert splits[0] == splits[1]
@@ -57,21 +45,15 @@ def test_the_hold_out_is_a_partition_that_depends_on_names_only(tmp_path: Path):
     assert len(train | held_out) == 60
 
 
-def test_several_folders_keep_their_names_apart(tmp_path: Path):
-    touch(tmp_path / "a/1.png")
-    touch(tmp_path / "b/1.png")
-    assert names_of(Folder(root=[str(tmp_path / "a"), str(tmp_path / "b")])) == ["a/1", "b/1"]
-
-
 def test_a_folder_with_hr_inside_uses_it_and_the_lr_files_beside(tmp_path: Path):
     touch(tmp_path / "HR/1.png")
     touch(tmp_path / "other.png")
     small = touch(tmp_path / "LR_bicubic/X3/1x3.png")
-    (image_set,) = Folder(root=str(tmp_path)).find().sets
+    image_set = folder_images(str(tmp_path))
     assert [file.name for file in image_set.files] == ["1"]
     assert image_set.lr_path("1", 3) == small
     assert image_set.lr_path("1", 2) is None
-    with pytest.raises(ValueError, match=r"X3/2x3\.png of 2 .* is not there"):
+    with pytest.raises(ValueError, match=r"X3/2x3\.png of 2 .* is missing"):
         image_set.lr_path("2", 3)
 
 
@@ -92,8 +74,8 @@ def test_images_beside_hr_are_counted_in_the_log(tmp_path: Path, caplog):
         touch(tmp_path / name)
     (tmp_path / "again").symlink_to(tmp_path / "HR")
     with caplog.at_level(logging.INFO):
-        assert names_of(Folder(root=str(tmp_path))) == ["1"]
-    assert f"2 image(s) beside {tmp_path / 'HR'} are left out" in caplog.text
+        assert names_of(folder_images(str(tmp_path))) == ["1"]
+    assert f"2 image(s) next to {tmp_path / 'HR'} are left out" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -125,53 +107,54 @@ def test_low_resolution_files_are_no_hr_images_and_are_listed(
     for name in (*high, *low):
         touch(tmp_path / name)
     with caplog.at_level(logging.INFO):
-        files = Folder(root=str(tmp_path)).find().sets[0].files
+        files = folder_images(str(tmp_path)).files
     assert {file.path for file in files} == {tmp_path / name for name in high}
     assert f"{len(low)} image(s) below {tmp_path} are left out as low resolution" in caplog.text
     for part in ("train", "held_out"):
-        for file in Folder(root=str(tmp_path), part=part).find().sets[0].files:
+        for file in folder_images(str(tmp_path), part=part).files:
             assert file.path.relative_to(tmp_path).as_posix() in high
 
 
 def test_a_folder_of_low_resolution_is_taken_where_it_is_named_itself(tmp_path: Path):
     touch(tmp_path / "LR/X4/0001x4.png")
-    with pytest.raises(ValueError, match=r"holds low-resolution images alone, by their names \(LR\)"):
-        Folder(root=str(tmp_path)).find()
-    assert names_of(Folder(root=str(tmp_path / "LR/X4"))) == ["0001x4"]
+    with pytest.raises(ValueError, match=r"holds only low-resolution images, by their names \(LR\)"):
+        folder_images(str(tmp_path))
+    assert names_of(folder_images(str(tmp_path / "LR/X4"))) == ["0001x4"]
 
 
 def test_kinds_that_are_not_read_are_counted(tmp_path: Path, caplog):
     for name in ("1.png", "2.jfif", "3.ppm", "4.gif", "5.avif", "6.jp2", "7.gif"):
         touch(tmp_path / name)
     with caplog.at_level(logging.INFO):
-        assert names_of(Folder(root=str(tmp_path))) == ["1", "2", "3"]
-    assert f"4 file(s) below {tmp_path} are left out, since their kind is not read: 2 .gif" in caplog.text
+        assert names_of(folder_images(str(tmp_path))) == ["1", "2", "3"]
+    assert f"4 file(s) below {tmp_path} are left out because their format is not" in caplog.text
+    assert "supported: 2 .gif" in caplog.text
     touch(tmp_path / "others/a.heic")
     with pytest.raises(
-        ValueError, match=r"holds no image \(.*\), but \.heic, which are not read; check data.r"
+        ValueError, match=r"holds no image \(.*\), but \.heic, which are not supported; check data.r"
     ):
-        Folder(root=str(tmp_path / "others")).find()
+        folder_images(str(tmp_path / "others"))
 
 
 def test_folders_of_one_name_are_told_apart_by_what_is_above_them(tmp_path: Path):
     for name in ("a/train/1.png", "b/train/1.png", "b/train/2.png"):
         touch(tmp_path / name)
     roots = [str(tmp_path / "a/train"), str(tmp_path / "b/train")]
-    assert names_of(Folder(root=roots)) == ["a/train/1", "b/train/1", "b/train/2"]
+    assert names_of(folder_images(roots)) == ["a/train/1", "b/train/1", "b/train/2"]
 
 
 def test_an_image_that_several_folders_reach_counts_once(tmp_path: Path):
     for name in ("a/1.png", "a/deep/2.png"):
         touch(tmp_path / name)
     roots = [str(tmp_path / "a"), str(tmp_path / "a/deep"), str(tmp_path / "a/../a")]
-    assert names_of(Folder(root=roots)) == ["a/1", "a/deep/2"]
+    assert names_of(folder_images(roots)) == ["a/1", "a/deep/2"]
 
 
 def test_messages_name_the_option_that_gave_the_folder(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"nowhere is not there; check data\.validation_root$"):
-        Folder(root=str(tmp_path / "nowhere"), option="data.validation_root").find()
+    with pytest.raises(ValueError, match=r"nowhere does not exist; check data\.validation_root$"):
+        folder_images(str(tmp_path / "nowhere"), option="data.validation_root")
     with pytest.raises(ValueError, match=r"data\.validation_root names no folder"):
-        Folder(root=[], option="data.validation_root")
+        folder_images([], option="data.validation_root")
 
 
 @pytest.mark.parametrize("folder", ["LR_bicubic/X2", "LR_bicubic/x2", "LRbicx2", "LRBI/x2"])
@@ -179,7 +162,7 @@ def test_messages_name_the_option_that_gave_the_folder(tmp_path: Path):
 def test_lr_files_beside_hr_in_usual_names(tmp_path: Path, folder: str, name: str):
     touch(tmp_path / "HR/1.png")
     low = touch(tmp_path / folder / name)
-    (image_set,) = Folder(root=str(tmp_path)).find().sets
+    image_set = folder_images(str(tmp_path))
     assert image_set.lr_path("1", 2) == low
 
 
@@ -187,7 +170,7 @@ def test_lr_files_beside_hr_that_are_not_read_are_listed(tmp_path: Path, caplog)
     for name in ("HR/1.png", "LR_bicubic/X2/1x2.png", "LR/1.png", "lq/1.png", "LR_unknown/X2/1x2.png"):
         touch(tmp_path / name)
     with caplog.at_level(logging.INFO):
-        Folder(root=str(tmp_path)).find()
+        folder_images(str(tmp_path))
     (line,) = [line for line in caplog.messages if "left out as low resolution" in line]
     assert line.startswith("3 image(s)")
     assert all(name in line for name in ("LR (1)", "lq (1)", "LR_unknown (1)"))
@@ -198,5 +181,5 @@ def test_a_folder_called_hr_that_links_to_its_neighbour_leaves_nothing_out(tmp_p
     touch(tmp_path / "DIV2K_train_HR/1.png")
     (tmp_path / "HR").symlink_to(tmp_path / "DIV2K_train_HR")
     with caplog.at_level(logging.INFO):
-        assert names_of(Folder(root=str(tmp_path))) == ["1"]
+        assert names_of(folder_images(str(tmp_path))) == ["1"]
     assert "left out" not in caplog.text

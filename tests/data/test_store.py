@@ -6,26 +6,26 @@ import pickle
 import shutil
 import signal
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from image_files import save_noise
 from srlab.data import store as store_module
+from srlab.data.image_store import ImageStore
 from srlab.data.images import read_image
-from srlab.data.sources import Folder, ImageSet
+from srlab.data.sources import ImageSet, folder_images
 from srlab.data.store import open_store
 
 
 @pytest.fixture
 def image_set(tmp_path: Path) -> ImageSet:
-    random = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
     for number, shape in enumerate([(20, 30, 3), (7, 9), (16, 16, 3)]):
-        picture = Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8))
-        picture.save(tmp_path / f"images/{number}.png")
-    return Folder(root=str(tmp_path / "images")).find().sets[0]
+        save_noise(tmp_path / f"images/{number}.png", *shape)
+    return folder_images(str(tmp_path / "images"))
 
 
 def spoil(image_set: ImageSet) -> Path:
@@ -97,7 +97,7 @@ def test_a_corrupt_image_is_named_or_skipped_with_a_warning(image_set: ImageSet,
 def test_a_set_without_one_readable_image_is_an_error(image_set: ImageSet, tmp_path: Path):
     for file in image_set.files:
         file.path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="not one of the 3 images"):
+    with pytest.raises(ValueError, match="none of the 3 images"):
         open_store(image_set, cache=tmp_path / "cache", on_bad_image="skip")
 
 
@@ -110,42 +110,45 @@ def test_an_unwritable_cache_says_which_setting_moves_it(image_set: ImageSet, tm
         open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
 
 
-def _open_and_count(image_set: ImageSet, cache: Path, start, builds, sums) -> None:
-    build = store_module._build
+_arrived = multiprocessing.get_context("fork").Value("i", 0)
 
-    def counted(*args) -> None:
-        builds.put(os.getpid())
-        time.sleep(0.3)  # long enough for the others to arrive
-        build(*args)
 
-    store_module._build = counted
-    start.wait()
+def _open_and_count(image_set: ImageSet, cache: Path) -> tuple[int, list[int]]:
+    """How often this process decoded, and the sums of the images; decoding waits for three processes."""
+    write, locked_work = store_module._write_pixels, store_module.locked_work
+    decodings = []
+
+    def arrive(*args, **kwargs):
+        with _arrived.get_lock():
+            _arrived.value += 1
+        return locked_work(*args, **kwargs)
+
+    def write_when_all_are_there(*args):
+        while _arrived.value < 3:
+            time.sleep(0.01)
+        decodings.append(args)
+        return write(*args)
+
+    store_module.locked_work, store_module._write_pixels = arrive, write_when_all_are_there
     store = open_store(image_set, cache=cache, on_bad_image="error")
-    sums.put([int(store[index].sum()) for index in range(len(store))])
+    return len(decodings), [int(store[index].sum()) for index in range(len(store))]
 
 
 def test_of_three_processes_at_once_one_builds_and_all_read_the_same(image_set: ImageSet, tmp_path: Path):
-    context = multiprocessing.get_context("fork")
-    start, builds, sums = context.Barrier(3), context.Queue(), context.Queue()
-    arguments = (image_set, tmp_path / "cache", start, builds, sums)
-    processes = [context.Process(target=_open_and_count, args=arguments) for _ in range(3)]
-    for process in processes:
-        process.start()
-    results = [sums.get(timeout=30) for _ in processes]
-    for process in processes:
-        process.join(30)
-    builds.get(timeout=5)
-    assert builds.empty()
-    assert results == [[int(read_image(file.path).sum()) for file in image_set.files]] * 3
+    with ProcessPoolExecutor(3, multiprocessing.get_context("fork")) as pool:
+        results = list(pool.map(_open_and_count, [image_set] * 3, [tmp_path / "cache"] * 3))
+    assert sorted(decodings for decodings, _ in results) == [0, 0, 1]
+    expected = [int(read_image(file.path).sum()) for file in image_set.files]
+    assert [sums for _, sums in results] == [expected] * 3
 
 
 def _build_and_hang(image_set: ImageSet, cache: Path, ready) -> None:
-    def hang(_image_set, folder: Path, _policy) -> None:
-        (folder / "pixels.u8").write_bytes(b"half")
+    def hang(_image_set, path: Path, _plan) -> None:
+        path.write_bytes(b"half")
         ready.set()
-        time.sleep(60)
+        signal.pause()
 
-    store_module._build = hang
+    store_module._write_pixels = hang
     open_store(image_set, cache=cache, on_bad_image="error")
 
 
@@ -154,7 +157,7 @@ def test_a_builder_that_was_killed_leaves_nothing_in_the_way(image_set: ImageSet
     ready = context.Event()
     process = context.Process(target=_build_and_hang, args=(image_set, tmp_path / "cache", ready))
     process.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     os.kill(process.pid, signal.SIGKILL)
     process.join(30)
     assert list((tmp_path / "cache").glob("*.partial/pixels.u8"))
@@ -168,7 +171,7 @@ def test_a_store_in_another_place_is_still_readable(image_set: ImageSet, tmp_pat
     store = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
     moved = shutil.copytree(store.folder, tmp_path / "moved")
     assert "offset" in json.loads((moved / "index.json").read_text())["images"][0]
-    np.testing.assert_array_equal(store_module.ImageStore(folder=moved)[1], store[1])
+    np.testing.assert_array_equal(ImageStore(folder=moved)[1], store[1])
 
 
 def test_orientation_and_twelve_bits_are_told_of_at_every_opening(tmp_path: Path, caplog):
@@ -179,7 +182,7 @@ def test_orientation_and_twelve_bits_are_told_of_at_every_opening(tmp_path: Path
     Image.fromarray((pixels // 16).astype(np.uint8)).save(tmp_path / "images/turned.jpg", exif=exif)
     for name in ("dark", "darker"):
         Image.fromarray(pixels).save(tmp_path / f"images/{name}.png")
-    (image_set,) = Folder(root=str(tmp_path / "images")).find().sets
+    image_set = folder_images(str(tmp_path / "images"))
     for _ in range(2):
         caplog.clear()
         with caplog.at_level("INFO"):
@@ -197,7 +200,7 @@ def test_a_higher_limit_on_pixels_reads_what_a_lower_one_skipped(tmp_path: Path)
     (tmp_path / "images").mkdir()
     for side in (8, 9):
         Image.new("L", (side, side)).save(tmp_path / f"images/{side}.png")
-    (image_set,) = Folder(root=str(tmp_path / "images")).find().sets
+    image_set = folder_images(str(tmp_path / "images"))
     opened = [
         open_store(image_set, cache=tmp_path / "cache", on_bad_image="skip", max_pixels=most)
         for most in (64, 81)

@@ -11,22 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from image_files import save_noise
 from srlab.data import store as store_module
+from srlab.data.image_store import DamagedStoreError, ImageStore
 from srlab.data.images import read_image
-from srlab.data.sources import Folder, ImageSet
-from srlab.data.store import DamagedStoreError, ImageStore, open_store
+from srlab.data.sources import ImageSet, folder_images
+from srlab.data.store import open_store
 
 BYTES = 4 * 3 * 100 * 100
 
 
 @pytest.fixture
 def image_set(tmp_path: Path) -> ImageSet:
-    random = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
     for number in range(4):
-        pixels = random.integers(0, 256, (100, 100, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"images/{number}.png")
-    return Folder(root=str(tmp_path / "images")).find().sets[0]
+        save_noise(tmp_path / f"images/{number}.png", 100, 100, 3, seed=number)
+    return folder_images(str(tmp_path / "images"))
 
 
 def opened(image_set: ImageSet, cache: Path) -> ImageStore:
@@ -107,42 +106,36 @@ def test_images_in_a_read_only_folder_need_only_a_cache_elsewhere(image_set, sma
     for file in image_set.files:
         (small_disk.folder / file.path.name).write_bytes(file.path.read_bytes())
     small_disk.change("ro")
-    (images,) = Folder(root=str(small_disk.folder)).find().sets
+    images = folder_images(str(small_disk.folder))
     with pytest.raises(ValueError, match=r"Read-only file system.*set SRLAB_CACHE"):
         opened(images, small_disk.folder / ".srlab")
     opened(images, tmp_path / "cache")
 
 
-def _cut(store: ImageStore) -> None:
-    with (store.folder / "pixels.u8").open("r+b") as pixels:
-        pixels.truncate(BYTES - 1)
+def _cut(folder: Path) -> None:
+    os.truncate(folder / "pixels.u8", BYTES - 1)
 
 
-def _remove_pixels(store: ImageStore) -> None:
-    (store.folder / "pixels.u8").unlink()
-
-
-def _cut_index(store: ImageStore) -> None:
-    path = store.folder / "index.json"
-    path.write_bytes(path.read_bytes()[:200])
-
-
-def _empty_index(store: ImageStore) -> None:
-    (store.folder / "index.json").write_text("{}")
-
-
-def _strange_index(store: ImageStore) -> None:
-    path = store.folder / "index.json"
-    index = json.loads(path.read_text())
+def _strange_index(folder: Path) -> None:
+    index = json.loads((folder / "index.json").read_text())
     index["images"][0]["colour"] = "red"
-    path.write_text(json.dumps(index))
+    (folder / "index.json").write_text(json.dumps(index))
 
 
-@pytest.mark.parametrize("damage", [_cut, _remove_pixels, _cut_index, _empty_index, _strange_index])
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "pixels cut": _cut,
+    "no pixels": lambda folder: (folder / "pixels.u8").unlink(),
+    "index cut": lambda folder: os.truncate(folder / "index.json", 200),
+    "empty index": lambda folder: (folder / "index.json").write_text("{}"),
+    "strange index": _strange_index,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_store_is_built_again_and_that_is_said(
-    image_set: ImageSet, tmp_path: Path, caplog, damage: Callable[[ImageStore], None]
+    image_set: ImageSet, tmp_path: Path, caplog, damage: str
 ):
-    damage(opened(image_set, tmp_path / "cache"))
+    DAMAGES[damage](opened(image_set, tmp_path / "cache").folder)
     opened(image_set, tmp_path / "cache")
     (message,) = [record.getMessage() for record in caplog.records if "is damaged" in record.getMessage()]
     assert message.endswith("decoding the images of images again")
@@ -152,7 +145,7 @@ def test_pixels_cut_off_after_the_store_was_opened_are_an_error_not_a_crash(
     image_set: ImageSet, tmp_path: Path
 ):
     store = open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
-    _cut(store)
+    _cut(store.folder)
     with pytest.raises(
         DamagedStoreError, match=rf"pixels\.u8 is damaged: {BYTES - 1} bytes where {BYTES} are"
     ):
@@ -163,14 +156,15 @@ def test_pixels_cut_off_after_the_store_was_opened_are_an_error_not_a_crash(
 def test_images_that_change_while_they_are_decoded_make_no_store(
     image_set: ImageSet, tmp_path: Path, monkeypatch, fate: str
 ):
-    build = store_module._build
+    write_pixels = store_module._write_pixels
 
-    def build_meanwhile(*args):
-        build(*args)
+    def write_meanwhile(*args):
+        index = write_pixels(*args)
         path = image_set.files[0].path
         path.write_bytes(image_set.files[1].path.read_bytes()) if fate == "changed" else path.unlink()
+        return index
 
-    monkeypatch.setattr(store_module, "_build", build_meanwhile)
+    monkeypatch.setattr(store_module, "_write_pixels", write_meanwhile)
     with pytest.raises(ValueError, match="images of images changed or disappeared while they were decoded"):
         open_store(image_set, cache=tmp_path / "cache", on_bad_image="error")
     assert left_in(tmp_path / "cache") == []

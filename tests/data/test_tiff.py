@@ -145,7 +145,7 @@ REFUSED = {
 def test_other_layouts_are_refused_by_name(tmp_path: Path, layout: str):
     samples, photometric, changes = REFUSED[layout]
     path = write_tiff(tmp_path / "a.tif", samples, photometric, **changes)
-    with pytest.raises(ValueError, match=rf"a\.tif: its layout \({layout}.*\) is not read; save it"):
+    with pytest.raises(ValueError, match=rf"a\.tif: its layout \({layout}.*\) is not supported; save it"):
         read_image(path)
 
 
@@ -167,3 +167,23 @@ def test_missing_and_cut_pixels_are_told_from_layouts(tmp_path: Path):
 def test_an_image_of_one_column_keeps_its_shape(tmp_path: Path):
     path = write_tiff(tmp_path / "a.tif", DEEP_COLOR[:, :1], RGB)
     np.testing.assert_array_equal(read_image(path), planes(DEEP_COLOR[:, :1]))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpeg_inside_is_what_libtiff_makes_of_it(tmp_path: Path, mode: str, orientation: int):
+    """RGB is stored as YCbCr; the oracle is the file without an orientation."""
+    picture = Image.fromarray(COLOR).resize((40, 24), Image.Resampling.BICUBIC).convert(mode)
+    picture.save(tmp_path / "plain.tif", compression="jpeg", quality=95)
+    picture.save(tmp_path / "a.tif", compression="jpeg", quality=95, tiffinfo={274: orientation})
+    expected = planes(np.asarray(Image.open(tmp_path / "plain.tif").convert(mode)))
+    image = decode_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.pixels, expected)
+    assert np.abs(expected - planes(np.asarray(picture)).astype(float)).mean() < 8
+    assert image.oriented == (orientation == 6)
+
+
+def test_an_unknown_compression_is_refused_by_name(tmp_path: Path):
+    path = write_tiff(tmp_path / "a.tif", DEEP_COLOR, RGB, more={259: [50000]})
+    with pytest.raises(ValueError, match=r"RGB, 3 samples of 16 bits, uint, ZSTD\) is not supported"):
+        read_image(path)

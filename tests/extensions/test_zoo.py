@@ -3,16 +3,9 @@
 import pytest
 from rich.console import Console
 
-from srlab.extensions.zoo import (
-    convention_table,
-    find_card,
-    literature_table,
-    networks,
-    to_markdown,
-    update_readme,
-    zoo_rows,
-    zoo_table,
-)
+from srlab.extensions.zoo import networks
+from srlab.extensions.zoo.networks import find_card, to_markdown, update_readme, zoo_rows, zoo_table
+from srlab.extensions.zoo.papers import convention_table, literature_table
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +28,8 @@ def test_a_row_joins_what_is_counted_published_and_there_to_run(rows):
         "Set5": 32.43,
         "Urban100": 26.54,
     }
-    assert (light.recipes, light.released) == ((2, 3, 4), False)
-    assert (demo.published, demo.released) == ({}, None)
+    assert (light.recipes, light.card.weights.released) == ((2, 3, 4), False)
+    assert (demo.published, demo.card.weights) == ({}, None)
     assert bicubic.published["Set5"].psnr == 28.42
 
 
@@ -99,7 +92,7 @@ def test_a_readme_without_its_markers_is_left_alone(tmp_path, text):
     assert readme.read_text() == text
 
 
-def test_a_papers_column_stands_beside_what_is_printed():
+def test_a_paper_s_column_is_shown_with_what_is_printed():
     """Oracle: the figures in SwinIR's own table."""
     text = printed(convention_table(None, convention="swinir_paper", scale=2), 120)
     assert "swinir_light" in text

@@ -6,7 +6,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from protocols import basicsr, elan, published_y, rgb
-from srlab.config import InputPadding, ProtocolConfig
+from srlab.metrics.protocol import ProtocolConfig
+from srlab.ops.input_padding import InputPadding
 
 CONF = Path(__file__).parents[2] / "conf"
 

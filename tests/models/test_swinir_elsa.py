@@ -12,8 +12,9 @@ import torch
 from torch.testing import assert_close
 
 import srlab
-from official_networks import deviation
+from official_networks import counted, detect, deviation
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
+from srlab.checkpoints import official_state
 from srlab.counts.complexity import multiply_adds
 from srlab.models.swinir_elsa import SwinIRElsa
 
@@ -68,7 +69,7 @@ def closed_form_multiply_adds(scale):
     return pixels * (BLOCKS * block + (GROUPS + 1) * 9 * C * C + 9 * 3 * C + 9 * C * 3 * scale**2)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", [4, *(pytest.param(scale, marks=pytest.mark.slow) for scale in (2, 3))])
 def test_size_and_cost_are_those_of_the_closed_forms(scale):
     recorded = RECORDED[f"x{scale}"]
     parameters, cost = closed_form_parameters(scale), closed_form_multiply_adds(scale)
@@ -76,7 +77,7 @@ def test_size_and_cost_are_those_of_the_closed_forms(scale):
     assert recorded["giga_multiply_adds"] == round(cost / 1e9, 2)
     with torch.device("meta"):
         network = srlab.create_model("swinir_light_elsa", scale=scale)
-    assert network.official_parameters() == (parameters, parameters)
+    assert counted(network) == (parameters, parameters)
     assert multiply_adds(network) == cost
 
 
@@ -92,7 +93,7 @@ def test_only_the_attention_differs_from_swinir():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (8, 5)])
-@pytest.mark.parametrize("backend", SwinIRElsa.backends)
+@pytest.mark.parametrize("backend", SwinIRElsa.plain_backends)
 @pytest.mark.parametrize(("head", "scale"), [("pixelshuffledirect", 3), ("pixelshuffle", 4)])
 def test_every_size_is_enlarged_exactly(head, scale, backend, size):
     network = small(head=head, scale=scale, kernel_side=7, backend=backend)
@@ -112,7 +113,7 @@ def test_both_backends_are_one_function_with_one_gradient(lam, gamma):
 
 
 @pytest.mark.parametrize("kernel_side", [3, 5])
-@pytest.mark.parametrize("backend", SwinIRElsa.backends)
+@pytest.mark.parametrize("backend", SwinIRElsa.plain_backends)
 def test_a_pixel_acts_within_the_accumulated_radius_and_nowhere_else(backend, kernel_side):
     network = small(backend=backend, kernel_side=kernel_side, lam=1).double().eval()
     # Weights and values are both gathered around the same pixel: a block reaches K // 2 pixels. Besides, five
@@ -127,7 +128,7 @@ def test_a_pixel_acts_within_the_accumulated_radius_and_nowhere_else(backend, ke
 
 
 @pytest.mark.slow  # compiles
-@pytest.mark.parametrize("backend", SwinIRElsa.backends)
+@pytest.mark.parametrize("backend", SwinIRElsa.plain_backends)
 def test_compiles_without_a_graph_break_and_gives_the_same(backend):
     torch.compiler.reset()  # each process may compile for a few shapes only
     network, lr_image = small(depths=[1], num_heads=[2], backend=backend, lam=1), torch.rand(2, 3, 5, 7)
@@ -140,7 +141,7 @@ def test_compiles_without_a_graph_break_and_gives_the_same(backend):
         assert_close(ours, plain, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", SwinIRElsa.backends)
+@pytest.mark.parametrize("backend", SwinIRElsa.plain_backends)
 def test_runs_in_bfloat16_and_under_its_autocast(backend):
     network, image = small(backend=backend), torch.rand(2, 3, 8, 8)
     plain = network(image)
@@ -159,8 +160,8 @@ def test_drop_path_grows_linearly_from_zero_over_all_blocks():
 
 def test_there_is_no_official_layout():
     with pytest.raises(ValueError, match=r"SwinIRElsa has no official implementation"):
-        small().to_official()
-    assert SwinIRElsa.recognise(srlab.create_model("swinir_light", scale=2).to_official()) is None
+        official_state(small())
+    assert detect(SwinIRElsa, official_state(srlab.create_model("swinir_light", scale=2))) is None
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from srlab.config import InputPadding
-from srlab.ops.input_padding import pad_input
+from srlab.ops.input_padding import InputPadding, pad_input
 
 
 def row(*values):

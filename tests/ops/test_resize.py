@@ -27,7 +27,7 @@ def read(path: Path) -> torch.Tensor:
 
 
 def dense_matrix(input_side: int, scale: int) -> np.ndarray:
-    """Shrinking by an integer as a matrix of exact fractions, written down from Keys' formula alone."""
+    """Downsampling by an integer as a matrix of exact fractions, written down from Keys' formula."""
     matrix = np.zeros((-(-input_side // scale), input_side), dtype=object)
     for row in range(len(matrix)):
         center = Fraction(2 * row * scale + scale - 1, 2)
@@ -45,7 +45,7 @@ def dense_matrix(input_side: int, scale: int) -> np.ndarray:
     return matrix
 
 
-def shrink_exactly(image: np.ndarray, scale: int) -> np.ndarray:
+def downsample_exactly(image: np.ndarray, scale: int) -> np.ndarray:
     """(H, W) uint8 by rational arithmetic, half-up rounding after each pass."""
 
     def rounded(values: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ def test_uint8_mode_equals_rational_arithmetic(scale: int, kind: str):
         "one pixel": np.array([[200]]),
     }[kind].astype(np.uint8)
     made = imresize(torch.from_numpy(image), scale=Fraction(1, scale), mode="uint8")
-    np.testing.assert_array_equal(made.numpy(), shrink_exactly(image, scale))
+    np.testing.assert_array_equal(made.numpy(), downsample_exactly(image, scale))
 
 
 @pytest.mark.parametrize(("scale", "denominator"), [(2, 256), (3, 81), (4, 4096)])

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from PIL import Image
-from torch import nn
 
+from demo_data import loading
+from recorded_fits import Recorder, fit
 from srlab.data import datasets
-from srlab.data.degradation import BicubicDegradation
 from training_runs import ROOT
 
 
@@ -41,26 +41,6 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-class Recorder(LightningModule):
-    """Keeps a fingerprint of every batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(1, 1)
-        self.trained: list[int] = []
-        self.validated: list[int] = []
-
-    def training_step(self, batch: dict, _batch_idx: int) -> torch.Tensor:
-        self.trained.append(int(batch["lr_image"].long().sum()))
-        return self.layer(torch.ones(1)).sum()
-
-    def validation_step(self, sample: dict, _batch_idx: int) -> None:
-        self.validated.append(int(sample["lr_image"].long().sum()))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
 class Meanwhile(Callback):
     """Does something once the third step is over."""
 
@@ -72,41 +52,14 @@ class Meanwhile(Callback):
             self.deed()
 
 
-def fit(
+def fitted(
     photos: Path, *, deed: Callable[[], object] = list, resume: Path | None = None, **changes: Any
 ) -> tuple[Recorder, Trainer]:
     """Six steps, or one more after ``resume``; two loader processes."""
-    data = datasets.folder(
-        root=str(photos / "train"),
-        validation_root=str(photos / "validation"),
-        scale=2,
-        patch_size=8,
-        batch_size=4,
-        num_workers=2,
-        seed=0,
-        degradation=BicubicDegradation(),
-        degrade_on="worker",
-        augment=True,
-        cache=str(photos.parent / "cache"),
-        **({"on_bad_image": "skip"} | changes),
-    )
-    recorder = Recorder()
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=7 if resume else 6,
-        max_epochs=-1,
-        val_check_interval=2,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        callbacks=[Meanwhile(deed)],
-    )
-    trainer.fit(recorder, datamodule=data, ckpt_path=resume, weights_only=True)
-    return recorder, trainer
+    folders = {"root": str(photos / "train"), "validation_root": str(photos / "validation")}
+    small = {"scale": 2, "batch_size": 4, "num_workers": 2, "on_bad_image": "skip"}
+    data = datasets.folder(**folders, **loading(photos.parent / "cache", **(small | changes)))
+    return fit(data, steps=7 if resume else 6, resume=resume, callbacks=[Meanwhile(deed)])
 
 
 def harm(photos: Path) -> None:
@@ -119,8 +72,8 @@ def harm(photos: Path) -> None:
 
 
 def test_a_run_goes_on_when_its_images_are_removed_or_cut_off(photos: Path):
-    peaceful, _ = fit(photos)
-    harmed, _ = fit(photos, deed=lambda: harm(photos))
+    peaceful, _ = fitted(photos)
+    harmed, _ = fitted(photos, deed=lambda: harm(photos))
     assert len(peaceful.trained) == 6
     assert len(peaceful.validated) == 6
     assert (harmed.trained, harmed.validated) == (peaceful.trained, peaceful.validated)
@@ -128,10 +81,10 @@ def test_a_run_goes_on_when_its_images_are_removed_or_cut_off(photos: Path):
 
 def test_a_run_is_not_resumed_on_other_images_unless_told_to(photos: Path, tmp_path: Path, caplog):
     """Removed, unreadable, new and repainted ones are named; those that only moved are no others."""
-    _, trainer = fit(photos)
+    _, trainer = fitted(photos)
     trainer.save_checkpoint(tmp_path / "6.ckpt")
     moved = photos.rename(tmp_path / "moved")
-    fit(moved, resume=tmp_path / "6.ckpt")
+    fitted(moved, resume=tmp_path / "6.ckpt")
     (moved / "train/0.png").unlink()
     (moved / "train/1.png").write_bytes(b"nothing")
     (moved / "train/2.png").rename(moved / "train/new.png")
@@ -141,16 +94,16 @@ def test_a_run_is_not_resumed_on_other_images_unless_told_to(photos: Path, tmp_p
     pixels[0, 0] ^= 1
     Image.fromarray(pixels).save(lr_file)
     told = (
-        r"training: 3 no longer there \(0, 1, 2\), 1 new \(new\), 1 changed \(4\); "
+        r"training: 3 missing \(0, 1, 2\), 1 new \(new\), 1 changed \(4\); "
         r"validation on validation: 1 changed \(10\)"
     )
     with pytest.raises(ValueError, match=rf"{told}; put .* data\.accept_changed_images=true"):
-        fit(moved, resume=tmp_path / "6.ckpt")
+        fitted(moved, resume=tmp_path / "6.ckpt")
     (moved / "validation/LR_bicubic/X2/10x2.png").unlink()
     (moved / "validation/LR_bicubic/X2/11x2.png").unlink()
     (moved / "validation/LR_bicubic/X2").rmdir()
-    fit(moved, resume=tmp_path / "6.ckpt", accept_changed_images=True)
-    assert "going on with other images than before: training: 3 no longer there" in caplog.text
+    fitted(moved, resume=tmp_path / "6.ckpt", accept_changed_images=True)
+    assert "continuing with other images than before: training: 3 missing" in caplog.text
 
 
 def command_line(photos: Path, folder: Path, *overrides: str) -> list[str]:
@@ -196,19 +149,19 @@ def assert_equal_weights(one: Path, other: Path) -> None:
 
 
 def loaders_of(run: subprocess.Popen[str]) -> list[int]:
-    """Loader processes, which torch names so, of the server that the run has started."""
-    found = []
+    """Loader processes: children of the server that the run has started."""
+    parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended meanwhile
-            session = path.read_text().rpartition(")")[2].split()[3]
-            if int(session) == run.pid and (path.parent / "comm").read_text().strip() == "pt_data_worker":
-                found.append(int(path.parent.name))
-    return sorted(found)
+            state, parent, *_ = path.read_text().rpartition(")")[2].split()
+            if state != "Z":
+                parents[int(path.parent.name)] = int(parent)
+    return sorted(pid for pid, parent in parents.items() if parents.get(parent) == run.pid)
 
 
 def run_to_resume(output: str) -> str:
     """What the printed command resumes, as a shell and Hydra read it."""
-    (line,) = {line.strip() for line in output.splitlines() if line.strip().startswith("python train.py ")}
+    (line,) = {line.strip() for line in output.splitlines() if line.strip().startswith("python ")}
     (override,) = OverridesParser.create().parse_overrides(shlex.split(line)[2:])
     assert override.key_or_group == "resume"
     return str(override.value())

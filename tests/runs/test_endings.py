@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from srlab.app import checks
 from srlab.app.run_report import RunReport
-from srlab.metrics.image_mean import MeanPSNR
+from srlab.metrics.image_mean import ImageMean
 from srlab.tasks.interruption import GracefulStop
 from srlab.tasks.super_resolution import SuperResolutionTask
 from training_runs import assert_same_state, checkpoint, curve, in_process, killed_after_saving
@@ -29,7 +29,7 @@ def finished(photos, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("step", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_failing_validation_costs_nothing(step, train, finished, tmp_path, monkeypatch, capsys):
     """Also the last one; the run resumes with the validation. Oracle: the run in which nothing failed."""
-    run, honest = tmp_path / "run", MeanPSNR.update
+    run, honest = tmp_path / "run", ImageMean.update
 
     def failing(self, *arguments):
         if (run / "checkpoints" / "last.ckpt").exists() and checkpoint(run)["global_step"] == step:
@@ -37,7 +37,7 @@ def test_a_failing_validation_costs_nothing(step, train, finished, tmp_path, mon
         honest(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MeanPSNR, "update", failing)
+        patch.setattr(ImageMean, "update", failing)
         with pytest.raises(SystemExit, match="2"):
             train(*RUN)
     said = "".join(capsys.readouterr())
@@ -49,7 +49,13 @@ def test_a_failing_validation_costs_nothing(step, train, finished, tmp_path, mon
     assert checkpoint(run, "best")["global_step"] == checkpoint(finished, "best")["global_step"]
 
 
-@pytest.mark.parametrize("kills", [[(2, "last"), (4, "best")], [(6, "last")]], ids=["two", "at the end"])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param([(2, "last"), (4, "best")], id="two", marks=pytest.mark.slow),
+        pytest.param([(6, "last")], id="at the end"),
+    ],
+)
 def test_a_kill_before_a_validation_costs_nothing(kills, train, tmp_path):
     """With a moving average, which is what is validated; oracle: the run that was left alone."""
     words = ("trainer.max_steps=6", "validate_every=2", "callbacks=ema", "trainer.accumulate_grad_batches=2")
@@ -62,6 +68,7 @@ def test_a_kill_before_a_validation_costs_nothing(kills, train, tmp_path):
     assert curve(run) == curve(whole)
 
 
+@pytest.mark.slow
 def test_an_error_in_a_step_costs_that_step_alone(train, finished, tmp_path, monkeypatch, capsys):
     """As when a loader dies or memory runs out."""
     honest = SuperResolutionTask.training_step
@@ -82,6 +89,7 @@ def test_an_error_in_a_step_costs_that_step_alone(train, finished, tmp_path, mon
     assert curve(run) == curve(finished)
 
 
+@pytest.mark.slow
 def test_an_error_in_the_report_says_how_to_report_again(train, tmp_path, monkeypatch, capsys):
     def failing(self):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -99,7 +107,7 @@ def test_an_error_in_the_report_says_how_to_report_again(train, tmp_path, monkey
     "without",
     [
         "+trainer.limit_val_batches=0",
-        "callbacks.best=null",
+        pytest.param("callbacks.best=null", marks=pytest.mark.slow),
         pytest.param("+trainer.fast_dev_run=true", marks=pytest.mark.slow),
     ],
 )
@@ -115,6 +123,7 @@ def test_a_run_that_keeps_no_best_checkpoint_reports_its_last(without, train, fi
         assert summary["ended_by"] is None
 
 
+@pytest.mark.slow
 def test_a_run_without_validations_saves_its_weights_beside_their_average(train):
     """Oracle: the run with validations."""
     words = (*RUN, "callbacks=ema")
@@ -122,6 +131,7 @@ def test_a_run_without_validations_saves_its_weights_beside_their_average(train)
     assert_same_state(train(*words, "+trainer.limit_val_batches=0"), whole)
 
 
+@pytest.mark.slow
 def test_a_run_without_validations_saves_at_its_interval(train, finished, tmp_path, monkeypatch):
     """A kill in step 4 leaves step 2."""
 
@@ -156,6 +166,7 @@ def test_a_terminal_that_closes_stops_a_run_as_sigterm_does(train, finished, tmp
     assert_same_state(tmp_path / "run", finished)
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_early_says_so_and_records_it(train, capsys):
     stopping = "{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:val/psnr,mode:max,patience:1"
     run = train("trainer.max_steps=40", "validate_every=1", f"+callbacks.early={stopping},min_delta:1000}}")
@@ -167,6 +178,7 @@ def test_a_run_that_ends_early_says_so_and_records_it(train, capsys):
     assert f"to train on:\n  python train.py resume={run}" in said
 
 
+@pytest.mark.slow
 def test_a_run_that_had_no_time_for_a_step_is_no_result(train, capsys):
     with pytest.raises(SystemExit, match="2"):
         train(*RUN, "+trainer.max_time=00:00:00:00")
@@ -175,6 +187,7 @@ def test_a_run_that_had_no_time_for_a_step_is_no_result(train, capsys):
     )
 
 
+@pytest.mark.slow
 def test_data_that_moved_are_named_by_the_resume_and_a_run_keeps_its_paths(
     train, photos, finished, tmp_path, monkeypatch
 ):
@@ -200,12 +213,6 @@ def test_data_that_moved_are_named_by_the_resume_and_a_run_keeps_its_paths(
             "KeptCheckpoint monitors 'val/lpips', which this run does not log",
         ),
         (["callbacks.stop=null"], "callbacks.stop saves a run that is stopped"),
-        (["trainer.precision=16-true"], "trainer.precision=16-true is not supported"),
-        (["trainer.precision=bf16-true"], "use 32-true, bf16-mixed or 16-mixed"),
-        (["trainer.precision=64"], "trainer.precision=64 is not supported"),
-        (["trainer.precision=transformer-engine"], "trainer.precision=transformer-engine is not supported"),
-        (["+sharpness=2"], "+sharpness=… adds what nothing reads"),
-        (["data.scale=3"], "data.scale=3, but scale=2"),
     ],
 )
 def test_what_would_fail_later_is_refused_before_the_first_step(overrides, message, train, tmp_path, capsys):

@@ -1,6 +1,5 @@
-"""The configuration of a run once more: rerun=RUN, srlab rerun, --config-dir RUN."""
+"""The configuration of a run once more: rerun=RUN, --config-dir RUN."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from srlab.extensions.console.main import main
-from srlab.runs import versions
+from srlab.app import resume
+from srlab.runs.provenance import provenance
 from training_runs import ROOT, assert_same_state, curve, in_process, weights
 
 STEPS = ("trainer.max_steps=2", "validate_every=1", "optimizer.lr=1e-3", "callbacks=ema")
@@ -23,6 +22,7 @@ def run(photos, tmp_path_factory) -> Path:
         return in_process(photos, tmp_path_factory.mktemp("first"), patch)(*STEPS)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_number_of_threads(train, tmp_path):
     """A pool's cell has fewer than the same run alone, and sums are rounded in their order."""
     threads = torch.get_num_threads()
@@ -59,9 +59,10 @@ def test_single_values_of_a_run_once_more_may_differ(run, train, tmp_path):
         assert_same_state(tmp_path / "again", run)
 
 
+@pytest.mark.slow
 def test_another_version_is_warned_of(run, train, tmp_path, monkeypatch, capsys):
-    now = versions.versions()
-    monkeypatch.setattr(versions, "versions", lambda: {**now, "torch": "9.9"})
+    now = provenance()
+    monkeypatch.setattr(resume, "provenance", lambda: {**now, "torch": "9.9"})
     train(f"rerun={run}", f"hydra.run.dir={tmp_path / 'again'}")
     said = "".join(capsys.readouterr())
     assert f"rerun: torch was {now['torch']} and is 9.9 now: weights may differ" in said
@@ -82,25 +83,13 @@ def test_what_would_be_another_run_is_refused(words, message, run, train, tmp_pa
     assert message in "".join(capsys.readouterr())
 
 
-def test_the_verb_becomes_the_program_that_was_asked_for(monkeypatch):
-    """Typed lists and words arrive as Hydra reads them."""
-    started = []
-    monkeypatch.setattr(os, "execv", lambda path, words: started.append((path, words)))
-    assert main(["rerun", "RUN", "seed=2", "trainer.max_steps=5", "compile=true"]) == 0
-    program = [sys.executable, "-m", "srlab.app", "rerun=RUN"]
-    assert started == [(sys.executable, [*program, "trainer.max_steps=5", "seed=2", "compile=true"])]
-    assert main(["rerun", "RUN", "another"]) == 2
-    assert main(["rerun", "RUN", "resume=auto"]) == 2
-    assert len(started) == 1
-
-
 @pytest.mark.slow
-def test_srlab_rerun_and_config_dir_run_it_from_a_terminal(run, tmp_path):
-    """The verb on two devices too, which start again what they were started with; oracle: the run itself."""
+def test_srlab_train_and_config_dir_run_it_from_a_terminal(run, tmp_path):
+    """``srlab train`` on two devices, too, which start it again; oracle: the run itself."""
     srlab = [str(Path(sys.executable).with_name("srlab"))]
     for name, command in {
-        "verb": [*srlab, "rerun", str(run)],
-        "two": [*srlab, "rerun", str(run), "trainer.devices=2"],
+        "verb": [*srlab, "train", f"rerun={run}"],
+        "two": [*srlab, "train", f"rerun={run}", "trainer.devices=2"],
         "config": [
             *(sys.executable, str(ROOT / "train.py"), "--config-dir", str(run), "--config-name", "config"),
         ],

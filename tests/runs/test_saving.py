@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -11,8 +12,8 @@ import pytest
 import torch
 
 from srlab.app.run_report import RunReport
-from srlab.tasks.checkpoint_io import KeptCheckpoint, NonFiniteWeightsError, WholeCheckpoints
-from srlab.tasks.cost_record import CostRecord
+from srlab.tasks.checkpoint_io import AtomicCheckpointIO, KeptCheckpoint, NonFiniteError
+from srlab.tasks.costs import CostRecord
 from srlab.tasks.interruption import GracefulStop
 from srlab.tasks.super_resolution import SuperResolutionTask
 from training_runs import assert_same_state, checkpoint, curve, in_process
@@ -80,14 +81,14 @@ def test_a_second_signal_aborts_at_once_and_loses_only_the_step(train, tmp_path,
     with pytest.raises(SystemExit) as stopped:
         train(*RUN)
     assert stopped.value.code == 143
-    assert "aborted in step 4; resume goes on from" in "".join(capsys.readouterr())
+    assert re.search(r"aborted in step 4; .*last.ckpt can be resumed", "".join(capsys.readouterr()))
     assert checkpoint(tmp_path / "run")["global_step"] == 2
 
 
 @pytest.fixture
 def full_disk(monkeypatch):
     """The kernel refuses files beyond 20 kB, a fraction of a checkpoint, while these steps are saved."""
-    honest = WholeCheckpoints.save_checkpoint
+    honest = AtomicCheckpointIO.save_checkpoint
 
     def at(*steps: int) -> None:
         def save(self, content, path, storage_options=None):
@@ -99,7 +100,7 @@ def full_disk(monkeypatch):
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-        monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", save)
+        monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save)
 
     return at
 
@@ -110,8 +111,8 @@ def test_a_full_disk_in_mid_run_is_said_once_and_costs_nothing(train, finished, 
     # the lowest score: that of step 2, as scores rise here
     run = train(*RUN, "callbacks.best.mode=min")
     said = "".join(capsys.readouterr())
-    assert said.count("could not be saved: [Errno 27] File too large; training goes on") == 1
-    assert "step 6 could be saved again" in said
+    assert said.count("could not be saved: [Errno 27] File too large; training continues") == 1
+    assert "saving works again: step 6 is saved" in said
     assert_same_state(run, finished)
     assert curve(run) == curve(finished)
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
@@ -152,7 +153,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("floats", [200_000, 14_000], ids=["in a tensor", "at the end"])
 def test_a_checkpoint_that_does_not_fit_leaves_the_older_one(small_disk, floats):
-    store, path = WholeCheckpoints(), small_disk / "last.ckpt"
+    store, path = AtomicCheckpointIO(), small_disk / "last.ckpt"
     store.save_checkpoint({"global_step": 1, "state_dict": {"weight": torch.zeros(4_000)}}, path)
     before = path.read_bytes()
     store.save_checkpoint({"global_step": 2, "state_dict": {"weight": torch.zeros(floats)}}, path)
@@ -180,15 +181,17 @@ def test_a_checkpoint_appears_by_one_rename_in_its_own_folder(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
-    WholeCheckpoints().save_checkpoint({"global_step": 1, "state_dict": {}}, tmp_path / "runs" / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint(
+        {"global_step": 1, "state_dict": {}}, tmp_path / "runs" / "last.ckpt"
+    )
     partial = ".last.ckpt.partial"
     assert calls == [("fsync", partial), ("rename", partial), ("fsync", "runs")]
 
 
 def test_weights_that_are_no_numbers_are_refused_by_the_writer_too(tmp_path):
     content = {"global_step": 3, "state_dict": {"weight": torch.tensor([1.0, float("nan")])}}
-    with pytest.raises(NonFiniteWeightsError, match="not finite after step 3"):
-        WholeCheckpoints().save_checkpoint(content, tmp_path / "last.ckpt")
+    with pytest.raises(NonFiniteError, match="not finite after step 3"):
+        AtomicCheckpointIO().save_checkpoint(content, tmp_path / "last.ckpt")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from srlab.layers.recomputation import recompute_activations
-from srlab.tasks.batch_norm_sync import JoinedBatchNorm, JoinedBatchNorm2d
+from srlab.tasks.batch_norm_sync import BatchNormSync, SyncedBatchNorm2d
 
 CHANNELS = 3
 SHARES = (slice(0, 3), slice(3, 4))  # unlike sizes
@@ -81,7 +81,7 @@ def learnt(layers, kind, share):
 def on_two_ranks(rank, kinds, rendezvous, results):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    found = {kind: learnt(JoinedBatchNorm().apply(block(kind)), kind, SHARES[rank]) for kind in kinds}
+    found = {kind: learnt(BatchNormSync().apply(block(kind)), kind, SHARES[rank]) for kind in kinds}
     torch.save(found, f"{results}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -122,17 +122,17 @@ def test_two_processes_normalize_as_one_with_the_joined_batch(found_by_ranks, ki
 def test_norms_are_joined_in_place_and_parted_again():
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     norm, keys = network[1], list(network.state_dict())
-    assert JoinedBatchNorm().apply(network) is network
+    assert BatchNormSync().apply(network) is network
     assert network[1] is norm
-    assert isinstance(norm, JoinedBatchNorm2d)
+    assert isinstance(norm, SyncedBatchNorm2d)
     assert list(network.state_dict()) == keys
-    assert type(copy.deepcopy(norm)) is type(pickle.loads(pickle.dumps(norm))) is JoinedBatchNorm2d
-    JoinedBatchNorm().revert(network)
+    assert type(copy.deepcopy(norm)) is type(pickle.loads(pickle.dumps(norm))) is SyncedBatchNorm2d
+    BatchNormSync().revert(network)
     assert type(network[1]) is nn.BatchNorm2d
 
 
 def test_a_lone_process_normalizes_as_ever():
-    joined, plain = JoinedBatchNorm().apply(nn.BatchNorm2d(2)), nn.BatchNorm2d(2)
+    joined, plain = BatchNormSync().apply(nn.BatchNorm2d(2)), nn.BatchNorm2d(2)
     images = torch.rand(2, 2, 3, 3)
     assert torch.equal(joined(images), plain(images))
     assert torch.equal(joined.running_var, plain.running_var)
@@ -143,4 +143,4 @@ def test_a_lone_process_normalizes_as_ever():
 )
 def test_norms_that_would_stay_apart_are_refused(norm):
     with pytest.raises(ValueError, match=r"1 is BatchNorm.*set trainer\.sync_batchnorm=false"):
-        JoinedBatchNorm().apply(nn.Sequential(nn.Identity(), norm))
+        BatchNormSync().apply(nn.Sequential(nn.Identity(), norm))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import srlab
-from srlab.tasks.conditions import describe_conditions, source_commit
+from srlab.runs.provenance import source_commit
+from srlab.tasks.conditions import Conditions
 
 
 def git(folder, *arguments):
@@ -51,7 +52,7 @@ def test_no_checkout_has_no_commit(tmp_path, monkeypatch):
 
 
 def test_conditions_add_date_and_versions():
-    conditions = describe_conditions(model="elan", checkpoint="x.pt", costs=None)
+    conditions = Conditions(model="elan", checkpoint="x.pt")
     age = datetime.now(timezone.utc) - datetime.fromisoformat(conditions.date)
     assert 0 <= age.total_seconds() < 60
     assert conditions.torch_version == torch.__version__

@@ -1,5 +1,6 @@
 """Validation of one network by several processes: every image once, the same means to the last bit on all."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from protocols import basicsr
 from srlab.data.datamodule import SuperResolutionData
 from srlab.data.degradation import BicubicDegradation
-from srlab.data.sources import Folder
+from srlab.data.sources import Source, folder_images
 from srlab.models.edsr import EDSR
 from srlab.tasks.super_resolution import SuperResolutionTask
 
@@ -35,17 +36,17 @@ class Record(Callback):
 
 
 @pytest.fixture
-def sets(tmp_path) -> list[Folder]:
+def sets(tmp_path) -> list[Source]:
     generator = np.random.default_rng(0)
     for name, sizes in SIZES.items():
         (tmp_path / name).mkdir()
         for index, (height, width) in enumerate(sizes):
             pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
-    return [Folder(root=str(tmp_path / name), set_name=name) for name in SIZES]
+    return [partial(folder_images, str(tmp_path / name), set_name=name) for name in SIZES]
 
 
-def validated(sets: list[Folder], folder: Path, devices: int):
+def validated(sets: list[Source], folder: Path, devices: int):
     """Metrics and restored images of each process."""
     data = SuperResolutionData(
         scale=2,

@@ -7,16 +7,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from evaluations import costs_of, report_of
 from protocols import basicsr
-from srlab.config import GrayRule
-from srlab.counts.complexity import ParameterReport
-from srlab.counts.operations import UncountedOperation
-from srlab.extensions.lab.costs import Costs
-from srlab.extensions.lab.latency import LatencyReport
-from srlab.extensions.lab.load import CoreLoad
-from srlab.extensions.lab.memory import MemoryReport
-from srlab.tasks.conditions import describe_conditions
-from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean
+from srlab.extension_points import load_extensions
+from srlab.metrics.protocol import GrayRule
+from srlab.tasks.columns import COMPARERS, Comparer, Comparison
+from srlab.tasks.conditions import Conditions
+from srlab.tasks.evaluation import SetMean
 from srlab.tasks.report_tables import (
     Evaluation,
     display_tables,
@@ -25,159 +22,88 @@ from srlab.tasks.report_tables import (
     to_markdown,
     write_evaluations,
 )
+from srlab.terminal.tables import PlainTable
 
-QUIET = CoreLoad(others=0.0, cores=2, threads=1)
-LATENCY = LatencyReport(
-    "Some GPU", "2.13.0", "float32", (1, 3, 180, 320), 2, 5, 1, "flushed", QUIET, "sdpa", 12.34, 11.0, 15.0
-)
-MEMORY = MemoryReport(
-    "Some GPU", "2.13.0", "float32", (1, 3, 180, 320), "sdpa", "max_memory_allocated", 512.4, 600.0, None
-)
+NAME = "x[/b] [v2] :cat: a|b"
 
-COSTS = Costs(
-    parameters=ParameterReport(all=601_000, trainable=600_000, held=590_000),
-    multiply_adds=43_200_000_000,
-    executed_multiply_adds=45_600_000_000,
-    activations=1_230_000_000,
-    uncounted=(UncountedOperation("soft-max", "aten._softmax", 12, 300),),
-    output_size=(720, 1280),
-    latency=LATENCY,
-    memory=MEMORY,
-)
+
+def printed(tables, width):
+    console = Console(width=width, file=io.StringIO())
+    for table in tables:
+        console.print(table)
+    return console.file.getvalue()
+
+
+def read_csv(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture
 def evaluations():
-    records = (
-        ImageRecord("Set14", "bridge", "basicsr", 25.0, 0.7, 512, 512, True, "replicate", "file"),
-        ImageRecord("Set14", "flat", "basicsr", math.inf, 1.0, 64, 64, False, "replicate", "made"),
-    )
-    report = EvaluationReport(
-        scale=4,
-        device="Some CPU",
-        dtype="float32",
-        protocols=(basicsr(4),),
-        means=(SetMean("Set14", "basicsr", 2, math.inf, 0.85, ("bridge",), "replicate", "file and made"),),
-        images=records,
-        skipped_protocols=("published_y",),
-        absent_sets=("Urban100",),
-    )
-    measured = describe_conditions(
-        model="elan_light",
-        checkpoint="model_x4.pt",
-        costs=COSTS,
-    )
-    bare = describe_conditions(model="bicubic", checkpoint="none", costs=None)
-    return [Evaluation(report, measured), Evaluation(report, bare)]
+    report = report_of(
+        ("bridge", 25.0, 0.7, True), ("flat", math.inf, 1.0, False),
+        skipped_protocols=("published_y",), absent_sets=("Urban100",),
+    )  # fmt: skip
+    measured = Conditions(model="elan_light", checkpoint="model_x4.pt", costs=costs_of())
+    return [
+        Evaluation(report, measured),
+        Evaluation(report, Conditions(model="bicubic", checkpoint="none")),
+    ]
 
 
-def test_rows_hold_unrounded_numbers_and_costs(evaluations):
-    measured, bare = summary_rows(evaluations)
-    assert (measured["model"], measured["scale"], measured["set"], measured["protocol"]) == (
-        "elan_light",
-        4,
-        "Set14",
-        "basicsr",
-    )
-    assert (measured["parameters"], measured["multiply_adds"]) == (601_000, 43_200_000_000)
-    assert [measured[f"latency_{key}_ms"] for key in ("median", "p10", "p90")] == [12.34, 11.0, 15.0]
-    assert measured["peak_memory_mib"] == 512.4
-    assert bare["parameters"] is bare["latency_median_ms"] is bare["peak_memory_mib"] is None
-    assert list(measured) == list(bare)
-
-
-def test_a_latency_beside_other_programs_is_marked_and_explained(evaluations):
-    measured, bare = evaluations
-    load = CoreLoad(others=1.6, cores=2, threads=2)
-    costs = replace(COSTS, latency=replace(LATENCY, load=load))
-    disturbed = replace(measured, conditions=replace(measured.conditions, costs=costs))
-    assert [row["latency_busy"] for row in summary_rows([measured, disturbed, bare])] == [False, True, None]
-    shown = {}
-    for name, each in (("measured", measured), ("disturbed", disturbed)):
-        console = Console(width=120, file=io.StringIO())
-        console.print(display_tables([each, bare])[1])
-        shown[name] = console.file.getvalue()
-    assert "12.3* (11.0 to 15.0)" in shown["disturbed"]
-    assert "* other programs used 1.6 of 2 cores beside 2 threads: measure again" in shown["disturbed"]
-    assert "*" not in shown["measured"]
-    assert "12.3\\* (11.0 to 15.0)" in to_markdown([disturbed])
-
-
-def test_files_hold_the_same_rows(evaluations, tmp_path):
+@pytest.mark.usefixtures("compared")
+def test_files_hold_the_same_unrounded_rows(evaluations, tmp_path):
     paths = write_evaluations(evaluations, tmp_path / "new")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in paths)
     data = json.loads((tmp_path / "new" / "evaluation.json").read_text())
-    rows = summary_rows(evaluations)
+    measured, bare = summary_rows(evaluations)
     assert [row["psnr"] for row in data["rows"]] == ["inf", "inf"]
-    assert [row["ssim"] for row in data["rows"]] == [row["ssim"] for row in rows]
-    with (tmp_path / "new" / "evaluation.csv").open() as file:
-        table = list(csv.DictReader(file))
+    assert [row["ssim"] for row in data["rows"]] == [measured["ssim"], bare["ssim"]] == [0.85, 0.85]
+    table = read_csv(tmp_path / "new" / "evaluation.csv")
     assert [row["latency_median_ms"] for row in table] == ["12.34", ""]
-    with (tmp_path / "new" / "images.csv").open() as file:
-        images = list(csv.DictReader(file))
+    assert [row["multiply_adds"] for row in table] == ["43200000000", ""]
+    images = read_csv(tmp_path / "new" / "images.csv")
     assert len(images) == len(image_rows(evaluations)) == 4
-    assert (images[0]["name"], images[0]["gray"], images[0]["lr_source"]) == ("bridge", "True", "file")
+    assert (images[0]["name"], images[0]["psnr"], images[0]["lr_source"]) == ("bridge", "25.0", "file")
     assert (tmp_path / "new" / "evaluation.md").read_text() == to_markdown(evaluations)
-
-
-def test_json_carries_protocol_fields_and_conditions(evaluations, tmp_path):
-    write_evaluations(evaluations, tmp_path)
-    first = json.loads((tmp_path / "evaluation.json").read_text())["evaluations"][0]
-    assert first["report"]["protocols"] == [
-        {
-            "name": "basicsr",
-            "color": "y",
-            "quantize": True,
-            "border": 4,
-            "arithmetic": "double",
-            "gray": "replicate",
-            "padding": "model",
-            "bicubic_only": False,
-        }
-    ]
+    first = data["evaluations"][0]
+    assert first["report"]["protocols"][0] == {
+        "name": "basicsr", "color": "y", "quantize": True, "border": 4, "arithmetic": "double",
+        "gray": "replicate", "padding": "model", "bicubic_only": False,
+    }  # fmt: skip
+    assert first["report"]["means"][0]["scores"] == {"psnr": "inf", "ssim": 0.85}
     assert first["report"]["absent_sets"] == ["Urban100"]
     assert first["conditions"]["checkpoint"] == "model_x4.pt"
     assert first["conditions"]["costs"]["latency"]["input_shape"] == [1, 3, 180, 320]
-    assert {"date", "commit", "torch_version", "srlab_version", "python_version"} <= first[
-        "conditions"
-    ].keys()
+    assert first["conditions"]["costs"]["output_size"] == [720, 1280]
+    assert {"date", "commit", "torch_version", "srlab_version"} <= first["conditions"].keys()
 
 
 def test_markdown_is_a_table_with_its_conditions(evaluations):
     lines = to_markdown(evaluations).splitlines()
-    assert lines[0].startswith("| model | scale | set | protocol | images | PSNR | SSIM | params (K) |")
-    assert lines[2] == (
-        "| elan_light | x4 | Set14 | basicsr | 2 | inf | 0.8500 | 601.0 | 43.20 | 45.60 | 1230.0 "
-        "| 12.3 (11.0 to 15.0) | 512 |"
-    )
-    assert lines[3] == "| bicubic | x4 | Set14 | basicsr | 2 | inf | 0.8500 | – | – | – | – | – | – |"
-    assert len({line.count("|") for line in lines[:4]}) == 1
+    head = "| model | scale | set | protocol | images | PSNR (dB) | SSIM | params (K) | trainable (K) |"
+    assert lines[0].startswith(head)
+    start = "x4 | Set14 | basicsr | 2 | inf | 0.8500"
+    assert lines[2] == f"| elan_light | {start} | 601.0 | 600.0 | 1243.20 | 12.3 (11.0 to 15.0) |"
+    assert lines[3] == f"| bicubic | {start} | – | – | – | – |"
     text = "\n".join(lines)
-    assert (
-        "protocol name=basicsr, color=y, quantize=True, border=4, arithmetic=double, gray=replicate" in text
-    )
-    assert "protocol published_y: skipped" in text
-    assert "set Urban100: absent" in text
-    assert text.count("one restored image of 1280x720") == 1
-    assert "not counted: soft-max: aten._softmax, 12 calls, 3.00e+02 elements" in text
-    assert "LR file and made; gray files, counted as three equal channels: bridge" in text
+    for line in (
+        "protocol name=basicsr, color=y, quantize=True, border=4, arithmetic=double, gray=replicate",
+        "protocol published_y: skipped",
+        "set Urban100: absent",
+        "latency of one restored image: median_ms=12.34",
+        "not counted: soft-max",
+        "LR file and made; gray files, counted as three equal channels: bridge",
+    ):
+        assert line in text
 
 
-def test_every_form_says_what_gray_images_count_as(evaluations, tmp_path):
-    report = evaluations[0].report
-    own = replace(
-        evaluations[0],
-        report=replace(
-            report,
-            protocols=(basicsr(4, gray=GrayRule.own),),
-            means=tuple(replace(mean, gray_rule="own") for mean in report.means),
-            images=tuple(replace(record, gray_rule="own") for record in report.images),
-        ),
-    )
-    write_evaluations([own], tmp_path)
+def test_every_form_says_how_gray_images_count(tmp_path):
+    report = report_of(("bridge", 25.0, 0.7, True), gray_rule="own", protocol=basicsr(4, gray=GrayRule.own))
+    write_evaluations([Evaluation(report, Conditions(model="elan", checkpoint="a.pt"))], tmp_path)
     for name in ("evaluation.csv", "images.csv"):
-        with (tmp_path / name).open() as file:
-            assert {row["gray_rule"] for row in csv.DictReader(file)} == {"own"}, name
+        assert {row["gray_rule"] for row in read_csv(tmp_path / name)} == {"own"}, name
     data = json.loads((tmp_path / "evaluation.json").read_text())
     assert {row["gray_rule"] for row in data["rows"]} == {"own"}
     assert data["evaluations"][0]["report"]["protocols"][0]["gray"] == "own"
@@ -186,43 +112,73 @@ def test_every_form_says_what_gray_images_count_as(evaluations, tmp_path):
     assert "gray files, scored on their own values: bridge" in text
 
 
-def test_terminal_table_shows_every_row(evaluations):
-    scores, costs = display_tables(evaluations)
-    assert scores.row_count == 2
-    assert [str(cell) for cell in scores.columns[5].cells] == ["inf", "inf"]
-    assert costs.row_count == len({evaluation.conditions.model for evaluation in evaluations})
+def test_a_latency_next_to_other_programs_is_explained(evaluations):
+    remark = "* other programs used 1.6 of 2 cores"
+    costs = costs_of(latency="12.3* (11.0 to 15.0)", remark=remark)
+    disturbed = replace(evaluations[0], conditions=replace(evaluations[0].conditions, costs=costs))
+    text = printed(display_tables([disturbed, evaluations[1]]), 120)
+    assert remark in text
+    assert "12.3* (11.0 to 15.0)" in text
+    assert "*" not in printed(display_tables(evaluations), 120)
+    assert "12.3\\* (11.0 to 15.0)" in to_markdown([disturbed])
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_terminal_tables_break_no_figure_and_read_no_markup(width):
+    mean = SetMean(f"été {NAME}", "basicsr", 1, {"psnr": 25.0, "ssim": 0.7}, (), "replicate", "file")
+    report = report_of((NAME, 25.0, 0.7, True), means=(mean,))
+    conditions = Conditions(
+        model=f"net {NAME}", checkpoint="a|b.pt", costs=costs_of(latency="12640.6 (12637.3 to 12641.5)")
+    )
+    evaluation = Evaluation(report, conditions)
+    bare = Evaluation(report, Conditions(model="bicubic", checkpoint="none"))
+    text = printed(display_tables([evaluation, bare]), width)
+    assert max(map(len, text.splitlines())) <= width
+    for figure in ("12640.6 (12637.3 to 12641.5)", "601.0", "1243.20", "25.000", "bicubic"):
+        assert figure in text
+    assert NAME in " ".join(printed(display_tables([evaluation]), 400).split())
+    rows = [line for line in to_markdown([evaluation]).splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+
+
+def test_names_that_are_no_unicode_are_written(tmp_path):
+    report = report_of((f"{NAME}\udcff", 25.0, 0.7, False))
+    write_evaluations([Evaluation(report, Conditions(model="net", checkpoint="a"))], tmp_path)
+    assert f"{NAME}\\udcff" in (tmp_path / "images.csv").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def published():
-    mean = SetMean("Set5", "basicsr", 5, 32.40, 0.897, (), "replicate", "file")
-    report = EvaluationReport(4, "Some CPU", "float32", (basicsr(4),), (mean,), (), (), ())
-    known = describe_conditions(
-        model="mine", checkpoint="a.pt", preset="swinir_light", training=None, costs=None
-    )
-    random = describe_conditions(model="mine", checkpoint="random weights, seed 0", costs=None)
-    return [Evaluation(report, known), Evaluation(report, random)]
+def compared(monkeypatch):
+    """An extension that knows other scores of elan_light alone."""
+
+    def compare(report, preset, training):
+        if preset is None:
+            fields = {(mean.set_name, mean.protocol): {"their_psnr": None} for mean in report.means}
+            return Comparison(fields=fields)
+        return Comparison(
+            records=[{"preset": preset, "training": training}],
+            fields={("Set14", "basicsr"): {"their_psnr": 24.0}},
+            lines=["better than theirs"],
+            found=[1.0],
+        )
+
+    def table(comparisons):
+        found = [{"gain on theirs": each} for comparison in comparisons for each in comparison.found]
+        return PlainTable.of(found, text=())
+
+    load_extensions()
+    monkeypatch.setattr(COMPARERS, "_entries", {"theirs": Comparer("theirs", compare, table)})
 
 
-def test_the_difference_from_the_paper_is_in_every_form(published, tmp_path):
-    known, random = summary_rows(published)
-    assert known["psnr_difference"] == pytest.approx(32.40 - 32.44)
-    assert known["ssim_difference"] == pytest.approx(0.897 - 0.8976)
-    assert random["psnr_difference"] is None
-    write_evaluations(published, tmp_path)
+@pytest.mark.usefixtures("compared")
+def test_a_comparison_is_in_every_form(evaluations, tmp_path):
+    known = Conditions(model="mine", checkpoint="a.pt", preset="elan_light", training="DIV2K")
+    pair = [replace(evaluations[0], conditions=known), evaluations[1]]
+    assert [row["their_psnr"] for row in summary_rows(pair)] == [24.0, None]
+    write_evaluations(pair, tmp_path)
     data = json.loads((tmp_path / "evaluation.json").read_text())
-    assert data["evaluations"][0]["differences"][0]["reference"]["psnr"] == 32.44
-    assert data["evaluations"][1]["differences"] == []
-    with (tmp_path / "evaluation.csv").open() as file:
-        assert [row["published_psnr"] for row in csv.DictReader(file)] == ["32.44", ""]
-    text = to_markdown(published)
-    assert (
-        "- Set5, basicsr: -0.040 dB and SSIM -0.0006 from the published 32.44 0.8976 (trained on DIV2K;"
-        in text
-    )
-    assert text.count("from the published") == 1
-
-
-def test_the_terminal_has_a_third_table_only_if_something_was_published(published):
-    assert len(display_tables(published)) == 3
-    assert len(display_tables(published[1:])) == 2
+    records = [each["differences"] for each in data["evaluations"]]
+    assert records == [[{"preset": "elan_light", "training": "DIV2K"}], []]
+    assert to_markdown(pair).count("- better than theirs") == 1
+    assert "gain on theirs" in printed(display_tables(pair), 80)
+    assert "theirs" not in printed(display_tables(pair[1:]), 80)

@@ -61,7 +61,7 @@ def test_what_needs_no_quotes_has_none():
 
 
 @pytest.mark.parametrize(
-    ("path", "word"), [("a=b", "./a=b"), ("-x", "./-x"), ("/r/a=b", "/r/a=b"), ("a b", "'a b'")]
+    ("path", "word"), [("a=b", "a=b"), ("-x", "./-x"), ("/r/a=b", "/r/a=b"), ("a b", "'a b'")]
 )
-def test_paths_of_verbs_are_no_options(path, word):
+def test_paths_of_verbs_are_not_taken_for_flags(path, word):
     assert shell_path(path) == word

@@ -1,1 +1,1 @@
-"""Where configuration becomes objects: the only place, beside ``presets``, that knows Hydra."""
+"""The programs ``train`` and ``evaluate``: from the command line to a run. Hydra is used here alone."""

@@ -1,9 +1,11 @@
-"""What train.py and evaluate.py share: schemas, resolvers, and errors that a user can act on."""
+"""Hydra applications over ``conf/`` whose user errors are one message and exit status 2."""
 
 import functools
+import importlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,114 +14,139 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from srlab.app.command_line import for_hydra
-from srlab.app.known_keys import misspelt
-from srlab.app.launch import check_shared_name, first_process_log, new_run_name
-from srlab.app.presets import configuration_folder
-from srlab.app.resume import folder_of_run
-from srlab.config import EvaluateConfig, TrainConfig
-from srlab.extensions.wandb.environment import wandb_variable
+from srlab.app.config import EvaluateConfig, TrainConfig
+from srlab.app.keys import misspelt
+from srlab.app.launch import configuration_folder, first_process_log, for_hydra, new_run_name
+from srlab.app.multirun import multirun
+from srlab.app.saved_config import run_folder
 from srlab.terminal.output import lasting_output
 
-__all__ = ["application", "register"]
+__all__ = ["Hooks", "application", "env", "register"]
 
 log = logging.getLogger(__name__)
 
-# What a user's configuration, files or data can raise; anything else is our own fault and keeps its
-# traceback.
+# What a user's configuration, files or data can raise; anything else is a bug and keeps its traceback.
 _USER_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, HydraException, OmegaConfBaseException)
-
-
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-
 # What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 130
 
+Main = Callable[[DictConfig], Any]
+
 
 def register() -> None:
-    """Make the typed schemas and the resolvers known to Hydra; may be called again."""
+    """Make the schemas and resolvers known to Hydra; may be called again."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
-    OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
-    OmegaConf.register_new_resolver("new_run_name", new_run_name, replace=True)
-    OmegaConf.register_new_resolver("first_process_log", first_process_log, replace=True)
-    OmegaConf.register_new_resolver("wandb_variable", wandb_variable, replace=True)
+    for name, resolver in {
+        "env": env,
+        "new_run_name": new_run_name,
+        "first_process_log": first_process_log,
+    }.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def _run_dir(resume: str | None, new_run: str, *, _root_: DictConfig) -> str:
-    """Folder that a run writes to: the one it resumes, else a new one."""
+def env(name: str, default: Any = None) -> Any:
+    """An environment variable, or ``default`` where it is unset or empty; separated by commas for a list."""
+    value = os.environ.get(name, "").strip()
+    if not value:
+        return default
+    if default is None or isinstance(default, str):
+        return value
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+class Hooks(Callback):
+    """What Hydra calls once a configuration is composed and before it logs or starts anything.
+
+    Hydra turns an exception here into a warning, so errors end the program at once.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Choose the folder of the run, which Hydra's log file goes to."""
+        with _errors_end_the_program():
+            folder = run_folder(config)
+            with read_write(config.hydra):
+                config.hydra.run.dir = str(folder)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Start or continue a sweep; only the process that runs Hydra's engine returns."""
+        with _errors_end_the_program():
+            multirun().begin(config, kwargs["config_name"])
+
+
+@contextmanager
+def _errors_end_the_program() -> Iterator[None]:
     try:
-        folder = folder_of_run(resume, new_run, _root_)
-        if folder == new_run:
-            check_shared_name()
-        return folder
-    except (OSError, ValueError) as error:
-        # Hydra asks before logging is set up, and would wrap the error in two others
+        yield
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
+    except Exception:  # a bug
+        traceback.print_exc()
+        sys.exit(1)
 
 
-def application(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
-    """Turn ``main(cfg)`` into a Hydra application over this project's ``conf/``.
+def application(config_name: str) -> Callable[[Main | str], Callable[..., Any]]:
+    """Turn ``main(cfg)``, or ``module:function``, into a Hydra application over this project's ``conf/``.
 
-    A mistake of the user's ends with one message and exit status 2; ``HYDRA_FULL_ERROR=1`` shows the
-    traceback too. Where standard output is closed or full, the work is done nevertheless, and the exit status
-    says so (:mod:`srlab.terminal.output`). Each cell of a sweep (``-m``) is this same program, once more, as
-    a process of its own.
+    A function that is named is imported when it is called, so that ``--help`` and misspelt keys are answered
+    without torch.
+
+    A user's mistake ends with one message and exit status 2; ``HYDRA_FULL_ERROR=1`` adds the traceback.
+    Where standard output is closed or full, the work is still done, and the exit status reports the loss
+    (:mod:`srlab.terminal.output`). Each cell of a sweep (``-m``) is a process of its own that runs the same
+    program.
 
     Args:
         config_name: the root configuration, ``train`` or ``evaluate``.
+
+    Returns:
+        A decorator. The program reads the command line of this process, or the words after ``srlab train``.
     """
     register()
-
-    def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
-        @functools.wraps(main)
-        def guarded(cfg: DictConfig) -> Any:
-            with _environment(_FULL_ERROR, wanted):
-                sys.argv = typed  # what processes of other devices are started with
-                return _run(main, cfg)
-
-        composed = hydra.main(
-            version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
-        )(guarded)
-        typed: list[str] = []
-        wanted: str | None = None
-
-        @functools.wraps(main)
-        def start() -> Any:
-            nonlocal typed, wanted
-            typed, wanted = sys.argv, os.environ.get(_FULL_ERROR)
-            sys.argv = [typed[0], *for_hydra(typed[1:])]
-            try:
-                # Hydra raises what it would print
-                with lasting_output(), _environment(_FULL_ERROR, "1"):
-                    return composed()
-            except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-                if wanted == "1":
-                    raise
-                sys.stderr.write(f"error: {_why_not_begun(error, config_name)}\n")
-                sys.exit(2)
-            finally:
-                sys.argv = typed
-
-        return start
-
-    return decorate
+    return lambda main: functools.partial(_start, main, config_name)
 
 
-def _run(main: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
-    """``main``, whose user's mistakes become one message."""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        from srlab.extensions.sweep.cell import run_cell  # here: it needs POSIX, single runs do not
+def _start(main: Main | str, config_name: str, words: list[str] | None = None) -> Any:
+    before, wants_traceback = sys.argv, os.environ.get(_FULL_ERROR)
+    typed = before if words is None else [before[0], config_name, *words]
 
-        return run_cell(cfg)
+    def guarded(cfg: DictConfig) -> Any:
+        with _environment(_FULL_ERROR, wants_traceback):
+            sys.argv = typed  # Lightning starts the processes of other devices with it
+            return _run(main, cfg)
+
+    guarded.__module__ = f"srlab.app.{config_name}"  # names Hydra's job and its log file
+    composed = hydra.main(
+        version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
+    )(guarded)
+    sys.argv = [before[0], *for_hydra(before[1:] if words is None else words)]
     try:
-        return main(cfg)
+        # with this variable Hydra raises what it would print otherwise
+        with lasting_output(), _environment(_FULL_ERROR, "1"):
+            return composed()
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        if wants_traceback == "1":
+            raise
+        sys.stderr.write(f"error: {_reason_not_started(error, config_name)}\n")
+        sys.exit(2)
+    finally:
+        sys.argv = before
+
+
+def _run(main: Main | str, cfg: DictConfig) -> Any:
+    """``main``, or the cell of a sweep; a user's mistake becomes one message."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return multirun().run_cell(cfg)
+    try:
+        return (_imported(main) if isinstance(main, str) else main)(cfg)
     except KeyboardInterrupt:
         log.warning("interrupted")
         sys.exit(_INTERRUPTED)
@@ -130,9 +157,14 @@ def _run(main: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
         sys.exit(2)
 
 
+def _imported(name: str) -> Main:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
 @contextmanager
 def _environment(name: str, value: str | None) -> Iterator[None]:
-    """A variable of the environment that has another value for a while; None: that is unset."""
+    """Set a variable of the environment (None: unset it) while the block runs."""
     before = os.environ.get(name)
     _set(name, value)
     try:
@@ -147,10 +179,10 @@ def _set(name: str, value: str | None) -> None:
         os.environ[name] = value
 
 
-def _why_not_begun(error: BaseException, config_name: str) -> str:
-    """What kept Hydra from calling ``main``: a word that was typed, or a folder that cannot be written."""
+def _reason_not_started(error: BaseException, config_name: str) -> str:
+    """Why Hydra did not call ``main``: a folder that cannot be written, or an override that is wrong."""
     cause: BaseException | None = error
-    # Hydra's error for a choice that is not there is an OSError, too
+    # Hydra's error for a choice that does not exist is an OSError, too
     while cause is not None and (not isinstance(cause, OSError) or isinstance(cause, HydraException)):
         cause = cause.__cause__ or cause.__context__
     if cause is not None:
@@ -159,7 +191,7 @@ def _why_not_begun(error: BaseException, config_name: str) -> str:
             "with hydra.run.dir=FOLDER"
         )
     words = sys.argv[1:]
-    if not any(word.startswith(("--config", "-c")) for word in words):  # those may know other choices
+    if not any(word.startswith(("--config", "-c")) for word in words):  # those may have other choices
         faults = misspelt((word for word in words if not word.startswith("-")), config_name)
         if faults:
             return "; ".join(faults)
@@ -168,7 +200,7 @@ def _why_not_begun(error: BaseException, config_name: str) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """What went wrong in the words of whoever noticed it: Hydra wraps the errors of constructors."""
+    """The original message: Hydra wraps the errors of constructors."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "

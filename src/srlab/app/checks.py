@@ -1,101 +1,101 @@
-"""What cannot work is refused before anything is built or written."""
+"""Combinations and values that cannot work are refused before anything is built or written."""
 
-import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from srlab.app.optimizers import check_fused
-from srlab.app.resume import CONFIG_NAME
-from srlab.config import TrainConfig
+from srlab.app.config import TrainConfig
+from srlab.app.launch import typed_overrides
+from srlab.metrics.protocol import ProtocolConfig
 from srlab.models.network import AttentionNetwork, Network
+from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, TRAIN_LOSS, validation_key
+from srlab.runs.folder import RunFolder
 from srlab.terminal.command_lines import typed_override
 
 __all__ = [
+    "check_config",
+    "check_fused",
     "check_kernels_train",
     "check_monitors",
     "check_room",
-    "check_training",
+    "clips_under_autocast",
     "compile_mode",
     "refuse_overrides",
+    "single_protocol",
 ]
 
 # Modes of torch.compile; those that replay CUDA graphs need a GPU.
 _COMPILE_MODES = ("default", "max-autotune-no-cudagraphs", "max-autotune", "reduce-overhead")
 _MODES_WITH_GRAPHS = ("max-autotune", "reduce-overhead")
 
-# Lightning's names of what keeps the weights in float32, and the short ones that it takes for them.
-_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-_SHORT_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+# Those that keep the weights in float32, and Lightning's short names of them.
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
 
-_WANDB_MODES = ("online", "offline", "disabled")
-_OLDER_WANDB_MODES = ("run", "dryrun")  # W&B still reads them as the first two
+# Arguments of the Trainer that the run itself decides.
+_DECIDED = {
+    *("callbacks", "logger", "plugins", "default_root_dir", "enable_model_summary"),
+    *("max_epochs", "check_val_every_n_epoch", "val_check_interval", "num_sanity_val_steps"),
+    "use_distributed_sampler",
+}
 
-# Recipes of x3 and x4 that start from x2 say so with this; ??? would not do, since a default outlives it.
+# Recipes of x3 and x4 that start from x2 hold this; ??? would not do, since the schema's default replaces it.
 _PLACEHOLDER = "RUN_OF_X2"
 
 
-def check_training(cfg: DictConfig, fixed_trainer_keys: Iterable[str]) -> None:
-    """Refuse combinations and values that would fail later, or be ignored.
+def check_config(cfg: DictConfig, run: RunFolder) -> None:
+    """Refuse what would fail later, or be ignored.
 
     Args:
         cfg: the composed ``train`` configuration.
-        fixed_trainer_keys: arguments of Lightning's Trainer that the run itself decides.
+        run: the folder that it would be trained in.
 
     Raises:
-        ValueError: naming key, value and remedy.
+        ValueError: with key, value and remedy, as in all functions of this module.
     """
     _check_roots(cfg)
     _check_numbers(cfg)
-    _check_precision(cfg)
+    if str(cfg.trainer.precision) not in _PRECISIONS:
+        raise ValueError(
+            f"trainer.precision={cfg.trainer.precision} is not supported: weights, validation and losses are "
+            "in float32; use 32-true, bf16-mixed or 16-mixed"
+        )
     _check_scale(cfg)
     _check_compilation(cfg)
-    check_fused(cfg)
-    decided = sorted(set(fixed_trainer_keys) & cfg.trainer.keys())
+    check_fused(cfg.optimizer.get("fused"), cfg.trainer)
+    decided = sorted(_DECIDED & cfg.trainer.keys())
     if decided:
         raise ValueError(
             f"trainer.{decided[0]} is decided by the run: steps come from trainer.max_steps, validation from "
             "validate_every, loggers and callbacks from their groups; leave it out"
         )
     _check_shift_schedule(cfg)
-    _check_wandb(cfg)
+    single_protocol(cfg.protocol)
     if cfg.initial_weights == _PLACEHOLDER and not cfg.resume:
         raise ValueError(
             "this recipe starts from its x2 network: give initial_weights=RUN_OR_FILE of it, or "
             "initial_weights=null to start from random weights"
         )
-    folder = Path(cfg.paths.run)
-    if not cfg.resume and (folder / CONFIG_NAME).exists():
+    if not cfg.resume and (run.path / CONFIG_FILE).exists():
         raise ValueError(
-            f"{folder} already holds a run: go on with {typed_override('resume', folder)}, or name another "
-            "folder"
+            f"{run.path} already holds a run: resume it with {typed_override('resume', run.path)}, or name "
+            "another folder"
         )
 
 
 def _check_roots(cfg: DictConfig) -> None:
-    """Hydra lets ``+KEY=…`` add anything; beside the roots of the schema nobody would read it."""
+    """Hydra lets ``+KEY=…`` add anything; nothing would read a root that is not in the schema."""
     known = {field.name for field in fields(TrainConfig)}
     for key in cfg:
         if key not in known:
             near = get_close_matches(str(key), known) or sorted(known)
             raise ValueError(f"+{key}=… adds what nothing reads; the nearest keys are {', '.join(near)}")
-
-
-def _check_precision(cfg: DictConfig) -> None:
-    precision = _SHORT_PRECISIONS.get(str(cfg.trainer.precision), str(cfg.trainer.precision))
-    if precision not in _PRECISIONS:
-        raise ValueError(
-            f"trainer.precision={cfg.trainer.precision} is not supported: weights, validation and losses are "
-            f"in float32; use {', '.join(_PRECISIONS[:-1])} or {_PRECISIONS[-1]}"
-        )
-    cfg.trainer.precision = precision
 
 
 def _check_scale(cfg: DictConfig) -> None:
@@ -106,119 +106,6 @@ def _check_scale(cfg: DictConfig) -> None:
                 f"{group}.scale={scale}, but scale={cfg.scale}: network, images and scores have one scale; "
                 "set scale alone"
             )
-
-
-def check_room(folder: Path, network: Network) -> None:
-    """Refuse a folder that cannot take the first checkpoint.
-
-    Args:
-        folder: of the run.
-        network: its weights, and two moments of each, are what a checkpoint holds at least.
-
-    Raises:
-        ValueError: with the room that there is and that is needed.
-        OSError: nothing can be written there.
-    """
-    checkpoints = folder / "checkpoints"
-    place = checkpoints if checkpoints.exists() else folder
-    with tempfile.TemporaryFile(dir=place):
-        pass
-    learnt = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
-    needed = sum(tensor.nbytes for tensor in network.state_dict().values()) + 2 * learnt
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise ValueError(
-            f"a checkpoint needs {needed / 1e6:.1f} MB and {place} has room for {free / 1e6:.1f} MB: make "
-            "room, or name another folder with hydra.run.dir=FOLDER"
-        )
-
-
-def check_monitors(callbacks: Iterable[object], validation_names: Sequence[str]) -> None:
-    """Refuse callbacks that wait for a metric which no validation logs.
-
-    Args:
-        callbacks: of the trainer; those with a ``monitor`` are looked at.
-        validation_names: of the validation sets.
-
-    Raises:
-        ValueError: naming the metric and those that there are.
-    """
-    metrics = ("psnr", "ssim")
-    logged = [f"val/{metric}" for metric in metrics]
-    logged += [f"val/{name}/{metric}" for name in validation_names for metric in metrics]
-    logged.append("train/loss")
-    for callback in callbacks:
-        monitor = getattr(callback, "monitor", None)
-        if isinstance(monitor, str) and monitor not in logged:
-            raise ValueError(
-                f"{type(callback).__name__} monitors {monitor!r}, which this run does not log; there are "
-                f"{', '.join(logged)}"
-            )
-
-
-def _check_wandb(cfg: DictConfig) -> None:
-    for name, logger in cfg.logger.items():
-        mode = None if logger is None else logger.get("mode")
-        if mode is not None and mode not in (*_WANDB_MODES, *_OLDER_WANDB_MODES):
-            source = " (from WANDB_MODE)" if mode == os.environ.get("WANDB_MODE") else ""
-            raise ValueError(
-                f"logger.{name}.mode must be one of {', '.join(_WANDB_MODES)}, got {mode!r}{source}"
-            )
-
-
-def compile_mode(asked: object) -> str | None:
-    """The mode of ``torch.compile`` that ``compile=…`` names; None for no compilation.
-
-    Raises:
-        ValueError: there is no such mode.
-    """
-    if isinstance(asked, bool):
-        return "default" if asked else None
-    if asked not in _COMPILE_MODES:
-        raise ValueError(f"compile must be false, true or one of {', '.join(_COMPILE_MODES)}, got {asked!r}")
-    return str(asked)
-
-
-def _check_compilation(cfg: DictConfig) -> None:
-    mode = compile_mode(cfg.compile)
-    trains_on_cuda = torch.cuda.is_available() and cfg.trainer.accelerator in ("auto", "cuda", "gpu")
-    if mode in _MODES_WITH_GRAPHS and not trains_on_cuda:
-        raise ValueError(
-            f"compile={mode} replays CUDA graphs, and this run trains without CUDA; use compile=true or "
-            "compile=max-autotune-no-cudagraphs"
-        )
-
-
-def _check_shift_schedule(cfg: DictConfig) -> None:
-    """The group must reach the network; its default means nothing was asked for."""
-    asked = cfg.shift_schedule.pattern
-    if asked == "alternate" or cfg.model.get("shift_schedule") == asked:
-        return
-    if "shift_schedule" not in cfg.model:
-        raise ValueError(
-            f"shift_schedule.pattern={asked} has no meaning for {cfg.model._target_}, "
-            "which has no windows to shift; leave it out"
-        )
-    raise ValueError(
-        f"the preset sets model.shift_schedule={cfg.model.shift_schedule} itself, so that shift_schedule="
-        f"{asked} would have no effect; say model.shift_schedule={asked}"
-    )
-
-
-def refuse_overrides(keys: Iterable[str], reason: str) -> None:
-    """Refuse what was typed but would have no effect.
-
-    Args:
-        keys: of groups or values; ``model`` stands for ``model.dim`` too.
-        reason: why it has none, and what to do.
-
-    Raises:
-        ValueError: naming the first such override.
-    """
-    for override in HydraConfig.get().overrides.task:
-        key = override.lstrip("+~").partition("=")[0]
-        if any(key == refused or key.startswith(f"{refused}.") for refused in keys):
-            raise ValueError(f"{override} would have no effect: {reason}")
 
 
 def _check_numbers(cfg: DictConfig) -> None:
@@ -236,27 +123,136 @@ def _check_numbers(cfg: DictConfig) -> None:
         raise ValueError(f"optimizer.lr must be a number of at least 0, got {cfg.optimizer.lr!r}")
     steps, interval = cfg.trainer.max_steps, cfg.validate_every
     if steps > interval and steps % interval:
+        divisors = (each for each in range(1, steps + 1) if steps % each == 0)
+        nearest = min(divisors, key=lambda divisor: abs(divisor - interval))
         raise ValueError(
-            f"trainer.max_steps={steps} is no multiple of validate_every={interval}: the last steps would be "
-            f"neither validated nor saved; set validate_every={_nearest_divisor(steps, interval)}, say"
+            f"trainer.max_steps={steps} is not a multiple of validate_every={interval}: the last steps would "
+            f"be neither validated nor saved; set, for example, validate_every={nearest}"
         )
 
 
-def _nearest_divisor(steps: int, wanted: int) -> int:
-    """The divisor of ``steps`` that is nearest to ``wanted``."""
-    small = [divisor for divisor in range(1, int(steps**0.5) + 1) if steps % divisor == 0]
-    return min([*small, *(steps // divisor for divisor in small)], key=lambda divisor: abs(divisor - wanted))
+def compile_mode(asked: object) -> str | None:
+    """The mode of ``torch.compile`` that ``compile=…`` asks for; None for no compilation."""
+    if isinstance(asked, bool):
+        return "default" if asked else None
+    if asked not in _COMPILE_MODES:
+        raise ValueError(f"compile must be false, true or one of {', '.join(_COMPILE_MODES)}, got {asked!r}")
+    return str(asked)
+
+
+def _check_compilation(cfg: DictConfig) -> None:
+    mode = compile_mode(cfg.compile)
+    trains_on_cuda = torch.cuda.is_available() and cfg.trainer.accelerator in ("auto", "cuda", "gpu")
+    if mode in _MODES_WITH_GRAPHS and not trains_on_cuda:
+        raise ValueError(
+            f"compile={mode} replays CUDA graphs, and this run trains without CUDA; use compile=true or "
+            "compile=max-autotune-no-cudagraphs"
+        )
+
+
+def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
+    """Refuse a value of ``optimizer.fused`` that cannot be met."""
+    if fused not in (None, True, False, "auto"):
+        raise ValueError(f"optimizer.fused must be auto, true or false, got {fused!r}")
+    if fused is True and clips_under_autocast(trainer):
+        raise ValueError(
+            "optimizer.fused=true cannot be combined with "
+            f"trainer.gradient_clip_val={trainer['gradient_clip_val']} and "
+            f"trainer.precision={trainer['precision']}: a fused step unscales its gradients itself, too late "
+            "to clip them; use optimizer.fused=auto or false"
+        )
+
+
+def clips_under_autocast(trainer: Mapping[Any, Any]) -> bool:
+    """Lightning's autocast refuses to clip the gradients of an optimizer that unscales them itself."""
+    return bool(trainer["gradient_clip_val"]) and str(trainer["precision"]) not in ("32", "32-true")
+
+
+def _check_shift_schedule(cfg: DictConfig) -> None:
+    """The group must reach the network; with its default nothing was asked for."""
+    asked = cfg.shift_schedule.pattern
+    if asked == "alternate" or cfg.model.get("shift_schedule") == asked:
+        return
+    if "shift_schedule" not in cfg.model:
+        raise ValueError(
+            f"shift_schedule.pattern={asked} has no meaning for {cfg.model._target_}, "
+            "which has no windows to shift; leave it out"
+        )
+    raise ValueError(
+        f"the preset sets model.shift_schedule={cfg.model.shift_schedule} itself, so that shift_schedule="
+        f"{asked} would have no effect; set model.shift_schedule={asked}"
+    )
+
+
+def single_protocol(protocols: DictConfig) -> ProtocolConfig:
+    """The one protocol that validation uses, which must be a function of restored images."""
+    if len(protocols) != 1:
+        raise ValueError(
+            f"validation scores under one protocol, got {', '.join(map(str, protocols)) or 'none'}; choose "
+            "with protocol=[basicsr], and compare several with evaluate.py"
+        )
+    protocol = OmegaConf.to_object(next(iter(protocols.values())))
+    assert isinstance(protocol, ProtocolConfig)
+    if protocol.bicubic_only:
+        raise ValueError(
+            f"protocol={protocol.name} is defined for bicubic only; train with protocol=[basicsr]"
+        )
+    return protocol
+
+
+def refuse_overrides(keys: Iterable[str], reason: str) -> None:
+    """Refuse typed overrides of ``keys`` (``model`` stands for ``model.dim`` too), which have no effect."""
+    for override in typed_overrides():
+        key = override.lstrip("+~").partition("=")[0]
+        if any(key == refused or key.startswith(f"{refused}.") for refused in keys):
+            raise ValueError(f"{override} would have no effect: {reason}")
+
+
+def check_room(folder: Path, network: Network) -> None:
+    """Refuse a folder without room for the first checkpoint: the weights and two moments of each."""
+    checkpoints = folder / CHECKPOINTS_FOLDER
+    place = checkpoints if checkpoints.exists() else folder
+    with tempfile.TemporaryFile(dir=place):
+        pass
+    learnt = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
+    needed = sum(tensor.nbytes for tensor in network.state_dict().values()) + 2 * learnt
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise ValueError(
+            f"a checkpoint needs {needed / 1e6:.1f} MB and {place} has room for {free / 1e6:.1f} MB: make "
+            "room, or name another folder with hydra.run.dir=FOLDER"
+        )
+
+
+def check_monitors(
+    callbacks: Iterable[object], validation_names: Sequence[str], metrics: Sequence[str]
+) -> None:
+    """Refuse callbacks that monitor a metric which is not logged.
+
+    Args:
+        callbacks: of the trainer, with or without a ``monitor``.
+        validation_names: of the validation sets.
+        metrics: that validation computes.
+
+    Raises:
+        ValueError: naming the metric and those that are logged.
+    """
+    logged = [validation_key(metric, name) for name in (None, *validation_names) for metric in metrics]
+    logged.append(TRAIN_LOSS)
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor not in logged:
+            raise ValueError(
+                f"{type(callback).__name__} monitors {monitor!r}, which this run does not log; there are "
+                f"{', '.join(logged)}"
+            )
 
 
 def check_kernels_train(network: Network, device: torch.device) -> None:
-    """Our own kernels for a CPU have no gradients.
-
-    Raises:
-        ValueError: for them, before anything is learnt.
-    """
-    if not isinstance(network, AttentionNetwork) or "sdpa" not in network.backends:
-        return  # what others call fused is made of PyTorch's operators
-    if device.type == "cpu" and network.resolved_backend(device) == "fused":
+    """Refuse to train with kernels that have no gradients."""
+    if isinstance(network, AttentionNetwork) and not network.has_gradients(device):
+        backend = network.resolved_backend(device)
         raise ValueError(
-            "model.backend=fused is for inference on a CPU; train with model.backend=auto, sdpa or reference"
+            f"model.backend={backend} is for inference on a {device.type.upper()}; "
+            "train with model.backend=auto, sdpa or reference"
         )

@@ -1,19 +1,32 @@
-"""How this process was started, from its environment alone: by whom, as one of how many, and which."""
+"""How this process was started: the words that were typed, the launcher, and where the presets lie."""
 
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+
+from srlab.terminal.command_lines import command
 
 __all__ = [
     "Launch",
     "check_launch",
     "check_shared_name",
+    "configuration_folder",
     "first_process_log",
+    "for_hydra",
     "is_first_process",
     "new_run_name",
+    "number_of_devices",
+    "program",
+    "resume_command",
+    "typed_overrides",
 ]
+
+# An override of Hydra's grammar, as far as its beginning shows: KEY=…, +KEY=…, ++KEY=…, ~KEY.
+_OVERRIDE = re.compile(r"(?P<sign>~|\+{0,2})(?P<key>[A-Za-z_][\w@./:]*)(?P<value>=.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -25,34 +38,52 @@ class Launch:
     is_first: bool
     """Whether this is the process that writes."""
     processes: int | None = None
-    """All of the run, as far as the launcher says so."""
+    """All of the run, where the launcher says so."""
     nodes: int | None = None
     shared_name: str | None = None
     """A name that all processes of the run know and no other run has."""
 
     @property
     def is_one_of_several(self) -> bool:
-        """Whether other processes of the run compose their configuration beside this one."""
+        """Whether other processes of the run compose their own configuration."""
         return self.launcher is not None and self.processes != 1
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Launch":
-        """Read what torchrun, SLURM or Lightning say; the order is Lightning's."""
+        """Read what torchrun, SLURM or Lightning set; the order is Lightning's."""
         if "TORCHELASTIC_RUN_ID" in environment:
-            return _by_torchrun(environment)
-        if _is_task_of_slurm(environment):
-            return _by_srun(environment)
+            run_id = environment["TORCHELASTIC_RUN_ID"]
+            return cls(
+                launcher="torchrun",
+                is_first=int(environment["RANK"]) == 0,
+                processes=int(environment["WORLD_SIZE"]),
+                nodes=int(environment["GROUP_WORLD_SIZE"]),
+                # torchrun calls every run without a name "none"
+                shared_name=None if run_id in ("", "none") else "torchrun-" + re.sub(r"[^\w.-]", "-", run_id),
+            )
+        # shells of interactive jobs start what they like by themselves
+        is_shell = environment.get("SLURM_JOB_NAME") in ("bash", "interactive")
+        if "SLURM_NTASKS" in environment and not is_shell:
+            processes, step = int(environment["SLURM_NTASKS"]), environment.get("SLURM_STEP_ID")
+            name = f"slurm-{environment.get('SLURM_JOB_ID')}.{step}"
+            return cls(
+                launcher="srun",
+                is_first=int(environment.get("SLURM_PROCID", 0)) == 0,
+                processes=processes,
+                nodes=int(environment.get("SLURM_NNODES", 1)),
+                shared_name=name if processes > 1 and step is not None else None,
+            )
         own = [environment[key] for key in ("NODE_RANK", "GROUP_RANK", "LOCAL_RANK") if key in environment]
         return cls(launcher="hand" if own else None, is_first=all(int(rank) == 0 for rank in own))
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes; known before any process group is there."""
+    """Whether this process is the one that writes; known before any process group exists."""
     return Launch.of().is_first
 
 
 def new_run_name(environment: Mapping[str, str] = os.environ) -> str:
-    """Name of a new run's folder: the date, or what all processes share if each would read its own clock."""
+    """Name of a new run's folder: the date, or a name that all processes of a launcher share."""
     return Launch.of(environment).shared_name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
@@ -60,7 +91,7 @@ def check_shared_name(environment: Mapping[str, str] = os.environ) -> None:
     """Refuse a new run's folder that each process would name after its own clock.
 
     Raises:
-        ValueError: saying how to name it.
+        ValueError: with the way to name it.
     """
     launch = Launch.of(environment)
     if not launch.is_one_of_several or launch.shared_name is not None:
@@ -73,7 +104,7 @@ def check_shared_name(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def check_launch(devices: object, num_nodes: int, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse numbers of processes that would wait for others, or leave some out.
+    """Refuse numbers of processes that would wait for others forever, or leave some out.
 
     Args:
         devices: ``trainer.devices``: a number, a list, or a word that leaves it to Lightning.
@@ -81,15 +112,15 @@ def check_launch(devices: object, num_nodes: int, environment: Mapping[str, str]
         environment: of this process.
 
     Raises:
-        ValueError: with the numbers that are right.
+        ValueError: with the right numbers.
     """
     launch = Launch.of(environment)
     if launch.launcher is None and num_nodes != 1:
         raise ValueError(
             f"trainer.num_nodes={num_nodes}, but this process was started alone and would wait for the other "
-            "nodes for ever: start it on each of them with torchrun or srun (docs/distributed.md)"
+            "nodes forever: start it on each of them with torchrun or srun (docs/distributed.md)"
         )
-    count = _number_of(devices)
+    count = number_of_devices(devices)
     if launch.processes is None or launch.nodes is None or count is None:
         return
     if (count * launch.nodes, num_nodes) != (launch.processes, launch.nodes):
@@ -102,48 +133,73 @@ def check_launch(devices: object, num_nodes: int, environment: Mapping[str, str]
 
 
 def first_process_log(folder: str, name: str) -> str:
-    """Where a process logs to: the first one to ``<folder>/<name>.log``, the others to the console alone."""
+    """The log file of this process: ``<folder>/<name>.log``; processes after the first have none."""
     return os.path.join(folder, f"{name}.log") if is_first_process() else os.devnull  # noqa: PTH118
 
 
-def _by_torchrun(environment: Mapping[str, str]) -> Launch:
-    run_id = environment["TORCHELASTIC_RUN_ID"]
-    return Launch(
-        launcher="torchrun",
-        is_first=int(environment["RANK"]) == 0,
-        processes=int(environment["WORLD_SIZE"]),
-        nodes=int(environment["GROUP_WORLD_SIZE"]),
-        # what torchrun calls every run that was not given a name
-        shared_name=None if run_id in ("", "none") else f"torchrun-{_file_safe(run_id)}",
-    )
-
-
-def _by_srun(environment: Mapping[str, str]) -> Launch:
-    processes, step = int(environment["SLURM_NTASKS"]), environment.get("SLURM_STEP_ID")
-    name = f"slurm-{environment.get('SLURM_JOB_ID')}.{step}"
-    return Launch(
-        launcher="srun",
-        is_first=int(environment.get("SLURM_PROCID", 0)) == 0,
-        processes=processes,
-        nodes=int(environment.get("SLURM_NNODES", 1)),
-        shared_name=name if processes > 1 and step is not None else None,
-    )
-
-
-def _is_task_of_slurm(environment: Mapping[str, str]) -> bool:
-    """As Lightning decides it: shells of interactive jobs start what they like by themselves."""
-    return "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive")
-
-
-def _file_safe(name: str) -> str:
-    return re.sub(r"[^\w.-]", "-", name)
-
-
-def _number_of(devices: object) -> int | None:
-    """How many ``trainer.devices`` names, None where Lightning counts what is there."""
+def number_of_devices(devices: object) -> int | None:
+    """How many ``trainer.devices`` names; None where Lightning counts what is there."""
     if isinstance(devices, int) and not isinstance(devices, bool):
         return devices if devices >= 0 else None
     if isinstance(devices, str):
         listed = [number for number in devices.split(",") if number.strip()]
         return int(devices) if devices.isdecimal() else len(listed) if "," in devices else None
     return len(devices) if hasattr(devices, "__len__") else None  # type: ignore[arg-type]
+
+
+def for_hydra(words: Sequence[str]) -> list[str]:
+    """The words of a command line that Hydra gets.
+
+    ``resume=RUN`` and ``rerun=RUN`` change the configuration that RUN was started with. Hydra would apply the
+    changes to the defaults, which may lack their keys (``data.root``), so they are left out here and applied
+    to RUN's configuration later.
+    """
+    names_a_run = any(
+        _key(word) in ("resume", "rerun") and word.partition("=")[2] not in ("", "null", "auto")
+        for word in words
+    )
+    if not names_a_run or any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") for word in words):
+        return list(words)
+    kept = (None, "resume", "rerun", "hydra")
+    return [word for word in words if _root(word) in kept]
+
+
+def typed_overrides() -> list[str]:
+    """The overrides of this program's command line, except Hydra's own."""
+    return [word for word in sys.argv[1:] if _root(word) not in (None, "hydra")]
+
+
+def program(verb: str) -> tuple[str, ...]:
+    """How a user starts ``train`` or ``evaluate`` here: ``python train.py`` or ``srlab train``."""
+    script = Path(sys.argv[0])
+    return ("python", str(script.with_name(f"{verb}.py"))) if script.suffix == ".py" else ("srlab", verb)
+
+
+def resume_command(folder: str | Path) -> str:
+    """What a user types to resume the run in ``folder``."""
+    return command(program("train"), {"resume": folder})
+
+
+def _key(word: str) -> str | None:
+    """The key of an override; None for flags and their values."""
+    parsed = _OVERRIDE.fullmatch(word)
+    if parsed is None or (parsed["value"] is None and parsed["sign"] != "~"):
+        return None
+    return parsed["key"]
+
+
+def _root(word: str) -> str | None:
+    key = _key(word)
+    return None if key is None else re.split(r"[./]", key)[0]
+
+
+def configuration_folder() -> Path:
+    """The folder of YAML presets: ``srlab/conf`` of a wheel, else the checkout's ``conf``."""
+    package = Path(__file__).resolve().parents[1]
+    candidates = (package / "conf", package.parents[1] / "conf")
+    for folder in candidates:
+        if (folder / "model").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"no presets at {candidates[0]} (wheel) nor at {candidates[1]} (editable install); reinstall srlab"
+    )

@@ -1,4 +1,4 @@
-"""One value where a list is meant is a list of one, for whatever a configuration builds."""
+"""One value where a list is expected is a list of one, for whatever a configuration builds."""
 
 import inspect
 import types
@@ -12,29 +12,22 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 __all__ = ["single_values_as_lists"]
 
 
-def single_values_as_lists(cfg: DictConfig) -> None:
+def single_values_as_lists(node: DictConfig, prefix: str = "") -> None:
     """Change a configuration in place: ``data.sets=Set5`` becomes ``[Set5]``.
 
-    What is a list is known from the annotations of the class or function in a node's ``_target_``.
-
-    Args:
-        cfg: composed; nodes below it are changed, too.
+    The annotations of the class or function in a node's ``_target_`` say what is a list.
 
     Raises:
-        ValueError: a list has another number of values, or values of another kind, than its annotation says.
+        ValueError: a list has values of another number or kind than its annotation says.
     """
-    _change_below(cfg, "")
-
-
-def _change_below(node: DictConfig, prefix: str) -> None:
-    hints = _hints(node)
+    hints = _list_hints(node)
     for key in list(node):
         if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, str(key)):
             continue
         value, name = node[key], f"{prefix}{key}"
         hint = hints.get(str(key))
         if isinstance(value, DictConfig):
-            _change_below(value, f"{name}.")
+            single_values_as_lists(value, f"{name}.")
         elif isinstance(value, str | int | float) and hint is not None:
             with open_dict(node):
                 node[key] = [value]
@@ -42,24 +35,20 @@ def _change_below(node: DictConfig, prefix: str) -> None:
             _check(list(node[key]), hint, name)
 
 
-def _hints(node: DictConfig) -> dict[str, Any]:
-    """Of the arguments of a node's target that are lists: the annotation of the list."""
-    target = node.get("_target_")
-    if target is None:
-        return {}
+def _list_hints(node: DictConfig) -> dict[str, Any]:
+    """The annotations of those arguments of a node's target that are lists."""
     try:
-        build = get_object(target)
-        parameters = inspect.signature(build).parameters.values()
+        build = get_object(node["_target_"]) if "_target_" in node else None
+        parameters = inspect.signature(build).parameters.values() if build is not None else ()
     except (HydraException, TypeError, ValueError):
-        return {}  # instantiating it says what is wrong
-    function = build.__init__ if inspect.isclass(build) else build
-    names = getattr(function, "__globals__", {})
+        return {}  # instantiating it reports what is wrong
+    names = getattr(build.__init__ if inspect.isclass(build) else build, "__globals__", {})
     found = {each.name: _list_hint(_evaluated(each.annotation, names)) for each in parameters}
     return {name: hint for name, hint in found.items() if hint is not None}
 
 
 def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
-    """An annotation that is written as a string; as it is where that needs what only type checkers import."""
+    """An annotation that is written as a string; unchanged if it needs imports of type checkers only."""
     holder = types.SimpleNamespace(__annotations__={"value": annotation})
     try:
         return get_type_hints(holder, names)["value"]
@@ -68,7 +57,7 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
 
 
 def _list_hint(hint: Any) -> Any:
-    """The annotation of a list in ``hint``, where one value alone would not do; else None."""
+    """The annotation of a list in ``hint`` where a single value would not be allowed; else None."""
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = [kind for kind in kinds if kind is not types.NoneType]
     lists = [kind for kind in kinds if get_origin(kind) in (list, tuple, Sequence)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from srlab.app.launch import configuration_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,37 +24,25 @@ __all__ = [
     "published_scales",
 ]
 
-# Arguments that two networks of one function may differ in: how it is computed, and what only training does.
-_BESIDE_THE_FUNCTION = frozenset({"_target_", "_convert_", "backend", "drop_path"})
-
-
-def configuration_folder() -> Path:
-    """The folder of YAML presets: ``srlab/conf`` of a wheel, else the checkout's ``conf``."""
-    package = Path(__file__).resolve().parents[1]
-    candidates = (package / "conf", package.parents[1] / "conf")
-    for folder in candidates:
-        if (folder / "model").is_dir():
-            return folder
-    raise FileNotFoundError(
-        f"no presets at {candidates[0]} (wheel) nor at {candidates[1]} (editable install); reinstall srlab"
-    )
+# Arguments in which networks with the same function may differ: how it is computed, and what training adds.
+_NOT_THE_FUNCTION = frozenset({"_target_", "_convert_", "backend", "drop_path"})
 
 
 def list_models() -> list[str]:
-    """Names that ``create_model`` takes and ``model=…`` on a command line."""
-    return sorted(path.stem for path in (configuration_folder() / "model").glob("*.yaml"))
+    """Names that ``create_model`` and ``model=…`` on a command line take."""
+    return _choices("model")
 
 
 def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
     """Build the network of preset ``name`` with fresh weights.
 
-    On an Intel processor call the network inside ``with srlab.flush_subnormals():``. ELAN's soft-max makes
-    subnormal numbers, which cost these processors most of the time (docs/speed.md); neither importing srlab
+    On an Intel processor call the network inside ``with srlab.flush_subnormals():``. ELAN's soft-max produces
+    subnormal numbers, which take these processors most of the time (docs/speed.md); neither importing srlab
     nor building a network changes the floating-point mode of your program.
 
     Args:
         name: one of :func:`list_models`.
-        scale: enlargement of both sides.
+        scale: upsampling factor of both sides.
         overrides: constructor arguments that replace the preset's, such as ``window_sizes=[8, 8, 8]``.
 
     Raises:
@@ -67,7 +56,7 @@ def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(list_models())}")
     config = _compose("network", [f"model={name}"])
     OmegaConf.update(config, "scale", scale)
-    return construct({**_plain(config.model), **overrides})
+    return construct({**_arguments(config.model), **overrides})
 
 
 def published_scales(name: str) -> tuple[int, ...]:
@@ -80,47 +69,23 @@ def published_scales(name: str) -> tuple[int, ...]:
 
 def list_recipes(name: str) -> list[int]:
     """Scales that preset ``name`` has a paper's recipe for, ``conf/experiment/<name>_x<scale>.yaml``."""
-    files = (configuration_folder() / "experiment").glob(f"{name}_x*.yaml")
-    suffixes = (path.stem.removeprefix(f"{name}_x") for path in files)
+    suffixes = (choice.removeprefix(f"{name}_x") for choice in _choices("experiment"))
     return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
 
 
 def match_preset(model: Mapping[str, Any]) -> str | None:
-    """The preset that computes the same function of the same weights as ``model``; None if there is none.
+    """The preset that computes the same function of the same weights as ``model``; None without one.
 
     Args:
         model: import path ``_target_`` and constructor arguments, as a checkpoint's description has them.
     """
     wanted = _function_of(model)
     for name in list_models():
-        if _target(name) in (None, model.get("_target_")):
+        if not _contradicts(name, model):
             config = _compose("network", [f"model={name}", f"scale={model.get('scale')}"])
-            if _function_of(_plain(config.model)) == wanted:
+            if _function_of(_arguments(config.model)) == wanted:
                 return name
     return None
-
-
-def _target(name: str) -> str | None:
-    """What a preset builds, without composing it; None if it inherits that from another preset."""
-    from omegaconf import OmegaConf
-
-    node = OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml")
-    return OmegaConf.to_container(node).get("_target_")  # type: ignore[union-attr]
-
-
-def _function_of(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Class and arguments that matter, defaults filled in, sequences as lists."""
-    from srlab.models.registry import find_class
-
-    network_class = find_class(str(model.get("_target_")))
-    parameters = inspect.signature(network_class).parameters.values()
-    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
-    arguments = {
-        name: list(value) if isinstance(value, (list, tuple)) else value
-        for name, value in {**defaults, **model}.items()
-        if name not in _BESIDE_THE_FUNCTION
-    }
-    return {"class": network_class, **arguments}
 
 
 def build_network(model_node: DictConfig | Mapping[str, Any]) -> Network:
@@ -131,16 +96,55 @@ def build_network(model_node: DictConfig | Mapping[str, Any]) -> Network:
     """
     from srlab.models.registry import construct
 
-    return construct(_plain(model_node))
+    return construct(_arguments(model_node))
 
 
-def _plain(model_node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Interpolations resolved, containers turned into lists and dictionaries."""
+def _choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
+
+
+def _target(name: str) -> str | None:
+    """The class of a preset, without composing it; None if it inherits that from another preset."""
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml")
+    return OmegaConf.to_container(node).get("_target_")  # type: ignore[union-attr]
+
+
+def _contradicts(name: str, model: Mapping[str, Any]) -> bool:
+    """Whether a value in a preset's own file, which outlives whatever it inherits, is another one."""
+    from omegaconf import OmegaConf
+
+    own: Any = OmegaConf.to_container(OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml"))
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
+    return any(
+        given.get(key, value) != value
+        for key, value in own.items()
+        if key not in _NOT_THE_FUNCTION - {"_target_"} and "${" not in str(value)
+    )
+
+
+def _function_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Class and arguments that matter, defaults filled in, sequences as lists."""
+    from srlab.models.registry import comparable, find_class
+
+    network_class = find_class(str(model.get("_target_")))
+    parameters = inspect.signature(network_class).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    arguments = comparable({**defaults, **model})
+    kept = {name: value for name, value in arguments.items() if name not in _NOT_THE_FUNCTION}
+    return {"class": network_class, **kept}
+
+
+def _arguments(model_node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values, interpolations resolved; arguments that 0.1.0 named otherwise have today's names."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from srlab.checkpoints.migration import migrate
+
     if not isinstance(model_node, DictConfig):
-        return dict(model_node)
+        return migrate(model_node)
     try:
         container = OmegaConf.to_container(model_node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -169,4 +173,4 @@ def _hydra_set_aside() -> Iterator[None]:
     try:
         yield
     finally:
-        GlobalHydra.instance().hydra = running  # another object by now: Hydra replaces it
+        GlobalHydra.instance().hydra = running

@@ -5,12 +5,22 @@ from typing import Any
 __all__ = ["MOVED_TARGETS", "RENAMED_KEYS", "migrated", "new_name"]
 
 #: Dotted key of 0.1.0 and its name now; a prefix stands for all keys below it.
-RENAMED_KEYS: dict[str, str] = {}
+RENAMED_KEYS: dict[str, str] = {
+    "model.window_side": "model.window_size",
+    "explosion": "loss_spike_factor",
+    "callbacks.finite.explosion": "callbacks.finite.loss_spike_factor",
+}
 
 #: ``_target_`` of 0.1.0 and where the class is now.
 MOVED_TARGETS = {
+    **{
+        f"srlab.tasks.schedules.{name}": f"srlab.tasks.optimization.{name}"
+        for name in ("constant", "cosine", "cosine_restarts", "multistep")
+    },
+    "srlab.losses.CharbonnierLoss": "srlab.losses.charbonnier.CharbonnierLoss",
+    "srlab.losses.L1Loss": "srlab.losses.l1.L1Loss",
     "srlab.runtime.wandb_logger.TolerantWandbLogger": "srlab.extensions.wandb.logger.TolerantWandbLogger",
-    "srlab.runtime.sweep.callback.SweepCallback": "srlab.extensions.sweep.callback.SweepCallback",
+    "srlab.runtime.sweep.callback.SweepCallback": "srlab.app.application.Hooks",
 }
 
 

@@ -1,192 +1,85 @@
-"""A run's folder: the configuration that it was started with, and going on from it."""
+"""``resume=RUN`` and ``rerun=RUN``: a saved configuration with changes, and a state to start from."""
 
 import copy
-import json
 import logging
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
-from yaml import YAMLError
 
-from srlab.app.differing_keys import differing_keys
-from srlab.app.known_keys import check_known
-from srlab.app.launch import Launch
-from srlab.app.own_paths import make_paths_absolute
-from srlab.app.presets import configuration_folder
-from srlab.app.resume_rule import check_obeyed
-from srlab.atomic_files import atomic_write
-from srlab.config import ColorSpace, TrainConfig
-from srlab.extensions.wandb.environment import fix_identity
-from srlab.metrics.gray_rules import earlier_gray_rule
-from srlab.runs.lock import is_running
-from srlab.terminal.command_lines import command, typed_override
+from srlab.app.keys import check_known, parsed_overrides
+from srlab.app.launch import configuration_folder, is_first_process
+from srlab.app.saved_config import AUTO, differing_keys, flat, load_config, named_run
+from srlab.checkpoints.files import OUR_ENTRY, read_file
+from srlab.runs.contract import (
+    COMPARISON_FILE,
+    CONFIG_FILE,
+    COSTS_FILE,
+    METRICS_FILE,
+    MONITOR,
+    SUMMARY_FILE,
+)
+from srlab.runs.folder import RunFolder
+from srlab.runs.provenance import provenance
+from srlab.tasks.checkpoint_io import validation_is_due
+from srlab.terminal.command_lines import typed_override
 
 __all__ = [
-    "AUTO",
-    "CONFIG_NAME",
-    "SUMMARY_NAME",
-    "adopted_config",
-    "finished_summary",
-    "folder_of_run",
-    "is_running",
-    "load_config",
+    "adopt_unfinished",
+    "check_obeyed",
+    "finished_score",
+    "in_new_folder",
     "repeated_config",
-    "resume_command",
     "resumed_config",
-    "run_folder",
-    "save_config",
+    "start_state",
 ]
-
-CONFIG_NAME = "config.yaml"
-SUMMARY_NAME = "summary.json"
-
-#: ``resume=auto``: go on from whatever good state there is, else start anew.
-AUTO = "auto"
 
 log = logging.getLogger(__name__)
 
+# What an attempt leaves that ended before its first checkpoint.
+_LEFTOVERS = (CONFIG_FILE, SUMMARY_FILE, METRICS_FILE, COSTS_FILE, COMPARISON_FILE)
 
-def folder_of_run(resume: str | None, new_run: str, root: DictConfig) -> str:
-    """Folder that a run without ``hydra.run.dir=…`` writes to: the one it goes on with, else a new one.
+# What Lightning needs to continue.
+_NEEDED = ("global_step", "loops", "optimizer_states", "lr_schedulers", "state_dict")
 
-    ``resume=auto`` looks beside the new folder for unfinished runs of the same configuration that nobody is
-    at, and takes the last by name. Names are dates, and a clock may have jumped: among equal configurations
-    any choice ends in the same weights.
+_NAMED_KEYS = 5
 
-    Args:
-        resume: as typed.
-        new_run: the folder of a new run.
-        root: the whole configuration as composed, ``hydra`` included.
+_NETWORK = (
+    "resume keeps the network in {folder}, and this would make it another one: start a new run, perhaps with "
+    "initial_weights={folder}"
+)
+_PLACE = "a resumed run writes to its own folder, {folder}: leave it out"
 
-    Raises:
-        OSError: there is no run at ``resume``, or at ``rerun``.
-        ValueError: its configuration cannot be read.
-    """
-    if root.get("rerun"):
-        root = copy.deepcopy(root)
-        root.paths.name = load_config(run_folder(Path(root.rerun), key="rerun")).paths.name
-        new_run = root.paths.new_run
-    if not resume:
-        return new_run
-    if resume != AUTO:
-        return str(run_folder(Path(resume)))
-    # processes that were started apart must not choose apart: theirs is a folder of a name agreed upon
-    if root.get("rerun") or Launch.of().is_one_of_several or Path(new_run).exists():
-        return new_run
-    return str(_unfinished_like(root, Path(new_run).parent) or new_run)
-
-
-def _unfinished_like(typed: DictConfig, beside: Path) -> Path | None:
-    for config in sorted(beside.glob(f"*/{CONFIG_NAME}"), reverse=True):
-        folder = config.parent
-        if (folder / SUMMARY_NAME).exists() or is_running(folder):
-            continue
-        try:
-            saved = load_config(folder)
-        except ValueError:
-            continue  # nobody could go on with that run
-        try:
-            if not differing_keys(typed, saved):
-                return folder
-        except InterpolationToMissingValueError:
-            return None  # what was typed is incomplete, as the run itself will say
-    return None
+# Why a resumed run does not obey a key or the keys below it, and what to do. It obeys the rest, since what
+# those keys build is built anew, and a checkpoint restores none of its options.
+_REFUSED = {
+    "initial_weights": "a resumed run starts from its checkpoint: leave it out, or start a new run",
+    "latency.limit_ms": "the limit decides whether a run begins, and the one in {folder} has begun: leave it "
+    "out, or start a new run",
+    "model": _NETWORK,
+    "paths.new_run": _PLACE,
+    "paths.run": _PLACE,
+    "protocol": "the best score so far was measured under the protocol in {folder}: keep it, and compare "
+    "protocols with evaluate.py",
+    "scale": _NETWORK,
+    "shift_schedule": _NETWORK,
+}
 
 
-def run_folder(resume: Path, *, key: str = "resume") -> Path:
-    """The folder of the run that ``resume`` names, be it the folder itself or one of its checkpoints.
-
-    Args:
-        resume: as typed.
-        key: what it was typed for.
+def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
+    """The configuration of the run at ``resume``, its folder or one of its checkpoints, with changed values.
 
     Raises:
-        FileNotFoundError: if there is no run at ``resume``.
+        ValueError: an override exchanges a whole group (``model=…``), which would be another run, or changes
+            what a resumed run does not obey.
     """
-    for folder in (resume, resume.parent, resume.parent.parent):
-        if (folder / CONFIG_NAME).is_file():
-            return folder
-    raise FileNotFoundError(
-        f"{key}={resume}: no run there (a run's folder holds {CONFIG_NAME} and checkpoints/last.ckpt); "
-        "name the folder that train.py printed, or one of its checkpoints"
-    )
-
-
-def load_config(folder: Path) -> DictConfig:
-    """The configuration that the run in ``folder`` was started with.
-
-    Raises:
-        ValueError: the file is damaged, or of a version that had other keys.
-    """
-    try:
-        return _typed(OmegaConf.load(folder / CONFIG_NAME))
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder / CONFIG_NAME} cannot be read: {error}") from error
-
-
-def _typed(saved: Any) -> DictConfig:
-    """A run's configuration with its types; one that does not say how gray images count keeps its rule."""
-    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), saved)
-    assert isinstance(cfg, DictConfig)
-    for protocol in cfg.protocol.values():
-        if OmegaConf.is_missing(protocol, "gray"):
-            color: ColorSpace | None = protocol.get("color")
-            protocol.gray = earlier_gray_rule(color and color.name)
-            log.info("%s counts gray images as it did: gray=%s", protocol.name, protocol.gray.name)
-    OmegaConf.set_struct(cfg, True)
-    return cfg
-
-
-def finished_summary(folder: Path) -> dict[str, Any] | None:
-    """The summary of a run that reached its end; None if it has not, or goes on beyond it."""
-    try:
-        return json.loads((folder / SUMMARY_NAME).read_text())
-    except FileNotFoundError:
-        return None
-
-
-def resume_command(folder: str | Path) -> str:
-    """What a user types to resume the run in ``folder``."""
-    return command(("python", "train.py"), {"resume": folder})
-
-
-def save_config(cfg: DictConfig, folder: Path) -> None:
-    """Write what the run was started with, atomically.
-
-    What belongs to the moment and the machine (``paths``) and what finds the run at W&B is written as it was
-    then. Other interpolations stay, so that a schedule still spans ``trainer.max_steps`` when a resumed run
-    changes that.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    saved = copy.deepcopy(cfg)
-    OmegaConf.resolve(saved.paths)
-    if "logger" in saved:
-        fix_identity(saved)
-    make_paths_absolute(saved)
-    with atomic_write(folder / CONFIG_NAME) as partial:
-        OmegaConf.save(saved, partial)
-
-
-def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
-    """The configuration of the run at ``resume`` with single values changed by the command line.
-
-    Args:
-        resume: a run's folder or one of its checkpoints.
-        command_line: overrides as typed, ``resume=…`` among them.
-
-    Raises:
-        ValueError: if an override exchanges a whole group (``model=…``), which would be another run, or
-            changes what a resumed run does not obey.
-    """
-    folder = run_folder(resume)
+    folder = named_run(resume)
     cfg = load_config(folder)
     before = copy.deepcopy(cfg)
-    for override in _overrides(command_line, "resume", folder):
+    for override in _value_overrides(overrides, "resume", folder):
         _change(cfg, override)
         log.info("resuming with %s", override.input_line)
     check_obeyed(before, cfg, folder)
@@ -196,40 +89,37 @@ def resumed_config(resume: Path, command_line: list[str]) -> DictConfig:
     return cfg
 
 
-def repeated_config(typed: DictConfig, command_line: list[str]) -> DictConfig:
-    """The configuration of the run at ``typed.rerun`` for a new folder, with single values changed.
+def check_obeyed(before: DictConfig, now: DictConfig, folder: Path) -> None:
+    """Refuse changes that a resumed run would not obey, by a ``ValueError`` with key, values and remedy.
 
-    Args:
-        typed: the configuration as composed, which says where the new run writes.
-        command_line: overrides as typed, ``rerun=…`` among them.
-
-    Raises:
-        ValueError: if an override exchanges a whole group, or the scale that everything hangs on.
+    Values are compared after interpolation, so that a key is refused by whatever other key changes it.
     """
-    folder = run_folder(Path(typed.rerun), key="rerun")
+    values = [flat(cfg) for cfg in (before, now)]
+    for key in sorted(values[0].keys() | values[1].keys()):
+        one, other = (each.get(key, "not set") for each in values)
+        reason = next((why for each, why in _REFUSED.items() if f"{key}.".startswith(f"{each}.")), None)
+        if one != other and reason is not None:
+            raise ValueError(f"{key}={other} instead of {one}: {reason.format(folder=folder)}")
+
+
+def repeated_config(composed: DictConfig, overrides: list[str]) -> DictConfig:
+    """The configuration of the run at ``composed.rerun`` for a new folder, with changed values."""
+    folder = named_run(Path(composed.rerun), key="rerun")
+    if is_first_process():
+        _warn_of_other_versions(RunFolder(folder).last_checkpoint)
     cfg = load_config(folder)
-    for override in _overrides(command_line, "rerun", folder):
+    for override in _value_overrides(overrides, "rerun", folder):
         if override.key_or_group == "scale":
             raise ValueError(
                 f"rerun repeats the run in {folder}, which is x{cfg.scale}; start a new run instead"
             )
         _change(cfg, override)
-    cfg.resume, cfg.rerun = typed.resume, None
-    return _in_new_folder(cfg, typed.paths.run)
+    cfg.resume, cfg.rerun = composed.resume, None
+    return in_new_folder(cfg, composed.paths.run)
 
 
-def adopted_config(saved: DictConfig, folder: Path) -> DictConfig:
-    """A saved configuration as Hydra composed it (``--config-dir RUN --config-name config``), typed again.
-
-    Args:
-        saved: as composed, with what the command line changed.
-        folder: where the new run writes.
-    """
-    return _in_new_folder(_typed(saved), str(folder))
-
-
-def _in_new_folder(cfg: DictConfig, folder: str) -> DictConfig:
-    """A run of its own: another folder, another run in W&B."""
+def in_new_folder(cfg: DictConfig, folder: str) -> DictConfig:
+    """A saved configuration for a run of its own: another folder, another run at W&B."""
     cfg.paths.run = cfg.paths.new_run = folder
     for logger in cfg.logger.values():
         if logger is not None and "id" in logger:
@@ -237,14 +127,23 @@ def _in_new_folder(cfg: DictConfig, folder: str) -> DictConfig:
     return cfg
 
 
-def _change(cfg: DictConfig, override: Override) -> None:
-    """One value; ``+KEY`` may be a new one, ``~KEY`` is taken away.
+def _warn_of_other_versions(checkpoint: Path) -> None:
+    """Warn of versions that differ from those which computed a run."""
+    try:
+        recorded = read_file(checkpoint, known="runs are made by train.py")[OUR_ENTRY]["versions"]
+    except (ValueError, KeyError, OSError) as error:  # the configuration is enough to repeat a run
+        log.warning("rerun: %s does not say what it was computed with: %s", checkpoint, error)
+        return
+    for name, now in provenance().items():
+        if name in recorded and recorded[name] != now:
+            log.warning("rerun: %s was %s and is %s now: weights may differ", name, recorded[name], now)
 
-    Raises:
-        ValueError: there is no such key.
-    """
+
+def _change(cfg: DictConfig, override: Override) -> None:
+    """Set one value; ``+KEY`` may be a new one, ``~KEY`` is removed."""
     key = override.key_or_group
-    if not (override.is_add() or override.is_force_add()):
+    is_added = override.is_add() or override.is_force_add()
+    if not is_added:
         check_known(cfg, override)
     if override.is_delete():
         above, _, name = key.rpartition(".")
@@ -252,25 +151,138 @@ def _change(cfg: DictConfig, override: Override) -> None:
         with open_dict(node):
             del node[name]
         return
-    OmegaConf.update(
-        cfg,
-        key,
-        override.value(),
-        merge=False,
-        force_add=override.is_add() or override.is_force_add(),
-    )
+    OmegaConf.update(cfg, key, override.value(), merge=False, force_add=is_added)
 
 
-def _overrides(command_line: list[str], verb: str, folder: Path) -> Iterator[Override]:
-    """Those that change the configuration of the run in ``folder``."""
-    for override in OverridesParser.create().parse_overrides(command_line):
+def _value_overrides(words: list[str], verb: str, folder: Path) -> Iterator[Override]:
+    for override in parsed_overrides(words):
         key = override.key_or_group
-        if key in ("resume", "rerun") or key.startswith("hydra.") or key == "hydra":
+        if key in ("resume", "rerun"):
             continue
         if (configuration_folder() / key).is_dir():
             raise ValueError(
-                f"{verb} goes on with the configuration in {folder / CONFIG_NAME}; {override.input_line} "
-                f"would exchange all of {key}: change single values ({key}.KEY=VALUE), or start a new run "
-                f"with {typed_override('initial_weights', folder)}"
+                f"{verb} uses the configuration in {folder / CONFIG_FILE}; {override.input_line} would "
+                f"exchange all of {key}: change single values ({key}.KEY=VALUE), or start a new run with "
+                f"{typed_override('initial_weights', folder)}"
             )
         yield override
+
+
+def finished_score(cfg: DictConfig, run: RunFolder) -> float | None:
+    """Score of a run that has nothing left to do; None if it is not finished, or is to be trained further."""
+    summary = run.summary() if not Path(cfg.resume).is_file() else None
+    return float(summary[MONITOR]) if summary is not None and _is_at_end(summary["steps"], cfg) else None
+
+
+def start_state(cfg: DictConfig, run: RunFolder) -> Path | None:
+    """The checkpoint that ``resume`` continues from, None for a new start; the locked folder is prepared.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or the run is already longer than ``trainer.max_steps``.
+        FileNotFoundError: there is no checkpoint.
+    """
+    found = _newest_good(run) if cfg.resume == AUTO else _named_checkpoint(Path(cfg.resume), run)
+    if is_first_process():
+        _clear(run, is_new=found is None)
+    if found is None:
+        return None
+    step, checkpoint = found
+    _is_at_end(step, cfg)
+    log.info("resuming after step %d, from %s", step, checkpoint)
+    return checkpoint
+
+
+def _is_at_end(step: int, cfg: DictConfig) -> bool:
+    if step > cfg.trainer.max_steps:
+        raise ValueError(
+            f"the run in {cfg.paths.run} has been trained for {step} steps already, more than "
+            f"trainer.max_steps={cfg.trainer.max_steps}: give a larger number, or start a new run"
+        )
+    return step == cfg.trainer.max_steps
+
+
+def adopt_unfinished(cfg: DictConfig, run: RunFolder) -> None:
+    """For ``resume=auto``: take over what the run in the folder has decided once, if it is the same run.
+
+    Raises:
+        ValueError: it is another one, with results that would be lost.
+    """
+    has_results = bool(run.checkpoints()) or run.is_finished
+    if not (run.path / CONFIG_FILE).exists():
+        if has_results:
+            raise ValueError(f"{run.path} holds checkpoints but no {CONFIG_FILE}; name another folder")
+        return
+    saved = load_config(run.path)
+    differing = differing_keys(cfg, saved)
+    if differing and has_results:
+        named = ", ".join(differing[:_NAMED_KEYS]) + (" …" if len(differing) > _NAMED_KEYS else "")
+        raise ValueError(
+            f"resume=auto: the run in {run.path} was started with another configuration; it differs in "
+            f"{named}. Resume it with {typed_override('resume', run.path)}, perhaps with single values "
+            "changed, or name another folder (hydra.run.dir=…)"
+        )
+    if not differing:
+        cfg.threads = cfg.threads or saved.threads
+        for name, logger in cfg.logger.items():
+            if logger is not None and "id" in logger:
+                logger.id = logger.id or saved.logger[name].id
+
+
+def _newest_good(run: RunFolder) -> tuple[int, Path] | None:
+    """The readable checkpoint with the most steps, a validated one first; dates of files do not matter."""
+    good = []
+    for path in run.checkpoints():
+        try:
+            content = _checked(path)
+            good.append((content["global_step"], not validation_is_due(content), path.name, path))
+        except (ValueError, OSError) as error:  # noqa: PERF203
+            log.warning("resume=auto skips a checkpoint: %s", error)
+    return (max(good)[0], max(good)[-1]) if good else None
+
+
+def _named_checkpoint(resume: Path, run: RunFolder) -> tuple[int, Path]:
+    """The checkpoint itself, or the run's last one, and its step."""
+    checkpoint = resume if resume.is_file() else run.last_checkpoint
+    if not checkpoint.is_file():
+        raise FileNotFoundError(
+            f"resume={resume}: {checkpoint} does not exist: that run ended before its first checkpoint; "
+            "start it anew"
+        )
+    try:
+        return _checked(checkpoint)["global_step"], checkpoint
+    except ValueError as error:
+        others = [path for path in run.checkpoints() if path != checkpoint]
+        remedy = "start the run anew"
+        if others:
+            folder = typed_override("hydra.run.dir", run.path)
+            remedy = f"{typed_override('resume', others[0])} or resume=auto {folder}"
+        raise ValueError(f"cannot resume from {checkpoint}: {error}. What may help: {remedy}") from error
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, every byte of which is checked; a ``ValueError`` if it is no good."""
+    content = read_file(path, known="only checkpoints written by train.py can be resumed")
+    # PyTorch's reader ignores the checksums and would return whatever a damaged block holds
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{path} is damaged: {damaged} in it has a wrong checksum")
+    missing = [key for key in _NEEDED if key not in content]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}: it holds a network, not the state of a run")
+    return content
+
+
+def _clear(run: RunFolder, *, is_new: bool) -> None:
+    """Delete partial files; before a new start, rename unreadable checkpoints and delete older results."""
+    for partial in run.path.glob("checkpoints/.*.partial"):
+        partial.unlink()
+    if not is_new:
+        return
+    for damaged in run.checkpoints():
+        damaged.replace(damaged.with_name(f"{damaged.name}.damaged"))
+    leftovers = [run.path / name for name in _LEFTOVERS if (run.path / name).exists()]
+    for path in leftovers:
+        path.unlink()
+    if leftovers:
+        log.warning("starting anew in %s: an earlier attempt saved no state to resume from", run.path)

@@ -1,4 +1,4 @@
-"""evaluate.py: a checkpoint or a named network, scored on every set under every protocol asked for."""
+"""evaluate.py: scores a checkpoint or a named network on every set under every protocol asked for."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,19 +14,19 @@ from omegaconf import DictConfig, OmegaConf
 from srlab.app.checks import refuse_overrides
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import build_network, match_preset
-from srlab.app.resume import CONFIG_NAME, save_config
+from srlab.app.saved_config import save_config
 from srlab.checkpoints import read_checkpoint
-from srlab.config import ProtocolConfig
 from srlab.counts.probe import find_device
-from srlab.extensions.lab.costs import measure_costs
-from srlab.metrics.functional import least_side
+from srlab.metrics.protocol import ProtocolConfig
+from srlab.metrics.scoring import least_side
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.subnormals import flush_subnormals
-from srlab.tasks.conditions import describe_conditions
-from srlab.tasks.cuda_graphs import require_cuda
+from srlab.runs.contract import CONFIG_FILE, IMAGES_FOLDER
+from srlab.tasks.columns import MeterSettings, absent_columns
+from srlab.tasks.conditions import Conditions, training_data
+from srlab.tasks.costs import measure_costs
 from srlab.tasks.evaluation import evaluate
-from srlab.tasks.published import training_data
 from srlab.tasks.report_tables import Evaluation, display_tables, write_evaluations
 from srlab.terminal.tables import plain_console
 
@@ -40,8 +40,8 @@ _PAPER_SCALES = (2, 3, 4)
 class Candidate(NamedTuple):
     """A network to score.
 
-    ``label`` is what tables call it, ``weights`` says what they are; ``preset`` and ``training`` find the
-    scores that papers print for it, None for none; ``seed`` is the one that it was trained with, where known.
+    ``label`` is its name in tables, ``weights`` says what they are; published scores are found by ``preset``
+    and ``training``, None for none; ``seed`` is that of the training, if known.
     """
 
     network: Network
@@ -54,9 +54,9 @@ class Candidate(NamedTuple):
 
 @flush_subnormals()
 def score_sets(cfg: DictConfig) -> None:
-    """Write the table beside the conditions as JSON, CSV and Markdown, then print it.
+    """Write scores, costs and conditions as JSON, CSV and Markdown, then print the tables.
 
-    Scores are on the disk before what may fail: measuring costs, scoring the next network, printing.
+    Scores are on the disk before anything that may fail: measuring costs, scoring the next network, printing.
 
     Raises:
         ValueError: for both or neither of ``checkpoint`` and ``model``, or a scale that is not the
@@ -74,8 +74,11 @@ def score_sets(cfg: DictConfig) -> None:
         scored = evaluate_network(cfg, candidate, folder=folder)
         save_config(cfg, folder)
         write_evaluations([*evaluations, scored], folder)
-        evaluations.append(_with_costs(cfg, candidate.network, scored))
-    written = [*write_evaluations(evaluations, folder), folder / CONFIG_NAME]
+        costs = measure_costs(candidate.network, _meter_settings(cfg))
+        evaluations.append(replace(scored, conditions=replace(scored.conditions, costs=costs)))
+    if (absent := absent_columns()) is not None:
+        log.info(absent)
+    written = [*write_evaluations(evaluations, folder), folder / CONFIG_FILE]
     console = plain_console(unbounded_width=120)
     for table in display_tables(evaluations):
         console.print(table)
@@ -87,34 +90,26 @@ def score_sets(cfg: DictConfig) -> None:
 
 
 def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> Evaluation:
-    """Score a network on the data of ``cfg`` and join the scores with the conditions, without costs.
-
-    Raises:
-        ValueError: for ``cuda_graphs`` elsewhere than on CUDA.
-    """
+    """Score a network on the data of ``cfg``; costs are not measured."""
     network = candidate.network
-    device = find_device(cfg.device)
-    if cfg.cuda_graphs:
-        require_cuda(device)
     data = instantiate(cfg.data)
     protocols: Sequence[ProtocolConfig] = [OmegaConf.to_object(node) for node in cfg.protocol.values()]  # type: ignore[misc]
-    data.least_scored_side = least_side(protocols)
+    data.least_scored_side = least_side(protocols, cfg.metrics)
     found = data.evaluation_sets()
     report = evaluate(
         network,
         found.sets,
         protocols,
         scale=network.scale,
-        device=device,
-        save_images=folder / "images" if cfg.save_images else None,
+        device=find_device(cfg.device),
+        metrics=list(cfg.metrics),
+        save_images=folder / IMAGES_FOLDER if cfg.save_images else None,
         progress=True,
         absent_sets=found.absent,
-        cuda_graphs=cfg.cuda_graphs,
     )
-    conditions = describe_conditions(
+    conditions = Conditions(
         model=candidate.label,
         checkpoint=candidate.weights,
-        costs=None,
         preset=candidate.preset,
         training=candidate.training,
         device=report.device,
@@ -123,15 +118,13 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
     return Evaluation(report, conditions)
 
 
-def _with_costs(cfg: DictConfig, network: Network, scored: Evaluation) -> Evaluation:
-    costs = measure_costs(
-        network,
+def _meter_settings(cfg: DictConfig) -> MeterSettings:
+    return MeterSettings(
         output_size=tuple(cfg.latency.output_size),
         device=find_device(cfg.device),
         warmup=cfg.latency.warmup,
         repeats=cfg.latency.repeats,
     )
-    return replace(scored, conditions=replace(scored.conditions, costs=costs))
 
 
 def _choose_backend(network: Network, backend: str) -> None:
@@ -160,7 +153,7 @@ def _candidates(cfg: DictConfig) -> Iterator[Candidate]:
             yield Candidate(network, label, "none", preset=label)
         else:
             log.warning(
-                "model=… alone builds random weights: costs are meaningful, PSNR is not; give checkpoint=…"
+                "model=… alone builds random weights: costs are meaningful, scores are not; give checkpoint=…"
             )
             yield Candidate(network, label, f"random weights, seed {cfg.seed}")
 

@@ -1,9 +1,11 @@
 """Size and arithmetic of a network: of its official formulation, as papers count, and as executed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
+from srlab.checkpoints.layouts import official_layout
 from srlab.counts.operations import (
     Call,
     UncountedOperation,
@@ -17,22 +19,25 @@ from srlab.models.network import AttentionNetwork, Network
 
 __all__ = [
     "OUTPUT_SIZE",
+    "Counts",
     "ParameterReport",
     "activations",
+    "count",
     "count_parameters",
     "counted_backend",
     "executed_multiply_adds",
+    "extra_multiply_adds",
     "lr_size_for",
     "multiply_adds",
     "official_calls",
     "uncounted_operations",
 ]
 
-#: Height and width of the enlarged image that papers count at.
+#: Height and width of the upsampled image that papers count for.
 OUTPUT_SIZE = (720, 1280)
 
-# ``multiply_adds_apart`` is of 1x1 convolutions between RGB images: so many for each element of a result.
-_APART_PER_OUTPUT = 3
+# What layouts call extra multiply-adds are 1x1 convolutions of RGB images: so many for each output element.
+_EXTRA_PER_OUTPUT = 3
 
 
 @dataclass(frozen=True)
@@ -44,27 +49,58 @@ class ParameterReport:
     held: int
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What can be counted without running the network.
+
+    Attributes:
+        parameters: as the official formulation has them, and as held.
+        multiply_adds: for an image restored to 1280x720, of the official formulation.
+        executed_multiply_adds: likewise, of what the back end in use executes on the device.
+        activations: likewise, elements of the results of convolutions and matrix products, official.
+        uncounted: what multiply-adds leave out of one forward pass.
+    """
+
+    parameters: ParameterReport
+    multiply_adds: int
+    executed_multiply_adds: int
+    activations: int
+    uncounted: tuple[UncountedOperation, ...]
+
+
+def count(network: Network, *, device: torch.device | str) -> Counts:
+    """Everything that can be counted, from shapes alone; the network is left as it was."""
+    calls = official_calls(network, OUTPUT_SIZE)
+    return Counts(
+        parameters=count_parameters(network),
+        multiply_adds=_multiply_adds(network, calls, OUTPUT_SIZE),
+        executed_multiply_adds=executed_multiply_adds(network, device=device),
+        activations=_activations(network, calls, OUTPUT_SIZE),
+        uncounted=tuple(group_uncounted(calls)),
+    )
+
+
 def count_parameters(network: Network) -> ParameterReport:
     """Count parameters; official constants that we derive are in ``all`` but not in ``held``."""
-    official = network.official_parameters()
-    return ParameterReport(
-        official.all, official.trainable, sum(parameter.numel() for parameter in network.parameters())
-    )
+    held = sum(parameter.numel() for parameter in network.parameters())
+    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    layout = official_layout(type(network))
+    constants = layout.constants(network).values() if layout else ()
+    return ParameterReport(held + sum(tensor.numel() for tensor in constants), trainable, held)
 
 
 def multiply_adds(network: Network, output_size: tuple[int, int] = OUTPUT_SIZE) -> int:
     """Multiply-adds of the official formulation for one image, padding to windows included.
 
     Convolutions and matrix products are counted, attention with both of its products, whatever back end the
-    network is set to; :func:`uncounted_operations` lists the rest. Shapes alone are computed (meta device):
-    no memory, no time.
+    network is set to; :func:`uncounted_operations` lists the rest. Only shapes are computed, on the meta
+    device.
 
     Args:
         network: any, on any device; it is left as it is.
-        output_size: height and width of the enlarged image; low-resolution sides are rounded up.
+        output_size: height and width of the upsampled image; low-resolution sides are rounded up.
     """
-    counted = sum(map(multiply_adds_of, official_calls(network, output_size)))
-    return counted + network.multiply_adds_apart(*lr_size_for(network, output_size))
+    return _multiply_adds(network, official_calls(network, output_size), output_size)
 
 
 def executed_multiply_adds(
@@ -75,11 +111,11 @@ def executed_multiply_adds(
 ) -> int:
     """Multiply-adds that our implementation executes for one image with its back end, counted alike.
 
-    They differ from :func:`multiply_adds` where a back end computes the same function another way: ELAN's
-    ``sdpa`` compares queries anew in modules that share maps, and moves pixels where the official code
-    convolves. Fused attention, ``sdpa`` and ``flex``, is counted as the two matrix products that it is; zero
-    channels that some of its kernels add are not counted. Products that a back end adds to a sum one by one
-    (``addcmul``, in ELSA's ``fused``) count like the matrix products that they replace.
+    They differ from :func:`multiply_adds` where a back end computes the same function in another way: ELAN's
+    ``sdpa`` recomputes attention in modules that share maps, and moves pixels where the official code
+    convolves. Fused attention, ``sdpa`` and ``flex``, counts as its two matrix products; zero channels that
+    some of its kernels add do not count. Products that a back end adds up one by one (``addcmul``, in ELSA's
+    ``fused``) count like the matrix products that they replace.
 
     Args:
         network: any; it is left as it is.
@@ -95,22 +131,18 @@ def activations(
 ) -> int:
     """Elements of the results of all convolutions and matrix products of the official formulation.
 
-    So counts fvcore's ActivationCountAnalysis, after Radosavovic et al., "Designing Network Design Spaces"
-    (arXiv 2003.13678), who have convolutions alone. Maps and results of attention are among them, results of
+    As fvcore's ActivationCountAnalysis, after Radosavovic et al., "Designing Network Design Spaces" (arXiv
+    2003.13678), who count convolutions alone. Maps and results of attention are included, results of
     normalisation, soft-max and activation functions are not.
 
     Args:
         network: any; it is left as it is.
         output_size: as in :func:`multiply_adds`.
         convolutions_only: leave matrix products out, as the NTIRE challenges do. Their hook sees
-            ``nn.Conv2d`` alone; here convolutions with kernels that are no module's are counted, too.
+            ``nn.Conv2d`` alone; here convolutions outside of modules count, too.
     """
-    total = sum(
-        call.result.numel()
-        for call in official_calls(network, output_size)
-        if is_convolution(call) or (is_product(call) and not convolutions_only)
-    )
-    return total + network.multiply_adds_apart(*lr_size_for(network, output_size)) // _APART_PER_OUTPUT
+    calls = official_calls(network, output_size)
+    return _activations(network, calls, output_size, convolutions_only=convolutions_only)
 
 
 def uncounted_operations(
@@ -121,13 +153,19 @@ def uncounted_operations(
 
 
 def official_calls(network: Network, output_size: tuple[int, int]) -> list[Call]:
-    """Operators that the official formulation calls, but for what ``multiply_adds_apart`` tells."""
+    """Operators of the official formulation except those of :func:`extra_multiply_adds`."""
     backend = "reference" if isinstance(network, AttentionNetwork) else None
     return record_calls(network, lr_size_for(network, output_size), backend=backend)
 
 
+def extra_multiply_adds(network: Network, lr_size: tuple[int, int]) -> int:
+    """What the official code executes for an image of ``lr_size`` (height, width) and ours does not."""
+    layout = official_layout(type(network))
+    return layout.extra_multiply_adds(network, *lr_size) if layout else 0
+
+
 def lr_size_for(network: Network, output_size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the image that enlarges to ``output_size`` at least."""
+    """Height and width of the smallest image that is upsampled to at least ``output_size``."""
     height, width = (-(-side // network.scale) for side in output_size)
     return height, width
 
@@ -135,10 +173,24 @@ def lr_size_for(network: Network, output_size: tuple[int, int]) -> tuple[int, in
 def counted_backend(network: AttentionNetwork, backend: str) -> str:
     """The back end that executes the arithmetic of ``backend`` in operators that can be counted.
 
-    ``flex`` needs a compiler and ``fused`` may be our own kernels: both compute the products of ``sdpa``
-    where a network has it.
+    ``flex`` needs a compiler, and kernels are not PyTorch's operators: both compute the products of ``sdpa``.
     """
-    return "sdpa" if backend in ("flex", "fused") and "sdpa" in network.backends else backend
+    return backend if backend in network.plain_backends and backend != "flex" else "sdpa"
+
+
+def _multiply_adds(network: Network, calls: Iterable[Call], output_size: tuple[int, int]) -> int:
+    return sum(map(multiply_adds_of, calls)) + extra_multiply_adds(network, lr_size_for(network, output_size))
+
+
+def _activations(
+    network: Network, calls: Iterable[Call], output_size: tuple[int, int], *, convolutions_only: bool = False
+) -> int:
+    total = sum(
+        call.result.numel()
+        for call in calls
+        if is_convolution(call) or (is_product(call) and not convolutions_only)
+    )
+    return total + extra_multiply_adds(network, lr_size_for(network, output_size)) // _EXTRA_PER_OUTPUT
 
 
 def _backend(network: Network, device: torch.device | str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What a forward pass executes, operator by operator, from shapes alone: no memory, no time."""
+"""What a forward pass executes, operator by operator, from shapes alone on the meta device."""
 
 import copy
 from collections import Counter
@@ -35,10 +35,10 @@ _PRODUCTS = {
 }
 _CONVOLUTION = "aten.convolution"
 
-# The result gains the product of two tensors: what a back end may sum up term by term instead.
+# Adds the product of two tensors: a back end may sum up a matrix product term by term.
 _MULTIPLY_ADD = "aten.addcmul"
 
-# Kinds of work that is not counted, in the order of the list; arithmetic is what else goes by elements.
+# Kinds of work that is not counted, in the order of the list; arithmetic is all other element-wise work.
 _ARITHMETIC, _OTHER = "element-wise arithmetic", "other"
 _GROUPS = {
     "normalisation": ("native_layer_norm", "native_batch_norm", "native_group_norm"),
@@ -74,18 +74,18 @@ _GROUPS = {
     ),
     _OTHER: (),
 }
-# Views that do not say so in their signature.
+# Views whose signature does not say so.
 _UNDECLARED_VIEWS = ("_unsafe_view", "squeeze_", "unsqueeze_", "transpose_")
 
 _GROUP_OF = {f"aten.{name}": group for group, names in _GROUPS.items() for name in names}
 
 
 class Call(NamedTuple):
-    """One call of an operator that computes or moves something; views are none.
+    """One call of an operator that computes or moves something; views do not count.
 
     Attributes:
-        operation: its name without the overload, and without the mark of writing in place: ``aten.add``.
-        arguments: as they were given, tensors replaced by their shapes.
+        operation: its name without the overload and the underscore of in-place operators: ``aten.add``.
+        arguments: with tensors replaced by their shapes.
         result: shape of the first result.
         elementwise: each element of the result depends on the same element of the arguments alone.
     """
@@ -104,7 +104,7 @@ class UncountedOperation:
         group: what kind of work it is.
         operation: the operator's name in PyTorch.
         calls: how many.
-        elements: of their results, all together.
+        elements: of all their results.
     """
 
     group: str
@@ -117,9 +117,9 @@ class UncountedOperation:
 
 
 def record_calls(network: Network, lr_size: tuple[int, int], *, backend: str | None) -> list[Call]:
-    """What restoring one image of ``lr_size`` (height, width) in evaluation mode executes.
+    """The calls of restoring one image of ``lr_size`` (height, width) in evaluation mode.
 
-    Fused attention is recorded as the two matrix products that it is. The network is left as it was.
+    Fused attention is recorded as its two matrix products. The network is left as it was.
 
     Args:
         network: any.
@@ -131,7 +131,7 @@ def record_calls(network: Network, lr_size: tuple[int, int], *, backend: str | N
         assert isinstance(replica, AttentionNetwork)
         replica.use_backend(backend)
     recorder = _Recorder()
-    # In inference mode composite operators would arrive whole; without autograd they arrive in their parts.
+    # Inference mode would not decompose composite operators; no_grad does.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
         replica(torch.empty(1, 3, *lr_size, device="meta"))
     return recorder.calls
@@ -160,7 +160,7 @@ def multiply_adds_of(call: Call) -> int:
 
 
 def group_uncounted(calls: Iterable[Call]) -> list[UncountedOperation]:
-    """All that has no multiply-adds, one entry for each operator, the largest of a group first."""
+    """What has no multiply-adds, one entry for each operator, the largest of a group first."""
     numbers, elements = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for call in calls:
         if not (is_convolution(call) or is_product(call) or call.operation == _MULTIPLY_ADD):
@@ -190,8 +190,8 @@ class _Recorder(TorchDispatchMode):
         namespace, name = func.overloadpacket._qualified_op_name.split("::")
         if namespace not in ("aten", "prims", "prim"):
             raise ValueError(
-                f"operator {namespace}.{name} cannot be counted: only PyTorch's own operators have known "
-                "arithmetic; count with another backend, such as reference"
+                f"operator {namespace}.{name} cannot be counted: the arithmetic of operators that are not "
+                "PyTorch's own is unknown; count with another backend, such as reference"
             )
         first = result[0] if isinstance(result, (tuple, list)) else result
         if isinstance(first, Tensor) and not _is_bookkeeping(func, name, args):
@@ -203,7 +203,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _is_bookkeeping(func: Callable[..., Any], name: str, args: tuple[Any, ...]) -> bool:
-    """Whether the call only describes memory anew (a view), or makes a constant from no tensor."""
+    """Whether the call only makes a view, or a constant from no tensor."""
     returns = func._schema.returns  # type: ignore[attr-defined]
     views = any(value.alias_info is not None and not value.alias_info.is_write for value in returns)
     flat = [item for value in args for item in (value if isinstance(value, (list, tuple)) else [value])]
@@ -217,7 +217,7 @@ def _on_meta(network: Network) -> Network:
         shapes[id(parameter)] = nn.Parameter(_shape_of(parameter), requires_grad=parameter.requires_grad)
     for buffer in network.buffers():
         shapes[id(buffer)] = _shape_of(buffer)
-    return copy.deepcopy(network, shapes)  # found in the memo, nothing of them is copied
+    return copy.deepcopy(network, shapes)  # as a memo: tensors that it holds are not copied
 
 
 def _shape_of(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every measurement of a forward pass shares: the input, the mode, the conditions."""
+"""What every forward pass that is measured or scored shares: device, mode, input, errors."""
 
 import copy
 import platform
@@ -14,7 +14,9 @@ __all__ = [
     "device_name",
     "dtype_name",
     "evaluation_mode",
+    "explain_out_of_memory",
     "find_device",
+    "is_out_of_memory",
     "random_lr_image",
     "ready_network",
     "synchronize",
@@ -23,9 +25,9 @@ __all__ = [
 
 @contextmanager
 def ready_network(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Iterator[nn.Module]:
-    """The network in evaluation mode on ``device`` in ``dtype``, without autograd; left as it was.
+    """The network in evaluation mode on ``device`` in ``dtype``, without autograd; restored after.
 
-    A network that lives elsewhere or in another dtype is copied, since converting back would lose bits.
+    A network on another device or in another dtype is copied, since converting back would lose bits.
     """
     if any(_differs(tensor, device, dtype) for tensor in (*network.parameters(), *network.buffers())):
         network = copy.deepcopy(network).to(device=device, dtype=dtype)
@@ -58,7 +60,7 @@ def find_device(name: str) -> torch.device:
     """The device called ``name``; ``auto`` is CUDA where there is one.
 
     Raises:
-        ValueError: no such device on this machine, or none that is measured (CPU and CUDA are).
+        ValueError: no such device on this machine, or another kind than CPU and CUDA.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -67,7 +69,7 @@ def find_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"device={name}: choose cpu, cuda, cuda:1 or auto") from error
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device={name}: choose cpu, cuda, cuda:1 or auto; others are not measured")
+        raise ValueError(f"device={name}: choose cpu, cuda, cuda:1 or auto; others are not supported")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device={name}: this machine offers torch no CUDA device; use device=cpu or device=auto"
@@ -80,7 +82,7 @@ def find_device(name: str) -> torch.device:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has nothing left to do."""
+    """Wait for the work queued on the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -103,7 +105,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def backend_of(network: nn.Module) -> str | None:
-    """The attention implementation that the network says it uses, None where it has no choice."""
+    """The attention implementation that the network uses; None where it has no choice."""
     backend = getattr(network, "backend", None)
     return backend if isinstance(backend, str) else None
 
@@ -112,3 +114,27 @@ def _differs(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> bool:
     index = device.index if device.index is not None else tensor.device.index
     elsewhere = (tensor.device.type, tensor.device.index) != (device.type, index)
     return elsewhere or (tensor.is_floating_point() and tensor.dtype != dtype)
+
+
+@contextmanager
+def explain_out_of_memory(lr_size: tuple[int, int], device: torch.device) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into a MemoryError that names the image and remedies."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        height, width = lr_size
+        raise MemoryError(
+            f"restoring a {height}x{width} image does not fit into the memory of {device}: use smaller "
+            "images, backend=sdpa (in training model.backend=sdpa), which stores no maps, a smaller "
+            "network, or a device with more memory"
+        ) from error
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch reports that a device ran out of memory."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    message = str(error)
+    return "DefaultCPUAllocator" in message or "can't allocate memory" in message

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from lightning.pytorch import LightningDataModule
 
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.evaluation import EvaluationSet, EvaluationSets, RankShare
-from srlab.data.image_identity import check_same_images, evaluation_identity, identity
+from srlab.data.image_identity import check_same_images
+from srlab.data.image_store import BadImagePolicy, ImageStore
 from srlab.data.loader import Loader
 from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import ImageSet, Source
-from srlab.data.store import BadImagePolicy, ImageStore, open_store
+from srlab.data.store import open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
 
 __all__ = ["SuperResolutionData"]
@@ -24,6 +26,7 @@ __all__ = ["SuperResolutionData"]
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, kw_only=True, repr=False)
 class SuperResolutionData(LightningDataModule):
     """Streams crops that depend on (seed, global sample index) alone, and serves whole images to validate on.
 
@@ -31,62 +34,44 @@ class SuperResolutionData(LightningDataModule):
 
     Args:
         scale: HR side / LR side.
-        train: where training images lie; None for data that only scores.
-        validation: where validation images lie; sets are named by their sources.
+        train: finds the training images; None for data that only scores.
+        validation: find the validation images; sets are named by their sources.
         patch_size: side of a training crop in LR pixels.
         batch_size: samples of one optimizer step, over all devices and accumulated micro-batches.
         num_workers: loader processes of each device for training; validation uses one at most.
-        seed: of crops, turns and degradations.
+        seed: of crops, augmentation and degradation.
         degradation: makes training LR from HR. (Validation LR is a file or exact bicubic, always.)
         degrade_on: where, with the same result: ``"worker"``, or ``"device"`` for the training device.
-        augment: turn and flip training pairs.
-        on_bad_image: ``"error"``, or ``"skip"`` to warn of corrupt or too small images and go on without
-            them.
+        augment: transpose and flip training pairs.
+        on_bad_image: ``"error"``, or ``"skip"`` to skip corrupt and too small images with a warning.
         cache: folder for decoded images, about 3 bytes a pixel.
-        accept_changed_images: go on, with a warning, from a checkpoint of a run on other images than these.
+        accept_changed_images: resume, with a warning, a run that was started on other images than these.
         max_pixels: of the largest image that is read.
     """
 
-    def __init__(
-        self,
-        *,
-        scale: int,
-        train: Source | None,
-        validation: Sequence[Source],
-        patch_size: int,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        degradation: Degradation,
-        degrade_on: DegradeOn,
-        augment: bool,
-        on_bad_image: BadImagePolicy,
-        cache: str,
-        accept_changed_images: bool = False,
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
+    scale: int
+    train: Source | None
+    validation: Sequence[Source]
+    patch_size: int
+    batch_size: int
+    num_workers: int
+    seed: int
+    degradation: Degradation
+    degrade_on: DegradeOn
+    augment: bool
+    on_bad_image: BadImagePolicy
+    cache: str
+    accept_changed_images: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if on_bad_image not in ("error", "skip"):
-            raise ValueError(f"data.on_bad_image must be error or skip, got {on_bad_image!r}")
-        _check_place(degrade_on, degradation)
-        _check_least("patch_size", patch_size, 1)
-        _check_least("batch_size", batch_size, 1)
-        _check_least("num_workers", num_workers, 0)
-        _check_least("max_pixels", max_pixels, 1)
-        self.scale = scale
-        self.train = train
-        self.validation = list(validation)
-        self.patch_size = patch_size
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.seed = seed
-        self.degradation = degradation
-        self.degrade_on: DegradeOn = degrade_on
-        self.augment = augment
-        self.on_bad_image: BadImagePolicy = on_bad_image
-        self.cache = Path(cache).expanduser()
-        self.accept_changed_images = accept_changed_images
-        self.max_pixels = max_pixels
+        if self.on_bad_image not in ("error", "skip"):
+            raise ValueError(f"data.on_bad_image must be error or skip, got {self.on_bad_image!r}")
+        _check_place(self.degrade_on, self.degradation)
+        for name, least in (("patch_size", 1), ("batch_size", 1), ("num_workers", 0), ("max_pixels", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name} must be at least {least}, got {getattr(self, name)}")
         self.least_scored_side = 1
         """HR pixels that a side of a validation image must have: set to what scoring needs before use."""
 
@@ -103,9 +88,8 @@ class SuperResolutionData(LightningDataModule):
                 "checkpoint; train with data=demo, folder, div2k or df2k and score with evaluate.py "
                 "data=benchmark or data=images"
             )
-        (image_set,) = self.train.find().sets
         return TrainingCrops(
-            store=self._open(image_set),
+            store=self._open(self.train()),
             scale=self.scale,
             patch_size=self.patch_size,
             seed=self.seed,
@@ -117,34 +101,34 @@ class SuperResolutionData(LightningDataModule):
 
     @cached_property
     def _evaluation_sets(self) -> EvaluationSets:
-        found = [source.find() for source in self.validation]
-        sets = tuple(
-            EvaluationSet(
-                image_set=image_set,
-                store=self._open(image_set),
-                scale=self.scale,
-                on_bad_image=self.on_bad_image,
-                least_side=self.least_scored_side,
-                max_pixels=self.max_pixels,
-            )
-            for part in found
-            for image_set in part.sets
-        )
-        names = [images.name for images in sets]
+        found = [source() for source in self.validation]
+        names = [image_set.name for image_set in found]
         if not names or len(set(map(str.casefold, names))) < len(names):
             raise ValueError(f"validation needs at least one set and distinct names, got {names}")
-        return EvaluationSets(sets, tuple(name for part in found for name in part.absent))
+        if not any(image_set.files for image_set in found):
+            raise ValueError(f"none of the sets {', '.join(names)} exists; {found[-1].if_none_usable}")
+        sets = tuple(self._evaluation_set(image_set) for image_set in found if image_set.files)
+        return EvaluationSets(sets, tuple(image_set.name for image_set in found if not image_set.files))
+
+    def _evaluation_set(self, image_set: ImageSet) -> EvaluationSet:
+        return EvaluationSet(
+            image_set=image_set,
+            store=self._open(image_set),
+            scale=self.scale,
+            on_bad_image=self.on_bad_image,
+            least_side=self.least_scored_side,
+            max_pixels=self.max_pixels,
+        )
 
     def _open(self, image_set: ImageSet) -> ImageStore:
-        return open_store(
-            image_set, cache=self.cache, on_bad_image=self.on_bad_image, max_pixels=self.max_pixels
-        )
+        cache = Path(self.cache).expanduser()
+        return open_store(image_set, cache=cache, on_bad_image=self.on_bad_image, max_pixels=self.max_pixels)
 
     def evaluation_sets(self) -> EvaluationSets:
         """The validation sets, whole; needs no trainer.
 
         Raises:
-            ValueError: if nothing is there, or a set's files are at fault.
+            ValueError: if there is none, or if a set's files are at fault.
         """
         return self._evaluation_sets
 
@@ -154,28 +138,25 @@ class SuperResolutionData(LightningDataModule):
         return [images.name for images in self._evaluation_sets.sets]
 
     def setup(self, stage: str) -> None:
-        """Build what the stage reads. Every process comes here: one decodes, the others wait for it."""
+        """Build what the stage reads. Every process calls this: one decodes, the others wait for it."""
         if stage == "fit":
             _ = self.training_crops
         _ = self._evaluation_sets
 
     @cached_property
     def _images(self) -> dict[str, dict[str, str]]:
-        """Which images these are, in their order, wherever they lie."""
+        """Which images these are, in their order, wherever their files are."""
         crops = self.training_crops
-        return {
-            "training": identity(crops.store, crops.images),
-            **{
-                f"validation on {each.name}": evaluation_identity(each) for each in self._evaluation_sets.sets
-            },
-        }
+        sets = self._evaluation_sets.sets
+        validation = {f"validation on {images.name}": images.digests() for images in sets}
+        return {"training": crops.store.digests(crops.images), **validation}
 
     def state_dict(self) -> dict[str, Any]:
-        """What checkpoints hold: the images that samples depend on."""
+        """For checkpoints: the images that samples depend on."""
         return {"images": self._images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare; where the samples are in the run follows from its step.
+        """Compare the images; the position in the stream of samples follows from the optimizer step.
 
         Raises:
             ValueError: naming the images that differ, unless they are accepted.
@@ -207,7 +188,7 @@ class SuperResolutionData(LightningDataModule):
         batch: dict[str, Any],
         dataloader_idx: int,  # noqa: ARG002  (Lightning's signature)
     ) -> dict[str, Any]:
-        """With ``degrade_on="device"``: training batches become pairs there."""
+        """With ``degrade_on="device"``: make pairs of training batches there."""
         return self.training_crops.finish(batch) if "hr_window" in batch else batch
 
     def val_dataloader(self) -> Loader:
@@ -232,10 +213,10 @@ class SuperResolutionData(LightningDataModule):
 
 
 class _StepLoader(Loader):
-    """Starts at the trainer's step by itself: having these two methods tells Lightning that it can resume."""
+    """Starts at the trainer's step by itself; these two methods tell Lightning that it can resume."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing to keep: the step says it all."""
+        """Empty: the optimizer step is all the state there is."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -247,14 +228,9 @@ def _check_place(degrade_on: DegradeOn, degradation: Degradation) -> None:
         raise ValueError(f"data.degrade_on must be worker or device, got {degrade_on!r}")
     if degrade_on == "device" and not isinstance(degradation, TensorDegradation):
         raise ValueError(
-            f"{type(degradation).__name__} works on a CPU only, got data.degrade_on=device; set "
+            f"{type(degradation).__name__} runs on a CPU only, got data.degrade_on=device; set "
             "data.degrade_on=worker or degradation=bicubic"
         )
-
-
-def _check_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"data.{name} must be at least {least}, got {value}")
 
 
 def _on_cuda(trainer: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Image files below a folder, what is left out of them, and names that stay apart everywhere."""
+"""Image files below a folder, what is left out of them, and names that are unique on every file system."""
 
 import logging
 import unicodedata
@@ -11,13 +11,13 @@ from pathlib import Path
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import is_lr_folder, lr_stems
 
-__all__ = ["FolderScan", "numbered", "scan_folder", "tell_once", "unique_names"]
+__all__ = ["FolderScan", "log_once", "numbered", "scan_folder", "unique_names"]
 
 log = logging.getLogger(__name__)
 
-# Of images and photographs; their number is worth a line where they are passed over.
+# Image formats that are not supported; the log says how many such files were passed over.
 # fmt: off
-_NOT_READ = frozenset({
+_UNSUPPORTED = frozenset({
     ".gif", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".jxl", ".tga", ".exr", ".hdr", ".pfm",
     ".pbm", ".pcx", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw",
     ".jxr", ".dds", ".qoi", ".apng",
@@ -35,99 +35,95 @@ _MOST_NAMED = 6
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What lies below a folder.
+    """What is below a folder.
 
     Attributes:
         top: the folder.
-        images: that may be HR.
-        low_resolution: number of images that names say are LR, by folder below ``top``.
-        not_read: number of files of kinds of images that are not read, by suffix.
+        images: HR candidates.
+        low_resolution: number of images whose names say LR, by folder below ``top``.
+        unsupported: number of files of unsupported image formats, by suffix.
     """
 
     top: Path
     images: tuple[Path, ...]
     low_resolution: Counter[str]
-    not_read: Counter[str]
+    unsupported: Counter[str]
 
-    def told(self) -> list[str]:
+    def left_out(self) -> list[str]:
         """What is left out, a sentence for each reason."""
-        told: list[str] = []
+        sentences: list[str] = []
         if self.low_resolution:
-            told.append(
+            sentences.append(
                 f"{self.low_resolution.total()} image(s) below {self.top} are left out as low resolution, by "
                 f"the names of files or folders: {_some(self.low_resolution, '{} ({})')}"
             )
-        if self.not_read:
-            told.append(
-                f"{self.not_read.total()} file(s) below {self.top} are left out, since their kind is not "
-                f"read: {_some(self.not_read, '{1} {0}')}"
+        if self.unsupported:
+            sentences.append(
+                f"{self.unsupported.total()} file(s) below {self.top} are left out because their format is "
+                f"not supported: {_some(self.unsupported, '{1} {0}')}"
             )
-        return told
+        return sentences
 
 
 def scan_folder(top: Path) -> FolderScan:
-    """Look through all folders, without hidden ones and those that systems make.
+    """Search all folders, except hidden ones and those that systems make.
 
     Linked folders are followed; a folder that is reached twice counts once.
     """
     candidates: list[Path] = []
-    low_resolution, not_read = Counter[str](), Counter[str]()
+    low_resolution, unsupported = Counter[str](), Counter[str]()
     for path, lr_folder in _files(top):
         suffix = path.suffix.lower()
-        if suffix in _NOT_READ:
-            not_read[suffix] += 1
+        if suffix in _UNSUPPORTED:
+            unsupported[suffix] += 1
         elif suffix in IMAGE_SUFFIXES and lr_folder is not None:
             low_resolution[lr_folder] += 1
         elif suffix in IMAGE_SUFFIXES:
             candidates.append(path)
     lr_names = lr_stems({path.stem for path in candidates})
-    for path in candidates:
-        if path.stem in lr_names:
-            low_resolution[path.parent.relative_to(top).as_posix()] += 1
+    low_resolution.update(
+        path.parent.relative_to(top).as_posix() for path in candidates if path.stem in lr_names
+    )
     images = tuple(path for path in candidates if path.stem not in lr_names)
-    return FolderScan(top, images, low_resolution, not_read)
+    return FolderScan(top, images, low_resolution, unsupported)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Names for relative paths that differ also where case or Unicode's composition does not count.
+    """Names for relative paths, unique even where case or Unicode composition does not count.
 
-    That is the path without suffix; with it, where two would be equal; with a number behind it, where that is
-    not enough (``baby.png``, ``Baby.png``).
+    That is the path without suffix; with suffix, where two would be equal; with a number appended, where that
+    is not enough (``baby.png``, ``Baby.png``).
     """
-    full = [path.as_posix() for path in paths]
-    names = [path.with_suffix("").as_posix() for path in paths]
-    while True:
-        times = Counter(map(_folded, names))
-        clashing = [
-            number for number, name in enumerate(names) if times[_folded(name)] > 1 and name != full[number]
+    stems = [path.with_suffix("").as_posix() for path in paths]
+    times = Counter(map(_folded, stems))
+    return numbered(
+        [
+            stem if times[_folded(stem)] == 1 else path.as_posix()
+            for stem, path in zip(stems, paths, strict=True)
         ]
-        if not clashing:
-            break
-        for number in clashing:
-            names[number] = full[number]
-    return numbered(names)
-
-
-@cache
-def tell_once(message: str) -> None:
-    """Log it, the first time in this process: several sources look through one folder."""
-    log.info("%s", message)
+    )
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """The names, with ``~2``, ``~3``, … behind those that equal an earlier one but for case."""
+    """The names, with ``~2``, ``~3``, … appended to those that equal an earlier one except for case."""
     taken = set(map(_folded, names))
     seen: set[str] = set()
-    told_apart = list(names)
+    unique = list(names)
     for place in sorted(range(len(names)), key=names.__getitem__):
         name, count = names[place], 2
         if _folded(name) in seen:
             while _folded(f"{name}~{count}") in taken:
                 count += 1
-            told_apart[place] = f"{name}~{count}"
-            taken.add(_folded(told_apart[place]))
+            unique[place] = f"{name}~{count}"
+            taken.add(_folded(unique[place]))
         seen.add(_folded(name))
-    return told_apart
+    return unique
+
+
+@cache
+def log_once(message: str) -> None:
+    """Log it the first time in this process: several sources search the same folder."""
+    log.info("%s", message)
 
 
 def _folded(name: str) -> str:
@@ -135,7 +131,7 @@ def _folded(name: str) -> str:
 
 
 def _files(top: Path) -> Iterator[tuple[Path, str | None]]:
-    """Each file with the LR folder that it lies in, below ``top``.
+    """Each file with the LR folder below ``top`` that it is in.
 
     Each folder comes once, whatever links lead to it; links come last, so that real folders keep their names.
     """
@@ -144,13 +140,13 @@ def _files(top: Path) -> Iterator[tuple[Path, str | None]]:
     seen: set[Path] = set()
     while waiting or links:
         folder, lr_folder = waiting.pop() if waiting else links.pop(0)
-        if (place := folder.resolve()) in seen:
+        if (real := folder.resolve()) in seen:
             continue
-        seen.add(place)
+        seen.add(real)
         for entry in _visible_entries(folder):
             if entry.is_dir():
-                marks = lr_folder is None and is_lr_folder(entry.name)
-                label = entry.relative_to(top).as_posix() if marks else lr_folder
+                is_lr = lr_folder is None and is_lr_folder(entry.name)
+                label = entry.relative_to(top).as_posix() if is_lr else lr_folder
                 (links if entry.is_symlink() else waiting).append((entry, label))
             elif entry.is_file():
                 yield entry, lr_folder
@@ -160,7 +156,7 @@ def _visible_entries(folder: Path) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
     except PermissionError:
-        log.warning("skipped: the folder %s may not be read", folder)
+        log.warning("skipped: no permission to read the folder %s", folder)
         return []
     return [
         entry

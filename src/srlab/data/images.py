@@ -1,21 +1,24 @@
 """Reading image files as 8-bit planes.
 
-One rule for each kind of file, the same for training and evaluation:
+The same rules for training and evaluation, whatever the file format:
 
-- gray files stay gray, (1, H, W); everything else becomes RGB, (3, H, W); a palette is looked up;
-- an alpha channel is dropped, colours as stored: nothing is composited, as in BasicSR's and MATLAB's readers;
-- 16 bits become 8 as in MATLAB's im2uint8: round(value / 257), also where the file's values end at 4095: only
-  its owner knows whether that is white;
-- the orientation (EXIF, TIFF tag 274) is never applied, in any format: a network does not care which way is
-  up, and LR files made by MATLAB's imread belong to the pixels as they are stored;
-- floating-point files are refused: nothing says which of their values is white; so are other layouts that
-  are not known to be read right, by name.
+- gray files stay gray, (1, H, W); everything else becomes RGB, (3, H, W); palettes are looked up;
+- an alpha channel is dropped and colours are kept as stored: nothing is composited, as in BasicSR and MATLAB;
+- 16 bits become 8 as in MATLAB's im2uint8: round(value / 257), even if no value exceeds 4095: only the owner
+  of the file knows whether that is white;
+- the orientation tag (EXIF, TIFF 274) is never applied: a network does not care which way is up, and LR files
+  written by MATLAB match the pixels as they are stored;
+- floating-point files are refused, because nothing says which value is white; so are all layouts that the
+  decoders here are not known to read correctly.
 
-What a file is, its first bytes say, whatever its name ends with.
+The format is recognised by the first bytes of a file, not by its name.
 """
 
+import io
 import struct
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,16 +26,16 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from srlab.data.pixels import (
+    GRAY_MODES,
     MAX_PIXELS,
     DecodedImage,
     check_pixels,
     from_pillow,
+    from_samples,
     is_oriented,
-    pillow_channels,
     pillow_without_limit,
 )
-from srlab.data.png import PNG_SIGNATURE, png_bytes, read_png
-from srlab.data.tiff import TIFF_SIGNATURES, read_tiff, tiff_bytes
+from srlab.data.tiff import TIFF_SIGNATURES, read_tiff
 
 __all__ = ["IMAGE_SUFFIXES", "decode_image", "decoded_bytes", "read_image"]
 
@@ -40,9 +43,12 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
 )
 
-# By what they hold. Others of Pillow's are left out: some of its readers start programs, or cut 16 bits to 8.
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_PNG_GRAY_WITH_ALPHA = 4
+# Other readers of Pillow's start programs or cut 16 bits to 8.
 _PILLOW_FORMATS = ("JPEG", "BMP", "WEBP", "PPM")
-# Of what libraries raise for damaged files.
+# What the libraries raise for damaged files.
 _FAULTS = (OSError, SyntaxError, ValueError, struct.error, cv2.error)
 
 
@@ -51,48 +57,81 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
 
     Raises:
         ValueError: naming the file, if it is not an image, is damaged, has more than ``max_pixels`` pixels or
-            a layout that is not read.
+            a layout that is not supported.
     """
     return decode_image(path, max_pixels=max_pixels).pixels
 
 
 def decode_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
-    """As ``read_image``, with what is worth saying of the file."""
+    """As ``read_image``, with the properties of the file that are worth a log line."""
+    signature = b""
     try:
-        signature = _signature(path)
-        if signature == PNG_SIGNATURE:
-            return read_png(path, max_pixels)
+        with path.open("rb") as file:
+            signature = file.read(len(_PNG_SIGNATURE))
+        if signature == _PNG_SIGNATURE:
+            return _read_png(path, max_pixels)
         if signature.startswith(TIFF_SIGNATURES):
             return read_tiff(path, max_pixels)
         with pillow_without_limit(), Image.open(path, formats=_PILLOW_FORMATS) as image:
             check_pixels(image.width, image.height, max_pixels)
-            image.load()  # before anything else asks for it and hides its fault
-            return from_pillow(image, oriented=is_oriented(image.getexif()))
+            return replace(from_pillow(image), oriented=is_oriented(image.info.get("exif", b"")))
     except UnidentifiedImageError:
-        kind = "a JPEG of a kind that is not read, such as 12 bits a sample" if _is_jpeg(path) else "no image"
-        raise ValueError(f"cannot read the image {path}: it is {kind}, or damaged; remove it") from None
+        is_jpeg = signature.startswith(b"\xff\xd8\xff")
+        kind = "a JPEG of an unsupported kind, such as 12 bits a sample," if is_jpeg else "not an image"
+        raise ValueError(f"cannot read the image {path}: it is {kind} or damaged; remove it") from None
     except _FAULTS as error:
         raise ValueError(f"cannot read the image {path}: {error}; repair or remove it") from error
 
 
+def _read_png(path: Path, max_pixels: int) -> DecodedImage:
+    """16 bits a sample by OpenCV, because Pillow cuts 16-bit RGB to 8 bits; others by Pillow."""
+    data = path.read_bytes()
+    if len(data) < 26 or data[12:16] != b"IHDR":
+        raise ValueError("its header is damaged")
+    width, height, depth, color_type = struct.unpack(">IIBB", data[16:26])
+    check_pixels(width, height, max_pixels)
+    data, exif = _pixel_chunks(data)
+    if depth == 16:
+        image = from_samples(_decode_with_opencv(data, color_type))
+    else:
+        with pillow_without_limit(), Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
+            image = from_pillow(opened)
+    return replace(image, oriented=is_oriented(exif))
+
+
+def _pixel_chunks(data: bytes) -> tuple[bytes, bytes]:
+    """A PNG file reduced to the chunks that hold pixels, and its EXIF data.
+
+    Text, colour profiles and animation do not change the pixels, and large text chunks, as image generators
+    write them, exceed Pillow's limits. A truncated chunk stays truncated.
+    """
+    kept, exif = [_PNG_SIGNATURE], b""
+    start = len(_PNG_SIGNATURE)
+    while start + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[start : start + 8])
+        end = start + 12 + length
+        if kind in _PNG_KEPT:
+            kept.append(data[start:end])
+        elif kind == b"eXIf":
+            exif = data[start + 8 : end - 4]
+        start = end
+    return b"".join(kept), exif
+
+
+def _decode_with_opencv(data: bytes, color_type: int) -> NDArray[Any]:
+    """(H, W) or RGB (H, W, 3)."""
+    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None:
+        raise ValueError("it is damaged")
+    if samples.ndim == 2:
+        return samples
+    return samples[..., 0] if color_type == _PNG_GRAY_WITH_ALPHA else samples[..., 2::-1]
+
+
 def decoded_bytes(path: Path) -> int:
-    """How many bytes ``read_image`` returns, from the header alone; 0 for what it cannot read."""
+    """Number of bytes that ``read_image`` returns, from the header alone; 0 if the header is not readable."""
     try:
-        signature = _signature(path)
-        if signature == PNG_SIGNATURE:
-            return png_bytes(path)
-        if signature.startswith(TIFF_SIGNATURES):
-            return tiff_bytes(path)
-        with pillow_without_limit(), Image.open(path, formats=_PILLOW_FORMATS) as image:
-            return pillow_channels(image) * image.width * image.height
-    except Exception:  # decoding names the fault; here any fault means: unknown
+        with pillow_without_limit(), Image.open(path, formats=(*_PILLOW_FORMATS, "PNG", "TIFF")) as image:
+            return (1 if image.mode in GRAY_MODES else 3) * image.width * image.height
+    except Exception:  # decoding reports the fault; here it means only that the size is unknown
         return 0
-
-
-def _is_jpeg(path: Path) -> bool:
-    return _signature(path).startswith(b"\xff\xd8\xff")
-
-
-def _signature(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(len(PNG_SIGNATURE))

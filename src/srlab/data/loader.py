@@ -1,54 +1,60 @@
-"""Batches from loader processes, for none of which the training waits without an end.
+"""Batches from loader processes; if one dies or hangs, an error ends the run and names the remedy.
 
-A ``DataLoader`` of torch's, as public arguments shape it:
+A ``ProcessPoolExecutor``, which notices dead processes at once, with three settings of its own:
 
 - Processes start from a server that has neither threads nor a W&B run (``forkserver``; ``spawn`` where there
-  is none). Forked from the training, they would inherit locks that nobody releases, and libraries that refuse
-  to work there: W&B's hook on ``import kornia`` raises ``ForkedError``.
-- torch asks its processes to end by a ``multiprocessing.Event``, whose lock a killed process may hold for
-  ever; the context makes one without a lock. Waiting without a limit for one of the processes kills it.
-- A thread kills processes that nothing comes from: whoever reads from them then finds them dead.
+  is none). Forked from the training, they would inherit locks that are never released, and libraries that
+  refuse to work there: W&B's hook on ``import kornia`` raises ``ForkedError``.
+- They ignore the signals that end a run, and are killed at the end: they hold nothing worth keeping.
+- They end themselves when the training is killed.
 """
 
 import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
+import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from srlab.data.loader_faults import LoaderProcessError, fault_of, why_not_started
+from srlab.data.loader_faults import LoaderProcessError, shortage, why_broken, why_not_started
 from srlab.ops.subnormals import set_flush_subnormals
 
 __all__ = ["PREFETCHED", "Loader", "LoaderProcessError", "leave_signals_to_the_parent"]
 
 Batch = Mapping[str, Any]
+Make = Callable[[Sequence[int]], Batch]
 
 # Batches that each loader process makes ahead of time.
 PREFETCHED = 2
-# Without a batch for so long, or so long after they were asked to end, processes count as hanging.
+# Processes that deliver no batch for so long count as hanging.
 _MOST_S = 300.0
-_END_S = 10.0
 _TICK_S = 1.0
+# A killed process closes its files a moment before it counts as dead.
+_DYING_S = 0.2
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-_SERVER_IMPORTS = ("srlab.data.loader_server",)
 _Context: Any = type(multiprocessing.get_context(_METHOD))
 
+_make: Make
+"""In loader processes: what makes their batches."""
 
-class Loader(DataLoader[Batch]):
+
+class Loader:
     """Whole batches, in the order of ``batches``, each made by one call of ``make``.
 
     Args:
         make: the batch of these indices, a dict of tensors and other values; it must pickle.
         batches: indices of each batch.
         num_workers: loader processes; 0 makes batches in this process.
-        pin_memory: copy batches to page-locked memory, from where they reach a CUDA device while it works.
+        pin_memory: copy batches to page-locked memory, from which copies to a CUDA device are asynchronous.
 
     Raises:
         LoaderProcessError: when iterated, if a process dies or hangs, or if open files or shared memory run
@@ -56,35 +62,69 @@ class Loader(DataLoader[Batch]):
     """
 
     def __init__(
-        self,
-        make: Callable[[Sequence[int]], Batch],
-        *,
-        batches: Iterable[Sequence[int]],
-        num_workers: int,
-        pin_memory: bool,
+        self, make: Make, *, batches: Iterable[Sequence[int]], num_workers: int, pin_memory: bool
     ) -> None:
-        super().__init__(
-            _Batches(make),
-            batch_sampler=batches,  # type: ignore[arg-type]  (any iterable will do)
-            collate_fn=_as_it_is,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            prefetch_factor=PREFETCHED if num_workers else None,
-            worker_init_fn=_start_worker,
-        )
+        self.make = make
+        self.batches = batches
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.processes: list[_LoaderProcess] = []
+        """Those of the latest iteration."""
 
-    def __iter__(self) -> Any:
-        """All batches; the processes, which start here, end with the iterator."""
-        if not self.num_workers:
-            return super().__iter__()
+    def __len__(self) -> int:
+        return len(cast(Sized, self.batches))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """All batches; the processes start with the first one and end with the iterator."""
+        if self.num_workers:
+            return self._from_processes()
+        batches = map(self.make, self.batches)
+        return map(_pinned, batches) if self.pin_memory else batches
+
+    def _from_processes(self) -> Iterator[Batch]:
         context = _LoaderContext()
-        self.multiprocessing_context = context
+        self.processes = context.processes
+        remaining = iter(self.batches)
+        waiting: deque[Future[Batch]] = deque()
+        executors: list[Executor] = []
         try:
-            batches = super().__iter__()
-        except (RuntimeError, OSError, EOFError) as error:
-            _kill(context.processes)
-            raise LoaderProcessError(why_not_started(error, self.num_workers)) from error
-        return _read(batches, context.processes)
+            submit = self._start(context, executors)
+            waiting.extend(map(submit, islice(remaining, PREFETCHED * self.num_workers)))
+            while waiting:
+                batch = _result(waiting.popleft(), context.processes)
+                waiting.extend(map(submit, islice(remaining, 1)))
+                yield batch
+        except LoaderProcessError:
+            raise
+        except BrokenProcessPool as error:
+            executors[0].shutdown()  # its thread has collected the exit codes then
+            raise LoaderProcessError(why_broken(error, context.processes)) from error
+        except (RuntimeError, OSError) as error:  # of a batch
+            if fault := shortage(error):
+                raise LoaderProcessError(fault) from error
+            raise
+        finally:
+            _end(executors, context.processes)
+
+    def _start(
+        self, context: "_LoaderContext", executors: list[Executor]
+    ) -> "Callable[[Sequence[int]], Future[Batch]]":
+        """Append the executors that make and pin batches; returns the function that submits a batch."""
+        with _starting(self.num_workers):
+            pool = ProcessPoolExecutor(self.num_workers, context, _start_worker, (self.make,))
+        executors.append(pool)
+
+        def submit(indices: Sequence[int]) -> Future[Batch]:
+            with _starting(self.num_workers):
+                return pool.submit(_make_batch, indices)
+
+        if not self.pin_memory:
+            return submit
+        # a new thread does not have the current device of this one
+        device = torch.cuda.current_device()
+        pinning = ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(device,))
+        executors.append(pinning)
+        return lambda indices: pinning.submit(_pinned_result, submit(indices))
 
 
 def leave_signals_to_the_parent() -> None:
@@ -94,154 +134,91 @@ def leave_signals_to_the_parent() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _start_worker(_worker: int) -> None:
+def _start_worker(make: Make) -> None:
+    global _make
+    _make = make
     leave_signals_to_the_parent()
+    torch.set_num_threads(1)
     set_flush_subnormals(True)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 
 def _end_with_the_parent() -> None:
-    """What torch watches is the server, which lives as long as what it has forked."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
 
 
-class _Batches(Dataset[Batch]):
-    """What torch's fetcher asks for all indices of a batch at once."""
-
-    def __init__(self, make: Callable[[Sequence[int]], Batch]) -> None:
-        self.make = make
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        batch = self.make(indices)
-        if get_worker_info() is not None:
-            # an error here reaches the reader; in torch's sending thread it would be printed, the batch lost
-            for part in batch.values():
-                if isinstance(part, Tensor):
-                    part.share_memory_()
-        return batch
+def _make_batch(indices: Sequence[int]) -> Batch:
+    """``make`` is not sent along with each batch, because it holds the index of all images."""
+    return _make(indices)
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+def _pinned(batch: Batch) -> Batch:
+    return {name: part.pin_memory() if isinstance(part, Tensor) else part for name, part in batch.items()}
+
+
+def _pinned_result(future: "Future[Batch]") -> Batch:
+    return _pinned(future.result())
+
+
+@contextmanager
+def _starting(num_workers: int) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError) as error:
+        raise LoaderProcessError(why_not_started(error, num_workers)) from error
+
+
+def _result(future: "Future[Batch]", processes: "Sequence[_LoaderProcess]") -> Batch:
+    """Waits in ticks: while Ctrl-Z stops the program, or the machine sleeps, no ticks are counted."""
+    for _ in range(round(_MOST_S / _TICK_S)):
+        if wait([future], _TICK_S).done:
+            return future.result()
+    pids = ", ".join(str(process.pid) for process in processes)
+    raise LoaderProcessError(
+        f"no batch came from loader processes {pids} for {_MOST_S:.0f} s, and they were killed; does a disk "
+        "with images not respond?"
+    )
 
 
 class _LoaderProcess(_Context.Process):
-    """A process that nobody waits for without a limit, Python at its exit included."""
+    """A process that is killed rather than waited for; Python does the same at its exit."""
+
+    was_killed_here = False
+
+    def terminate(self) -> None:
+        """End it at once, unless it has ended by itself."""
+        super().join(_DYING_S)
+        if self.is_alive():
+            self.was_killed_here = True
+            self.kill()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for its end, which comes at once where no limit is given: it holds nothing worth keeping."""
-        if timeout is None and self.is_alive():
+        """Wait for its end, which comes at once if there is no limit."""
+        if timeout is None:
             self.kill()
-        super().join(_END_S if timeout is None else timeout)
+        super().join(timeout)
 
 
 class _LoaderContext(_Context):
-    """The start method, with events that cannot be blocked, and a list of the processes that it made."""
+    """The start method, and a list of the processes that it made."""
 
     def __init__(self) -> None:
         self.processes: list[_LoaderProcess] = []
         if _METHOD == "forkserver":
-            self.set_forkserver_preload(list(_SERVER_IMPORTS))
+            self.set_forkserver_preload(["srlab.data.loader_server"])
 
     def Process(self, *args: Any, **kwargs: Any) -> _LoaderProcess:  # noqa: N802  (the context's own name)
         """A new process, not started."""
-        process = _LoaderProcess(*args, **kwargs)
-        self.processes.append(process)
-        return process
-
-    def Event(self) -> "_Flag":  # noqa: N802
-        """A new event, not set."""
-        return _Flag(*self.Pipe(duplex=False))
+        self.processes.append(_LoaderProcess(*args, **kwargs))
+        return self.processes[-1]
 
 
-class _Flag:
-    """An event without a lock: a byte in a pipe that nobody reads from."""
-
-    def __init__(
-        self, reader: multiprocessing.connection.Connection, writer: multiprocessing.connection.Connection
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    def set(self) -> None:
-        self._writer.send_bytes(b"\0")
-
-    def is_set(self) -> bool:
-        """Also once the process that could set it has ended."""
-        return self._reader.poll()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_reader": self._reader}
-
-
-class _Watch(threading.Thread):
-    """Kills the processes when its reader has waited for too long.
-
-    Time is counted in ticks of this thread: a program that Ctrl-Z stopped, or a machine that slept, has not
-    waited.
-    """
-
-    def __init__(self, processes: Sequence[_LoaderProcess]) -> None:
-        super().__init__(daemon=True, name="loader watch")
-        self.has_killed = False
-        self._processes = processes
-        self._left_s: float | None = None
-        self._ended = threading.Event()
-
-    @contextmanager
-    def limit(self, seconds: float) -> Iterator[None]:
-        """The block waits for the processes."""
-        self._left_s = seconds
-        yield
-        self._left_s = None
-
-    def run(self) -> None:
-        while not self._ended.wait(_TICK_S):
-            left_s = self._left_s
-            if left_s is None:
-                continue
-            self._left_s = left_s - _TICK_S
-            if left_s <= _TICK_S:
-                self.has_killed = True
-                _kill(self._processes)
-
-    def end(self) -> None:
-        self._ended.set()
-
-
-def _read(batches: Iterator[Batch], processes: Sequence[_LoaderProcess]) -> Iterator[Batch]:
-    """The batches, until the last one or the first fault; no process is left then."""
-    watch = _Watch(processes)
-    watch.start()
-    fault: str | None = None
-    try:
-        while True:
-            with watch.limit(_MOST_S):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
-    except (RuntimeError, OSError, EOFError) as error:
-        fault = fault_of(error, processes, hung_s=_MOST_S if watch.has_killed else None)
-        _kill(processes)
-        if fault is None:
-            raise
-    finally:
-        with watch.limit(_END_S):
-            del batches  # torch asks its processes to end, and waits for them
-        _kill(processes)
-        watch.end()
-    # outside of the handler, whose exception would keep torch's iterator alive
-    raise LoaderProcessError(fault)
-
-
-def _kill(processes: Sequence[_LoaderProcess]) -> None:
-    started = [process for process in processes if process.pid is not None]
-    for process in started:
-        if process.is_alive():
+def _end(executors: Sequence[Executor], processes: Sequence[_LoaderProcess]) -> None:
+    for process in processes:
+        if process.pid is not None:
             process.kill()
-    for process in started:
-        process.join(_END_S)
+    for executor in executors:
+        executor.shutdown(cancel_futures=True)

@@ -1,22 +1,19 @@
-"""What is wrong with loader processes, in words that name the remedy."""
+"""Messages for faults of loader processes, with their remedies."""
 
 import errno
-import multiprocessing.connection
 import signal
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 
-__all__ = ["LoaderProcessError", "fault_of", "why_not_started"]
-
-# A killed process closes its files a moment before it counts as dead.
-_DYING_S = 1.0
+__all__ = ["LoaderProcessError", "shortage", "why_broken", "why_not_started"]
 
 _FEWER_FILES = "raise the limit (ulimit -n 65536), or load without loader processes: data.num_workers=0"
 _MORE_SHARED_MEMORY = (
-    "give /dev/shm more room (docker run --shm-size=8g, or --ipc=host), take a smaller data.batch_size, or "
+    "give /dev/shm more room (docker run --shm-size=8g, or --ipc=host), set a smaller data.batch_size, or "
     "load without loader processes: data.num_workers=0"
 )
-# How torch and the operating system word it, in errors that reach the reader as text.
+# What torch and the operating system say.
 _SHORTAGES = (
     (("Too many open files", "items of ancdata"), "too many open files", _FEWER_FILES),
     (
@@ -28,37 +25,33 @@ _SHORTAGES = (
 
 
 class LoaderProcessError(RuntimeError):
-    """Loader processes died, hang, or lack what they need; the message says which, and what helps."""
+    """Loader processes died, hang, or lack resources; the message says which, and what to do."""
 
 
-def fault_of(error: Exception, processes: Sequence[BaseProcess], *, hung_s: float | None) -> str | None:
-    """What is wrong with the processes, or None where a sample could not be made."""
-    if hung_s is not None:
-        return (
-            f"no batch came from loader processes {', '.join(str(each.pid) for each in processes)} for "
-            f"{hung_s:.0f} s, and they were killed; does a disk with images not answer?"
-        )
-    ended = multiprocessing.connection.wait([each.sentinel for each in processes], _DYING_S)
-    dead = [each for each in processes if each.sentinel in ended]
+def why_broken(error: BrokenProcessPool, processes: Sequence[BaseProcess]) -> str:
+    """Names the processes that ended by themselves, or else what the reading thread failed on."""
+    dead = [process for process in processes if not getattr(process, "was_killed_here", False)]
     if dead:
-        return "; ".join(_fate(each, len(processes)) for each in dead)
-    return _shortage(error)
+        return "; ".join(_cause_of_death(process, len(processes)) for process in dead)
+    cause = error.__cause__ or error
+    return shortage(cause) or f"{_failed(cause)}; data.num_workers=0 loads without loader processes"
 
 
-def _fate(process: BaseProcess, num_workers: int) -> str:
+def _cause_of_death(process: BaseProcess, num_workers: int) -> str:
     code = process.exitcode
     if code is None or code >= 0:
-        return f"loader process {process.pid} ended with exit status {code}; what it printed says why"
+        return f"loader process {process.pid} ended with exit status {code}; see its output above"
     name = signal.Signals(-code).name
     advice = {
-        "SIGKILL": "often because memory is short: take fewer than "
+        "SIGKILL": "often because memory is short: set fewer than "
         f"data.num_workers={num_workers}, or a smaller data.batch_size",
         "SIGBUS": f"/dev/shm or the disk with decoded images is full: {_MORE_SHARED_MEMORY}",
     }.get(name, "data.num_workers=0 loads without loader processes")
     return f"loader process {process.pid} was killed by {name}; {advice}"
 
 
-def _shortage(error: Exception) -> str | None:
+def shortage(error: BaseException) -> str | None:
+    """The resource that is short, if the error says so, and the remedy."""
     for words, fault, advice in _SHORTAGES:
         if any(word in str(error) for word in words):
             return f"{fault} for loader processes ({_last_line(error)}); {advice}"
@@ -66,14 +59,17 @@ def _shortage(error: Exception) -> str | None:
 
 
 def why_not_started(error: Exception, num_workers: int) -> str:
-    """What stands in the way of loader processes, and the remedy."""
+    """Why loader processes did not start, and the remedy."""
     if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM):
-        return f"no room for data.num_workers={num_workers} loader processes ({error}); take fewer, or 0"
-    return _shortage(error) or (
-        f"loader processes do not start ({type(error).__name__}: {error}); data.num_workers=0 loads without"
-    )
+        return f"no room for data.num_workers={num_workers} loader processes ({error}); set fewer, or 0"
+    return shortage(error) or f"{_failed(error)}; data.num_workers=0 loads without loader processes"
 
 
-def _last_line(error: Exception) -> str:
-    """What was said, without the traceback of another process that torch puts before it."""
-    return str(error).strip().splitlines()[-1]
+def _failed(error: BaseException) -> str:
+    return f"loader processes failed ({type(error).__name__}: {_last_line(error)})"
+
+
+def _last_line(error: BaseException) -> str:
+    """What was said, without the traceback of another thread or process before it."""
+    lines = [line for line in str(error).splitlines() if line.strip().strip("'\"")]
+    return lines[-1].strip() if lines else "no message"

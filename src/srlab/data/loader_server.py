@@ -1,6 +1,6 @@
-"""Imported once by the server that loader processes are forked from, so that they start at once.
+"""Imported once by the server that loader processes are forked from, so that they start fast.
 
-What runs here must not start threads. Nobody else imports this: it changes how the process takes signals.
+It must not start threads, and must not be imported elsewhere: it changes how the process handles signals.
 """
 
 import srlab.data.evaluation

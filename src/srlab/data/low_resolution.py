@@ -1,8 +1,8 @@
 """Which files and folders hold low-resolution images, by the names that data sets use.
 
 Folders such as ``LR``, ``lq``, ``LRx2``, ``LRbicx4`` (BasicSR), ``LRBI`` (RCAN), ``LR_bicubic``,
-``DIV2K_train_LR_unknown``; files such as ``img_001_SRF_2_LR`` beside ``img_001_SRF_2_HR`` (SelfExSR),
-``baby_LRBI_x2`` beside ``baby_HR_x2``, ``0001x4`` beside ``0001`` (DIV2K).
+``DIV2K_train_LR_unknown``; files such as ``img_001_SRF_2_LR`` next to ``img_001_SRF_2_HR`` (SelfExSR),
+``baby_LRBI_x2`` next to ``baby_HR_x2``, ``0001x4`` next to ``0001`` (DIV2K).
 """
 
 import re
@@ -17,14 +17,12 @@ _LR = re.compile(
 )
 _HR = re.compile(r"(hr|gt|hq)(mod\d+)?(x?[2348])?|highres|highresolution", re.I)
 _SCALE_AT_END = re.compile(r"_?x[2348]$", re.I)
-# Folders whose LR is MATLAB's bicubic, with a folder for each scale inside, or one for each scale.
-_BICUBIC = re.compile(r"(lr_?bicubic|lr_?bic|lrbi)", re.I)
-_BICUBIC_OF_SCALE = re.compile(r"(?:lr_?bicubic|lr_?bic|lrbi)_?x([2348])", re.I)
-_SCALE = re.compile(r"x([2348])", re.I)
+# MATLAB's bicubic, for one scale, or for several in subfolders: LRbicx2, LR_bicubic/X2.
+_BICUBIC = re.compile(r"(?:lr_?bicubic|lr_?bic|lrbi)(?:[_/]?x([2348]))?", re.I)
 
 
 def is_lr_folder(name: str) -> bool:
-    """Whether a folder of this name holds LR images; one that names HR as well holds both."""
+    """Whether a folder of this name holds LR images; one whose name has HR in it as well holds both."""
     parts = _SEPARATORS.split(name)
     parts = [*parts, "".join(parts)]  # low_res
     return any(map(_LR.fullmatch, parts)) and not any(map(_HR.fullmatch, parts))
@@ -45,34 +43,23 @@ def _counterparts(stem: str) -> set[str]:
 
 
 def _marked(stem: str, pattern: re.Pattern[str]) -> str | None:
-    """The name with a mark where ``pattern`` stood, so that LR and HR names of one image are equal."""
+    """The name with a mark where ``pattern`` was, so that LR and HR names of one image become equal."""
     parts = _SEPARATORS.split(stem.casefold())
     places = [place for place, part in enumerate(parts) if pattern.fullmatch(part)]
     if not places:
         return None
-    parts[places[-1]] = "/"  # no part of any name
+    parts[places[-1]] = "/"  # not part of any name
     return "_".join(parts)
 
 
 def lr_folders(base: Path) -> dict[int, Path]:
-    """Folders in ``base`` with bicubic LR images, by scale.
+    """Folders in ``base`` with bicubic LR images, by scale: ``LR_bicubic/X2``, ``LRBI/x2``, ``LRbicx2``.
 
-    They are called ``LR_bicubic/X2``, ``LRBI/x2``, ``LRbicx2`` or so. Case does not matter; what is found
-    first, in order of names, counts.
+    Case does not matter; the first one in order of names is taken.
     """
     found: dict[int, Path] = {}
-    for folder in _folders(base):
-        if match := _BICUBIC_OF_SCALE.fullmatch(folder.name):
-            found.setdefault(int(match[1]), folder)
-        elif _BICUBIC.fullmatch(folder.name):
-            for inside in _folders(folder):
-                if match := _SCALE.fullmatch(inside.name):
-                    found.setdefault(int(match[1]), inside)
+    for path in sorted([*base.glob("*"), *base.glob("*/*")]):
+        match = _BICUBIC.fullmatch(path.relative_to(base).as_posix())
+        if match and match[1] and path.is_dir():
+            found.setdefault(int(match[1]), path)
     return found
-
-
-def _folders(base: Path) -> list[Path]:
-    try:
-        return sorted(entry for entry in base.iterdir() if entry.is_dir())
-    except OSError:
-        return []

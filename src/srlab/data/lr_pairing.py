@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from srlab.data.bicubic_window import shrink
+from srlab.data.bicubic_window import downsample
 
 __all__ = ["check_lr"]
 
 log = logging.getLogger(__name__)
 
-# Against the exact bicubic of their HR images, all 57 LR files of Set5 and Set14 are equal bit for bit
-# (infinite dB); of two pictures of one size there, one's LR never comes above 10.3 dB of the other's.
+# All 57 LR files of Set5 and Set14 equal the exact bicubic of their HR images bit for bit (infinite dB); for
+# two different pictures of one size there, the LR of one never exceeds 10.3 dB against that of the other.
 _LEAST_LR_PSNR = 20.0
 
 # For a small displacement d the squared error grows as d**2, whatever the picture. Moved back by a whole
@@ -26,26 +26,19 @@ _LEAST_GAIN = 4.0
 def check_lr(
     path: Path, lr_image: NDArray[np.uint8], hr_image: NDArray[np.uint8], scale: int, image: str
 ) -> None:
-    """Compare an LR file with the exact bicubic of its HR image; warn if it fits better displaced.
-
-    Args:
-        path: of the LR file.
-        lr_image: (C, h, w), its pixels.
-        hr_image: (C, H, W).
-        scale: H // h.
-        image: name of the HR image, for messages.
+    """Compare an LR file with the exact bicubic of its HR image; warn if it looks displaced.
 
     Raises:
-        ValueError: for another size or another picture.
+        ValueError: for another size or another picture; it names the HR image as ``image``.
     """
     found, hr_size = lr_image.shape[1:], hr_image.shape[1:]
     height, width = (side // scale for side in hr_size)
     if found != (height, width):
         raise ValueError(
             f"{path} measures {found[0]}x{found[1]}, but its HR image {image} of {hr_size[0]}x{hr_size[1]} "
-            f"asks for {height}x{width} at x{scale}"
+            f"requires {height}x{width} at x{scale}"
         )
-    made = shrink(np.array(hr_image[:, : height * scale, : width * scale]), scale)
+    made = downsample(hr_image[:, : height * scale, : width * scale], scale)
     error = _squared_error(lr_image, made)
     if not error:
         return
@@ -55,23 +48,8 @@ def check_lr(
             f"the LR file {path} does not belong to its HR image {image}: its PSNR against the bicubic "
             f"of that is {psnr:.1f} dB, less than {_LEAST_LR_PSNR:.0f} dB"
         )
-    _warn_if_displaced(path, lr_image, made, image)
-
-
-def _warn_if_displaced(path: Path, lr_image: NDArray[np.uint8], made: NDArray[np.uint8], image: str) -> None:
-    """Compare the inner part of the LR file with that of the bicubic, in place and moved."""
-    height, width = made.shape[1:]
-    if min(height, width) < 3:
-        return
-    inner = lr_image[:, 1:-1, 1:-1]
-    errors = {
-        (down, right): _squared_error(
-            inner, made[:, 1 - down : height - 1 - down, 1 - right : width - 1 - right]
-        )
-        for down, right in product((-1, 0, 1), repeat=2)
-    }
-    (down, right), least = min(errors.items(), key=lambda item: item[1])
-    if (down, right) != (0, 0) and errors[0, 0] > _LEAST_GAIN * least:
+    down, right = _displacement(lr_image, made)
+    if (down, right) != (0, 0):
         log.warning(
             "the LR file %s looks displaced by (%+d, %+d) pixels (rows, columns): moved back, it fits the "
             "bicubic of its HR image %s far better; it is used as it is",
@@ -79,6 +57,22 @@ def _warn_if_displaced(path: Path, lr_image: NDArray[np.uint8], made: NDArray[np
         )
 
 
+def _displacement(lr_image: NDArray[np.uint8], made: NDArray[np.uint8]) -> tuple[int, int]:
+    """By which the inner part of the LR file fits the bicubic far better, or (0, 0)."""
+    height, width = made.shape[1:]
+    if min(height, width) < 3:
+        return 0, 0
+    inner = lr_image[:, 1:-1, 1:-1]
+    errors = {
+        (down, right): _squared_error(
+            inner, made[:, 1 - down : height - 1 - down, 1 - right : width - 1 - right]
+        )
+        for down, right in product((-1, 0, 1), repeat=2)
+    }
+    best = min(errors, key=errors.__getitem__)
+    return best if errors[0, 0] > _LEAST_GAIN * errors[best] else (0, 0)
+
+
 def _squared_error(lr_image: NDArray[np.uint8], made: NDArray[np.uint8]) -> float:
-    """Mean; a gray image counts for all three channels of the other."""
+    """Mean; a gray image is compared with all three channels of the other."""
     return float(np.mean((lr_image.astype(np.float64) - made) ** 2))

@@ -1,7 +1,4 @@
-"""What the samples of a file become: 8-bit planes, and what is worth saying of them.
-
-The rules are the same whichever decoder read the file; ``images.py`` lists them.
-"""
+"""From the samples of a file to 8-bit planes; one set of rules for all decoders, listed in ``images.py``."""
 
 import hashlib
 import threading
@@ -15,33 +12,33 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 __all__ = [
+    "GRAY_MODES",
     "MAX_PIXELS",
     "DecodedImage",
     "check_pixels",
     "from_pillow",
     "from_samples",
     "is_oriented",
-    "pillow_channels",
     "pillow_without_limit",
 ]
 
 MAX_PIXELS = 2**30
-"""Pixels of the largest image that is read; ``data.max_pixels`` sets another limit."""
+"""Default of ``data.max_pixels``, the largest image that is read."""
 
-_UPRIGHT = 1  # of the orientation tag, 274
 _TWELVE_BITS = 2**12 - 1
-_GRAY_MODES = ("1", "L", "LA", "La")
 _DEEP_GRAY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+GRAY_MODES = ("1", "L", "LA", "La", *_DEEP_GRAY_MODES)
+"""Modes of Pillow that become one plane."""
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """One file, decoded.
+    """A decoded file.
 
     Attributes:
-        pixels: (1, H, W) or (3, H, W), contiguous, as they are stored.
-        oriented: the file asks viewers to turn or mirror it, which was not done.
-        twelve_bit: it has 16 bits a sample and no value beyond 4095.
+        pixels: (1, H, W) or (3, H, W), contiguous.
+        oriented: the file has an orientation tag, which was not applied.
+        twelve_bit: 16 bits a sample, but no value above 4095.
     """
 
     pixels: NDArray[np.uint8]
@@ -49,18 +46,14 @@ class DecodedImage:
     twelve_bit: bool = False
 
     def digest(self) -> str:
-        """Of shape and pixels, 16 hexadecimal digits."""
+        """Hash of shape and pixels, 16 hexadecimal digits."""
         digest = hashlib.blake2b(repr(self.pixels.shape).encode(), digest_size=8)
         digest.update(self.pixels.data)
         return digest.hexdigest()
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
-    """Refuse an image above the limit, from its header.
-
-    Raises:
-        ValueError: with both numbers.
-    """
+    """Raise a ValueError for an image above the limit."""
     if width * height > max_pixels:
         raise ValueError(
             f"its {width}x{height} = {width * height} pixels are more than data.max_pixels={max_pixels}, "
@@ -68,12 +61,10 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def from_samples(samples: NDArray[Any], *, oriented: bool = False) -> DecodedImage:
-    """From (H, W), or (H, W, C) whose channels beyond the first or the first three are dropped.
+def from_samples(samples: NDArray[Any]) -> DecodedImage:
+    """Convert (H, W) or (H, W, C) of 8 or 16 bits.
 
-    Args:
-        samples: 8 or 16 bits; two channels are gray and alpha, four RGB and alpha.
-        oriented: see :class:`DecodedImage`.
+    Two channels are gray and alpha, four are RGB and alpha; everything beyond the colours is dropped.
     """
     assert samples.dtype in (np.uint8, np.uint16), samples.dtype
     if samples.ndim == 2:
@@ -83,53 +74,31 @@ def from_samples(samples: NDArray[Any], *, oriented: bool = False) -> DecodedIma
     levels = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8) if deep else samples
     return DecodedImage(
         pixels=np.ascontiguousarray(levels.transpose(2, 0, 1)),
-        oriented=oriented,
         twelve_bit=deep and 0 < int(samples.max()) <= _TWELVE_BITS,
     )
 
 
-def from_pillow(image: Image.Image, *, oriented: bool = False) -> DecodedImage:
-    """From any mode that stands for 8 or 16 bits.
-
-    Args:
-        image: opened, perhaps not loaded yet.
-        oriented: see :class:`DecodedImage`.
-
-    Raises:
-        ValueError: for floating-point pixels, or integers beyond 16 bits.
-    """
+def from_pillow(image: Image.Image) -> DecodedImage:
+    """Convert any mode of 8 or 16 bits; a ValueError refuses floating-point pixels."""
     if image.mode == "F":
         raise ValueError("its pixels are floating point; save it with 8 or 16 bits")
     if image.mode in _DEEP_GRAY_MODES:
-        samples = np.asarray(image)
-        if samples.min() < 0 or samples.max() > 65535:
-            raise ValueError(f"its values reach from {samples.min()} to {samples.max()}, beyond 16 bits")
-        return from_samples(samples.astype(np.uint16), oriented=oriented)
-    converted = image.convert("L" if image.mode in _GRAY_MODES else "RGB")
-    return from_samples(np.asarray(converted), oriented=oriented)
+        return from_samples(np.asarray(image).astype(np.uint16))
+    return from_samples(np.asarray(image.convert("L" if image.mode in GRAY_MODES else "RGB")))
 
 
-def pillow_channels(image: Image.Image) -> int:
-    """How many planes ``from_pillow`` makes of it."""
-    return 1 if image.mode in (*_GRAY_MODES, *_DEEP_GRAY_MODES) else 3
-
-
-def is_oriented(exif: Image.Exif | bytes) -> bool:
-    """Whether EXIF data ask viewers to turn or mirror the image."""
+def is_oriented(data: bytes) -> bool:
+    """Whether EXIF data ask viewers to rotate or mirror the image."""
+    exif = Image.Exif()
     try:
-        if isinstance(exif, bytes):
-            data, exif = exif, Image.Exif()
-            exif.load(data)
-        return exif.get(ExifTags.Base.Orientation, _UPRIGHT) != _UPRIGHT
-    except Exception:  # what Pillow raises of damaged EXIF data is not listed, and the pixels are fine
+        exif.load(data)
+        return exif.get(ExifTags.Base.Orientation, 1) != 1
+    except Exception:  # damaged EXIF data raise many kinds of errors, and the pixels are fine
         return False
 
 
 class _PillowLimit:
-    """Pillow warns of, then refuses, images above 89 and 179 megapixels, by one value for the whole process.
-
-    Threads decode at once: the first to come lifts the limit, the last to go restores it.
-    """
+    """Lifts Pillow's global limit on image sizes (179 megapixels) until the last thread leaves."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -152,4 +121,4 @@ class _PillowLimit:
 
 
 pillow_without_limit = _PillowLimit().lifted
-"""Context in which the limit on an image's size is ours alone."""
+"""Context in which ``data.max_pixels`` is the only limit."""

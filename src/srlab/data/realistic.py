@@ -1,12 +1,13 @@
-"""A degradation nearer to cameras and web sites: blur, noise and JPEG before the shrinking, and after it.
+"""A degradation closer to cameras and web sites: blur, noise and JPEG, downsampling, noise and JPEG again.
 
 The order of steps is the first-order model of X. Wang and others, "Real-ESRGAN", ICCVW 2021 (blur, resize,
-noise, JPEG), with noise and JPEG of the source added before the resize. The window's own frame is compressed,
-not the whole photograph, so that unlike bicubic a crop is not a window of one degraded image.
+noise, JPEG), with noise and JPEG of the source added before the resize. JPEG compresses the window, not the
+whole photograph: unlike bicubic crops, these are not windows of one degraded image.
 """
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 from typing import Any
@@ -20,6 +21,7 @@ from srlab.data import bicubic_window
 __all__ = ["RealisticDegradation"]
 
 
+@dataclass(kw_only=True)
 class RealisticDegradation:
     """Random blur (kernels of kornia), noise and JPEG (albumentations), reproducible from the sample's index.
 
@@ -30,82 +32,65 @@ class RealisticDegradation:
         jpeg_quality: range of JPEG's quality.
     """
 
-    def __init__(
-        self,
-        *,
-        probability: float,
-        blur_sigma: Sequence[float],
-        noise_sigma: Sequence[float],
-        jpeg_quality: Sequence[int],
-    ) -> None:
-        if not 0 <= probability <= 1:
-            raise ValueError(f"degradation.probability must lie in 0..1, got {probability}")
-        self.probability = probability
-        self.blur_sigma = _range("blur_sigma", blur_sigma, 0.05, 20)
-        self.noise_sigma = _range("noise_sigma", noise_sigma, 0, 255)
-        self.jpeg_quality = _range("jpeg_quality", jpeg_quality, 1, 100)
+    probability: float
+    blur_sigma: Sequence[float]
+    noise_sigma: Sequence[float]
+    jpeg_quality: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"degradation.probability must lie in 0..1, got {self.probability}")
+        limits = {"blur_sigma": (0.05, 20), "noise_sigma": (0, 255), "jpeg_quality": (1, 100)}
+        for name, (least, most) in limits.items():
+            bounds = getattr(self, name)
+            if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
+                raise ValueError(
+                    f"degradation.{name} must be [low, high] within {least}..{most}, got {list(bounds)}"
+                )
         self._reach = ceil(3 * self.blur_sigma[1])
 
     def context(self, scale: int) -> int:
-        """The reach of the bicubic kernel and of the widest blur."""
+        """Context of bicubic windows and the reach of the widest blur."""
         return bicubic_window.context(scale) + self._reach
 
     def __call__(
         self, windows: NDArray[np.uint8], scale: int, random: Callable[[int], np.random.Generator], /
     ) -> NDArray[np.uint8]:
-        """Blur, noise, JPEG, shrink, noise, JPEG; the last two on the LR grid."""
+        """Blur, noise, JPEG, downsample, noise, JPEG."""
         return np.stack([self._degrade(window, scale, random(b)) for b, window in enumerate(windows)])
 
     def _degrade(
         self, window: NDArray[np.uint8], scale: int, random: np.random.Generator
     ) -> NDArray[np.uint8]:
-        spoiled = self._compress(self._blur(window, random), random)
-        return self._compress(bicubic_window.shrink_window(spoiled, scale), random)
+        degraded = self._compress(self._blur(window, random), random)
+        return self._compress(bicubic_window.downsample_window(degraded, scale), random)
 
     def _blur(self, window: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-        """Blur or not, and give up the context that only the blur needs."""
+        """Blur or not, and drop the context that only the blur needs."""
         applies, sigmas = random.random() < self.probability, random.uniform(*self.blur_sigma, size=2)
         inner = slice(self._reach, -self._reach)
         if not applies:
             return window[:, inner, inner]
-        from kornia.filters import gaussian_blur2d  # seconds to import, and only this degradation needs it
+        from kornia.filters import gaussian_blur2d  # takes seconds, and only this degradation needs it
 
         side = 2 * self._reach + 1
         image = torch.from_numpy(np.ascontiguousarray(window))[None].float()
-        blurred = gaussian_blur2d(image, (side, side), torch.from_numpy(sigmas)[None].float())[
-            0, :, inner, inner
-        ]
-        return torch.floor(blurred + 0.5).clamp_(0, 255).byte().numpy()
+        blurred = gaussian_blur2d(image, (side, side), torch.from_numpy(sigmas)[None].float())
+        return torch.floor(blurred[0, :, inner, inner] + 0.5).clamp_(0, 255).byte().numpy()
 
     def _compress(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-        transform = _noise_and_jpeg(self.probability, self.noise_sigma, self.jpeg_quality)
-        # albumentations keeps a generator of its own, which workers would share and epochs repeat
+        transform = _noise_and_jpeg(self.probability, tuple(self.noise_sigma), tuple(self.jpeg_quality))
+        # albumentations' own generator would be shared by workers and repeated in every epoch
         transform.set_random_seed(int(random.integers(2**32)))
         return transform(image=np.ascontiguousarray(image.transpose(1, 2, 0)))["image"].transpose(2, 0, 1)
 
 
 @lru_cache(maxsize=4)
-def _noise_and_jpeg(
-    probability: float, noise_sigma: tuple[float, float], jpeg_quality: tuple[float, float]
-) -> Any:
-    os.environ.setdefault(
-        "NO_ALBUMENTATIONS_UPDATE", "1"
-    )  # its import would ask the network for newer versions
-    import albumentations
+def _noise_and_jpeg(probability: float, noise_sigma: tuple[float, ...], jpeg_quality: tuple[int, ...]) -> Any:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import looks for newer versions online
+    from albumentations import Compose, GaussNoise, ImageCompression
 
-    return albumentations.Compose(
-        [
-            albumentations.GaussNoise(
-                std_range=(noise_sigma[0] / 255, noise_sigma[1] / 255), per_channel=True, p=probability
-            ),
-            albumentations.ImageCompression(
-                quality_range=(int(jpeg_quality[0]), int(jpeg_quality[1])), p=probability
-            ),
-        ]
-    )
-
-
-def _range(name: str, bounds: Sequence[float], least: float, most: float) -> tuple[float, float]:
-    if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
-        raise ValueError(f"degradation.{name} must be [low, high] within {least}..{most}, got {list(bounds)}")
-    return bounds[0], bounds[1]
+    std_range = (noise_sigma[0] / 255, noise_sigma[1] / 255)
+    noise = GaussNoise(std_range=std_range, per_channel=True, p=probability)
+    jpeg = ImageCompression(quality_range=(int(jpeg_quality[0]), int(jpeg_quality[1])), p=probability)
+    return Compose([noise, jpeg])

@@ -1,33 +1,24 @@
-"""Where high-resolution images lie on disk. A source finds files; it reads no pixels.
+"""Where high-resolution images are on disk: functions that find the files of a set and read no pixels.
 
-A new layout needs one class with a ``find`` method in a file of its own, and one file in ``conf/data``.
+A data set with its own layout needs such a function in a file of its own, and a file in ``conf/data``.
 """
 
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from srlab.data.folder_scan import FolderScan, numbered, scan_folder, tell_once, unique_names
+from srlab.data.folder_scan import FolderScan, log_once, numbered, scan_folder, unique_names
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import lr_folders
 
-__all__ = [
-    "Folder",
-    "Found",
-    "ImageFile",
-    "ImageSet",
-    "Source",
-    "find_images",
-    "listing",
-    "lr_beside",
-]
+__all__ = ["ImageFile", "ImageSet", "Source", "find_images", "folder_images", "listing", "lr_folders_beside"]
 
 _MOST_HELD_OUT = 20
-# A split that looked at the pixels would move images into the training set when a file is repaired.
+# A split that depended on pixels would move images into the training set when a file is repaired.
 _IF_NONE_HELD_OUT = (
     "the held-out images are chosen by name alone and none of them is usable: repair them, or give images to "
     "validate on with data.validation_root=PATH"
@@ -48,9 +39,9 @@ class ImageSet:
 
     Attributes:
         name: as tables and metric keys show it.
-        files: in natural order.
+        files: in natural order; none if the set is absent.
         lr_folders: folders with ``<name>x{scale}.png`` or ``<name>.png``, by scale; for others LR is made.
-        if_none_usable: what to do where every file is bad; ends messages.
+        if_none_usable: what to do if no file is usable; ends messages.
     """
 
     name: str
@@ -59,10 +50,10 @@ class ImageSet:
     if_none_usable: str = "see the warnings"
 
     def lr_path(self, file_name: str, scale: int) -> Path | None:
-        """The LR file that belongs to an HR file, or None where there is no folder for this scale.
+        """The LR file of an HR file, or None if there is no folder for this scale.
 
         Raises:
-            ValueError: if the folder is there and lacks the file.
+            ValueError: if there is a folder without this file.
         """
         folder = self.lr_folders.get(scale)
         if folder is None:
@@ -72,162 +63,123 @@ class ImageSet:
         candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in suffixes)
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
-            raise ValueError(
-                f"the LR file {folder / stems[0]}.png of {file_name} of {self.name} is not there"
-            )
+            raise ValueError(f"the LR file {folder / stems[0]}.png of {file_name} of {self.name} is missing")
         return path
 
 
-@dataclass(frozen=True)
-class Found:
-    """What is there of what was asked for."""
-
-    sets: tuple[ImageSet, ...]
-    absent: tuple[str, ...] = ()
+Source = Callable[[], ImageSet]
+"""Looks on the disk when it is called; a ValueError says what was searched and what to do. It must pickle."""
 
 
-class Source(Protocol):
-    """Finds its images when asked, never when built."""
+def folder_images(
+    root: str | Sequence[str],
+    *,
+    part: Literal["all", "train", "held_out"] = "all",
+    set_name: str | None = None,
+    option: str = "data.root",
+) -> ImageSet:
+    """Every image below one or several folders, however deep, except those whose names say LR.
 
-    def find(self) -> Found:
-        """Look on the disk.
-
-        Raises:
-            ValueError: if nothing usable is there, with the paths tried and what to do.
-        """
-        ...
-
-
-class Folder:
-    """Every image below one or several folders, however deep, but for those that their names say are LR.
-
-    Where the folder has a subfolder ``HR``, only that one counts, and ``LR_bicubic/X{scale}`` or
-    ``LRbicx{scale}`` beside it holds LR files. Linked folders are followed; a folder or file that is reached
-    twice counts once.
+    If the folder has a subfolder ``HR``, only its images count, and ``LR_bicubic/X{scale}`` or
+    ``LRbicx{scale}`` next to it holds LR files. Linked folders are followed; a folder or file that is reached
+    twice counts once. The names of several folders' images start with the folder's.
 
     Args:
         root: folder, or several.
-        part: ``"all"``, or the two halves of a split that depends on the files' names alone: ``"held_out"``
-            are the one in twenty (1 to 20 files) with the smallest SHA-256 of their name, ``"train"`` the
-            others.
+        part: ``"all"``, or one side of a split that depends on the files' names alone: ``"held_out"`` are the
+            one in twenty (1 to 20 files) with the smallest SHA-256 of their name, ``"train"`` the others.
         set_name: None for the folder's own name.
-        option: what gave ``root``, for messages.
+        option: where ``root`` was set, for messages.
     """
+    given = [Path(entry).expanduser() for entry in ([root] if isinstance(root, str) else root)]
+    roots = list({path.resolve(): path for path in given}.values())
+    if not roots:
+        raise ValueError(f"{option} names no folder; give {option}=PATH")
+    files: dict[Path, ImageFile] = {}
+    paired: Mapping[int, Path] = {}
+    for folder, prefix in zip(roots, _prefixes(roots), strict=True):
+        hr_folder = folder / "HR" if (folder / "HR").is_dir() else folder
+        found = find_images(hr_folder, prefix=prefix, remedy=f"check {option}")
+        if hr_folder != folder:
+            paired = lr_folders_beside(hr_folder, found, pair=len(roots) == 1)
+        for file in found:
+            files.setdefault(file.path.resolve(), file)
+    names = numbered([file.name for file in files.values()])
+    unique = [replace(file, name=name) for file, name in zip(files.values(), names, strict=True)]
+    if part != "all":
+        unique = _split(unique, held_out=part == "held_out", roots=roots)
+    return ImageSet(
+        set_name or "+".join(folder.resolve().name for folder in roots),
+        tuple(unique),
+        paired,
+        **({"if_none_usable": _IF_NONE_HELD_OUT} if part == "held_out" else {}),
+    )
 
-    def __init__(
-        self,
-        *,
-        root: str | Sequence[str],
-        part: Literal["all", "train", "held_out"] = "all",
-        set_name: str | None = None,
-        option: str = "data.root",
-    ) -> None:
-        if part not in ("all", "train", "held_out"):
-            raise ValueError(f"part must be 'all', 'train' or 'held_out', got {part!r}")
-        roots = [root] if isinstance(root, str) else list(root)
-        if not roots:
-            raise ValueError(f"{option} names no folder; give {option}=PATH")
-        self.roots = list({(path := Path(entry).expanduser()).resolve(): path for entry in roots}.values())
-        self.part = part
-        self.set_name = set_name
-        self.option = option
 
-    def find(self) -> Found:
-        """One set with the images of all folders; with several, names start with the folder's."""
-        files: dict[Path, ImageFile] = {}
-        paired: Mapping[int, Path] = {}
-        for root, prefix in zip(self.roots, _prefixes(self.roots), strict=True):
-            folder = root / "HR" if (root / "HR").is_dir() else root
-            found = find_images(folder, prefix=prefix, remedy=f"check {self.option}")
-            if folder != root:
-                paired = lr_beside(folder, found, pair=len(self.roots) == 1)
-            for file in found:
-                files.setdefault(file.path.resolve(), file)
-        names = numbered([file.name for file in files.values()])
-        apart = [replace(file, name=name) for file, name in zip(files.values(), names, strict=True)]
-        name = self.set_name or "+".join(root.resolve().name for root in self.roots)
-        image_set = ImageSet(name, self._part_of(apart), paired)
-        if self.part == "held_out":
-            image_set = replace(image_set, if_none_usable=_IF_NONE_HELD_OUT)
-        return Found((image_set,))
-
-    def _part_of(self, files: list[ImageFile]) -> tuple[ImageFile, ...]:
-        if self.part == "all":
-            return tuple(files)
-        if len(files) < 2:
-            raise ValueError(
-                f"{listing(self.roots)} holds {len(files)} image, which cannot be split into training "
-                "and validation; "
-                "add images or give data.validation_root=PATH"
-            )
-        number = min(_MOST_HELD_OUT, max(1, round(len(files) / 20)))
-        held_out = set(sorted(files, key=lambda file: hashlib.sha256(file.name.encode()).digest())[:number])
-        return tuple(file for file in files if (file in held_out) == (self.part == "held_out"))
+def _split(files: list[ImageFile], *, held_out: bool, roots: Sequence[Path]) -> list[ImageFile]:
+    if len(files) < 2:
+        raise ValueError(
+            f"{listing(roots)} holds {len(files)} image, which cannot be split into training and validation; "
+            "add images or give data.validation_root=PATH"
+        )
+    number = min(_MOST_HELD_OUT, max(1, round(len(files) / 20)))
+    chosen = set(sorted(files, key=lambda file: hashlib.sha256(file.name.encode()).digest())[:number])
+    return [file for file in files if (file in chosen) == held_out]
 
 
 def find_images(
     folder: Path, *, prefix: str = "", remedy: str = "check data.root or SRLAB_DATA"
 ) -> list[ImageFile]:
-    """All images below ``folder`` in natural order (2 before 10) that their names do not say are LR.
+    """All images below ``folder`` in natural order (2 before 10), except those whose names say LR.
 
-    What is left out is logged.
-
-    Args:
-        folder: looked through as deep as it is.
-        prefix: of all names.
-        remedy: ends messages.
+    The log says what is left out.
 
     Raises:
-        ValueError: if ``folder`` is not a folder or holds no image.
+        ValueError: if ``folder`` is not a folder or holds no image; it ends with ``remedy``.
     """
     if not folder.is_dir():
-        kind = "a file, not a folder" if folder.exists() else "not there"
-        raise ValueError(f"the image folder {folder} is {kind}; {remedy}")
+        kind = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise ValueError(f"the image folder {folder} {kind}; {remedy}")
     scan = scan_folder(folder)
     if not scan.images:
-        raise ValueError(_nothing_in(scan, remedy))
-    for sentence in scan.told():
-        tell_once(sentence)
+        raise ValueError(_why_empty(scan, remedy))
+    for sentence in scan.left_out():
+        log_once(sentence)
     names = unique_names([path.relative_to(folder) for path in scan.images])
     files = [ImageFile(prefix + name, path) for name, path in zip(names, scan.images, strict=True)]
     return sorted(files, key=lambda file: _natural(file.name))
 
 
-def _nothing_in(scan: FolderScan, remedy: str) -> str:
+def _why_empty(scan: FolderScan, remedy: str) -> str:
     if scan.low_resolution:
         return (
-            f"the image folder {scan.top} holds low-resolution images alone, by their names "
-            f"({', '.join(scan.low_resolution)}); name the folder of those that are meant, or {remedy}"
+            f"the image folder {scan.top} holds only low-resolution images, by their names "
+            f"({', '.join(scan.low_resolution)}); to use them, name their own folder, or {remedy}"
         )
-    others = f", but {' and '.join(scan.not_read)}, which are not read" if scan.not_read else ""
+    others = f", but {' and '.join(scan.unsupported)}, which are not supported" if scan.unsupported else ""
     suffixes = " ".join(sorted(IMAGE_SUFFIXES))
     return f"the image folder {scan.top} holds no image ({suffixes}){others}; {remedy}"
 
 
-def lr_beside(hr_folder: Path, files: Sequence[ImageFile], *, pair: bool = True) -> dict[int, Path]:
-    """Folders with LR files beside the folder ``HR``, by scale; what else lies there is logged as left out.
-
-    Args:
-        hr_folder: called ``HR``.
-        files: found in it.
-        pair: False leaves all LR files out.
-    """
+def lr_folders_beside(
+    hr_folder: Path, files: Sequence[ImageFile], *, pair: bool = True
+) -> Mapping[int, Path]:
+    """LR folders next to the HR folder, by scale (none without ``pair``); logs what else is there."""
     base = hr_folder.parent
     paired = lr_folders(base) if pair else {}
     scan = scan_folder(base)
-    read_from = {folder.relative_to(base).parts[0] for folder in paired.values()}
-    left_out = Counter({name: count for name, count in scan.low_resolution.items() if name not in read_from})
-    inside = {file.path.resolve() for file in files}
-    beside = {path.resolve() for path in scan.images} - inside
-    if beside:
-        tell_once(f"{len(beside)} image(s) beside {hr_folder} are left out: only those below it count")
-    for sentence in replace(scan, low_resolution=left_out, not_read=Counter()).told():
-        tell_once(sentence)
+    used = {folder.relative_to(base).parts[0] for folder in paired.values()}
+    left_out = Counter({name: count for name, count in scan.low_resolution.items() if name not in used})
+    others = {path.resolve() for path in scan.images} - {file.path.resolve() for file in files}
+    if others:
+        log_once(f"{len(others)} image(s) next to {hr_folder} are left out: only those below it count")
+    for sentence in replace(scan, low_resolution=left_out, unsupported=Counter()).left_out():
+        log_once(sentence)
     return paired
 
 
 def _prefixes(roots: Sequence[Path]) -> list[str]:
-    """What tells several folders apart: their names, or as much of their paths as that takes."""
+    """What distinguishes several folders: their names, or as much of their paths as that takes."""
     if len(roots) == 1:
         return [""]
     parts = [root.resolve().parts for root in roots]
@@ -238,7 +190,7 @@ def _prefixes(roots: Sequence[Path]) -> list[str]:
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key under which digits count as numbers; the plain text breaks ties such as 01 and 1."""
+    """Sort key in which digits count as numbers; the plain text breaks ties such as 01 and 1."""
     parts = [
         (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold())
         for part in re.split(r"(\d+)", name)

@@ -1,4 +1,4 @@
-"""Folding: what only scales and offsets becomes part of the linear map beside it, for inference."""
+"""Folding: norms' factors and offsets become part of the adjacent linear map, for inference."""
 
 from abc import ABC, abstractmethod
 
@@ -13,11 +13,11 @@ class Foldable(ABC):
 
     @abstractmethod
     def fold(self) -> None:
-        """Do so, in place, in evaluation mode without gradients; the function stays the same."""
+        """Fold in place, in evaluation mode without gradients; the module computes the same function."""
 
 
 def fold_batch_norm(convolution: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution that includes the batch norm behind it, with its running statistics.
+    """Weight and bias of a convolution that includes the batch norm after it, with its running statistics.
 
     Args:
         convolution: N channels out, with a bias or without.
@@ -38,7 +38,7 @@ def fold_batch_norm(convolution: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Te
 
 
 def absorb_batch_norm(convolution: nn.Conv2d, norm: nn.Module) -> nn.Identity:
-    """Fold the batch norm behind a convolution with a bias into it; returns what takes the norm's place."""
+    """Fold a batch norm into the convolution before it, which has a bias; returns the norm's replacement."""
     weight, bias = fold_batch_norm(convolution, norm)
     assert convolution.bias is not None
     convolution.weight.copy_(weight)
@@ -47,7 +47,7 @@ def absorb_batch_norm(convolution: nn.Conv2d, norm: nn.Module) -> nn.Identity:
 
 
 def fold_layer_norm(norm: nn.LayerNorm, following: nn.Linear | nn.Conv2d) -> None:
-    """Move factors and offsets of a norm over K channels into the linear map or 1x1 convolution behind it.
+    """Move factors and offsets of a norm over K channels into the linear map or 1x1 convolution after it.
 
     In place: the norm is left with nothing to learn; ``following`` has K channels in, and a bias.
     """

@@ -11,7 +11,6 @@ Shape legend: B batch, C features, H/W size of the map.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.extensions.kernels.triton import local_features
 from srlab.ops.shift import shift_channels, shift_channels_by_convolution
 
 __all__ = ["LocalFeatures", "ShiftConvolution"]
@@ -41,17 +40,3 @@ class LocalFeatures(nn.Module):
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, C, H, W) to the same shape."""
         return self.contract(F.relu(self.expand(features, backend)), backend)
-
-    def added_by_kernels(self, features: Tensor) -> Tensor:
-        """``features`` plus their local features, (B, C, H, W), channels last, by one Triton kernel."""
-        expand, contract = self.expand.mix, self.contract.mix
-        assert expand.bias is not None
-        assert contract.bias is not None
-        pixels = local_features(
-            features.permute(0, 2, 3, 1),
-            expand.weight.flatten(1),
-            expand.bias,
-            contract.weight.flatten(1),
-            contract.bias,
-        )
-        return pixels.permute(0, 3, 1, 2)

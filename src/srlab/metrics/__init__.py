@@ -1,1 +1,1 @@
-"""PSNR and SSIM under named protocols."""
+"""Image quality metrics under named protocols; each metric is one file."""

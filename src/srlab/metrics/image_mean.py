@@ -1,4 +1,4 @@
-"""Means over images of per-image values, the averages that papers report, as torchmetrics states."""
+"""The average that papers report, of one value per image, as a torchmetrics state."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,16 +8,15 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-__all__ = ["ImageMean", "MeanPSNR", "MeanSSIM"]
+__all__ = ["ImageMean"]
 
 
 class ImageMean(Metric):
-    """Mean over all counted images of all ranks, each image weighing the same whatever its size.
+    """Mean over all counted images of all ranks, with equal weights whatever their sizes.
 
-    Every value is kept, and the sum is rounded once, at its end: it depends neither on the order of images
-    nor on how many ranks shared them, to the last bit, and equals that of ``statistics.fmean``. Ranks may
-    hold different numbers of images, or none. Values stay float64 when the module that holds them is
-    converted.
+    Every value is kept and the sum is rounded once: to the last bit it depends neither on the order of images
+    nor on the number of ranks, and equals ``statistics.fmean``. Ranks may hold different numbers of images,
+    or none. Values stay float64 when the module that holds them is converted.
     """
 
     full_state_update = False
@@ -30,7 +29,7 @@ class ImageMean(Metric):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of every value; torchmetrics asks it what a rank without images has to send."""
+        """Of every value; torchmetrics sends an empty tensor of it from a rank without images."""
         return torch.float64
 
     def update(self, value: Tensor | float, counted: Tensor | bool = True) -> None:
@@ -41,7 +40,7 @@ class ImageMean(Metric):
         self.values.append(values[mask])
 
     def compute(self) -> Tensor:
-        """Mean in float64; not a number where nothing was counted, infinite where a PSNR was."""
+        """Mean in float64; NaN if nothing was counted, infinite if a value was."""
         parts = [self.values] if isinstance(self.values, Tensor) else self.values  # one tensor of all ranks
         values = [value for part in parts for value in part.tolist()]
         mean = math.fsum(values) / len(values) if values else math.nan
@@ -54,11 +53,3 @@ class ImageMean(Metric):
         moved = self.device
         self.values = kept.to(moved) if isinstance(kept, Tensor) else [part.to(moved) for part in kept]
         return self
-
-
-class MeanPSNR(ImageMean):
-    """Mean of the per-image PSNR in dB; torchmetrics' own class gives the PSNR of the pooled error."""
-
-
-class MeanSSIM(ImageMean):
-    """Mean of the per-image SSIM."""

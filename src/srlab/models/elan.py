@@ -7,54 +7,31 @@ Deviations: mean shifts and shift kernels are constants, not frozen parameters; 
             blocks silently is an error; images may be smaller than the padding; backend "sdpa" hands
             queries, not maps, to sharing modules.
 
-Shape legend: B batch, C features, H/W padded low-resolution size, S window side, T = S * S tokens, G number
+Shape legend: B batch, C features, H/W padded low-resolution size, S window size, T = S * S tokens, G number
 of window sizes, d = C / G channels of a group; windows are (B * H/S, W/S, T, d).
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import chain
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
-from srlab.extensions.kernels import cpu as native
-from srlab.extensions.kernels.triton import group_window_attention
-from srlab.layers.at_rest import KeptAtRest
-from srlab.layers.color import RGB_MEAN, is_rounding_of, mean_shift_entries, rgb_mean, stored_mean_shift
-from srlab.layers.folding import Foldable, absorb_batch_norm, fold_batch_norm
-from srlab.layers.shift_convolution import LocalFeatures
-from srlab.models.network import count_numbered, rename_keys, require_integer
-from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, count_blocks
+from srlab.layers.arguments import require_integer, require_integers
+from srlab.layers.color import RGB_MEAN
+from srlab.layers.folding import Foldable, absorb_batch_norm
+from srlab.layers.inference_cache import InferenceCache
+from srlab.models.shared_attention import (
+    SharedAttentionBlock,
+    SharedAttentionNetwork,
+    channels_per_group,
+    count_blocks,
+)
 from srlab.ops.group_attention import attend_as_published, attend_channels_last
-from srlab.ops.shift import resolve_shift_schedule, shift_kernel
-from srlab.ops.window_attention import runs_natively
+from srlab.ops.kernels import find_kernel
+from srlab.ops.shift import resolve_shift_schedule
 
 __all__ = ["ELAN", "ElanBlock", "GroupAttention"]
-
-_PUBLISHED_WINDOWS = (4, 8, 16)
-
-_TO_OURS = (
-    (r"^head\.0\.", r"head."),
-    (r"^tail\.0\.", r"tail."),
-    (r"modules_lfe\.lfe_(\d+)\.conv0\.shift_conv\.conv1x1\.", r"local.\1.expand.mix."),
-    (r"modules_lfe\.lfe_(\d+)\.conv1\.shift_conv\.conv1x1\.", r"local.\1.contract.mix."),
-    (r"modules_gmsa\.gmsa_(\d+)\.project_inp\.0\.", r"attention.\1.project."),
-    (r"modules_gmsa\.gmsa_(\d+)\.project_inp\.1\.", r"attention.\1.norm."),
-    (r"modules_gmsa\.gmsa_(\d+)\.project_out\.", r"attention.\1.mix."),
-)
-_TO_OFFICIAL = (
-    (r"^head\.", r"head.0."),
-    (r"^tail\.", r"tail.0."),
-    (r"\.local\.(\d+)\.expand\.mix\.", r".modules_lfe.lfe_\1.conv0.shift_conv.conv1x1."),
-    (r"\.local\.(\d+)\.contract\.mix\.", r".modules_lfe.lfe_\1.conv1.shift_conv.conv1x1."),
-    (r"\.attention\.(\d+)\.project\.", r".modules_gmsa.gmsa_\1.project_inp.0."),
-    (r"\.attention\.(\d+)\.norm\.", r".modules_gmsa.gmsa_\1.project_inp.1."),
-    (r"\.attention\.(\d+)\.mix\.", r".modules_gmsa.gmsa_\1.project_out."),
-)
 
 
 class GroupAttention(nn.Module, Foldable):
@@ -67,8 +44,8 @@ class GroupAttention(nn.Module, Foldable):
         self.project = nn.Conv2d(dim, 2 * dim if computes_maps else dim, 1)
         self.norm: nn.Module = nn.BatchNorm2d(2 * dim if computes_maps else dim)
         self.mix = nn.Conv2d(dim, dim, 1)
-        self._folded = KeptAtRest()
-        self._packed = KeptAtRest()
+        #: Weights of the block in the form that its kernels read.
+        self.kernel_weights = InferenceCache()
 
     def forward(
         self, features: Tensor, shared: list[Tensor] | None, *, shifted: bool, backend: str
@@ -76,11 +53,11 @@ class GroupAttention(nn.Module, Foldable):
         """Attend inside windows.
 
         Args:
-            features: (B, C, H, W); H and W must be multiples of every window side.
+            features: (B, C, H, W); H and W must be multiples of every window size.
             shared: one tensor for each group from the module that computed: the maps (``reference``) or the
-                queries (``sdpa``); None in that module itself.
-            shifted: move the windows of each group cyclically by half their side.
-            backend: ``reference``, ``sdpa``, or ``fused`` on a GPU, where the map of queries is shared.
+                queries (other back ends); None in that module itself.
+            shifted: move the windows of each group cyclically by half their size.
+            backend: ``reference`` or ``sdpa``.
 
         Returns:
             (B, C, H, W), and what following modules share.
@@ -88,9 +65,7 @@ class GroupAttention(nn.Module, Foldable):
         if self.computes_maps == (shared is not None):
             raise ValueError("the first module of a block computes its maps, the others need the shared ones")
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            self._packed.forget()
-        if backend == "fused":
-            return self._attend_to_map(features, shared, shifted)
+            self.kernel_weights.clear()
         attend = attend_as_published if backend == "reference" else attend_channels_last
         groups = self.norm(self.project(features)).chunk(len(self.window_sizes), dim=1)
         outputs, handed_on = [], []
@@ -105,95 +80,6 @@ class GroupAttention(nn.Module, Foldable):
         """The batch norm becomes part of the convolution before it."""
         self.norm = absorb_batch_norm(self.project, self.norm)
 
-    def _attend_to_map(
-        self, features: Tensor, shared: list[Tensor] | None, shifted: bool
-    ) -> tuple[Tensor, list[Tensor]]:
-        """By Triton kernels, on maps whose channels lie side by side."""
-        query, value = self._query_and_value(features)
-        query = query if shared is None else shared[0]
-        assert query is not None
-        mixed = group_window_attention(query, value, sides=self.window_sizes, shifted=shifted)
-        mixed = F.linear(mixed, self.mix.weight.flatten(1), self.mix.bias)
-        return mixed.permute(0, 3, 1, 2), [query]
-
-    def _query_and_value(self, features: Tensor) -> tuple[Tensor | None, Tensor]:
-        """(B, H, W, C) each, the query None where it is reused; in evaluation with the norm folded."""
-        groups = len(self.window_sizes)
-        if self.training:
-            maps = self.norm(self.project(features)).permute(0, 2, 3, 1)
-            if self.computes_maps:
-                maps = rearrange(maps, "b h w (g p d) -> b h w (p g d)", g=groups, p=2)
-        else:
-            flat = self._folded(
-                lambda: torch.cat([tensor.flatten() for tensor in self._folded_projection()]),
-                [*_affine(self.project), *self._norm_tensors()],
-            )
-            weight, bias = flat.split((self.project.weight.numel(), self.project.out_channels))
-            maps = F.linear(features.permute(0, 2, 3, 1), weight.view(self.project.out_channels, -1), bias)
-        if not self.computes_maps:
-            return None, maps
-        query, value = maps.chunk(2, dim=-1)
-        return query, value
-
-    def step_natively(
-        self, local: LocalFeatures, previous: "GroupAttention | None", maps: tuple[Tensor, ...], shift: bool
-    ) -> None:
-        """``local`` and this module on the CPU kernels, in place, after the last step's 1x1 convolution.
-
-        Args:
-            local: what stands before this module.
-            previous: the module before that one; None in front of the first.
-            maps: features, query and value, each (B, C, H, W); value holds what ``previous`` averaged.
-            shift: move the windows of each group cyclically by half their side.
-        """
-        features, query, value = maps
-        hidden = local.expand.mix.out_channels
-        # nothing is mixed before the first step: any weights fill the place
-        plain = [_affine(c) for c in ((previous or self).mix, local.expand.mix, local.contract.mix)]
-        weights = self._packed(
-            lambda: native.pack_convolutions([*plain, self._folded_projection()]),
-            [tensor for pair in (*plain, _affine(self.project)) for tensor in pair] + self._norm_tensors(),
-        )
-        native.local_features(
-            features, query, value, weights, hidden, previous is not None, self.computes_maps
-        )
-        native.attend_in_windows(query, query, value, value, self._window_groups(shift), None, 1.0, False)
-
-    def _norm_tensors(self) -> list[Tensor]:
-        """What the norm depends on, named: walks through modules took 1 % of the time of 128x128 pixels."""
-        norm = self.norm
-        if isinstance(norm, nn.Identity):
-            return []
-        assert isinstance(norm, nn.BatchNorm2d)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        return [norm.weight, norm.bias, norm.running_mean, norm.running_var]
-
-    def _folded_projection(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias with the norm, all queries before all values; the module has them by groups."""
-        weight, bias = fold_batch_norm(self.project, self.norm)
-        if not self.computes_maps:
-            return weight, bias
-        groups = len(self.window_sizes)
-        return (
-            rearrange(weight, "(g p d) k h w -> (p g d) k h w", g=groups, p=2),
-            rearrange(bias, "(g p d) -> (p g d)", g=groups, p=2),
-        )
-
-    def _window_groups(self, shifted: bool) -> list[int]:
-        """The numbers of a ``WindowGroup`` of the CPU kernels for each group, large windows first."""
-        width = self.mix.in_channels // len(self.window_sizes)
-        groups = [
-            native.WindowGroup(side, side // 2 if shifted else 0, index * width, 1, width)
-            for index, side in enumerate(self.window_sizes)
-        ]
-        return [number for group in sorted(groups, reverse=True) for number in group]
-
-
-def _affine(convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    assert convolution.bias is not None
-    return convolution.weight, convolution.bias
-
 
 class ElanBlock(SharedAttentionBlock):
     """Efficient long-range attention block (ELAB): 1 + n_share pairs of modules, one set of maps."""
@@ -207,11 +93,10 @@ class ElanBlock(SharedAttentionBlock):
         super().__init__(dim=dim, n_share=n_share, expansion=expansion, make_attention=make_attention)
         self.shifted = shifted
 
-    def add_local(self, local: LocalFeatures, features: Tensor, backend: str) -> Tensor:
-        """In one kernel if the back end is ``fused``."""
-        if backend == "fused":
-            return local.added_by_kernels(features)
-        return super().add_local(local, features, backend)
+    def forward(self, features: Tensor, backend: str) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        kernel = find_kernel("elan_block", backend, features.device)
+        return super().forward(features, backend) if kernel is None else kernel(self, features)
 
     def attend(
         self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
@@ -228,7 +113,7 @@ class ELAN(SharedAttentionNetwork):
         dim: feature channels C, a multiple of the number of window sizes.
         depth: attention modules in all, m in the paper, a multiple of 1 + n_share.
         n_share: how many following modules reuse the maps that one module computes.
-        window_sizes: side of the windows of each group of channels; any number of groups.
+        window_sizes: of each group of channels; any number of groups.
         expansion: channels inside the local feature extraction, in units of dim.
         shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
         backend: see :class:`AttentionNetwork`.
@@ -236,10 +121,7 @@ class ELAN(SharedAttentionNetwork):
         value_range: the network sees (image - mean colour) times this.
     """
 
-    backends = ("reference", "sdpa", "fused")
-    official_containers = ("model_state_dict",)
-    official_prefix = "module."
-    official_landmarks = ("body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight", "tail.0.weight")
+    operators = ("elan_block", "elan_body")
 
     def __init__(
         self,
@@ -255,7 +137,8 @@ class ELAN(SharedAttentionNetwork):
         mean: Sequence[float] = RGB_MEAN,
         value_range: float = 255.0,
     ) -> None:
-        window_sizes = _checked_windows(window_sizes, require_integer("dim", dim))
+        window_sizes = require_integers("window_sizes", window_sizes)
+        channels_per_group(require_integer("dim", dim), window_sizes, "windows")
         shifts = resolve_shift_schedule(shift_schedule, [count_blocks(depth, n_share)])
 
         def make_block(index: int) -> ElanBlock:
@@ -280,105 +163,13 @@ class ELAN(SharedAttentionNetwork):
             value_range=value_range,
         )
 
-    def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
-        """The fastest that was measured (docs/speed.md): the own kernels where they serve."""
-        return "fused" if self.infers_natively(device, dtype) else "sdpa"
-
     def run_body(self, features: Tensor, backend: str) -> Tensor:
-        """All blocks; on a CPU ``fused`` runs two kernels for each pair of modules."""
-        if backend == "fused" and runs_natively(features.device):
-            return self._run_natively(features)
-        return super().run_body(features, backend)
-
-    def _run_natively(self, features: Tensor) -> Tensor:
-        native.require_inference(self.training, chain([features], self.parameters()))
-        features = features.clone(memory_format=torch.contiguous_format)
-        query, value = torch.empty_like(features), torch.empty_like(features)
-        previous = None
-        for block in self.body:
-            assert isinstance(block, ElanBlock)
-            for local, attention in zip(block.local, block.attention, strict=True):
-                assert isinstance(local, LocalFeatures)
-                assert isinstance(attention, GroupAttention)
-                attention.step_natively(local, previous, (features, query, value), block.shifted)
-                previous = attention
-        assert previous is not None
-        # in place, where a convolution would allocate its result and a copy of its input
-        weight, bias = _affine(previous.mix)
-        features.flatten(2).baddbmm_(weight.flatten(1).expand(len(features), -1, -1), value.flatten(2))
-        return features.add_(bias.view(-1, 1, 1))
+        """All blocks in their order, or a kernel for all of them."""
+        kernel = find_kernel("elan_body", backend, features.device)
+        return super().run_body(features, backend) if kernel is None else kernel(self.body, features)
 
     def memory_format(self, backend: str, device: torch.device) -> torch.memory_format:
-        """The CPU kernels read whole rows of one channel."""
-        if backend == "fused" and runs_natively(device):
+        """Kernels for the whole body read rows of one channel."""
+        if find_kernel("elan_body", backend, device) is not None:
             return torch.contiguous_format
         return super().memory_format(backend, device)
-
-    def _frozen(self) -> dict[str, Tensor]:
-        """Official entries that are constants here."""
-        frozen = mean_shift_entries(self.color_offset.flatten())
-        for key, parameter in rename_keys(dict(self.named_parameters()), _TO_OFFICIAL).items():
-            if key.endswith("conv1x1.weight"):
-                frozen[key.replace(".conv1x1", "")] = shift_kernel(parameter.shape[1]).to(parameter)
-        return frozen
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read all but windows and shifts, which leave no trace in the file."""
-        if any(key not in state for key in cls.official_landmarks):
-            return None
-        n_share = count_numbered(state, "body.0.modules_gmsa.gmsa_") - 1
-        blocks = count_numbered(state, "body.")
-        hidden, dim = state[cls.official_landmarks[0]].shape[:2]
-        shift = stored_mean_shift(state)
-        return {
-            "scale": math.isqrt(state["tail.0.weight"].shape[0] // 3),
-            "dim": dim,
-            "depth": blocks * (1 + n_share),
-            "n_share": n_share,
-            "window_sizes": list(_PUBLISHED_WINDOWS),
-            "expansion": hidden // dim,
-            "shift_schedule": "alternate",
-            "backend": "auto",
-            "mean": list(shift.mean),
-            "value_range": shift.value_range,
-        }
-
-    @classmethod
-    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Windows have no weights of their own; nor has a mean shift that is left out."""
-        color = () if stored_mean_shift(state).is_known else ("mean", "value_range")
-        return ("window_sizes", "shift_schedule", *color)
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename keys; the frozen constants are compared with ours and left out."""
-        kept, shift = {}, stored_mean_shift(state)
-        frozen = mean_shift_entries(rgb_mean(shift.value_range, shift.mean).flatten())
-        for key, value in state.items():
-            is_kernel = key.endswith(".shift_conv.weight")
-            expected = shift_kernel(value.shape[0]) if is_kernel else frozen.get(key)
-            if expected is None:
-                kept[key] = value
-            elif not is_rounding_of(value, expected):
-                raise ValueError(
-                    f"{key} differs from the constant of the published ELAN; this file cannot be represented"
-                )
-        return rename_keys(kept, _TO_OURS)
-
-    def to_official(self) -> dict[str, Tensor]:
-        """Rename keys and write the constants out."""
-        return {**rename_keys(self.state_dict(), _TO_OFFICIAL), **self._frozen()}
-
-
-def _checked_windows(window_sizes: Sequence[int], dim: int) -> tuple[int, ...]:
-    """The window sides, if the channels can be divided among them."""
-    if isinstance(window_sizes, (str, int)) or not len(window_sizes):
-        raise ValueError(f"window_sizes must be a list of at least one window side, got {window_sizes!r}")
-    sizes = tuple(require_integer("every entry of window_sizes", side) for side in window_sizes)
-    if dim % len(sizes):
-        raise ValueError(
-            f"dim={dim} channels cannot be divided equally among {len(sizes)} windows {list(sizes)}; "
-            f"use a multiple of {len(sizes)}"
-        )
-    return sizes

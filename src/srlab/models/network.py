@@ -2,18 +2,18 @@
 
 import copy
 import logging
-import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from srlab.extensions.kernels import cpu as native
+from srlab.layers.arguments import require_integer
 from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
+from srlab.ops.backends import kernels_for
+from srlab.ops.kernels import require_kernels
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,12 +22,7 @@ __all__ = [
     "BACKENDS",
     "AttentionNetwork",
     "Network",
-    "ParameterCount",
-    "count_numbered",
-    "rename_keys",
     "require_image",
-    "require_integer",
-    "require_positive",
 ]
 
 logger = logging.getLogger(__name__)
@@ -35,19 +30,14 @@ logger = logging.getLogger(__name__)
 # "reference" follows the paper step by step; "sdpa" computes the same without storing attention maps.
 BACKENDS = ("reference", "sdpa")
 
-
-class ParameterCount(NamedTuple):
-    """Numbers of parameters: all, and those that training changes."""
-
-    all: int
-    trainable: int
+_NO_KERNELS = "no compiled kernels are installed (srlab.extensions.kernels)"
 
 
 class Network(nn.Module, ABC):
     """A super-resolver of RGB images in [0, 1] of any size; its output is not clamped.
 
     Args:
-        scale: enlargement of both sides.
+        scale: upsampling factor of both sides.
     """
 
     #: Sides are padded to multiples of this inside ``forward``.
@@ -56,63 +46,20 @@ class Network(nn.Module, ABC):
     pads_image: ClassVar[bool] = True
     #: Regular expression of the names of the blocks that follow one another in the body.
     block_names: ClassVar[str] = r"body\.\d+"
-    #: What exceeds float16's largest number, so that weights in float16 are refused; empty: nothing known.
+    #: Why weights in float16 are refused: what exceeds its largest number; empty: nothing known.
     beyond_float16: ClassVar[str] = ""
-    #: Under which names official files hold this network's state dict, all the same; none: it lies bare.
-    official_containers: ClassVar[tuple[str, ...]] = ("params",)
-    #: What official files write before every key.
-    official_prefix: ClassVar[str] = ""
-    #: Official keys without which ``recognise`` cannot read a state dict, the most distinctive one first.
-    official_landmarks: ClassVar[tuple[str, ...]] = ()
     #: Scales that the presets of this network exist for; its constructor may take others.
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
 
     def __init__(self, *, scale: int) -> None:
         super().__init__()
         self.scale = require_integer("scale", scale)
-        #: Whether this is what ``fuse`` made: for inference alone.
+        #: Whether ``fuse`` made this copy, which is for inference only.
         self.is_fused = False
 
     @abstractmethod
     def restore(self, lr_image: Tensor) -> Tensor:
         """What ``forward`` does once the input is known to be an image."""
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Constructor arguments read from an official state dict; None if it is another network's.
-
-        Raises:
-            KeyError: it is this network's, but the named key is missing.
-        """
-        return None
-
-    @classmethod
-    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Arguments that this state dict does not tell: there ``recognise`` gives the published value."""
-        return ()
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Our state dict from an official one; entries that can be derived may be absent."""
-        raise ValueError(_without_official_layout(cls))
-
-    @classmethod
-    def official_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Arguments of ``to_official`` that write an official state dict like ``state``."""
-        return {}
-
-    @classmethod
-    def at_scale(cls, state: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
-        """Our state dict of another scale made ready for this one, where the authors define how."""
-        return dict(state)
-
-    def to_official(self) -> dict[str, Tensor]:
-        """The official state dict of this network, complete.
-
-        Raises:
-            ValueError: there is no official implementation of this network.
-        """
-        raise ValueError(_without_official_layout(type(self)))
 
     def forward(self, lr_image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1], any floating dtype, to (B, 3, scale * H, scale * W).
@@ -129,9 +76,9 @@ class Network(nn.Module, ABC):
         return self.restore(lr_image)
 
     def fuse(self) -> "Self":
-        """A copy for inference, the same function: norms are folded into the linear maps beside them.
+        """A copy for inference, the same function: norms are folded into adjacent linear maps.
 
-        It can be exported and compiled; it has other keys, and neither trains nor goes into a checkpoint.
+        It can be exported and compiled; it has other keys, and cannot be trained or saved as a checkpoint.
         """
         with torch.inference_mode(False), torch.no_grad():
             fused = copy.deepcopy(self).eval().requires_grad_(False)
@@ -142,7 +89,7 @@ class Network(nn.Module, ABC):
         return fused
 
     def train(self, mode: bool = True) -> "Self":
-        """As in PyTorch; refused for what :meth:`fuse` made."""
+        """As in PyTorch; copies made by :meth:`fuse` cannot train."""
         if mode and self.is_fused:
             raise ValueError("a fused network is for inference; train the one that it was made from")
         return super().train(mode)
@@ -164,91 +111,105 @@ class Network(nn.Module, ABC):
         for block in blocks:
             (recompute_activations if enabled else keep_activations)(block)
 
-    def official_parameters(self) -> ParameterCount:
-        """Parameters as the official formulation has them, with constants that it keeps as parameters."""
-        counts = [(parameter.numel(), parameter.requires_grad) for parameter in self.parameters()]
-        return ParameterCount(sum(n for n, _ in counts), sum(n for n, trainable in counts if trainable))
-
-    def multiply_adds_apart(self, height: int, width: int) -> int:
-        """Multiply-adds for an LR image that the official code executes and ours does not."""
-        return 0
-
 
 class AttentionNetwork(Network):
     """A network whose attention has several implementations of one function.
 
     Args:
-        scale: enlargement of both sides.
+        scale: upsampling factor of both sides.
         backend: one of :attr:`backends`, or ``auto``: chosen for the device, dtype and mode at hand; each
             choice is logged when it is first made.
     """
 
-    #: Implementations that ``backend`` may name: all compute the same function.
-    backends: ClassVar[tuple[str, ...]] = BACKENDS
+    #: Implementations in PyTorch's operators.
+    plain_backends: ClassVar[tuple[str, ...]] = BACKENDS
+    #: The one that ``auto`` means where no kernel runs that was measured to be faster (docs/speed.md).
+    default_backend: ClassVar[str] = "sdpa"
+    #: Operators of :mod:`srlab.ops.kernels` that the network can run by kernels.
+    operators: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, scale: int, backend: str) -> None:
         super().__init__(scale=scale)
-        self._told: set[tuple[str, str]] = set()
-        self._told_of_no_kernels = False
+        self._logged: set[str] = set()
         self.use_backend(backend)
 
     @property
+    def backends(self) -> tuple[str, ...]:
+        """What ``backend`` may name besides ``auto``: all compute the same function."""
+        return (*self.plain_backends, *dict.fromkeys(each.backend for each in kernels_for(self.operators)))
+
+    @property
     def backend(self) -> str:
-        """The implementation in use where the parameters lie, never ``auto``."""
+        """The implementation in use on the device of the parameters, never ``auto``."""
         parameter = next(self.parameters(), None)
-        if parameter is None:
-            return self._logged(self.resolved_backend(torch.device("cpu")), "cpu")
-        return self.backend_for(parameter)
+        return self.backend_for(torch.empty(0, device="cpu") if parameter is None else parameter)
 
     def use_backend(self, name: str) -> None:
         """Choose one of :attr:`backends`, or ``auto``, from now on."""
-        if name not in (*self.backends, "auto"):
-            known = ", ".join((*self.backends, "auto"))
-            raise ValueError(f"{type(self).__name__} has no backend {name!r}; choose one of {known}")
+        known = (*self.backends, "auto")
+        if name not in known:
+            reason = "" if not self.operators or kernels_for(self.operators) else f"; {_NO_KERNELS}"
+            raise ValueError(
+                f"{type(self).__name__} has no backend {name!r}; choose one of {', '.join(known)}{reason}"
+            )
         self._requested_backend = name
-        self._told.clear()
+        self._logged.clear()
 
     def resolved_backend(self, device: torch.device, dtype: torch.dtype = torch.float32) -> str:
-        """The implementation for ``device`` as things are: evaluation or training, gradients or none."""
+        """The implementation for ``device`` as things are: evaluation or training, gradients or none.
+
+        Raises:
+            ValueError: the chosen back end has no kernels for the device.
+        """
         requested = self._requested_backend
-        return self.automatic_backend(device, dtype) if requested == "auto" else requested
+        if requested == "auto":
+            return self.automatic_backend(device, dtype)
+        if requested not in self.plain_backends:
+            require_kernels(self.operators, requested, device)
+        return requested
 
     def backend_for(self, tensor: Tensor) -> str:
-        """The implementation where ``tensor`` lies, for its dtype; choices of ``auto`` are logged."""
-        return self._logged(self.resolved_backend(tensor.device, tensor.dtype), tensor.device.type)
+        """The implementation for device and dtype of ``tensor``; choices of ``auto`` are logged."""
+        choice, device_type = self.resolved_backend(tensor.device, tensor.dtype), tensor.device.type
+        if self._requested_backend == "auto":
+            self._log_once(logging.INFO, f"backend auto means {choice} on {device_type}")
+        return choice
 
     def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
         """What ``auto`` means on ``device`` for images of ``dtype``."""
-        return "sdpa"
+        if not self.operators or not self._only_infers(device, dtype):
+            return self.default_backend
+        for kernel in kernels_for(self.operators, device_type=device.type):
+            if kernel.automatic:
+                reason = kernel.why_unavailable(device)
+                if reason is None:
+                    return kernel.backend
+                message = f"backend auto cannot use the {kernel.backend} kernels: {reason}"
+                self._log_once(logging.WARNING, message)
+        if not kernels_for(self.operators):
+            self._log_once(logging.INFO, _NO_KERNELS)
+        return self.default_backend
 
-    def infers_natively(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether the CPU kernels serve: float32, evaluation, no gradients, autocast, compiler or tracer."""
-        if device.type != "cpu" or dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
-            return False
+    def has_gradients(self, device: torch.device) -> bool:
+        """Whether the chosen back end can train on ``device``."""
+        kernels = kernels_for(self.operators, self._requested_backend, device.type)
+        return all(kernel.has_gradients for kernel in kernels)
+
+    def _only_infers(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether kernels for inference serve: float32, no gradients, autocast, compiler or tracer."""
         if self.training or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
             return False
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters()):
+        if dtype != torch.float32 or device.type == "meta" or torch.is_autocast_enabled(device.type):
             return False
-        reason = native.why_unavailable()
-        if reason is not None and not self._told_of_no_kernels:
-            logger.warning("%s: auto does without the fused kernels: %s", type(self).__name__, reason)
-            self._told_of_no_kernels = True
-        return reason is None
+        return not torch.is_grad_enabled() or not any(
+            parameter.requires_grad for parameter in self.parameters()
+        )
 
-    def _logged(self, choice: str, device_type: str) -> str:
-        # a compiler cannot trace the log entry
-        if self._requested_backend == "auto" and not torch.compiler.is_compiling():
-            if (device_type, choice) not in self._told:
-                logger.info("%s: backend auto means %s on %s", type(self).__name__, choice, device_type)
-            self._told.add((device_type, choice))
-        return choice
-
-
-def _without_official_layout(network_class: type[Network]) -> str:
-    return (
-        f"{network_class.__name__} has no official implementation, so no official layout; "
-        "its own checkpoints and safetensors are exact"
-    )
+    def _log_once(self, level: int, message: str) -> None:
+        if torch.compiler.is_compiling() or message in self._logged:  # a compiler cannot trace the log entry
+            return
+        logger.log(level, "%s: %s", type(self).__name__, message)
+        self._logged.add(message)
 
 
 def require_image(lr_image: Tensor) -> None:
@@ -257,41 +218,3 @@ def require_image(lr_image: Tensor) -> None:
         raise ValueError(f"expected RGB images (B, 3, H, W), none of them empty, got {tuple(lr_image.shape)}")
     if not lr_image.is_floating_point():
         raise ValueError(f"expected values in [0, 1], got {lr_image.dtype}; convert with image.float() / 255")
-
-
-def require_integer(name: str, value: object, *, minimum: int = 1) -> int:
-    """``value`` if it is an integer of at least ``minimum``, else a ValueError that names it."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
-    return value
-
-
-def require_positive(name: str, value: object) -> float:
-    """``value`` if it is a finite number above 0, else a ValueError that names it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a number above 0, got {value!r}")
-    return value
-
-
-def count_numbered(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many modules a state dict holds under ``prefix`` and a number, which start from 0.
-
-    Raises:
-        KeyError: a number is left out; the first such module is named.
-    """
-    numbers = {int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix)}
-    for number in range(len(numbers)):
-        if number not in numbers:
-            raise KeyError(f"{prefix}{number}")
-    return len(numbers)
-
-
-def rename_keys(state: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-    """State dict with all rules (regular expression, replacement) applied to each key in order."""
-    renamed = {}
-    for key, value in state.items():
-        name = key
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return renamed

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache, wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -31,20 +31,19 @@ _FOREIGN = -100.0
 # CUDA's kernels take no more entries on a launch grid's axis: larger batches of windows run in parts.
 _LARGEST_GRID = 65535
 
-# CUDA's kernels want rows of 16 bytes; 8 elements serve every dtype of 2 bytes and more.
+# CUDA's kernels need rows of 16 bytes: 8 elements suffice for every dtype of 2 bytes and more.
 _ALIGNMENT = 8
 
-# Triton's tiles: FlexAttention wants a power of two of channels, and at least this many; it fails below as
-# many tokens (pytorch/pytorch, issue 149824).
+# Triton's tiles: FlexAttention needs a power of two of channels, and at least this many; it fails with fewer
+# tokens (pytorch/pytorch, issue 149824).
 _FLEX_TILE = 16
-# More shapes than any test set has; PyTorch's own limit of 8 would end an evaluation.
+# More shapes than any test set has: PyTorch's own limit of 8 would stop an evaluation.
 _FLEX_SHAPES = 4096
 
-# Each entry empties one cache of masks, and says how many there were.
-_MASK_CACHES: list[Callable[[], int]] = []
-_masks_are_rebuilt = ContextVar("masks_are_rebuilt", default=False)
-
 _SIXTEEN_BITS = (torch.float16, torch.bfloat16)
+
+_MASK_CACHES: list[Any] = []
+_masks_are_rebuilt = ContextVar("masks_are_rebuilt", default=False)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +51,7 @@ R = TypeVar("R")
 
 @contextmanager
 def rebuilt_masks() -> Iterator[None]:
-    """Inside, each block makes its mask anew, as official code does; what is kept stays for afterwards."""
+    """In the ``with`` block, each attention block builds its mask again, as official code does."""
     token = _masks_are_rebuilt.set(True)
     try:
         yield
@@ -61,35 +60,26 @@ def rebuilt_masks() -> Iterator[None]:
 
 
 def forget_masks() -> int:
-    """Drop the masks that are kept, and say how many there were; whoever needs them next makes them again."""
-    return sum(forget() for forget in _MASK_CACHES)
+    """Clear the caches of masks; returns how many masks they held."""
+    count = sum(cache.cache_info().currsize for cache in _MASK_CACHES)
+    for cache in _MASK_CACHES:
+        cache.cache_clear()
+    return count
 
 
-def _remembered(entries: int, *, masks: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Cache the latest results outside any module; compilers and exporters trace the function itself.
-
-    ``masks``: what is kept are masks, which :func:`rebuilt_masks` and :func:`forget_masks` are about.
-    """
+def _cached_mask(entries: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Cache the latest results outside any module; compilers and exporters trace the function itself."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @lru_cache(maxsize=entries)
-        def remembered(*args: P.args, **kwargs: P.kwargs) -> R:
-            # An inference tensor, made during validation, could not take part in training later.
-            with torch.inference_mode(False):
-                return function(*args, **kwargs)
-
-        def forget() -> int:
-            kept = remembered.cache_info().currsize
-            remembered.cache_clear()
-            return kept
-
-        if masks:
-            _MASK_CACHES.append(forget)
+        # An inference tensor, made during validation, could not take part in training later.
+        cached = lru_cache(maxsize=entries)(torch.inference_mode(False)(function))
+        _MASK_CACHES.append(cached)
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            anew = torch.compiler.is_compiling() or (masks and _masks_are_rebuilt.get())
-            return function(*args, **kwargs) if anew else remembered(*args, **kwargs)
+            if torch.compiler.is_compiling() or _masks_are_rebuilt.get():
+                return function(*args, **kwargs)
+            return cached(*args, **kwargs)
 
         return call
 
@@ -99,8 +89,8 @@ def _remembered(entries: int, *, masks: bool = False) -> Callable[[Callable[P, R
 def attention_maps(query: Tensor, key: Tensor, *, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
     """softmax(scale * q k^T + bias) over the keys; (..., T, d) twice to (..., T, T).
 
-    Of queries of 16 bits, the logits are float32: ELAN's reach 1e6, more than float16 holds and more than
-    bfloat16 tells apart.
+    For queries of 16 bits, logits are float32: ELAN's reach 1e6, beyond the range of float16 and the
+    precision of bfloat16.
     """
     if query.dtype not in _SIXTEEN_BITS:
         logits = (query if scale == 1.0 else query * scale) @ key.transpose(-2, -1)
@@ -117,7 +107,7 @@ def fused_attention(
 
     ``bias`` is (heads, T, T).
 
-    On CUDA, channels are filled up with zeros to rows that the memory-saving kernels accept: without that, a
+    On CUDA, channels are padded with zeros to rows that the memory-saving kernels accept: without that, a
     width such as 10 silently takes the path that stores the maps.
     """
     channels = query.shape[-1]
@@ -140,15 +130,15 @@ def flex_attention(
 ) -> Tensor:
     """``fused_attention`` by PyTorch's FlexAttention, compiled: the bias is read where a logit needs it.
 
-    All are (batch, heads, T, d), ``bias`` is (heads, T, T). A CPU compiles anew, for many seconds,
-    for every shape.
+    On a CPU it is compiled again for every shape, which takes many seconds.
 
     Raises:
-        ValueError: float64, gradients on a CPU, or fewer than 16 tokens: FlexAttention has none of these.
+        ValueError: float64, gradients on a CPU, or fewer than 16 tokens: FlexAttention supports none.
     """
     if query.dtype == torch.float64:
         raise ValueError("backend flex computes in float32, float16 or bfloat16; use sdpa for float64")
-    if query.device.type == "cpu" and _needs_gradients(query, key, value, bias):
+    trained = any(each is not None and each.requires_grad for each in (query, key, value, bias))
+    if query.device.type == "cpu" and trained and torch.is_grad_enabled():
         raise ValueError("backend flex has no gradients on a CPU; train with backend sdpa or reference")
     if query.shape[-2] < _FLEX_TILE:
         raise ValueError(
@@ -161,10 +151,6 @@ def flex_attention(
         return _flex(query, key, value, bias, scale)[..., :channels]
     with torch._dynamo.config.patch(recompile_limit=_FLEX_SHAPES, accumulated_recompile_limit=_FLEX_SHAPES):
         return _compiled_flex(query.device.type)(query, key, value, bias, scale)[..., :channels]
-
-
-def _needs_gradients(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def _flex(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
@@ -186,7 +172,6 @@ def _compiled_flex(device_type: str) -> Callable[..., Tensor]:
     return torch.compile(_flex, fullgraph=True, dynamic=False if device_type == "cpu" else None)
 
 
-@_remembered(16)
 def relative_position_index(side: int, device: torch.device) -> Tensor:
     """(T, T) row of the bias table for each (query, key): row-major in their distance, smallest first."""
     ticks = torch.arange(side, device=device)
@@ -207,7 +192,7 @@ def _mask_between(regions: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 # One entry serves all blocks of a network; few entries, because masks of large images are large.
-@_remembered(4, masks=True)
+@_cached_mask(4)
 def shifted_window_mask(
     height: int, width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
@@ -218,7 +203,7 @@ def shifted_window_mask(
     return _mask_between(regions, dtype)
 
 
-@_remembered(16, masks=True)
+@_cached_mask(16)
 def shifted_window_masks_by_row(
     width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ def luma_eight_bit(image: Tensor) -> Tensor:
 
 
 def gray_level(image: Tensor) -> Tensor:
-    """Gray value 0..255 in float64 of the neutral colour that has the same luma: full swing, no offset.
+    """Gray value 0..255 in float64 of the neutral colour with the same luma: full swing, no offset.
 
     Rounded to float32 on the way, so that equal channels give their common 8-bit value exactly.
     """

@@ -18,7 +18,7 @@ def attend_as_published(group: Tensor, maps: Tensor | None, side: int, shift: in
     """Step by step, in the authors' memory layout.
 
     Args:
-        group: (B, 2d, H, W) of [q, v], or (B, d, H, W) of v alone where maps are reused; H and W are
+        group: (B, 2d, H, W) of [q, v], or (B, d, H, W) of only v where maps are reused; H and W are
             multiples of the side.
         maps: (B * H/S, W/S, T, T), or None where they are computed.
         side: side S of the windows, T = S * S tokens.
@@ -43,7 +43,7 @@ def attend_as_published(group: Tensor, maps: Tensor | None, side: int, shift: in
 
 
 def attend_channels_last(group: Tensor, query: Tensor | None, side: int, shift: int) -> tuple[Tensor, Tensor]:
-    """The same without maps, in rows of channels; windows of queries, (B * H/S, W/S, T, d), are handed on."""
+    """The same without maps, in rows of channels; returns windows of queries, (B * H/S, W/S, T, d)."""
     windows = split_windows(roll_map(group.permute(0, 2, 3, 1), -shift), side)
     query, value = windows.chunk(2, dim=-1) if query is None else (query, windows)
     mixed = merge_windows(fused_attention(query, query, value), side, group.shape[2])

@@ -29,7 +29,7 @@ def local_aggregation(
     offset: Tensor | None = None,
     dilation: int = 1,
 ) -> Tensor:
-    """Gather all neighbours, form all filters, multiply: stores T times the memory of the values, twice.
+    """Gather all neighbours, build all filters, multiply: stores T times the memory of the values, twice.
 
     Args:
         values: (B, C, H, W).
@@ -67,7 +67,7 @@ def fused_local_aggregation(
     """:func:`local_aggregation` tap by tap: weights and padded values are the largest tensors.
 
     The same holds for its gradients, which cannot be differentiated again. The offset, the same at all
-    pixels, acts as a depth-wise convolution. Sums are kept in float32 at least.
+    pixels, is a depth-wise convolution. Sums are in float32 at least.
     """
     side = _checked_side(values, weights, factor, offset)
     taps = None if factor is None else factor.flatten(1)
@@ -111,7 +111,7 @@ class _Aggregation(torch.autograd.Function):
                 to_factor[:, tap] = (product * weight).sum((0, 3, 4)).flatten()
             to_weights[:, :, tap] = _scaled(product, factor, tap).sum(2)
             to_neighbours.addcmul_(_scaled(gradient, factor, tap), weight)
-        margin = _margin(weights, ctx.dilation)
+        margin = (padded.shape[-1] - values.shape[-1]) // 2
         to_values = to_padded[..., margin : margin + values.shape[2], margin : margin + values.shape[3]]
         return to_values.flatten(1, 2).to(values.dtype), to_weights, to_factor, None
 
@@ -125,12 +125,8 @@ def _neighbours(padded: Tensor, weights: Tensor, dilation: int) -> Iterator[Tens
 
 
 def _padded(by_head: Tensor, weights: Tensor, dilation: int) -> Tensor:
-    return F.pad(by_head, (_margin(weights, dilation),) * 4)
-
-
-def _margin(weights: Tensor, dilation: int) -> int:
-    """Pixels from the middle of a filter to its edge."""
-    return dilation * (math.isqrt(weights.shape[2]) // 2)
+    margin = dilation * (math.isqrt(weights.shape[2]) // 2)  # from the middle of a filter to its edge
+    return F.pad(by_head, (margin,) * 4)
 
 
 def _scaled(by_head: Tensor, factor: Tensor | None, tap: int) -> Tensor:
@@ -141,7 +137,7 @@ def _scaled(by_head: Tensor, factor: Tensor | None, tap: int) -> Tensor:
 
 
 def _summing_dtype(values: Tensor) -> torch.dtype:
-    """Dozens of terms added up one by one in half precision would lose the last ones."""
+    """In half precision, sums of dozens of terms would lose the last ones."""
     return torch.promote_types(values.dtype, torch.float32)
 
 

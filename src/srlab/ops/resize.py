@@ -1,16 +1,16 @@
 """MATLAB's ``imresize`` with the bicubic kernel, for the two ways in which super-resolution uses it.
 
 Kernel: R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 1981, a = -1/2.
-Arithmetic: weights in float64, stretched by the scale when shrinking (antialiasing), each row normalised;
-border pixels mirrored with the edge repeated; the axis that shrinks most goes first, rows when equal.
+Weights are float64, stretched by the scale when downsampling (antialiasing), each row normalised; border
+pixels are mirrored with the edge repeated. The axis with the smaller factor goes first, rows when equal.
 
 ``mode="uint8"`` is what MATLAB does to uint8 images: the result is rounded (half up) and clipped to 0..255
-after EACH of the two passes; it makes the LR files of the benchmarks bit for bit. ``"float"`` never rounds.
+after each of the two passes. It reproduces the LR files of the benchmarks exactly. ``"float"`` never rounds.
 
-Why a window of a shrunk image does not depend on how it was computed (scales 1/2, 1/3, 1/4, uint8 mode):
-the weights are integers divided by 256, 81 and 4096. Division by 256 and 4096 is exact in floating point, so
-every sum is exact, ties at .5 included, in whatever order it is taken (even in float32: numerators stay below
-2^24). Over 81 a tie cannot occur, as 81 is odd: sums stay at least 1/162 away from .5, a hundred times the
+Why a window of a downsampled image does not depend on how it was computed (scales 1/2, 1/3, 1/4, uint8
+mode): the weights are integers divided by 256, 81 and 4096. Division by 256 and 4096 is exact in floating
+point, so every sum is exact, ties at .5 included, in any order (even in float32: numerators stay below 2^24).
+Over 81 a tie cannot occur, because 81 is odd: sums stay at least 1/162 away from .5, a hundred times the
 rounding error of float32. The uint8 result is therefore one well-defined integer per pixel.
 """
 
@@ -43,11 +43,11 @@ def imresize(
 
     Args:
         image: (..., H, W); uint8 in uint8 mode, any floating dtype and range in float mode.
-        scale: factor of both sides, below 1 to shrink (``Fraction(1, 3)``, ``0.25``, ``4``); the result has
-            ceil(side * scale) pixels. Give either this or ``size``.
+        scale: factor of both sides, below 1 to downsample (``Fraction(1, 3)``, ``0.25``, ``4``); the result
+            has ceil(side * scale) pixels. Give either this or ``size``.
         size: output (height, width); each axis then has its own factor, output / input.
         mode: ``"uint8"`` rounds and clips after each pass, ``"float"`` does not.
-        antialias: stretch the kernel when shrinking.
+        antialias: stretch the kernel when downsampling.
 
     Returns:
         The resized image, of the dtype and on the device of ``image``.
@@ -71,15 +71,15 @@ def resize_weights(
     Returns:
         (output, taps) weights, rows summing to 1; (output, taps) source indices, mirrored into the image.
     """
-    shrink = min(factor, 1.0) if antialias else 1.0
-    width = _KERNEL_WIDTH / shrink
+    stretch = min(factor, 1.0) if antialias else 1.0
+    width = _KERNEL_WIDTH / stretch
     positions = np.arange(1, output_side + 1, dtype=np.float64)
     centers = positions / factor + 0.5 * (
         1.0 - 1.0 / factor
     )  # MATLAB's coordinates: the first pixel's centre is 1
     first = np.floor(centers - width / 2.0)
     taps = first[:, None] + np.arange(math.ceil(width) + 2)
-    weights = shrink * _cubic(shrink * (centers[:, None] - taps))
+    weights = stretch * _cubic(stretch * (centers[:, None] - taps))
     weights /= weights.sum(axis=1, keepdims=True)
     used = np.flatnonzero(np.any(weights != 0.0, axis=0))
     weights, taps = weights[:, used[0] : used[-1] + 1], taps[:, used[0] : used[-1] + 1]
@@ -113,17 +113,16 @@ def _plan(
     sides: torch.Size, scale: float | Fraction | None, size: tuple[int, int] | None
 ) -> list[tuple[int, float, int]]:
     """(axis, factor, output side) in the order of the passes."""
-    if (scale is None) == (size is None):
-        raise ValueError(f"give exactly one of scale and size, got scale={scale}, size={size}")
-    if scale is not None and not (scale > 0 and math.isfinite(scale)):
-        raise ValueError(f"scale must be a positive number, got {scale}")
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(f"size must be (height, width) of at least 1x1, got {size}")
-    if size is not None:
+    if scale is not None and size is None:
+        if not (scale > 0 and math.isfinite(scale)):
+            raise ValueError(f"scale must be a positive number, got {scale}")
+        steps = [(axis, float(scale), math.ceil(sides[axis] * scale)) for axis in (-2, -1)]
+    elif size is not None and scale is None:
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"size must be (height, width) of at least 1x1, got {size}")
         steps = [(axis, size[axis] / sides[axis], size[axis]) for axis in (-2, -1)]
     else:
-        assert scale is not None
-        steps = [(axis, float(scale), math.ceil(sides[axis] * scale)) for axis in (-2, -1)]
+        raise ValueError(f"give exactly one of scale and size, got scale={scale}, size={size}")
     return sorted(steps, key=lambda step: step[1])
 
 

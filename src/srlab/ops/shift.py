@@ -9,6 +9,7 @@ from torch import Tensor
 
 __all__ = [
     "SHIFT_SCHEDULES",
+    "move_channels",
     "resolve_shift_schedule",
     "shift_channels",
     "shift_channels_by_convolution",
@@ -25,8 +26,8 @@ def resolve_shift_schedule(schedule: str | Sequence[bool | int], depths: Sequenc
     """One boolean for each attention block: does it shift its windows cyclically?
 
     Args:
-        schedule: ``alternate``, the papers' choice: odd positions. Positions are counted anew in every group,
-            as the official SwinIR does, which matters only for groups of odd depth. ``every``; ``none``;
+        schedule: ``alternate``, the papers' choice: odd positions. Positions start from 0 in every group,
+            as in the official SwinIR, which matters only for groups of odd depth. ``every``; ``none``;
             ``late``: the blocks of ``alternate`` that lie in the second half (index >= n / 2); or one 0/1 for
             each block.
         depths: number of blocks in each group; blocks are counted through all groups in order.
@@ -74,20 +75,25 @@ def shift_channels_by_convolution(feature_map: Tensor) -> Tensor:
     return F.conv2d(feature_map, shift_kernel(channels).to(feature_map), padding=1, groups=channels)
 
 
+def move_channels(feature_map: Tensor, sign: int) -> Tensor:
+    """Shift (B, C, H, W) by slices of the padded map; ``sign`` -1 shifts back, dropping what was outside."""
+    group, (height, width) = feature_map.shape[1] // 5, feature_map.shape[2:]
+    padded = F.pad(feature_map, (1, 1, 1, 1))
+    parts = []
+    for index, (row, column) in enumerate(_NEIGHBOURS):
+        top, left = 1 + sign * row, 1 + sign * column
+        channels = slice(index * group, (index + 1) * group)
+        parts.append(padded[:, channels, top : top + height, left : left + width])
+    return torch.cat([*parts, feature_map[:, len(_NEIGHBOURS) * group :]], dim=1)
+
+
 class _Shift(torch.autograd.Function):
-    """Shift by slices of the padded map; the gradient is the opposite shift, not a sum of padded slices."""
+    """The gradient is the opposite shift, not a sum of padded slices."""
 
     @staticmethod
     def forward(ctx: Any, feature_map: Tensor, sign: int) -> Tensor:
         ctx.sign = sign
-        group, (height, width) = feature_map.shape[1] // 5, feature_map.shape[2:]
-        padded = F.pad(feature_map, (1, 1, 1, 1))
-        parts = [feature_map[:, len(_NEIGHBOURS) * group :]]
-        for index, (row, column) in reversed(list(enumerate(_NEIGHBOURS))):
-            top, left = 1 + sign * row, 1 + sign * column
-            channels = slice(index * group, (index + 1) * group)
-            parts.insert(0, padded[:, channels, top : top + height, left : left + width])
-        return torch.cat(parts, dim=1)
+        return move_channels(feature_map, sign)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -1,15 +1,15 @@
-"""Subnormal numbers: whether this process computes with them or takes them for zero.
+"""Subnormal numbers: whether this process computes with them or flushes them to zero.
 
 A float32 below 1.2e-38 in magnitude is subnormal. Many processors compute with subnormals in microcode: on
-Intel servers each costs more than a hundred cycles. ELAN's unscaled soft-max makes millions of them per
-image, exponentials of logits 88 to 103 below their maximum, which change no result that can be seen.
-Flushing (flush-to-zero for results, denormals-are-zero for operands) is a mode of each thread, and a new
-thread inherits that of the thread that starts it.
+Intel servers each costs more than a hundred cycles. ELAN's unscaled soft-max produces millions of them per
+image, exponentials of logits 88 to 103 below their maximum, which change no visible result. Flushing
+(flush-to-zero for results, denormals-are-zero for operands) is a mode of each thread; a new thread inherits
+the mode of the thread that starts it.
 """
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -20,13 +20,12 @@ _OMP_PAUSE_SOFT = 1  # OpenMP 5.0, omp_pause_resource_t
 
 @contextmanager
 def flush_subnormals(flush: bool = True) -> Iterator[None]:
-    """Take subnormal numbers for zero in the ``with`` block: this thread and those that compute for it.
+    """Flush subnormal numbers to zero in the ``with`` block: in this thread and those that compute for it.
 
-    The mode found on entry is restored at the end. Where the processor has no such mode
-    (:func:`subnormals_are_flushed` says so), nothing changes.
+    The previous mode is restored at the end. On a processor without such a mode nothing changes.
 
     Args:
-        flush: False computes with subnormals inside, to measure what they cost.
+        flush: False computes with subnormals in the block, to measure what they cost.
 
     Example:
         >>> with srlab.flush_subnormals(), torch.inference_mode():
@@ -41,7 +40,7 @@ def flush_subnormals(flush: bool = True) -> Iterator[None]:
 
 
 def set_flush_subnormals(flush: bool) -> None:
-    """Set the mode of this thread, and of the threads that PyTorch computes with on its behalf, for good.
+    """Set the mode of this thread and of the threads that PyTorch computes with on its behalf.
 
     PyTorch sets the mode of the calling thread only. Its OpenMP threads are therefore released: the next
     parallel operation starts new ones, which inherit the mode. With an OpenMP runtime that cannot release its
@@ -50,11 +49,13 @@ def set_flush_subnormals(flush: bool) -> None:
     if subnormals_are_flushed() == flush:
         return
     torch.set_flush_denormal(flush)
-    _release_threads()
+    with suppress(AttributeError, OSError, TypeError):  # an older runtime; Windows has no global symbols
+        # in the OpenMP runtime that torch has loaded
+        ctypes.CDLL(None).omp_pause_resource_all(_OMP_PAUSE_SOFT)
 
 
 def subnormals_are_flushed() -> bool:
-    """Whether this thread takes subnormal numbers for zero."""
+    """Whether this thread flushes subnormal numbers to zero."""
     smallest_normal = torch.tensor(torch.finfo(torch.float32).tiny, dtype=torch.float32, device="cpu")
     return not bool(smallest_normal * 0.5)
 
@@ -62,12 +63,3 @@ def subnormals_are_flushed() -> bool:
 def subnormal_mode() -> str:
     """``flushed`` or ``kept``, for records."""
     return "flushed" if subnormals_are_flushed() else "kept"
-
-
-def _release_threads() -> None:
-    """End the idle OpenMP threads that belong to this thread."""
-    try:
-        # in the runtime that torch has loaded, whichever that is
-        ctypes.CDLL(None).omp_pause_resource_all(_OMP_PAUSE_SOFT)
-    except (AttributeError, OSError, TypeError):  # an older runtime; Windows has no global symbols
-        return

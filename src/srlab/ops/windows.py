@@ -4,7 +4,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-__all__ = ["merge_windows", "roll_map", "split_windows"]
+__all__ = ["merge_windows", "require_whole_windows", "roll_map", "split_windows"]
 
 
 def split_windows(feature_map: Tensor, side: int) -> Tensor:
@@ -12,12 +12,7 @@ def split_windows(feature_map: Tensor, side: int) -> Tensor:
 
     Two leading axes instead of one keep both below the 65535 that CUDA's attention kernels take.
     """
-    height, width = feature_map.shape[1:3]
-    if height % side or width % side:
-        raise ValueError(
-            f"feature map is {height}x{width}, not a multiple of the window side {side}; "
-            "pad it first with ops.padding.pad_to_multiple"
-        )
+    require_whole_windows(feature_map.shape[1], feature_map.shape[2], side)
     return rearrange(feature_map, "b (nh sh) (nw sw) c -> (b nh) nw (sh sw) c", sh=side, sw=side)
 
 
@@ -31,3 +26,12 @@ def merge_windows(windows: Tensor, side: int, height: int) -> Tensor:
 def roll_map(feature_map: Tensor, shift: int) -> Tensor:
     """Roll (B, H, W, C) down and right by ``shift`` pixels, cyclically; negative values roll up and left."""
     return torch.roll(feature_map, (shift, shift), dims=(1, 2)) if shift else feature_map
+
+
+def require_whole_windows(height: int, width: int, side: int) -> None:
+    """A ValueError unless a map can be cut into windows of this side."""
+    if side < 1 or height % side or width % side:
+        raise ValueError(
+            f"feature map is {height}x{width}, not a multiple of the window side {side}; "
+            "pad it first with ops.padding.pad_to_multiple"
+        )

@@ -1,1 +1,1 @@
-"""The run folder."""
+"""The run folder: the contract between the core, which writes it, and the extensions, which read it."""

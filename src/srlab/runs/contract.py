@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 __all__ = [
     "BEST_CHECKPOINT",
+    "CELL_FILE",
     "CHECKPOINTS_FOLDER",
     "COMPARISON_FILE",
     "CONFIG_FILE",
@@ -14,11 +15,13 @@ __all__ = [
     "LAST_CHECKPOINT",
     "METRICS_FILE",
     "MONITOR",
+    "OVER_LATENCY_LIMIT",
     "SCHEMA_KEY",
     "SCHEMA_VERSION",
     "STEP",
     "STEP_AXIS",
     "SUMMARY_FILE",
+    "SWEEP_FILE",
     "TRAIN_LOSS",
     "ResultLogger",
     "validation_key",
@@ -33,6 +36,10 @@ CHECKPOINTS_FOLDER = "checkpoints"
 LAST_CHECKPOINT = "last.ckpt"
 BEST_CHECKPOINT = "best.ckpt"
 IMAGES_FOLDER = "images"
+
+# In the folder of a sweep, above its runs, and in the folder of each.
+SWEEP_FILE = "sweep.json"
+CELL_FILE = "cell.json"
 
 #: Root key of ``config.yaml`` with the version of the folder's layout; srlab 0.1.0 wrote none.
 SCHEMA_KEY = "schema_version"
@@ -54,6 +61,10 @@ def validation_key(metric: str, set_name: str | None = None) -> str:
 MONITOR = validation_key("psnr")
 
 
+#: Exit status of a run whose network is slower than ``latency.limit_ms``.
+OVER_LATENCY_LIMIT = 3
+
+
 @runtime_checkable
 class ResultLogger(Protocol):
     """A logger that also receives the result of a finished run."""
@@ -61,6 +72,10 @@ class ResultLogger(Protocol):
     @property
     def closing_line(self) -> str | None:
         """A line for the end of the console output, such as where to find the logged run."""
+        ...
+
+    def log_summary(self, values: Mapping[str, float | int | None]) -> None:
+        """Log numbers that describe the run as a whole, such as its network's costs."""
         ...
 
     def log_result(self, summary: Mapping[str, Any], folder: Path, picture: Path) -> None:

@@ -1,17 +1,33 @@
-"""Which sources srlab runs from; no torch, so that programs that only start others can say it too."""
+"""What computed a result: the sources and versions that every record and checkpoint carries."""
 
+import platform
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import srlab
 
-__all__ = ["source_commit"]
+__all__ = ["provenance", "source_commit"]
+
+
+def provenance() -> dict[str, str | None]:
+    """Versions of srlab and of what it computes with, its commit, and the processor's mode of subnormals."""
+    from srlab.ops.subnormals import subnormal_mode  # here: source_commit() is asked for without torch
+
+    return {
+        "srlab": srlab.__version__,
+        "commit": source_commit(),
+        "torch": version("torch"),
+        "lightning": version("lightning"),
+        "python": platform.python_version(),
+        "subnormals": subnormal_mode(),
+    }
 
 
 def source_commit() -> str | None:
-    """Commit of the checkout that srlab runs from, ``+changes`` if files differ from it; None without one.
+    """Commit of the checkout that srlab runs from, with ``+changes`` if files differ from it; else None.
 
-    An srlab installed into an environment that lies in some other project's checkout is not of that checkout.
+    An srlab that is installed inside another project's checkout has no commit.
     """
     package = Path(srlab.__file__).resolve().parent
     toplevel = _git(package, "rev-parse", "--show-toplevel")

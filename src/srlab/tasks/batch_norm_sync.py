@@ -1,8 +1,8 @@
-"""Batch norm over the joined batch of all devices, so that their number does not change what is learnt.
+"""Batch norm over the batches of all devices, so that their number does not change the result.
 
-PyTorch's ``SyncBatchNorm`` needs CUDA, is no ``BatchNorm2d``, which networks that fold their norms look for,
-and cannot be traced back to the module that it replaced. This one computes the same function with any back
-end of ``torch.distributed``.
+PyTorch's ``SyncBatchNorm`` needs CUDA, is no subclass of ``BatchNorm2d``, which networks look for to fold
+their norms, and cannot be reverted. This one computes the same function with any back end of
+``torch.distributed``.
 """
 
 from typing import Any
@@ -13,31 +13,31 @@ from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["JoinedBatchNorm", "JoinedBatchNorm2d"]
+__all__ = ["BatchNormSync", "SyncedBatchNorm2d"]
 
 _OVER_IMAGES = (0, 2, 3)
 
 
-class JoinedBatchNorm2d(nn.BatchNorm2d):
+class SyncedBatchNorm2d(nn.BatchNorm2d):
     """``BatchNorm2d`` whose training statistics are those of the batches of all processes together.
 
-    Every process must come here equally often; the sizes of their batches may differ. Parameters, buffers and
-    keys are ``BatchNorm2d``'s, and so is everything in evaluation mode or with a single process.
+    Every process must call it equally often; the sizes of their batches may differ. Parameters, buffers and
+    keys are ``BatchNorm2d``'s, and so is the function in evaluation mode or with a single process.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W), which may not be empty, to the same shape and type; statistics in float32 or more."""
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(input)
-        return self._joined(input)  # type: ignore[call-issue]
+        return self._synced(input)  # type: ignore[call-issue]
 
-    # compilers leave a gap here: they cannot trace an exchange between processes
+    # compilers cannot trace collective operations
     @torch.compiler.disable
-    def _joined(self, features: Tensor) -> Tensor:
+    def _synced(self, features: Tensor) -> Tensor:
         self._check_input_dim(features)
-        result, mean, variance = _JoinedNormalization.apply(features, self.weight, self.bias, self.eps)
-        # In the midst of a backward pass, a batch is normalized again whose activations were not kept; behind
-        # the gap in a compiled block nothing else says so.
+        result, mean, variance = _SyncedNormalization.apply(features, self.weight, self.bias, self.eps)
+        # Activation checkpointing calls this again in the backward pass, which must not count twice; in a
+        # compiled block nothing but the graph task shows that.
         if torch._C._current_graph_task_id() == -1:
             self._count(mean, variance)
         return result
@@ -53,17 +53,17 @@ class JoinedBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
 
 
-class JoinedBatchNorm(TorchSyncBatchNorm):
-    """Lightning's plugin for it: norms change their class for the length of the fit, and nothing else.
+class BatchNormSync(TorchSyncBatchNorm):
+    """Lightning's plugin for it: norms change their class while ``fit`` runs.
 
-    (A subclass, so that ``Trainer(sync_batchnorm=True)`` accepts it. With a single device nobody asks it.)
+    (A subclass, so that ``Trainer(sync_batchnorm=True)`` accepts it. A single device does not use it.)
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Join the norms of ``model`` in place.
+        """Change the norms of ``model`` in place.
 
         Raises:
-            ValueError: for a norm that would stay apart without anybody noticing.
+            ValueError: for a norm that cannot be synchronized.
         """
         for name, module in model.named_modules():
             if not isinstance(module, _BatchNorm):
@@ -72,23 +72,23 @@ class JoinedBatchNorm(TorchSyncBatchNorm):
             if type(module) is not nn.BatchNorm2d or not is_usual:
                 raise ValueError(
                     f"{name} is {module}, and only BatchNorm2d with parameters, running statistics and a "
-                    "momentum can be joined over devices; use that, or set trainer.sync_batchnorm=false"
+                    "momentum can be synchronized over devices; use that, or set trainer.sync_batchnorm=false"
                 )
-            module.__class__ = JoinedBatchNorm2d
+            module.__class__ = SyncedBatchNorm2d
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
         """Undo :meth:`apply`."""
         for module in model.modules():
-            if type(module) is JoinedBatchNorm2d:
+            if type(module) is SyncedBatchNorm2d:
                 module.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
         return model
 
 
-class _JoinedNormalization(torch.autograd.Function):
+class _SyncedNormalization(torch.autograd.Function):
     """One exchange of 2 C + 1 numbers in each direction.
 
-    Returns, beside the result, mean and unbiased variance (C,) of the joined batch in float64.
+    Also returns mean and unbiased variance (C,) over all processes in float64.
     """
 
     @staticmethod
@@ -96,7 +96,7 @@ class _JoinedNormalization(torch.autograd.Function):
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         values = _widened(features)
-        count, mean, variance = _joined_statistics(values)
+        count, mean, variance = _global_statistics(values)
         # in float64 up to here: C numbers, whose rounding every pixel would share
         center, inverse_std = (
             _per_channel(numbers.to(values.dtype)) for numbers in (mean, torch.rsqrt(variance + eps))
@@ -113,7 +113,7 @@ class _JoinedNormalization(torch.autograd.Function):
         features, weight, center, inverse_std, count = ctx.saved_tensors
         gradient = _widened(gradients[0])
         normalized = (_widened(features) - center) * inverse_std
-        # DDP adds these up over processes itself; what reaches the features depends on all images now
+        # DDP sums these over processes itself; the features' gradient depends on all images
         of_bias, of_weight = gradient.sum(_OVER_IMAGES), (gradient * normalized).sum(_OVER_IMAGES)
         joined = torch.stack([of_bias, of_weight]).double()
         dist.all_reduce(joined)
@@ -124,7 +124,7 @@ class _JoinedNormalization(torch.autograd.Function):
         return of_features.to(features.dtype), of_weight.to(weight.dtype), of_bias.to(weight.dtype), None
 
 
-def _joined_statistics(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _global_statistics(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Number of values per channel, their mean and biased variance (C,) in float64 over all processes.
 
     Processes exchange means and variances, not sums of squares, whose difference would cancel.

@@ -1,4 +1,4 @@
-"""The picture that a run leaves: LR, bicubic, SR and HR side by side, enlarged where bicubic does worst."""
+"""The picture of a finished run: LR, bicubic, SR and HR side by side, enlarged where bicubic is worst."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ _LABEL = 20  # pixels of the line of text above a panel
 
 @dataclass(frozen=True)
 class Example:
-    """One photograph and its restorations, float RGB in [0, 1].
+    """One image and its restorations, float RGB in [0, 1].
 
     Attributes:
-        name: what the row is called.
+        name: label of the row.
         lr_image: (3, H, W).
-        hr_image: (3, sH, sW), and so each restoration.
+        hr_image: (3, sH, sW), like each restoration.
         restorations: (title, image) in the order in which they are shown, bicubic first.
     """
 
@@ -33,11 +33,11 @@ class Example:
 
 
 def comparison_picture(examples: Sequence[Example], *, crop: int = 64) -> Image.Image:
-    """A row for each example: the photograph, then LR, every restoration and HR where bicubic errs most.
+    """A row for each example: the image, then LR, every restoration and HR where bicubic is worst.
 
     Args:
         examples: at least one; each with at least one restoration.
-        crop: side of the enlarged square in HR pixels; smaller images are shown whole.
+        crop: side of the enlarged square in HR pixels, at most the image's.
     """
     rows = [_row(example, crop) for example in examples]
     width = max(row.width for row in rows)

@@ -1,78 +1,62 @@
-"""The conditions that travel with every number: what ran, where, when, from which sources."""
+"""The conditions of a score: what ran, where, when, from which sources."""
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 
-from srlab.extensions.lab.costs import Costs
+import srlab
 from srlab.ops.subnormals import subnormal_mode
 from srlab.runs.provenance import source_commit
+from srlab.tasks.costs import Costs
 
-__all__ = ["Conditions", "describe_conditions", "source_commit"]
+__all__ = ["Conditions", "training_data"]
+
+# What papers call the data that data=… trains on; other choices are called by their own names.
+_TRAINING_DATA = {"div2k": "DIV2K", "df2k": "DF2K"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """Of one network's evaluation."""
+    """Of one network's evaluation.
+
+    Attributes:
+        model: its name in tables.
+        checkpoint: what the weights are: a path, a published file's name, or ``none`` for bicubic.
+        device: that the images were restored on.
+        preset: that this is a trained network of, by which published scores are found; None for random
+            weights and for networks that nobody published.
+        training: data that the weights were trained on, if known.
+        seed: of the training that made the weights, if known.
+        costs: None if not measured.
+        subnormals: ``flushed`` or ``kept``.
+    """
 
     model: str
     checkpoint: str
-    """What the weights are: a path, a published file's name, or ``none`` for bicubic."""
-    date: str
-    srlab_version: str
-    commit: str | None
-    torch_version: str
-    python_version: str
-    subnormals: str
-    """``flushed`` or ``kept``."""
-    costs: Costs | None
-    """None where they were not measured."""
-    preset: str | None
-    """The preset that this is a trained network of, under whose name papers' scores are looked up."""
-    training: str | None
-    """What the weights were trained on, where that is known."""
-    device: str | None
-    """That the images were restored on."""
-    seed: int | None
-    """Of the training that made the weights, where that is known."""
+    device: str | None = None
+    preset: str | None = None
+    training: str | None = None
+    seed: int | None = None
+    costs: Costs | None = None
+    date: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    srlab_version: str = srlab.__version__
+    commit: str | None = field(default_factory=source_commit)
+    torch_version: str = str(torch.__version__)
+    python_version: str = field(default_factory=platform.python_version)
+    subnormals: str = field(default_factory=subnormal_mode)
+
+    def record(self) -> dict[str, Any]:
+        """For JSON files."""
+        record = {each.name: getattr(self, each.name) for each in fields(self)}
+        return record | {"costs": None if self.costs is None else self.costs.merged("record")}
 
 
-def describe_conditions(
-    *,
-    model: str,
-    checkpoint: str,
-    costs: Costs | None,
-    preset: str | None = None,
-    training: str | None = None,
-    device: str | None = None,
-    seed: int | None = None,
-) -> Conditions:
-    """Add date, versions and commit to what the caller measured.
-
-    ``preset`` is None for random weights and for networks that nobody published.
-    """
-    return Conditions(
-        model=model,
-        checkpoint=checkpoint,
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        srlab_version=_installed_version(),
-        commit=source_commit(),
-        torch_version=torch.__version__,
-        python_version=platform.python_version(),
-        subnormals=subnormal_mode(),
-        costs=costs,
-        preset=preset,
-        training=training,
-        device=device,
-        seed=seed,
-    )
-
-
-def _installed_version() -> str:
-    try:
-        return version("srlab")
-    except PackageNotFoundError:
-        return "not installed"
+def training_data(config: Mapping[str, Any] | None) -> str | None:
+    """What a run's configuration trains on, by the name that papers use; None without a configuration."""
+    target = ((config or {}).get("data") or {}).get("_target_")
+    choice = str(target).rpartition(".")[-1]
+    return None if target is None else _TRAINING_DATA.get(choice, choice)

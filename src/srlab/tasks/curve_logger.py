@@ -14,27 +14,25 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from srlab.atomic_files import atomic_write
+from srlab.runs.contract import METRICS_FILE, STEP
 
 __all__ = ["CurveLogger"]
 
 log = logging.getLogger(__name__)
 
-# Lightning asks for a save after every logged row; writing the whole file each time would cost O(rows²) in
-# all.
+# Lightning calls save() after every logged row; writing the whole file each time would cost O(rows²) in all.
 _SAVE_INTERVAL_S = 5.0
 
 
 class CurveLogger(Logger):
     """Writes every logged metric to ``<folder>/metrics.csv``, one row a step, a column a metric.
 
-    The column ``step`` counts finished optimizer steps, as checkpoints do; Lightning numbers steps from 0.
+    The column ``step`` counts completed optimizer steps, as checkpoints do; Lightning numbers steps from 0.
 
-    Lightning's own CSV logger deletes the file of an earlier process in the same folder; this one goes on
-    with it, and when a resumed run logs a step that the file is already past, the rows from there on are
-    replaced.
+    Lightning's own CSV logger deletes the file of an earlier process in the same folder. This one appends,
+    and when a resumed run logs a step that the file already has, the rows from there on are replaced.
 
-    What cannot be written (disk full) is said once, kept in memory and tried again with every save: a curve
-    is no reason to end a training.
+    A failed write (disk full) is logged once and retried with the next save: training continues.
 
     Args:
         folder: the run's folder.
@@ -42,22 +40,22 @@ class CurveLogger(Logger):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = Path(folder) / METRICS_FILE
         self._rows: list[dict[str, Any]] = []
         self._saved_at = float("-inf")
         self._fault: str | None = None
         if self.path.exists():
             with self.path.open(newline="") as file:
-                self._rows = [{**row, "step": int(row["step"])} for row in csv.DictReader(file)]
+                self._rows = [{**row, STEP: int(row[STEP])} for row in csv.DictReader(file)]
 
     @property
     def name(self) -> str:
-        """What Lightning calls this logger."""
+        """Lightning's name of this logger."""
         return "curve"
 
     @property
     def version(self) -> str:
-        """One file a run: nothing to tell apart."""
+        """None: a run has one file."""
         return ""
 
     @property
@@ -68,18 +66,18 @@ class CurveLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run's configuration stands in ``config.yaml`` beside the curve."""
+        """Nothing: ``config.yaml`` has the run's configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add ``metrics`` to the row of ``step``, dropping rows beyond it."""
+        """Add ``metrics`` to the row of ``step`` and drop the rows beyond it."""
         if step is None:
-            raise ValueError("metrics without a step have no place in a curve; pass step=trainer.global_step")
+            raise ValueError("metrics without a step have no row in a curve; pass step=trainer.global_step")
         finished = step + 1
-        while self._rows and self._rows[-1]["step"] > finished:
+        while self._rows and self._rows[-1][STEP] > finished:
             self._rows.pop()
-        if not self._rows or self._rows[-1]["step"] != finished:
-            self._rows.append({"step": finished})
+        if not self._rows or self._rows[-1][STEP] != finished:
+            self._rows.append({STEP: finished})
         # a run is one long epoch, always number 0
         self._rows[-1].update({key: float(value) for key, value in metrics.items() if key != "epoch"})
 
@@ -96,29 +94,24 @@ class CurveLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left; say so if it is lost."""
+        """Write what is left; warn if that fails."""
         self._write()
         if self._fault is not None:
-            log.warning("%s holds not all of the curve: %s", self.path, self._fault)
+            log.warning("%s lacks the end of the curve: %s", self.path, self._fault)
 
     def _write(self) -> None:
-        """Replace the file by the rows so far, if that can be done."""
         if not self._rows:
             return
         self._saved_at = time.monotonic()
+        columns = [STEP, *sorted({key for row in self._rows for key in row} - {STEP})]
         try:
-            self._replace_file()
+            with atomic_write(self.path) as partial, partial.open("w", newline="") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(self._rows)
         except OSError as error:
             if self._fault is None:
-                log.warning("the curve cannot be written now (%s); training goes on and tries again", error)
+                log.warning("the curve cannot be written now (%s); training continues and retries", error)
             self._fault = str(error)
         else:
             self._fault = None
-
-    def _replace_file(self) -> None:
-        """Write the rows so far, atomically."""
-        columns = ["step", *sorted({key for row in self._rows for key in row} - {"step"})]
-        with atomic_write(self.path) as partial, partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self._rows)

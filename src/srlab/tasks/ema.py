@@ -8,7 +8,7 @@ __all__ = ["ExponentialMovingAverage"]
 
 
 class ExponentialMovingAverage(WeightAveraging):
-    """Validates and saves the moving average of the weights; training goes on with the weights themselves.
+    """Validates and saves the moving average of the weights; training continues with the weights themselves.
 
     Parameters and floating-point buffers are averaged alike, so that BatchNorm's running statistics belong to
     the averaged weights (BasicSR averages parameters alone: an averaged ELAN would keep the statistics that
@@ -18,8 +18,7 @@ class ExponentialMovingAverage(WeightAveraging):
     starts from.
 
     Args:
-        decay: weight of the past, 0.999 in the papers' recipes; the average starts as a copy after the first
-        step.
+        decay: weight of the past, 0.999 in the papers' recipes; the first step starts the average.
 
     Raises:
         ValueError: unless 0 <= decay < 1.

@@ -1,4 +1,4 @@
-"""Stopping a run without losing a step."""
+"""How a training ends before its last step: by a signal, without losing a step, or by a callback."""
 
 import logging
 import os
@@ -7,16 +7,17 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
-from srlab.tasks.checkpoint_io import NonFiniteWeightsError, are_finite
+from srlab.tasks.checkpoint_io import NonFiniteError, are_finite, is_validated_after
 
-__all__ = ["GracefulStop", "is_validated_after", "stoppable"]
+__all__ = ["Ending", "GracefulStop", "ending_of", "stoppable"]
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +27,13 @@ _SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) i
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Outside of the training loop, Ctrl-C, SIGTERM and SIGHUP end the block at once, as any error would.
+    """Outside of the training loop, Ctrl-C, SIGTERM and SIGHUP end the block at once, like any error.
 
     Raises:
         SystemExit: with the status that a shell gives to such an end, 130, 143 or 129.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears of signals
+        yield  # only the main thread receives signals
         return
     previous = _taken_over(_leave)
     try:
@@ -43,7 +44,7 @@ def stoppable() -> Iterator[None]:
 
 
 def _taken_over(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """The handlers that were there before, of the signals that are not ignored."""
+    """Install ``handler`` for all signals that are not ignored; returns the previous handlers."""
     return {
         number: signal.signal(number, handler)
         for number in _SIGNALS
@@ -52,24 +53,24 @@ def _taken_over(handler: Callable[[int, FrameType | None], None]) -> dict[int, A
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    _print_nowhere_after(number)
-    log.warning("%s: stopped; nothing was being trained", signal.Signals(number).name)
+    _detach_terminal(number)
+    log.warning("%s: stopped; no training was in progress", signal.Signals(number).name)
     raise SystemExit(128 + number)
 
 
-def _print_nowhere_after(number: int) -> None:
-    """After SIGHUP the terminal is gone: a line for it would be an error, in the midst of the step."""
+def _detach_terminal(number: int) -> None:
+    """After SIGHUP the terminal is gone, and writing to it would raise in the middle of a step."""
     if number != _HANGUP:
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
-        if stat.S_ISCHR(os.fstat(stream).st_mode):  # isatty would deny that this is one
+        if stat.S_ISCHR(os.fstat(stream).st_mode):  # isatty is already False here
             os.dup2(nowhere, stream)
     os.close(nowhere)
 
 
 class GracefulStop(Checkpoint):
-    """On the first Ctrl-C, SIGTERM or SIGHUP: finish the step, save it, end the run. Then abort at once.
+    """The first Ctrl-C, SIGTERM or SIGHUP finishes the step, saves it and ends the run; a second one aborts.
 
     All ranks agree on the step at which they stop. A step that is due for validation is validated first, so
     that the curve of a resumed run equals that of one that never stopped. (A ``Checkpoint``, because
@@ -86,18 +87,18 @@ class GracefulStop(Checkpoint):
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals while steps are taken, from Lightning too, whose SIGTERM loses the step."""
+        """Handle the signals while training; Lightning's own handling of SIGTERM would lose the step."""
         if threading.current_thread() is threading.main_thread():
-            self._previous = _taken_over(self._ask)
+            self._previous = _taken_over(self._request)
 
-    def _ask(self, number: int, _frame: FrameType | None) -> None:
-        _print_nowhere_after(number)
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        _detach_terminal(number)
         if self.stopped_by is not None:
             self._restore_signals()
             raise SystemExit(128 + number)
         self.stopped_by = number
         name = signal.Signals(number).name
-        log.warning("%s: finishing this step and saving it; once more aborts at once and loses it", name)
+        log.warning("%s: finishing and saving this step; a second signal aborts at once and loses it", name)
 
     def on_train_batch_end(
         self,
@@ -107,44 +108,41 @@ class GracefulStop(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Stop here if asked to, between two optimizer steps."""
+        """Stop between two optimizer steps, if requested."""
         is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if is_step and not is_validated_after(trainer, batch_idx):
-            self._stop_if_asked(trainer, pl_module)
+            self._stop_if_requested(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop here if asked to during the step before or the validation."""
-        self._stop_if_asked(trainer, pl_module)
+        """Stop if requested during the step before or the validation."""
+        self._stop_if_requested(trainer, pl_module)
 
-    def _stop_if_asked(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _stop_if_requested(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step >= trainer.max_steps:
             return
         if trainer.strategy.reduce_boolean_decision(self.stopped_by is not None, all=False):
-            # on every rank, where the saving one would let the others wait for ever
+            # on every rank: if only the saving one raised, the others would wait for it
             if not are_finite([*pl_module.parameters(), *pl_module.buffers()]):
-                raise NonFiniteWeightsError(
+                raise NonFiniteError(
                     f"weights are not finite after step {trainer.global_step}: not saved; {self.checkpoint}, "
                     "if there, is from before"
                 )
             trainer.save_checkpoint(self.checkpoint)
             self.stopped_at = trainer.global_step
-            # The run is as long as this now. Told to stop, Lightning would validate, and log the last logged
-            # loss once more: a run that never stopped would have neither at this step.
+            # Ends the loop by its length. Lightning's should_stop would validate and log the last loss once
+            # more; a run that never stopped has neither at this step.
             trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         self._restore_signals()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back; say what is left of an aborted run."""
+        """Restore the previous handlers; log what an aborted run has saved."""
         self._restore_signals()
         if isinstance(exception, SystemExit) and trainer.is_global_zero:
-            left = (
-                f"resume goes on from {self.checkpoint}"
-                if self.checkpoint.exists()
-                else "nothing was saved yet"
-            )
+            exists = self.checkpoint.exists()
+            left = f"{self.checkpoint} can be resumed" if exists else "nothing was saved yet"
             log.warning("aborted in step %d; %s", trainer.global_step + 1, left)
 
     def _restore_signals(self) -> None:
@@ -153,7 +151,37 @@ class GracefulStop(Checkpoint):
         self._previous.clear()
 
 
-def is_validated_after(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether Lightning validates when this micro-batch ends."""
-    interval = trainer.val_check_batch
-    return interval is not None and (batch_idx + 1) % int(interval) == 0
+@dataclass(frozen=True)
+class Ending:
+    """How far a training came.
+
+    Attributes:
+        steps: completed optimizer steps.
+        planned: ``trainer.max_steps``.
+        cause: what ended it early; None if all steps are done.
+    """
+
+    steps: int
+    planned: int
+    cause: str | None
+
+    def __str__(self) -> str:
+        if self.cause is None:
+            return f"all {self.steps} steps are done"
+        return f"ended after step {self.steps} of {self.planned}: {self.cause}"
+
+
+def ending_of(trainer: Trainer, *, planned: int) -> Ending:
+    """Of a trainer whose ``fit`` has returned without a signal, where ``planned`` steps were asked for."""
+    cause = None if trainer.global_step >= planned else _cause(trainer)
+    return Ending(steps=trainer.global_step, planned=planned, cause=cause)
+
+
+def _cause(trainer: Trainer) -> str:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        remaining = callback.time_remaining() if isinstance(callback, Timer) else None
+        if remaining is not None and remaining <= 0:
+            return "trainer.max_time is used up"
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
+            return f"early stopping: {callback.stopping_reason_message.strip()}"
+    return "a callback or an option of the trainer stopped it"

@@ -1,7 +1,7 @@
-"""When the loss is no number any more, or explodes: the run stops, skips the step, or goes back."""
+"""NaN/inf or a spiked loss: the run stops with a message, or skips the step."""
 
+import logging
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -11,187 +11,172 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from srlab.tasks.bad_steps import NonFiniteLossError, describe_step, go_back, log_count
-from srlab.tasks.checkpoint_io import are_finite
-from srlab.tasks.interruption import is_validated_after
+from srlab.data.sampling import GlobalBatchSampler
+from srlab.data.training_crops import TrainingCrops
+from srlab.runs.contract import LAST_CHECKPOINT
+from srlab.tasks.checkpoint_io import NonFiniteError, are_finite, is_validated_after
 
-__all__ = ["OnNaN", "SkipBadSteps", "StopOnBadLoss", "UsualLoss", "bad_loss_policy"]
+__all__ = ["OnNaN", "SkipBadSteps", "StopOnBadLoss", "bad_loss_policy", "describe_step"]
 
-OnNaN = Literal["stop", "skip", "rewind"]
+log = logging.getLogger(__name__)
 
-# Losses that the running median is taken of, and how many there must be before it means anything.
+OnNaN = Literal["stop", "skip"]
+
+# Losses that the running median is taken of, and how many it needs before it means anything.
 _REMEMBERED = 100
 _ENOUGH = 10
 
-# Beyond these, more of the same would not help.
-_SKIPS_IN_A_ROW = 10
-_RETURNS_TO_ONE_STATE = 3
+_SKIPS_IN_A_ROW = 10  # more of the same would not help
+_NAMED_SAMPLES = 8
 
 
-def bad_loss_policy(*, on_nan: OnNaN, explosion: float | None, checkpoints: Path) -> Callback:
-    """The callback that ``on_nan=…`` names.
+def bad_loss_policy(*, on_nan: OnNaN, loss_spike_factor: float | None, checkpoints: Path) -> Callback:
+    """The callback that ``on_nan=…`` chooses.
 
     Args:
-        on_nan: ``stop`` the run with a message; ``skip`` the optimizer step; ``rewind`` weights, moving
-            average and optimizer to best.ckpt while steps and samples go on.
-        explosion: a loss of more than so many times its running median is bad, too; None: only one that is
-            no number.
+        on_nan: ``stop`` the run with a message, or ``skip`` the optimizer step.
+        loss_spike_factor: a loss above this many times its running median is bad, too; None: only NaN/inf.
         checkpoints: the run's folder of checkpoints.
 
     Raises:
-        ValueError: for another word, or an ``explosion`` that an ordinary loss exceeds.
+        ValueError: for another word, or a factor that ordinary losses exceed.
     """
-    if on_nan not in ("stop", "skip", "rewind"):
-        raise ValueError(f"on_nan must be stop, skip or rewind, got {on_nan!r}")
-    if explosion is not None and not explosion > 1:
-        raise ValueError(f"explosion must be more than 1 times the usual loss, or null, got {explosion}")
-    if on_nan == "stop":
-        return StopOnBadLoss(explosion=explosion, checkpoints=checkpoints)
-    return SkipBadSteps(explosion=explosion, checkpoints=checkpoints, goes_back=on_nan == "rewind")
+    if on_nan not in ("stop", "skip"):
+        raise ValueError(f"on_nan must be stop or skip, got {on_nan!r}")
+    if loss_spike_factor is not None and not loss_spike_factor > 1:
+        raise ValueError(
+            f"loss_spike_factor must be more than 1 times the usual loss, or null, got {loss_spike_factor}"
+        )
+    policy = StopOnBadLoss if on_nan == "stop" else SkipBadSteps
+    return policy(loss_spike_factor=loss_spike_factor, checkpoints=checkpoints)
 
 
-class UsualLoss:
-    """The running median of the good losses, and what exceeds it too far."""
+class _LossPolicy(Callback):
+    """The running median of the good losses, which is saved with the run.
 
-    def __init__(self, explosion: float | None) -> None:
-        self._explosion = explosion
+    Args:
+        loss_spike_factor: see ``bad_loss_policy``.
+        checkpoints: see there.
+    """
+
+    def __init__(self, *, loss_spike_factor: float | None, checkpoints: Path) -> None:
+        self.checkpoints = Path(checkpoints)
         self.losses: deque[float] = deque(maxlen=_REMEMBERED)
+        self._factor = loss_spike_factor
 
     @property
     def limit(self) -> float:
         """The largest good loss; infinite until enough of them are known."""
-        if self._explosion is None or len(self.losses) < _ENOUGH:
+        if self._factor is None or len(self.losses) < _ENOUGH:
             return float("inf")
-        return self._explosion * median(self.losses)
-
-
-class _LossPolicy(Callback):
-    """What all of them share: the run's folder of checkpoints, and the usual loss, which goes on with it.
-
-    Args:
-        explosion: see ``bad_loss_policy``.
-        checkpoints: see there.
-    """
-
-    def __init__(self, *, explosion: float | None, checkpoints: Path) -> None:
-        self.usual = UsualLoss(explosion)
-        self.checkpoints = Path(checkpoints)
+        return self._factor * median(self.losses)
 
     @property
     def state_key(self) -> str:
-        """The same for all, so that a run that was stopped and goes on with ``skip`` knows the usual loss."""
+        """The same for both policies, so that a stopped run that resumes with ``skip`` keeps the median."""
         return "bad_loss_policy"
 
     def state_dict(self) -> dict[str, Any]:
-        """What the running median is made of."""
-        return {"losses": list(self.usual.losses)}
+        """The losses behind the median."""
+        return {"losses": list(self.losses)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it."""
-        self.usual.losses.extend(state_dict["losses"])
+        """Continue with them."""
+        self.losses.extend(state_dict["losses"])
 
 
 class StopOnBadLoss(_LossPolicy):
-    """Ends the run before anything that went wrong is saved.
+    """Ends the run before broken weights are saved.
 
-    The first bad micro-batch is noted on the device. The host looks every ``log_every_n_steps``
-    micro-batches, before each validation and before each save, since each look waits for the device; before a
-    validation, at the weights too.
+    The first bad micro-batch is recorded on the device. The host reads it every ``log_every_n_steps``
+    micro-batches, before each validation and before each save, since each read synchronizes the device;
+    before a validation it checks the weights, too.
 
     Args:
-        explosion: see ``bad_loss_policy``.
+        loss_spike_factor: see ``bad_loss_policy``.
         checkpoints: see there.
 
     Raises:
-        NonFiniteLossError: on every rank, naming step, samples and remedies.
+        NonFiniteError: on every rank, naming step, samples and remedies.
     """
 
-    def __init__(self, *, explosion: float | None, checkpoints: Path) -> None:
-        super().__init__(explosion=explosion, checkpoints=checkpoints)
+    def __init__(self, *, loss_spike_factor: float | None, checkpoints: Path) -> None:
+        super().__init__(loss_spike_factor=loss_spike_factor, checkpoints=checkpoints)
         self._first_bad: Tensor | None = None
         self._bad_loss: Tensor | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note on the device; look if it is time."""
+        """Record on the device; read if due."""
         loss = outputs["loss"].detach().float()
-        self._note(loss, batch_idx)
+        self._record(loss, batch_idx)
         is_validated = is_validated_after(trainer, batch_idx)
         if not (is_validated or (batch_idx + 1) % trainer.log_every_n_steps == 0):  # type: ignore[attr-defined]
             return
-        self._look(trainer)
-        # of all devices: a run that goes on has the first one's limit everywhere
+        self._read(trainer)
+        # over all devices: every rank of a resumed run gets the first one's limit
         now = float(trainer.strategy.reduce(loss.double(), reduce_op="mean"))
         if is_validated and not are_finite([*pl_module.parameters(), *pl_module.buffers()]):
-            raise NonFiniteLossError(
-                describe_step(trainer, float(batch_idx), now, self.usual.limit, self.checkpoints)
-            )
-        self.usual.losses.append(now)
+            raise NonFiniteError(describe_step(trainer, float(batch_idx), now, self.limit, self.checkpoints))
+        self.losses.append(now)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Look, also where a signal has a step saved that nobody has looked at."""
+        """Read, also where a signal saves a step that was not read yet."""
         if self._first_bad is not None:
-            self._look(trainer)
+            self._read(trainer)
 
-    def _look(self, trainer: Trainer) -> None:
+    def _read(self, trainer: Trainer) -> None:
         assert self._first_bad is not None
         assert self._bad_loss is not None
         first, value = torch.stack([self._first_bad, self._bad_loss.double()]).tolist()
         if trainer.strategy.reduce_boolean_decision(first != float("inf"), all=False):
-            raise NonFiniteLossError(describe_step(trainer, first, value, self.usual.limit, self.checkpoints))
+            raise NonFiniteError(describe_step(trainer, first, value, self.limit, self.checkpoints))
 
-    def _note(self, loss: Tensor, batch_idx: int) -> None:
+    def _record(self, loss: Tensor, batch_idx: int) -> None:
         if self._first_bad is None or self._bad_loss is None:
             self._first_bad = torch.full_like(loss, float("inf"), dtype=torch.float64)
             self._bad_loss = torch.zeros_like(loss)
-        # NaN is not below anything
-        is_first = (
-            ~(loss.abs() <= min(self.usual.limit, torch.finfo(torch.float32).max)) & self._first_bad.isinf()
-        )
+        # comparisons with NaN are False
+        is_bad = ~(loss.abs() <= min(self.limit, torch.finfo(torch.float32).max))
+        is_first = is_bad & self._first_bad.isinf()
         self._first_bad = torch.where(is_first, float(batch_idx), self._first_bad)
         self._bad_loss = torch.where(is_first, loss, self._bad_loss)
 
 
 class SkipBadSteps(_LossPolicy):
-    """Leaves out an optimizer step whose loss or gradient is bad; with ``goes_back``, returns to best.ckpt.
+    """Skips an optimizer step whose loss or gradient is bad.
 
-    The step is counted and its samples are past, but weights, moments of the optimizer and running statistics
-    stay as they were. To return to best.ckpt instead (rather than to last.ckpt, which a stopped run writes
-    anywhere) makes a resumed run return to what an uninterrupted one returns to, and to weights whose scores
-    were the best. The device is waited for in every step, since the host decides.
+    The step is counted and its samples are consumed, but weights, moments of the optimizer and running
+    statistics stay as they were. The device is synchronized in every step, since the host decides.
 
     Args:
-        explosion: see ``bad_loss_policy``.
+        loss_spike_factor: see ``bad_loss_policy``.
         checkpoints: see there.
-        goes_back: whether a bad step also returns to best.ckpt.
 
     Raises:
-        NonFiniteLossError: on every rank, after 10 bad steps in a row, after three returns to one state, or
-            where there is none yet.
+        NonFiniteError: on every rank, after 10 bad steps in a row.
     """
 
-    def __init__(self, *, explosion: float | None, checkpoints: Path, goes_back: bool) -> None:
-        super().__init__(explosion=explosion, checkpoints=checkpoints)
-        self.goes_back = goes_back
+    def __init__(self, *, loss_spike_factor: float | None, checkpoints: Path) -> None:
+        super().__init__(loss_spike_factor=loss_spike_factor, checkpoints=checkpoints)
         self.skipped = 0
         self.in_a_row = 0
-        self.returns: list[int] = []
         self._micro_losses: list[Tensor] = []
         self._statistics: list[Tensor] = []
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the running statistics as they are before the step: a bad batch spoils them in passing."""
+        """Copy the running statistics: the forward pass of a bad batch breaks them."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._micro_losses = []
             self._statistics = [buffer.detach().clone() for buffer in pl_module.buffers()]
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Keep the loss of the micro-batch, as the network was told it."""
+        """Record the loss of the micro-batch, without the scaler's factor."""
         scale = trainer.scaler.get_scale() if trainer.scaler is not None else 1.0
         self._micro_losses.append(loss.detach().double() * trainer.accumulate_grad_batches / scale)
 
@@ -204,57 +189,100 @@ class SkipBadSteps(_LossPolicy):
             loss = trainer.strategy.reduce(loss, reduce_op="mean")
         value, is_good = self._judge(trainer, pl_module, loss)
         if not trainer.strategy.reduce_boolean_decision(not is_good, all=False):
-            self.usual.losses.append(value)
+            self.losses.append(value)
             self.in_a_row = 0
             return
-        self._leave_out(trainer, pl_module, optimizer, value)
+        self._skip(trainer, pl_module, optimizer, value)
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> tuple[float, bool]:
+        # with a scaler, infinite gradients are ordinary: it skips the step itself
         gradients = [each.grad for each in pl_module.parameters() if each.grad is not None]
-        # a scaler of gradients looks at them itself, and makes infinite ones on purpose
         looks = gradients if trainer.scaler is None else []
         size = nn.utils.get_total_norm(looks) if looks else torch.zeros_like(loss)
         value, total = torch.stack([loss, size.to(loss)]).tolist()
-        return value, abs(value) <= self.usual.limit and abs(value) < float("inf") and total < float("inf")
+        return value, abs(value) <= self.limit and abs(value) < float("inf") and total < float("inf")
 
-    def _leave_out(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, value: float
-    ) -> None:
+    def _skip(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, value: float) -> None:
         self.skipped += 1
         self.in_a_row += 1
-        first = trainer.global_step * trainer.accumulate_grad_batches
-        describe: Callable[[], str] = lambda: describe_step(  # noqa: E731  (costly, and only for the first rank's log)
-            trainer, float(first), value, self.usual.limit, self.checkpoints
-        )
+        first = float(trainer.global_step * trainer.accumulate_grad_batches)
+        message = describe_step(trainer, first, value, self.limit, self.checkpoints)
         if self.in_a_row > _SKIPS_IN_A_ROW:
-            raise NonFiniteLossError(f"{_SKIPS_IN_A_ROW} bad steps in a row were left out; {describe()}")
+            raise NonFiniteError(f"{_SKIPS_IN_A_ROW} bad steps in a row were skipped; {message}")
         if trainer.scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-            # a fused step would have the scaler look at the gradients, which insists on seeing some
+            # a fused step would make the scaler inspect the gradients, and it fails if there are none
             trainer.scaler.unscale_(optimizer)
         pl_module.zero_grad(set_to_none=True)
         for buffer, kept in zip(pl_module.buffers(), self._statistics, strict=True):
             buffer.data.copy_(kept)
-        if self.goes_back:
-            state = go_back(trainer, pl_module, optimizer, self.checkpoints / "best.ckpt", describe)
-            self.returns.append(state)
-            if self.returns.count(state) > _RETURNS_TO_ONE_STATE:
-                raise NonFiniteLossError(
-                    f"{_RETURNS_TO_ONE_STATE} returns to step {state} did not help; {describe()}"
-                )
-        log_count(trainer, self.skipped, describe, returned_to=self.returns[-1] if self.goes_back else None)
+        if trainer.is_global_zero:
+            log.warning("step %d is skipped (%d so far): %s", trainer.global_step + 1, self.skipped, message)
+            for logger in trainer.loggers:
+                logger.log_metrics({"train/skipped_steps": float(self.skipped)}, step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
-        """What decisions hang on."""
-        return {
-            **super().state_dict(),
-            "skipped": self.skipped,
-            "in_a_row": self.in_a_row,
-            "returns": self.returns,
-        }
+        """The median's losses and the counts."""
+        return {**super().state_dict(), "skipped": self.skipped, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it, or from a run that knew nothing of skipping."""
+        """Continue with them, or from a run that did not skip."""
         super().load_state_dict(state_dict)
         self.skipped = state_dict.get("skipped", 0)
         self.in_a_row = state_dict.get("in_a_row", 0)
-        self.returns = list(state_dict.get("returns", ()))
+
+
+def describe_step(trainer: Trainer, first_bad: float, value: float, limit: float, checkpoints: Path) -> str:
+    """One message with step, micro-batch, samples and remedies; every rank must call it.
+
+    Args:
+        trainer: of the run.
+        first_bad: number of this rank's first bad micro-batch from the start of the run, infinite for none.
+        value: its loss.
+        limit: the largest good loss; a good loss means that the gradient was bad.
+        checkpoints: the run's folder of checkpoints.
+    """
+    mine = torch.tensor([first_bad, value], dtype=torch.float64, device=trainer.strategy.root_device)
+    found = trainer.strategy.all_gather(mine).reshape(-1, 2).tolist()
+    rank = min(range(len(found)), key=lambda number: found[number][0])
+    micro_batch, value = int(found[rank][0]), found[rank][1]
+    step, part = divmod(micro_batch, trainer.accumulate_grad_batches)
+    parts = trainer.accumulate_grad_batches
+    place = f"step {step + 1}{f', micro-batch {part + 1} of {parts}' if parts > 1 else ''}"
+    process = f" on rank {rank}" if len(found) > 1 else ""
+    last = checkpoints / LAST_CHECKPOINT
+    saved = f"{last} is from before" if last.exists() else "nothing was saved before"
+    return (
+        f"{_fault(value, limit)} in {place}{process} (precision {trainer.precision}), on "
+        f"{_samples(trainer, step, part, rank)}: lower optimizer.lr, set trainer.gradient_clip_val, use "
+        "trainer.precision=bf16-mixed or 32-true (ELAN's and SwinIR's activations leave fp16's range), or "
+        f"skip such steps with on_nan=skip; {saved}"
+    )
+
+
+def _fault(value: float, limit: float) -> str:
+    if not abs(value) < float("inf"):
+        return f"the loss became {value}"
+    if abs(value) > limit:
+        return f"the loss spiked to {value:.4g}, more than {limit:.4g},"
+    return f"the gradient of a loss of {value:.4g}, or the weights after it, became NaN or infinite"
+
+
+def _samples(trainer: Trainer, step: int, part: int, rank: int) -> str:
+    """The samples of a micro-batch by number, image and position."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    shares = GlobalBatchSampler(
+        batch_size=data.batch_size,
+        num_replicas=trainer.world_size,
+        rank=rank,
+        accumulate=trainer.accumulate_grad_batches,
+        start_step=step,
+        num_steps=step + 1,
+    )
+    indices = list(shares)[part]
+    crops: TrainingCrops = data.training_crops
+    named = [
+        f"image {crops.store.images[image].name} (LR row {crop.top}, column {crop.left})"
+        for image, crop in crops.draw(indices[:_NAMED_SAMPLES])
+    ]
+    more = f" and {len(indices) - len(named)} more" if len(indices) > len(named) else ""
+    return f"samples {indices[0]} to {indices[-1]}: {', '.join(named)}{more}"

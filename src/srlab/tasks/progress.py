@@ -18,28 +18,29 @@ log = logging.getLogger(__name__)
 class RunProgress(TQDMProgressBar):
     """Lightning's bar without epochs (a run has one) and version number (it has none).
 
-    Where standard output is no terminal, no bar is drawn: a line a minute says the step, the loss, the newest
-    validation score and the time that is left.
+    Where standard output is no terminal, the log gets one line a minute with the step, the loss, the newest
+    validation score and the remaining time.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Choose between bar and lines; only the first process has either."""
         super().setup(trainer, pl_module, stage)
-        self._writes_lines = self.is_enabled and not _is_terminal()
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        self._writes_lines = self.is_enabled and not is_terminal
         if self._writes_lines:
             self.disable()
 
     def on_train_start(self, *args: Any) -> None:
-        """Show the whole run's length, also when it goes on in the middle."""
+        """Show the length of the whole run, also when it resumes in the middle."""
         super().on_train_start(*args)
-        self._say_what_is_counted()
+        self._set_total()
         self._is_due = OncePerInterval()
         self._started = time.monotonic(), self.trainer.global_step
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        """Lightning would say "Epoch 0"."""
+        """Lightning would write "Epoch 0"."""
         super().on_train_epoch_start(trainer, *args)
-        self._say_what_is_counted()
+        self._set_total()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -49,31 +50,24 @@ class RunProgress(TQDMProgressBar):
         if self._writes_lines and self._is_due():
             log.info("%s", self._line(trainer, pl_module))
 
-    def _line(self, trainer: Trainer, pl_module: LightningModule) -> str:
-        step, last = trainer.global_step, trainer.max_steps
-        since, first = self._started
-        parts = [f"step {step:,} of {last:,}"]
-        parts += [
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in self.get_metrics(trainer, pl_module).items()
-        ]
-        if step > first:
-            parts.append(
-                f"about {duration((time.monotonic() - since) / (step - first) * (last - step))} left"
-            )
-        return ", ".join(parts)
-
-    def _say_what_is_counted(self) -> None:
-        # Lightning's own total is what remains after a resume, while its count starts where the run stopped
-        self.train_progress_bar.total = self.trainer.num_training_batches
-        self.train_progress_bar.set_description("training")
-
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The loss and the newest validation score."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics  # type: ignore[return-value]
 
+    def _line(self, trainer: Trainer, pl_module: LightningModule) -> str:
+        step, last = trainer.global_step, trainer.max_steps
+        since, first = self._started
+        parts = [f"step {step:,} of {last:,}"]
+        for name, value in self.get_metrics(trainer, pl_module).items():
+            parts.append(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}")
+        if step > first:
+            left = (time.monotonic() - since) / (step - first) * (last - step)
+            parts.append(f"about {duration(left)} left")
+        return ", ".join(parts)
 
-def _is_terminal() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty()
+    def _set_total(self) -> None:
+        # Lightning's own total is what remains after a resume, while its count starts where the run stopped
+        self.train_progress_bar.total = self.trainer.num_training_batches
+        self.train_progress_bar.set_description("training")

@@ -1,8 +1,9 @@
 """The training loop of a super-resolver. It knows the loop, not the network."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -10,17 +11,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from srlab.config import ProtocolConfig
-from srlab.extensions.lab.memory import explain_out_of_memory
-from srlab.metrics.functional import score
-from srlab.metrics.image_mean import MeanPSNR, MeanSSIM
+from srlab.metrics.image_mean import ImageMean
+from srlab.metrics.protocol import ProtocolConfig
+from srlab.metrics.registry import DEFAULT_METRICS, ready_metrics
+from srlab.metrics.scoring import score
 from srlab.models.network import Network
+from srlab.runs.contract import MONITOR, TRAIN_LOSS, validation_key
 from srlab.tasks.evaluation import restore
 
-__all__ = ["MONITOR", "SuperResolutionTask", "to_unit_range"]
-
-# Mean over the validation sets of the mean per-image PSNR: what chooses best.ckpt and what sweeps maximise.
-MONITOR = "val/psnr"
+__all__ = ["SuperResolutionTask", "to_unit_range"]
 
 
 def to_unit_range(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -32,8 +31,8 @@ class SuperResolutionTask(LightningModule):
     """Fits a network to pairs of uint8 images and scores it on the validation sets.
 
     Logs ``train/loss`` (in the loss's own units, the mean over all samples of the step, whatever devices and
-    micro-batches shared them), ``val/<set>/psnr`` in dB, ``val/<set>/ssim`` and their mean
-    over sets, ``val/psnr`` and ``val/ssim``, all under one protocol.
+    micro-batches shared them) and, for each metric, ``val/<set>/<metric>`` and its mean over sets,
+    ``val/<metric>``, all under one protocol.
 
     Args:
         network: the super-resolver, RGB in [0, 1] in and out.
@@ -41,10 +40,16 @@ class SuperResolutionTask(LightningModule):
         protocol: how restored images are compared with their references.
         build_optimizer: from the trainable parameters.
         build_scheduler: from the optimizer; stepped after every optimizer step, never by epochs.
-        compile_mode: run training steps through ``torch.compile`` in this mode, for the one size that crops
-            have; None: not at all. Validation, whose images all differ in size, stays as it is.
-        record: plain data (configuration, protocol, versions) that every checkpoint carries under
-        ``"srlab"``.
+        compile_mode: ``torch.compile`` training steps in this mode, for the one size that crops have; None
+            for no compilation. Validation, whose images differ in size, is not compiled.
+        record: plain data (configuration, protocol, versions) that every checkpoint holds under ``"srlab"``.
+        seed: of the random numbers that the network draws in training.
+        metrics: names of what is computed in validation; ``psnr``, which selects the best checkpoint, must
+            be one of them.
+
+    Raises:
+        ValueError: for unknown metrics, or without ``psnr``.
+        FileNotFoundError: the weights of a metric are missing.
     """
 
     def __init__(
@@ -57,25 +62,43 @@ class SuperResolutionTask(LightningModule):
         build_scheduler: Callable[[Optimizer], LambdaLR],
         compile_mode: str | None,
         record: Mapping[str, Any],
+        seed: int = 0,
+        metrics: Sequence[str] = DEFAULT_METRICS,
     ) -> None:
         super().__init__()
+        self.metrics = [metric.name for metric in ready_metrics(metrics)]
+        if MONITOR not in map(validation_key, self.metrics):
+            raise ValueError(
+                f"metrics=[{','.join(metrics)}] lacks psnr: {MONITOR} selects the best checkpoint; add it"
+            )
         self.network = network
         self.loss = loss
         self.protocol = protocol
+        self.seed = seed
         self.record = dict(record)
         self._build_optimizer = build_optimizer
         self._build_scheduler = build_scheduler
-        # a function, not a module: checkpoints would hold that one's weights, too, under other names
+        # a function, not a compiled module, whose weights checkpoints would hold again under other names
         self._restore_crops = network.forward
         if compile_mode is not None:
             self._restore_crops = torch.compile(network.forward, mode=compile_mode, dynamic=False)
         self._losses: list[Tensor] = []  # of the step's micro-batches so far
-        self._psnr: dict[str, MeanPSNR] = {}
-        self._ssim: dict[str, MeanSSIM] = {}
+        self._means: dict[tuple[str, str], ImageMean] = {}  # by validation set and metric
 
     def forward(self, lr_image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] to (B, 3, sH, sW)."""
         return self.network(lr_image)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed PyTorch's generators from (seed, optimizer step, micro-batch) alone.
+
+        What a network draws while it trains, such as the branches that SwinIR drops, is then the same before
+        and after a resume, without a generator's state in any checkpoint. All processes are seeded alike:
+        drop path draws for the joined batch, and each process takes its share.
+        """
+        trainer = self.trainer
+        words = (self.seed % 2**64, trainer.global_step, batch_idx % trainer.accumulate_grad_batches)
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one micro-batch of uint8 pairs."""
@@ -87,7 +110,7 @@ class SuperResolutionTask(LightningModule):
     def _log_loss(self, loss: Tensor, batch_idx: int) -> None:
         """Log the mean loss of the step with its last micro-batch, where the curve has a row.
 
-        Other steps exchange nothing between devices and wait for none.
+        Other steps need no exchange between devices.
         """
         trainer = self.trainer
         micro_batch = batch_idx % trainer.accumulate_grad_batches
@@ -95,7 +118,7 @@ class SuperResolutionTask(LightningModule):
         is_last = micro_batch == trainer.accumulate_grad_batches - 1
         if is_last and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             mean = torch.stack(self._losses).mean()
-            self.log("train/loss", trainer.strategy.reduce(mean, reduce_op="mean"), prog_bar=True)
+            self.log(TRAIN_LOSS, trainer.strategy.reduce(mean, reduce_op="mean"), prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over what can be trained, and a schedule counted in optimizer steps."""
@@ -105,7 +128,7 @@ class SuperResolutionTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """A resumed run follows the learning rate of its configuration now, not the one in the checkpoint."""
+        """Use the configured learning rate in a resumed run, not the one in the checkpoint."""
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         scheduler.base_lrs = list(self._configured_rates)
@@ -115,53 +138,46 @@ class SuperResolutionTask(LightningModule):
             group["lr"] = rate * factor(scheduler.last_epoch)
 
     def on_validation_epoch_start(self) -> None:
-        """One pair of means for each validation set, empty."""
-        for name in self.trainer.datamodule.validation_names:  # type: ignore[attr-defined]
-            self._psnr[name] = MeanPSNR().to(self.device)
-            self._ssim[name] = MeanSSIM().to(self.device)
+        """Start an empty mean for each validation set and metric."""
+        names = self.trainer.datamodule.validation_names  # type: ignore[attr-defined]
+        self._means = {
+            (name, metric): ImageMean().to(self.device) for name in names for metric in self.metrics
+        }
 
     def validation_step(self, sample: dict[str, Any], batch_idx: int) -> None:
         """Restore and score one image; duplicates that even out the ranks' shares are not counted."""
         if not sample["counted"]:
             return
-        lr_image = to_unit_range(sample["lr_image"])[None]
-        height, width = lr_image.shape[-2:]
         # in full precision, as evaluate.py scores: one name, one number
-        with (
-            torch.autocast(self.device.type, enabled=False),
-            explain_out_of_memory((height, width), self.device),
-        ):
+        with torch.autocast(self.device.type, enabled=False):
+            lr_image = to_unit_range(sample["lr_image"])[None]
             sr_image = restore(self.network, lr_image, self.protocol.padding)[0]
-        result = score(sr_image, sample["hr_image"], self.protocol)
-        self._psnr[sample["set_name"]].update(result.psnr)
-        self._ssim[sample["set_name"]].update(result.ssim)
+            scores = score(sr_image, sample["hr_image"], self.protocol, self.metrics)
+        for metric, value in scores.items():
+            self._means[sample["set_name"], metric].update(value)
 
     def on_validation_epoch_end(self) -> None:
-        """Means over images for each set, then over sets."""
-        scores = {
-            f"val/{name}/{metric}": mean.compute()
-            for metric, means in (("psnr", self._psnr), ("ssim", self._ssim))
-            for name, mean in means.items()
-        }
-        self.log_dict({key: value.float() for key, value in scores.items()})
-        for metric in ("psnr", "ssim"):
-            values = [value for key, value in scores.items() if key.endswith(f"/{metric}")]
-            self.log(f"val/{metric}", torch.stack(values).mean().float(), prog_bar=f"val/{metric}" == MONITOR)
+        """Log means over images for each set, then over sets."""
+        for metric in self.metrics:
+            means = {name: mean.compute() for (name, each), mean in self._means.items() if each == metric}
+            self.log_dict({validation_key(metric, name): mean.float() for name, mean in means.items()})
+            key = validation_key(metric)
+            self.log(key, torch.stack(list(means.values())).mean().float(), prog_bar=key == MONITOR)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the file say what it holds."""
+        """Store what the file holds: configuration, versions, step."""
         checkpoint["srlab"] = {**self.record, "step": checkpoint["global_step"]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Set the loop's counters to the last whole optimizer step.
 
-        The samples of step k are a pure function of k, so that a run goes on as if it had never stopped, even
+        The samples of step k are a pure function of k, so that a run resumes as if it had never stopped, even
         if it was saved between the micro-batches of one step.
         """
         step = checkpoint["global_step"]
         batches = step * self.trainer.accumulate_grad_batches
         loop = checkpoint["loops"]["fit_loop"]
-        # Where a validation was due, Lightning passes the end of that step once more and counts it again.
+        # Where a validation was due, Lightning processes the end of that step again, and counts it again.
         passed_again = batches % int(self.trainer.val_check_interval) == 0
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = step - passed_again
         progress = loop["epoch_loop.batch_progress"]

@@ -1,1 +1,1 @@
-"""What a user reads and pastes: names as they are, commands that run, output that may end at any time."""
+"""Text for terminals: names, commands to paste, tables, progress, log lines, output that may be closed."""

@@ -1,4 +1,4 @@
-"""Commands to be pasted: values quoted for Hydra's grammar, words quoted for a POSIX shell."""
+"""Commands to paste: values quoted for Hydra's grammar, words quoted for a POSIX shell."""
 
 import re
 import shlex
@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 
 __all__ = ["command", "override", "shell_path", "typed_override"]
 
-# What Hydra's grammar reads as a string without quotes, and as nothing else: neither a number, null, a
-# boolean, a sweep nor a list (https://hydra.cc/docs/advanced/override_grammar/basic). A leading dot may begin
-# a number.
+# Strings that Hydra's grammar reads as strings without quotes: neither a number, null, a boolean, a sweep nor
+# a list (https://hydra.cc/docs/advanced/override_grammar/basic). A leading dot may begin a number.
 _PLAIN = re.compile(r"(?:\.{0,2}/|[A-Za-z_])[A-Za-z0-9_./+-]*")
 _WORDS_OF_THE_GRAMMAR = frozenset({"null", "true", "false", "nan", "inf"})
 
 
 def override(key: str, value: object) -> str:
-    r"""``KEY=VALUE`` as Hydra has to receive it, to set ``key`` to exactly ``value``.
+    r"""``KEY=VALUE`` that makes Hydra set ``key`` to exactly ``value``.
 
-    Strings that Hydra would read as something else are put between quotes, in which backslashes before a
-    quote are doubled and other ones are not; ``${`` is escaped, since OmegaConf would resolve it.
+    Strings that Hydra would read as something else are quoted; within quotes, backslashes before a quote are
+    doubled and others are not. ``${`` is escaped, since OmegaConf would resolve it.
 
     Args:
         key: dotted, perhaps with a ``+`` before it.
@@ -27,26 +26,19 @@ def override(key: str, value: object) -> str:
 
 
 def typed_override(key: str, value: object) -> str:
-    """:func:`override`, quoted for the shell as well: a word of a command line."""
+    """:func:`override`, quoted for the shell as well."""
     return shlex.quote(override(key, value))
 
 
 def command(program: Sequence[str], overrides: Mapping[str, object]) -> str:
-    """A line that a POSIX shell runs as ``program`` with these overrides.
-
-    Args:
-        program: its words, such as ``("python", "train.py")``.
-        overrides: values by key, as for :func:`override`.
-    """
+    """A shell command that runs ``program``, such as ``("python", "train.py")``, with these overrides."""
     return shlex.join([*program, *(override(key, value) for key, value in overrides.items())])
 
 
 def shell_path(path: object) -> str:
-    """A path as a word for ``srlab VERB``, which takes ``NAME=…`` for an option and ``-…`` for a flag."""
+    """A path as an argument of ``srlab VERB``, which would read ``-…`` as a flag."""
     text = str(path)
-    name, equals, _ = text.partition("=")
-    is_taken_for_another = text.startswith("-") or (bool(equals) and name.isidentifier())
-    return shlex.quote(f"./{text}" if is_taken_for_another else text)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def _hydra_value(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Log lines of a program: short and folded at words on a terminal, complete on one line elsewhere."""
+"""Log lines of a program: short and wrapped at words on a terminal, complete on one line elsewhere."""
 
 import logging
 import shutil
@@ -8,18 +8,16 @@ from typing import Any
 
 __all__ = ["ConsoleFormatter"]
 
-# As Hydra writes them.
-_COMPLETE = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
+_COMPLETE = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's format
 _NARROWEST = 40
 
 
 class ConsoleFormatter(logging.Formatter):
     """For a handler of standard output.
 
-    On a terminal, a line is the time and the message, after the level's name from a warning on, and what is
-    longer than the terminal is wide continues below the message's beginning. Words are not broken, and lines
-    of a message that begin with a blank are left as they are: commands and paths to be pasted. Elsewhere each
-    line has date, module and level, as in the log file.
+    On a terminal a line is time and message, with the level's name from warnings on, and long lines are
+    wrapped. Words are not broken, and lines of a message that begin with a blank (commands and paths to
+    paste) are left unchanged. Elsewhere each line has date, module and level, as in the log file.
     """
 
     def __init__(self) -> None:
@@ -34,21 +32,14 @@ class ConsoleFormatter(logging.Formatter):
         if record.levelno >= logging.WARNING:
             head += f"{record.levelname.lower()}: "
         width = max(_NARROWEST, shutil.get_terminal_size().columns)
-        lines = [_folded(line, head, width) for line in record.getMessage().splitlines() or [""]]
+        lines = [_wrapped(line, head, width) for line in record.getMessage().splitlines() or [""]]
         text = head + "\n".join(lines)
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
-def _folded(line: str, head: str, width: int) -> str:
+def _wrapped(line: str, head: str, width: int) -> str:
     if line.startswith(" "):
         return line
-    indent = " " * min(len(head), 9)
-    folded = textwrap.fill(
-        line,
-        width,
-        initial_indent=" " * len(head),
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return folded[len(head) :]
+    wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    wrapper.initial_indent, wrapper.subsequent_indent = " " * len(head), " " * min(len(head), 9)
+    return wrapper.fill(line)[len(head) :]

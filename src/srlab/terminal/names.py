@@ -1,26 +1,26 @@
-"""Names of files, images and runs as text: nothing in them is a command to a terminal or a table."""
+"""Names of files, images and runs as text that is safe to print, to format and to use in file names."""
 
 import re
 
-__all__ = ["escape_markdown", "one_line"]
+__all__ = ["escape_markdown", "file_safe", "one_line"]
 
 # Underscores within a word are no markup (https://spec.commonmark.org/0.31.2/#emphasis-and-strong-emphasis).
 _MARKUP = re.compile(r"[\\|*`\[\]<>#&$~]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def one_line(text: str) -> str:
-    r"""Line breaks and other control characters as ``\n``, ``\x1b`` …; the rest as it is."""
-    return "".join(character if _is_harmless(character) else _escape(character) for character in text)
+    r"""Line breaks and other control characters as ``\n``, ``\x1b`` …; everything else unchanged."""
+    return "".join(
+        each if each.isprintable() or each == " " else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
 
 
 def escape_markdown(text: str) -> str:
-    """A name within a cell or a line of Markdown, GitHub's included, that shows as what it is."""
+    """A name that a cell or line of Markdown, GitHub's included, shows unchanged."""
     return _MARKUP.sub(r"\\\g<0>", one_line(text))
 
 
-def _is_harmless(character: str) -> bool:
-    return character.isprintable() or character == " "
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+def file_safe(text: str) -> str:
+    """A part of a file name: characters other than letters, digits and ``-_.+`` become ``_``."""
+    return re.sub(r"[^\w.+-]", "_", text)

@@ -1,4 +1,4 @@
-"""Standard output that may be closed or full at any time: the work goes on, and the exit status says so."""
+"""Standard output that may be closed or full: the work continues, and the exit status reports it."""
 
 import os
 import sys
@@ -8,25 +8,25 @@ from typing import Any, TextIO, cast
 
 __all__ = ["OUTPUT_LOST", "READER_GONE", "lasting_output"]
 
-#: Exit status of a program that did its work, but could not print all of it: standard output is full.
+#: Exit status of a program that did its work but could not print all of it: standard output is full.
 OUTPUT_LOST = 1
-#: Likewise where whoever read it has gone, as in ``| head -1``: what a shell reports for SIGPIPE.
+#: The same if the reader has closed the pipe, as in ``| head -1``: what a shell reports for SIGPIPE.
 READER_GONE = 141
 
 
 @contextmanager
 def lasting_output() -> Iterator[None]:
-    """Let nothing that is printed within the block end what the block does.
+    """Errors of standard output do not interrupt the block.
 
-    The first fault of standard output is kept and whatever follows it is dropped. At the end of a block that
-    did all of its work, a closed pipe ends the program with :data:`READER_GONE`, quietly; any other fault,
-    such as a full disk, with :data:`OUTPUT_LOST` and a message on standard error. A character that the
-    terminal's encoding lacks is written as its escape.
+    After the first error nothing more is printed. At the end of a block that did all of its work, a closed
+    pipe ends the program with :data:`READER_GONE`, silently; any other error, such as a full disk, with
+    :data:`OUTPUT_LOST` and a message on standard error. Characters that the terminal's encoding lacks are
+    written as escapes.
 
     Raises:
-        SystemExit: as said above; a block that fails keeps its own exit status.
+        SystemExit: as described; a block that fails keeps its own exit status.
     """
-    if sys.stdout is None:  # closed from the start: nobody asked for output
+    if sys.stdout is None:  # it was closed from the start
         yield
         return
     before = sys.stdout, sys.stderr
@@ -36,59 +36,54 @@ def lasting_output() -> Iterator[None]:
         yield
     except SystemExit as ended:
         output.flush()
-        if ended.code or output.fault is None:
+        if ended.code or output.error is None:
             raise
     finally:
         output.flush()
         sys.stdout, sys.stderr = before
-    if output.fault is not None:
-        sys.exit(_status(output.fault))
+    if output.error is not None:
+        sys.exit(_status(output.error))
 
 
-def _status(fault: OSError) -> int:
-    if isinstance(fault, BrokenPipeError):
+def _status(error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):
         return READER_GONE
     with suppress(OSError, AttributeError):
-        sys.stderr.write(f"error: standard output cannot be written: {fault}; files are complete\n")
+        sys.stderr.write(f"error: standard output cannot be written: {error}; files are complete\n")
     return OUTPUT_LOST
 
 
 class _Lasting:
-    """A text stream whose writing never fails; ``fault`` is the first error."""
+    """A text stream whose writing never fails; ``error`` is the first error."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.fault: OSError | None = None
+        self.error: OSError | None = None
 
     def write(self, text: str) -> int:
-        if self.fault is None:
+        with self._kept_error():
             try:
-                self._write(text)
-            except OSError as error:
-                self._lose(error)
+                self._stream.write(text)
+            except UnicodeEncodeError:
+                encoding = self._stream.encoding
+                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:
-        if self.fault is None:
-            try:
-                self._stream.flush()
-            except OSError as error:
-                self._lose(error)
+        with self._kept_error():
+            self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _write(self, text: str) -> None:
+    @contextmanager
+    def _kept_error(self) -> Iterator[None]:
         try:
-            self._stream.write(text)
-        except UnicodeEncodeError:
-            encoding = self._stream.encoding
-            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-
-    def _lose(self, fault: OSError) -> None:
-        """What is left in the stream's buffer must not fail again when Python ends."""
-        self.fault = fault
-        with suppress(OSError, ValueError, AttributeError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            yield
+        except OSError as error:
+            self.error = self.error or error
+            # what is left in the stream's buffer must not fail again when Python ends
+            with suppress(OSError, ValueError, AttributeError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)

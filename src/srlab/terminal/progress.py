@@ -1,14 +1,16 @@
-"""How far long work is: a bar on a terminal, elsewhere one line a minute in the log."""
+"""Progress of long work: a bar or a changing line on a terminal, elsewhere one line a minute."""
 
 import logging
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from srlab.terminal.names import one_line
 from srlab.terminal.tables import plain_console
 
-__all__ = ["INTERVAL_S", "OncePerInterval", "duration", "tracked"]
+__all__ = ["INTERVAL_S", "OncePerInterval", "duration", "progress_line", "tracked"]
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +21,7 @@ Item = TypeVar("Item")
 
 
 class OncePerInterval:
-    """Says when the next line is due; the first one an interval after the start."""
+    """Decides when the next line is due; the first one an interval after the start."""
 
     def __init__(self) -> None:
         self._due = time.monotonic() + INTERVAL_S
@@ -34,13 +36,9 @@ class OncePerInterval:
 
 
 def tracked(items: Iterable[Item], description: str, *, total: int, shown: bool = True) -> Iterator[Item]:
-    """``items``, while standard error or the log shows how many of them have been taken.
+    """Yield ``items`` and show on standard error, or in the log, how many of ``total`` are done.
 
-    Args:
-        items: what is worked on, one after the other.
-        description: what is done; shown as it is.
-        total: how many there are.
-        shown: False for no progress at all.
+    ``shown=False`` shows nothing.
     """
     if not shown:
         yield from items
@@ -54,6 +52,25 @@ def tracked(items: Iterable[Item], description: str, *, total: int, shown: bool 
             left = (time.monotonic() - started) / done * (total - done)
             log.info("%s: %d of %d, about %s left", one_line(description), done, total, duration(left))
         yield item
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """Yields a function that shows one line in place of the last, on standard error."""
+    from rich.text import Text
+
+    console = plain_console(stderr=True)
+    if console.is_terminal:
+        with console.status(Text("starting")) as status:
+            yield lambda text: status.update(Text(one_line(text)))
+        return
+    is_due = OncePerInterval()
+
+    def occasionally(text: str) -> None:
+        if is_due():
+            sys.stderr.write(f"{one_line(text)}\n")
+
+    yield occasionally
 
 
 def duration(seconds: float) -> str:

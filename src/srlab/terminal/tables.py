@@ -1,7 +1,9 @@
-"""Tables for terminals of any width whose cells are text: names are shown as they are, figures stay whole."""
+"""Tables for terminals of any width: cells are plain text, and figures are never broken."""
 
+import csv
+import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,21 +13,23 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-from srlab.terminal.names import one_line
+from srlab.terminal.names import escape_markdown, one_line
 
-__all__ = ["PlainTable", "plain_console"]
+__all__ = ["PlainTable", "markdown_table", "plain_console", "to_csv"]
 
-# Columns of text are folded down to this before a table is given up.
+_ABSENT = "–"  # a cell without a value
+
+# Columns of text are folded down to this width before rows are printed as blocks.
 _LEAST_TEXT = 10
 _UNBOUNDED = 10_000
 
 
 def plain_console(*, stderr: bool = False, unbounded_width: int | None = None) -> Console:
-    """A console that prints text as it is: no markup, no emoji codes, no highlighting.
+    """A console without markup, emoji codes and highlighting.
 
     Args:
         stderr: of standard error instead of standard output.
-        unbounded_width: columns at least where neither a terminal nor ``COLUMNS`` says how many there are.
+        unbounded_width: least number of columns where neither a terminal nor ``COLUMNS`` sets one.
     """
     console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if unbounded_width and not console.is_terminal and "COLUMNS" not in os.environ:
@@ -36,14 +40,14 @@ def plain_console(*, stderr: bool = False, unbounded_width: int | None = None) -
 class PlainTable(Table):
     """A table that never breaks a figure.
 
-    Where the terminal is too narrow for it as it is, headings of figures are wrapped and columns of text
-    folded; where that is not enough, each row becomes a block of lines, one for each column.
+    On a narrow terminal, headings of figures are wrapped and columns of text folded; if that is not enough,
+    each row becomes a block of lines, one for each column.
 
     Args:
-        title: above, as it is.
-        caption: below, as it is.
-        text: headings whose cells may be folded, flush left; all others are figures, flush right.
         headings: of all columns.
+        text: headings of columns of text, flush left, whose cells may be folded; all others are figures.
+        title: above, plain text.
+        caption: below, plain text.
     """
 
     def __init__(
@@ -66,6 +70,24 @@ class PlainTable(Table):
                 overflow="fold" if is_text else "ellipsis",
             )
 
+    @classmethod
+    def of(
+        cls, rows: Sequence[Mapping[str, object]], *, text: Iterable[str], title: str = "", caption: str = ""
+    ) -> "PlainTable":
+        """A table of ``rows``, cells by heading; those that a row lacks, or that are None, show a dash."""
+        headings = list(dict.fromkeys(heading for row in rows for heading in row))
+        table = cls(headings, text=text, title=title, caption=caption)
+        for row in rows:
+            cells = (row.get(heading) for heading in headings)
+            table.add_row(*(_ABSENT if cell is None else cell for cell in cells))
+        return table
+
+    def to_markdown(self) -> str:
+        """The same cells as a Markdown table, GitHub's included; names in them are no markup."""
+        rows = zip(*(column.cells for column in self.columns), strict=True)
+        cells = [[escape_markdown(str(cell)) for cell in row] for row in rows]
+        return markdown_table([str(column.header) for column in self.columns], cells, text=self._texts)
+
     def add_row(self, *cells: Any, **options: Any) -> None:
         """One cell for each heading; control characters are shown as escapes."""
         super().add_row(*(Text(one_line(str(cell))) for cell in cells), **options)
@@ -87,7 +109,7 @@ class PlainTable(Table):
         yield from super().__rich_console__(console, options)
 
     def _fitted(self, natural: Sequence[int], room: int) -> list[int] | None:
-        """Widths of the columns; None where figures would have to be broken."""
+        """Widths of the columns; None if figures would have to be broken."""
         least = [
             min(width, _LEAST_TEXT) if _is_text(column) else _widest(_words(column))
             for column, width in zip(self.columns, natural, strict=True)
@@ -118,6 +140,22 @@ class PlainTable(Table):
             yield Text(f"\n{self.caption}", "table.caption")
 
 
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, text: Container[str]) -> str:
+    """A Markdown table of cells that are Markdown already; ``text`` are the headings that are flush left."""
+    ruler = [":---" if heading in text else "---:" for heading in headings]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, ruler, *rows))
+
+
+def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """CSV of ``rows`` with every column that one of them has; empty where a value is absent or None."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
 def _is_text(column: Column) -> bool:
     return column.justify == "left"
 
@@ -127,7 +165,7 @@ def _texts_of(column: Column) -> list[str]:
 
 
 def _words(column: Column) -> list[str]:
-    """What may not be broken: words of the heading, whole cells."""
+    """Units that are not broken: words of the heading, whole cells."""
     return [*str(column.header).split(), *map(str, column.cells)]
 
 

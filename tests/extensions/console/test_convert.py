@@ -7,7 +7,7 @@ import torch
 
 import srlab
 from checkpoint_samples import ELAN_ARGUMENTS, assert_same_function, ours
-from srlab.checkpoints import load_model, save_official
+from srlab.checkpoints import load_model, official_state, save_official
 from srlab.extensions.console.main import main
 
 
@@ -26,36 +26,46 @@ def test_a_run_becomes_an_official_file_and_a_safetensors_file(run, capsys):
     assert main(["convert", "outputs", "elan.safetensors", "--to", "safetensors"]) == 0
     printed = capsys.readouterr().out
     assert "wrote elan.safetensors: ELAN x3" in printed
-    assert "the official layout cannot say window_sizes=[2, 4]: whoever loads the file must" in printed
+    assert "the official layout does not store window_sizes=[2, 4]: give it when" in printed
     assert_same_function(load_model("elan.safetensors"), run)
     assert_same_function(load_model("elan.pt", window_sizes=[2, 4]), run)
     state = torch.load("elan.pt", weights_only=True)["model_state_dict"]
-    assert state.keys() == {f"module.{key}" for key in run.to_official()}
+    assert state.keys() == {f"module.{key}" for key in official_state(run)}
 
 
-def test_what_the_file_does_not_tell_is_given_on_the_command_line(run):
+def test_what_the_file_does_not_hold_is_given_on_the_command_line(run):
     save_official(run, "elan.pt")
-    assert main(["convert", "elan.pt", "elan.safetensors", "--to", "safetensors", "window_sizes=[2,4]"]) == 0
+    words = ["elan.pt", "elan.safetensors", "--to", "safetensors", "--set", "window_sizes=[2,4]"]
+    assert main(["convert", *words]) == 0
     assert_same_function(load_model("elan.safetensors"), run)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["outputs", "present.pt", "--to", "official"], "present.pt exists and is kept; choose another name"),
-        (["outputs", "a.pt", "--to", "safetensors"], "a.pt would hold safetensors; let its name end in"),
+        (["outputs", "present.pt", "--to", "official"], "present.pt exists; choose another name"),
+        (
+            ["outputs", "a.pt", "--to", "safetensors"],
+            "a.pt would hold safetensors: give it a name that ends in",
+        ),
         (["absent", "a.pt", "--to", "official"], "no checkpoint at absent"),
         (["present.pt", "a.pt", "--to", "official"], "present.pt is text, not a checkpoint"),
-        (["outputs", "a.pt", "--to", "official", "windows=3"], "unknown: windows"),
-        (["outputs", "a.pt", "--to", "official", "img_size=48"], "layout of ELAN has no option img_size"),
-        (["outputs", "a.safetensors", "--to", "safetensors", "img_size=48"], "only the official layout has"),
+        (["outputs", "a.pt", "--to", "official", "--set", "windows=3"], "unknown: windows"),
         (
-            ["outputs", "a.pt", "--to", "official", "scale=4"],
-            "holds ELAN x3, and its weights do not carry over to x4",
+            ["outputs", "a.pt", "--to", "official", "--set", "img_size=48"],
+            "layout of ELAN has no option img_size",
+        ),
+        (
+            ["outputs", "a.safetensors", "--to", "safetensors", "--set", "img_size=48"],
+            "only the official layout has",
+        ),
+        (
+            ["outputs", "a.pt", "--to", "official", "--scale", "4"],
+            "holds ELAN x3, and its weights cannot be converted to x4",
         ),
         (["outputs", "outputs", "--to", "official"], "outputs is a folder; name a file in it"),
-        (["outputs", "pipe", "--to", "official", "--overwrite"], "is no ordinary file"),
-        (["outputs", "present.pt/a.pt", "--to", "official"], "present.pt is no folder, so"),
+        (["outputs", "pipe", "--to", "official", "--overwrite"], "is not an ordinary file"),
+        (["outputs", "present.pt/a.pt", "--to", "official"], "present.pt is not a folder, so"),
         (["present.pt", "present.pt", "--to", "official", "--overwrite"], "is the file to convert"),
     ],
 )

@@ -1,53 +1,130 @@
-"""The console command: verbs, assignments, and what a user's error looks like."""
+"""The console command: verbs, flags, old spellings, and what a user's error looks like."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from srlab import __version__
-from srlab.extensions.console.arguments import is_assignment, parse_assignments, refuse_unknown
+from srlab.extensions.console.flags import parse_settings
 from srlab.extensions.console.main import main
 
 
+def error_of(capsys, *words):
+    """The one line that a user's error is."""
+    try:
+        status = main(list(words))
+    except SystemExit as ended:
+        status = ended.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.count("\n") == 1
+    return error
+
+
 @pytest.mark.parametrize(
-    ("word", "value"),
+    ("word", "name", "values"),
     [
-        ("scale=4", 4), ("lr=2e-4", 2e-4), ("lr=1,2e-4", [1, 2e-4]), ("compile=true", True),
-        ("resume=null", None),
-        ("model=elan_light", "elan_light"), ("model=elan_light,esc", ["elan_light", "esc"]),
-        ("scale=2,3", [2, 3]), ("window_sizes=[4,8,16]", [4, 8, 16]), ("name='a,b'", "a,b"), ("name=", None),
+        ("n_share=0", "n_share", [0]),
+        ("model.n_share=0,1,3", "n_share", [0, 1, 3]),
+        ("mlp_ratio=2e-1", "mlp_ratio", [0.2]),
+        ("window_sizes=[4,8,16]", "window_sizes", [[4, 8, 16]]),
+        ("model.window_sizes=[4,8,16],[8,8,8]", "window_sizes", [[4, 8, 16], [8, 8, 8]]),
+        ("shift_schedule=none", "shift_schedule", ["none"]),
+        ("mean='a,b'", "mean", ["a,b"]),
+        ("compile=null", "compile", [None]),
     ],
-)  # fmt: skip
-def test_values_are_read_as_yaml_and_commas_make_lists(word, value):
-    assert is_assignment(word)
-    assert parse_assignments([word]) == {word.split("=")[0]: value}
-
-
-@pytest.mark.parametrize("word", ["runs/a=3", "./a=3", "--to", "=3", "3=a", "plain"])
-def test_paths_and_options_set_nothing(word):
-    assert not is_assignment(word)
+)
+def test_settings_are_read_as_train_py_reads_them(word, name, values):
+    assert parse_settings([word], several=True) == {name: values}
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["a=1", "a=2"], "a is given twice: 1 and 2"), (["a=[1"], r"'a=\[1': the value cannot be read")],
+    [
+        (["a=1", "model.a=2"], r"--set gives a twice: \[1\] and \[2\]"),
+        (["a=[1"], r"--set a=\[1: must be NAME=VALUE, written as for train.py"),
+        (["a"], "--set a: must be NAME=VALUE"),
+        (["a=1,2"], "--set a=1,2: one value is needed here"),
+    ],
 )
-def test_what_cannot_be_read_is_named(words, message):
+def test_settings_that_cannot_be_read_are_named(words, message):
     with pytest.raises(ValueError, match=message):
-        parse_assignments(words)
-
-
-def test_a_misspelt_name_is_refused():
-    with pytest.raises(ValueError, match="unknown skale; known: scale, model"):
-        refuse_unknown({"skale": 3}, ["scale", "model"])
+        parse_settings(words)
 
 
 def test_version_and_help_name_the_verbs(capsys):
-    for argument, text in (("--version", f"srlab {__version__}"), ("--help", "convert")):
+    for argument, texts in (
+        ("--version", [f"srlab {__version__}"]),
+        ("--help", ["convert", "train", "doctor"]),
+    ):
         with pytest.raises(SystemExit, match=r"^0$"):
             main([argument])
-        assert text in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert all(text in printed for text in texts)
 
 
-def test_no_verb_is_a_usage_error(capsys):
-    with pytest.raises(SystemExit, match=r"^2$"):
-        main([])
-    assert "VERB" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: VERB"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["profile", "elan_demo", "--rounds", "0"], "--rounds: must be an integer of at least 1, got '0'"),
+        (["profile", "elan_demo", "--round", "1"], "unrecognized arguments: --round"),
+        (["profile", "elan_demo", "--dtype", "int8"], "--dtype: unknown value int8; choose from float32"),
+        (["profile", "elan_demo", "--dtype", "float32,float32"], "must be distinct values with commas"),
+        (["profile", "elan_demo", "--size", "0x10"], "--size: must be like 180x320, both sides at least 1"),
+        (["profile", "elan_demo", "--size", "4x4", "--output", "8x8"], "not allowed with argument --size"),
+        (["profile", "elan_demo", "--workers", "1,1"], "--workers: must be distinct"),
+    ],
+)
+def test_wrong_flags_are_one_line(words, message, capsys):
+    assert message in error_of(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "profile model=elan_light,esc size=128x128 repeats=3 --roofline matmul_precision=high",
+            "profile elan_light esc --size 128x128 --rounds 3 --matmul-precision high",
+        ),
+        ("report runs --measure threads=2", "report runs --measure --threads 2"),
+        ("convert a.pt b.pt --to official img_size=48", "convert a.pt b.pt --to official --set img_size=48"),
+        ("zoo convention=fvcore scale=2", "zoo --convention fvcore --scale 2"),
+        ("dashboard --project p sets=Set5,Set14", "dashboard --project p --sets Set5,Set14"),
+    ],
+)
+def test_the_old_spelling_is_answered_by_the_new_command(old, new, capsys):
+    assert error_of(capsys, *old.split()).endswith(f"NAME=VALUE; type: srlab {new}\n")
+
+
+def test_values_of_flags_and_existing_paths_may_hold_an_equals_sign(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "seed=1").mkdir()
+    error = error_of(capsys, "report", "seed=1", "--baseline", "n_share=0", "--title", "a=b")
+    assert "NAME=VALUE" not in error
+    assert "seed=1" in error
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_applications_get_the_rest_of_the_line(verb, monkeypatch):
+    """Hydra reads ``sys.argv``."""
+    seen = []
+    monkeypatch.setitem(
+        sys.modules, f"srlab.app.{verb}", SimpleNamespace(main=lambda: seen.append(list(sys.argv)))
+    )
+    monkeypatch.setattr(sys, "argv", ["srlab"])
+    assert main([verb, "model=elan_demo", "--cfg", "job"]) == 0
+    assert seen == [[f"srlab {verb}", "model=elan_demo", "--cfg", "job"]]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["zoo", "--published", "elan_light"]])
+def test_verbs_that_compute_nothing_import_nothing_slow(words):
+    program = (
+        "import sys\nfrom srlab.extensions.console.main import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "sys.exit(bool({'torch', 'hydra', 'matplotlib', 'wandb'} & sys.modules.keys()))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)

@@ -29,4 +29,4 @@ def test_kernels_are_right_in_the_interpreter(tests):
 
 
 def test_tests_of_the_kernels_exist():
-    assert [path.stem for path in TESTS] == ["test_attention", "test_convolution", "test_networks"]
+    assert [path.stem for path in TESTS] == ["test_attention", "test_local_features", "test_networks"]

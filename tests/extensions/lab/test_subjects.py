@@ -1,7 +1,7 @@
 import pytest
 
 import srlab
-from srlab.extensions.lab.subjects import Choices, plan_subjects
+from srlab.extensions.lab.subjects import plan_subjects
 
 
 @pytest.fixture(scope="module")
@@ -9,22 +9,20 @@ def networks():
     return {name: srlab.create_model(name, scale=2) for name in ("elan_demo", "hit_sir", "bicubic")}
 
 
-def labels(networks, baseline=None, **choices):
-    return [
-        subject.label for subject in plan_subjects(networks, Choices(**choices), baseline=baseline).subjects
-    ]
+def labels(plan):
+    return [subject.label for subject in plan.subjects]
 
 
 def test_subjects_are_the_cross_product_and_networks_without_choice_give_one(networks):
-    found = labels(networks, backends=("reference", "auto"), dtypes=("float32", "bfloat16"))
+    found = labels(plan_subjects(networks, ["reference", "auto"], {"dtype": ["float32", "bfloat16"]}))
     assert len(found) == len(set(found)) == 2 * 2 + 2 * 2 + 2
     assert found[:2] == ["elan_demo/reference/float32/eager", "elan_demo/reference/bfloat16/eager"]
     assert found[-1] == "bicubic/bfloat16/eager"
 
 
-def test_what_a_network_lacks_is_skipped_with_the_reason(networks):
-    plan = plan_subjects(networks, Choices(backends=("linear", "sdpa")))
-    assert [subject.label for subject in plan.subjects] == [
+def test_what_a_network_lacks_is_skipped_once_with_the_reason(networks):
+    plan = plan_subjects(networks, ["linear", "sdpa"], {"subnormals": ["flushed", "kept"]})
+    assert labels(plan)[::2] == [
         "elan_demo/sdpa/float32/eager", "hit_sir/linear/float32/eager", "bicubic/float32/eager",
     ]  # fmt: skip
     assert [(each.subject, each.reason) for each in plan.skipped] == [
@@ -33,8 +31,9 @@ def test_what_a_network_lacks_is_skipped_with_the_reason(networks):
     ]
 
 
-def test_rebuilt_masks_are_a_matter_of_eager_networks_with_attention(networks):
-    plan = plan_subjects(networks, Choices(compiles=("eager", "default"), masks=("cached", "rebuilt")))
+def test_rebuilt_masks_need_an_eager_network_with_attention(networks):
+    dials = {"compile": ["eager", "default"], "mask": ["cached", "rebuilt"]}
+    plan = plan_subjects(networks, ["auto"], dials)
     rebuilt = [subject.label for subject in plan.subjects if subject.mask == "rebuilt"]
     assert rebuilt == ["elan_demo/auto/float32/eager/rebuilt", "hit_sir/auto/float32/eager/rebuilt"]
     assert "Bicubic has no masks" in {each.reason for each in plan.skipped}
@@ -50,38 +49,22 @@ def test_rebuilt_masks_are_a_matter_of_eager_networks_with_attention(networks):
     ],
 )
 def test_a_baseline_is_named_in_full_or_by_what_tells_it_apart(networks, wanted, found):
-    assert plan_subjects(networks, Choices(backends=("reference", "auto")), baseline=wanted).baseline == found
+    assert plan_subjects(networks, ["reference", "auto"], {}, baseline=wanted).baseline == found
 
 
 @pytest.mark.parametrize(
-    ("choices", "message"),
+    ("backends", "baseline", "message"),
     [
-        ({"backends": ("foo",)}, r"no chosen network has back end foo: elan_demo has .*auto; hit_sir has"),
-        ({"dtypes": ("float31",)}, "unknown dtype float31; choose from float32, bfloat16"),
-        ({"dtypes": ()}, "dtype= needs at least one value"),
-        ({"dtypes": ("float32", "float32")}, "dtype=float32, float32 names one value twice"),
-        ({"compiles": ("fast",)}, "unknown compile fast; choose from eager, default, reduce-overhead"),
-        ({"compiles": ("graph",)}, "compile=graph captures CUDA graphs, which device=cpu has none of"),
-        ({"masks": ("kept",)}, "unknown mask kept; choose from cached, rebuilt"),
-        ({"step": "test"}, "unknown step test; choose from inference, training"),
-        ({"checkpointing": (True,)}, "checkpointing=true belongs to step=training"),
-        ({"checkpointing": (3,)}, "unknown checkpointing 3; choose from false, true"),
-        ({"step": "training", "masks": ("rebuilt",)}, "leave compile=graph and mask=rebuilt out"),
-        ({"step": "training", "dtypes": ("float64",)}, "not float64"),
+        (["foo"], None, r"no chosen network has back end foo: elan_demo has .*auto; hit_sir has"),
+        (["auto"], "esc", r"--baseline esc is none of the subjects: elan_demo/auto"),
+        (["auto"], "float32", r"--baseline float32 means 3 of the subjects"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_chosen_is_named(networks, choices, message):
+)
+def test_what_does_not_exist_is_refused(networks, backends, baseline, message):
     with pytest.raises(ValueError, match=message):
-        plan_subjects(networks, Choices(**choices))
-
-
-def test_a_baseline_that_is_none_or_several_is_refused(networks):
-    with pytest.raises(ValueError, match=r"baseline=esc is none of the subjects: elan_demo/auto"):
-        labels(networks, baseline="esc")
-    with pytest.raises(ValueError, match=r"baseline=float32 means 3 of the subjects"):
-        labels(networks, baseline="float32")
+        plan_subjects(networks, backends, {}, baseline=baseline)
 
 
 def test_without_attention_a_back_end_is_refused(networks):
-    with pytest.raises(ValueError, match=r"bicubic have no attention, leave backend= out"):
-        plan_subjects({"bicubic": networks["bicubic"]}, Choices(backends=("sdpa",)))
+    with pytest.raises(ValueError, match=r"bicubic have no attention, omit --backend"):
+        plan_subjects({"bicubic": networks["bicubic"]}, ["sdpa"], {})

@@ -6,18 +6,20 @@ import pytest
 import torch
 
 import srlab
-from srlab.extensions.lab.training_step import prepare_training_step
+from srlab.extensions.lab.preparation import Workload, prepare, training_step
+from srlab.extensions.lab.subjects import Subject
 
 CPU = torch.device("cpu")
-PLAIN = {
-    "batch": 2,
-    "patch": 8,
-    "device": CPU,
-    "dtype": torch.float32,
-    "compile": "eager",
-    "checkpointing": False,
-    "fused_optimizer": False,
-}
+CUDA = torch.device("cuda")
+
+
+def steps_of(network, count, *, device=CPU, patch=8, **dials):
+    """``count`` steps of ``network`` itself."""
+    workload = Workload(lr_size=(patch, patch), batch=2, device=device, training=True)
+    step, context = training_step(network.to(device), Subject("m", None, **dials), workload)
+    for _ in range(count):
+        with context():
+            step()
 
 
 @pytest.fixture
@@ -44,30 +46,25 @@ def reference_steps(network, count):
             parameter.data -= 1e-4 * mean / (1 - 0.9**number) / spread
 
 
-@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_two_calls_are_two_steps_of_adam_on_the_mean_absolute_error(elan, fused, checkpointing):
+def test_two_calls_are_two_steps_of_adam_on_the_mean_absolute_error(elan, checkpointing):
     expected = copy.deepcopy(elan)
     reference_steps(expected, 2)
-    step = prepare_training_step(elan, **{**PLAIN, "fused_optimizer": fused, "checkpointing": checkpointing})
-    step()
-    step()
+    steps_of(elan, 2, checkpointing=checkpointing)
     for key, value in expected.state_dict().items():
         torch.testing.assert_close(elan.state_dict()[key], value, rtol=1e-4, atol=2e-6)
     assert int(elan.state_dict()["body.0.attention.0.norm.num_batches_tracked"]) == 2
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_16_bits_are_those_of_activations_and_every_weight_moves(dtype):
     torch.manual_seed(0)
     network = srlab.create_model("edsr_baseline", scale=2, dim=8, depth=1)
     before = copy.deepcopy(network.state_dict())
     seen = []
     network.body.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    step = prepare_training_step(network, **{**PLAIN, "dtype": dtype})
-    step()
-    step()
-    assert seen == [dtype, dtype]
+    steps_of(network, 2, dtype=dtype)
+    assert seen == [getattr(torch, dtype)] * 2
     for key, parameter in network.named_parameters():
         assert parameter.dtype == torch.float32
         assert parameter.isfinite().all()
@@ -76,52 +73,46 @@ def test_16_bits_are_those_of_activations_and_every_weight_moves(dtype):
 
 def test_a_step_runs_where_gradients_were_switched_off(elan):
     before = elan.tail.weight.clone()
-    step = prepare_training_step(elan, **PLAIN)
     with torch.no_grad():
-        step()
+        steps_of(elan, 1)
     assert not torch.equal(elan.tail.weight, before)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("dials", "message"),
     [
-        ({"dtype": torch.float64}, "measured in float32, bfloat16, float16, got float64"),
-        ({"compile": "graph"}, "one of eager, default, .*got 'graph'"),
-        ({"compile": "reduce-overhead"}, "replays CUDA graphs, and cpu has none"),
-        ({"batch": 0}, "batch must be an integer of at least 1"),
-        ({"patch": 0}, "patch must be an integer of at least 1"),
+        ({"dtype": "float64"}, "float32, bfloat16 or float16 .*not float64"),
+        ({"compile": "reduce-overhead"}, "replays CUDA graphs, which cpu does not have"),
     ],
 )
-def test_what_cannot_be_run_is_refused(elan, changes, message):
+def test_what_cannot_be_run_is_refused(elan, dials, message):
     with pytest.raises(ValueError, match=message):
-        prepare_training_step(elan, **{**PLAIN, **changes})
+        steps_of(elan, 1, **dials)
 
 
 def test_a_network_without_weights_is_refused():
+    workload = Workload(lr_size=(8, 8), batch=1, device=CPU, training=True)
     with pytest.raises(ValueError, match="Bicubic has nothing to train"):
-        prepare_training_step(srlab.create_model("bicubic", scale=2), **PLAIN)
+        prepare(srlab.create_model("bicubic", scale=2), Subject("m", None), workload)
 
 
 @pytest.mark.slow  # compiles
 def test_a_compiled_step_follows_the_eager_one(elan):
     torch.compiler.reset()
     expected = copy.deepcopy(elan)
-    for network, compiled in ((expected, "eager"), (elan, "default")):
-        prepare_training_step(network, **{**PLAIN, "compile": compiled, "checkpointing": True})()
+    steps_of(expected, 1, checkpointing=True)
+    steps_of(elan, 1, checkpointing=True, compile="default")
     for key, value in expected.state_dict().items():
         torch.testing.assert_close(elan.state_dict()[key], value, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("compiled", ["eager", "default", "reduce-overhead"])
 def test_a_step_on_cuda_moves_weights(elan, dtype, checkpointing, compiled):
-    settings = {**PLAIN, "device": torch.device("cuda"), "dtype": dtype, "fused_optimizer": True}
     before = elan.tail.weight.detach().clone()
-    step = prepare_training_step(elan, **{**settings, "checkpointing": checkpointing, "compile": compiled})
-    for _ in range(4):
-        step()
+    steps_of(elan, 4, device=CUDA, dtype=dtype, checkpointing=checkpointing, compile=compiled)
     torch.cuda.synchronize()
     after = elan.tail.weight.detach().cpu()
     assert after.isfinite().all()
@@ -133,10 +124,8 @@ def test_checkpointing_takes_less_memory_on_cuda():
     peaks = []
     for checkpointing in (False, True):
         network = srlab.create_model("elan_light", scale=2)
-        settings = {**PLAIN, "patch": 64, "device": torch.device("cuda"), "checkpointing": checkpointing}
-        step = prepare_training_step(network, **settings)
-        step()
+        steps_of(network, 1, device=CUDA, patch=64, checkpointing=checkpointing)
         torch.cuda.reset_peak_memory_stats()
-        step()
+        steps_of(network, 1, device=CUDA, patch=64, checkpointing=checkpointing)
         peaks.append(torch.cuda.max_memory_allocated())
     assert peaks[1] < 0.7 * peaks[0]

@@ -139,6 +139,6 @@ def test_rgb_scores_are_apart_from_luma():
     assert references("edsr_baseline", scale=4, dataset="DIV2K") == []
 
 
-def test_nothing_is_published_for_what_nobody_published():
+def test_unpublished_networks_have_no_references():
     assert references("elan_demo", scale=2, dataset="Set5") == []
     assert references("elan", scale=5, dataset="Set5") == []

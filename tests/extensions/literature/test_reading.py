@@ -1,11 +1,12 @@
-"""The literature's files say what their schema allows, and nothing else is read."""
+"""The literature's files hold what their schema allows, and are read as they stand."""
 
 from pathlib import Path
 
 import pytest
 
+from extensions.literature.checker import check_card, check_source
 from srlab.app.presets import list_models
-from srlab.extensions.literature.reading import cards, read_card, read_source, sources
+from srlab.extensions.literature.reading import cards, packaged, read_source, sources
 from srlab.extensions.literature.schema import DATASETS
 
 SOURCE = """
@@ -28,7 +29,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_table_is_read_as_it_stands(tmp_path):
+def test_a_table_is_read(tmp_path):
     source = read_source(written(tmp_path, SOURCE))
     (row,) = source.rows
     assert (source.name, source.read, source.color, source.own) == ("table", "text", "y", ())
@@ -65,9 +66,9 @@ def test_a_row_may_say_otherwise_than_its_file(tmp_path):
         ("where: a repository", "where:", r"where must be text, got None"),
         ("title: a table", "titel: a table", r"Source has no titel key; missing: title"),
         ("read: text", "read: eye", r"read must be one of text, image, quoted, scored, got 'eye'"),
-        ("read: text", "read: text\ncolor: z", r"color must be y or rgb, got 'z'"),
-        ("read: text", "read: text\nread: image", r"table\.yaml: read stands twice"),
-        ("Set14: 28.96", "Set5: 28.96", r"Set5 stands twice"),
+        ("read: text", "read: text\ncolor: z", r"color must be one of y, rgb, got 'z'"),
+        ("read: text", "read: text\nread: image", r"table\.yaml: read is repeated"),
+        ("Set14: 28.96", "Set5: 28.96", r"Set5 is repeated"),
         ("Set14: 28.96", "params_k: -1", r"params_k must be a number above 0"),
         ("Set14: 28.96", "latency_ms: 5", r"latencies need their device"),
         ("Set14: 28.96", "latency_ms: [5, 4]", r"latency_ms must be a number or \[lowest, highest\]"),
@@ -84,18 +85,18 @@ def test_a_row_may_say_otherwise_than_its_file(tmp_path):
 def test_what_cannot_be_is_refused_by_file_and_row(tmp_path, old, new, message):
     assert old in SOURCE
     with pytest.raises(ValueError, match=message):
-        read_source(written(tmp_path, SOURCE.replace(old, new)))
+        check_source(written(tmp_path, SOURCE.replace(old, new)))
 
 
 @pytest.mark.parametrize("text", ["", "rows: 3", "- a list"])
 def test_a_file_without_rows_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match=r"table\.yaml: (the file must be a mapping|rows must be a list)"):
-        read_source(written(tmp_path, text))
+        check_source(written(tmp_path, text))
 
 
 def test_two_rows_of_one_network_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"two rows of elan x4 on DIV2K; join them"):
-        read_source(written(tmp_path, SOURCE + "  - {network: elan, scale: 4, B100: 27.83}\n"))
+        check_source(written(tmp_path, SOURCE + "  - {network: elan, scale: 4, B100: 27.83}\n"))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,17 @@ def test_two_rows_of_one_network_are_refused(tmp_path):
 )
 def test_cards_are_checked_alike(tmp_path, old, new, message):
     with pytest.raises(ValueError, match=message):
-        read_card(written(tmp_path, CARD.replace(old, new)))
+        check_card(written(tmp_path, CARD.replace(old, new)))
+
+
+@pytest.mark.parametrize("path", packaged("tables"), ids=lambda path: path.stem)
+def test_every_table_of_the_package_is_sound(path):
+    check_source(path)
+
+
+@pytest.mark.parametrize("path", packaged("networks"), ids=lambda path: path.stem)
+def test_every_card_of_the_package_is_sound(path):
+    check_card(path)
 
 
 def test_every_file_of_the_package_is_read():

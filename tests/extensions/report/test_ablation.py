@@ -2,13 +2,13 @@
 
 import csv
 import io
+import json
 import statistics
 
 import pytest
 
 from extensions.report.synthetic_runs import write_run
 from srlab.extensions.report import ablation_table, compare, read_runs, to_csv, to_latex, to_markdown
-from srlab.extensions.report.table_formats import escape_latex
 
 
 def table_of(tmp_path, *runs, baseline=None):
@@ -41,7 +41,7 @@ def test_the_fastest_of_unlike_measurements_is_no_best(tmp_path, other, marks):
     assert [each.mark for each in estimates(table_of(tmp_path, *runs), "latency_ms")] == marks
 
 
-def test_a_run_that_goes_on_is_told_to_have_been_measured_elsewhere(tmp_path):
+def test_another_device_is_reported_for_unfinished_runs_too(tmp_path):
     folders = [
         write_run(tmp_path / "finished", psnr=30.0),
         write_run(tmp_path / "unfinished", psnr=None, n_share=3, device="another device"),
@@ -67,7 +67,7 @@ def test_without_a_common_seed_a_difference_is_of_means_and_has_no_spread(tmp_pa
     assert estimates(table, "difference/Set5")[1].std is None
 
 
-def test_several_sets_have_their_mean_beside_them(tmp_path):
+def test_several_sets_have_a_mean(tmp_path):
     """Not of a run that lacks one: 33 of the easier set alone is not above 30 of both."""
     table = table_of(
         tmp_path, {"psnr": {"Set5": 32.0, "Set14": 28.0}}, {"psnr": {"Set5": 33.0}, "n_share": 3}
@@ -106,9 +106,9 @@ def test_latency_is_a_median_and_keeps_its_percentiles(tmp_path):
     [
         ((30.0, 31.0, 32.0), [None, "second", "best"]),
         ((32.0, 32.0, 31.0, 30.0), ["best", "best", "second", None]),
-        ((32.001, 32.004, 31.0, 30.0), ["best", "best", "second", None]),  # equal as shown
+        ((32.0001, 32.0004, 31.0, 30.0), ["best", "best", "second", None]),  # equal as shown
         ((32.0, 31.0, 31.0, 30.0), ["best", "second", "second", None]),
-        ((32.0, 31.0, 31.0), ["best", None, None]),  # the worst is no second best
+        ((32.0, 31.0, 31.0), ["best", None, None]),  # the worst cannot be second best
         ((30.0, 30.0, 30.0), [None, None, None]),
         ((30.0, 31.0), [None, "best"]),
     ],
@@ -121,6 +121,23 @@ def test_best_and_second_best_share_their_marks_with_equals(tmp_path, values, ma
 def test_the_lowest_cost_is_the_best(tmp_path):
     table = table_of(tmp_path, {"psnr": 30.0, "params": 900}, {"psnr": 30.0, "params": 100, "n_share": 3})
     assert [each.mark for each in estimates(table, "params")] == [None, "best"]
+
+
+def test_every_recorded_metric_is_a_column_whose_best_is_the_metric_s(tmp_path):
+    """The records of 0.1.0 (``psnr`` in a field of its own) and today's make one table."""
+    folders = [write_run(tmp_path / str(share), psnr=30.0, n_share=share) for share in (1, 3, 4)]
+    for folder, lpips in zip(folders[1:], (0.3, 0.2), strict=True):
+        summary = json.loads((folder / "summary.json").read_text())
+        scores = {"psnr": 30.0, "lpips": lpips, "ours": 1.0}
+        summary["scores"] = [{"set_name": "Set5", "images": 5, "scores": scores}]
+        (folder / "summary.json").write_text(json.dumps(summary))
+    table = ablation_table(compare(read_runs(folders)))
+    headings = [column.heading for column in table.columns if column.is_score]
+    assert headings == ["PSNR Set5 (dB)", "Δ PSNR Set5 (dB)", "SSIM Set5", "LPIPS Set5", "ours Set5"]
+    assert [each and each.mean for each in estimates(table, "psnr/Set5")] == [30.0] * 3
+    assert [each and (each.mean, each.mark) for each in estimates(table, "lpips/Set5")] == [
+        None, (0.3, None), (0.2, "best"),
+    ]  # fmt: skip
 
 
 def test_runs_without_scores_have_a_row_and_their_costs(tmp_path):
@@ -149,11 +166,11 @@ def test_markdown_rows_have_as_many_cells_as_the_heading(tmp_path):
     assert len(lines) == 4
     assert len(set(cells)) == 1
     assert r"a\|b_c" in lines[3]
-    assert "**31.00**" in lines[3]
+    assert "**31.000**" in lines[3]
 
 
 def test_latex_has_booktabs_rules_equal_cells_and_balanced_braces(tmp_path):
-    runs = [{"psnr": 30.0}, {"psnr": 31.0, "n_share": "'5% & \\#_{x}'"}, {"psnr": 30.5, "n_share": 0}]
+    runs = [{"psnr": 30.0}, {"psnr": 31.0, "n_share": "'5% & \\#_{x}$~^<>|'"}, {"psnr": 30.5, "n_share": 0}]
     text = to_latex(table_of(tmp_path, *runs))
     for rule in ("\\toprule", "\\midrule", "\\bottomrule", "\\usepackage{booktabs}"):
         assert rule in text
@@ -161,18 +178,15 @@ def test_latex_has_booktabs_rules_equal_cells_and_balanced_braces(tmp_path):
     columns = text.split("\\begin{tabular}{")[1].split("}")[0]
     assert len(rows) == 4
     assert {row.replace(r"\&", "").count("&") + 1 for row in rows} == {len(columns)}
-    assert r"5\% \& \textbackslash{}\#\_\{x\}" in text
-    assert r"\textbf{31.00}" in text
-    assert r"\underline{30.50}" in text
+    assert (
+        r"5\% \& \textbackslash{}\#\_\{x\}\$\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
+        r"\textbar{}" in text
+    )
+    assert r"\textbf{31.000}" in text
+    assert r"\underline{30.500}" in text
     unescaped = text.replace(r"\{", "").replace(r"\}", "")
     assert unescaped.count("{") == unescaped.count("}")
-    assert all(line.count("$") % 2 == 0 for line in text.splitlines())
-
-
-def test_latex_escapes_every_special_character():
-    assert escape_latex(r"\{}$&#%_~^<>|") == (
-        r"\textbackslash{}\{\}\$\&\#\%\_\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}\textbar{}"
-    )
+    assert all(line.replace(r"\$", "").count("$") % 2 == 0 for line in text.splitlines())
 
 
 def test_a_notebook_shows_the_table_as_markdown(tmp_path):

@@ -50,10 +50,10 @@ def test_a_sweep_s_keys_are_the_columns_in_its_order(sweep):
     assert sum(len(each.runs) for each in comparison.configurations) == 18
 
 
-def test_a_sweep_s_baseline_is_the_preset_as_it_stands_else_the_first_that_finished(sweep, tmp_path):
+def test_a_sweep_s_baseline_is_the_unchanged_preset_else_the_first_that_finished(sweep, tmp_path):
     comparison = compare(read_runs(sweep))
     assert comparison.baseline is comparison.configurations[1]
-    assert "preset elan_light" in comparison.baseline_reason
+    assert "unchanged preset elan_light" in comparison.baseline_reason
 
     plain = write_sweep(tmp_path, {"model.n_share": ["0", "1", "3"]})
     for share, psnr in (("0", None), ("1", 30.0), ("3", 31.0)):
@@ -90,7 +90,7 @@ def test_a_baseline_can_be_named_by_row_values_or_cell(sweep, wanted):
         ("3", "baseline '3' has no scores, 0 of 2 \\(2 failed\\); choose another"),
     ],
 )
-def test_a_baseline_that_is_none_is_refused(sweep, wanted, message):
+def test_an_unusable_baseline_is_refused(sweep, wanted, message):
     with pytest.raises(ValueError, match=message):
         compare(read_runs(sweep), baseline=wanted)
 
@@ -103,14 +103,14 @@ def test_a_baseline_that_is_none_is_refused(sweep, wanted, message):
         ({"scale": 4}, "scales differ: 2 .1 run., 4 .1 run.; their scores cannot be compared"),
         ({"max_steps": 200}, "numbers of steps differ: 100 .1 run., 200"),
         ({"commit": "badc0de"}, "commits differ: c0ffee000000 .1 run., badc0de"),
-        ({"commit": "badc0de+changes"}, "some runs are of sources with changes that no commit holds"),
+        ({"commit": "badc0de+changes"}, "some runs used sources with uncommitted changes"),
         ({"device": "another"}, "devices of the latency differ: test device .1 run., another"),
         ({"batch_size": 4}, "training data differ"),
         ({"psnr": None}, "1 of 2 runs have no scores: 1 unfinished"),
         ({}, "lr=0.0002: seed 0 was run 2 times|run0: seed 0 was run 2 times"),
     ],
 )
-def test_what_forbids_a_comparison_is_said(tmp_path, other, warning):
+def test_what_forbids_a_comparison_is_a_warning(tmp_path, other, warning):
     import re
 
     comparison = compare(written(tmp_path, {}, other))
@@ -121,7 +121,7 @@ def test_comparable_runs_cause_no_warning(tmp_path):
     assert compare(written(tmp_path, {"seed": 1}, {"seed": 2, "workers": 3}, {"n_share": 3})).warnings == ()
 
 
-def test_steps_that_a_sweep_varies_on_purpose_are_no_fault_but_scales_are(tmp_path):
+def test_steps_that_a_sweep_varies_on_purpose_are_allowed_but_scales_are_not(tmp_path):
     for key, field, values in (
         ("trainer.max_steps", "max_steps", ("100", "200")),
         ("scale", "scale", ("2", "4")),

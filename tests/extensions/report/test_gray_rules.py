@@ -7,7 +7,6 @@ import pytest
 
 from extensions.report.synthetic_runs import write_run
 from srlab.extensions.report import ablation_table, compare, read_runs
-from srlab.extensions.report.gray_rules import configured_gray_rule
 from srlab.extensions.report.wandb_runs import read_wandb
 
 NEW = {"name": "basicsr", "color": "y", "border": 2, "gray": "replicate"}
@@ -88,7 +87,7 @@ def test_one_rule_alone_is_compared_whichever_it_is(tmp_path):
     ("settings", "gray_images", "rule"),
     [
         ({"gray": "replicate"}, 1, "replicate"), ({"gray": "own"}, 1, "own"), ({"gray": "own"}, 0, None),
-        ({}, None, "own"), ({"color": "rgb"}, None, "replicate"),
+        ({}, None, "own"), ({"color": "rgb"}, None, "replicate"), (None, None, None),
     ],
 )  # fmt: skip
 def test_runs_at_wandb_have_the_rule_of_their_configuration(settings, gray_images, rule):
@@ -99,13 +98,10 @@ def test_runs_at_wandb_have_the_rule_of_their_configuration(settings, gray_image
         runs=lambda project, filters: [
             SimpleNamespace(
                 path=["lab", "elan", "a"], name="a", group=None, state="finished", created_at="", url="",
-                config={"protocol": {"basicsr": {"name": "basicsr", **settings}}}, summary=summary,
+                config={} if settings is None else {"protocol": {"basicsr": {"name": "basicsr", **settings}}},
+                summary=summary,
                 history=lambda **_: [],
             )
         ]
     )  # fmt: skip
     assert read_wandb("lab/elan", api=service)[0].gray_rule == rule
-
-
-def test_a_configuration_without_a_protocol_has_no_rule():
-    assert configured_gray_rule({"scale": 2}) is None

@@ -9,8 +9,7 @@ import pytest
 
 from extensions.report.synthetic_runs import write_cell, write_run, write_sweep
 from srlab.extensions.console.main import main
-from srlab.extensions.lab import measurement, running
-from srlab.extensions.lab.ceilings import Ceilings
+from srlab.extensions.lab import running, session
 from srlab.extensions.report import (
     ablation_table,
     compare,
@@ -20,18 +19,17 @@ from srlab.extensions.report import (
     read_runs,
 )
 from srlab.extensions.report.latencies import network_arguments
-from srlab.extensions.report.pareto import COST_AXES, pareto_points
 from srlab.extensions.report.runs import Run
+from srlab.extensions.report.series import pareto_points
 
 SMALL = {"window_sizes": "[4,4]"}
 SIDE_BY_SIDE = "latencies of sweep are not comparable"
 
 
 @pytest.fixture(autouse=True)
-def no_ceilings(monkeypatch):
+def no_matrix_rates(monkeypatch):
     """They take seconds, and no report shows them."""
-    ceilings = Ceilings("float32", copy_gb_per_s=1, copied_mib=1, matrix_gflop_per_s=1e9, matrix_side=1)
-    monkeypatch.setattr(running, "measure_ceilings", lambda *_: ceilings)
+    monkeypatch.setattr(running, "_matrix_gflop_per_s", lambda *_: 1e9)
 
 
 @pytest.fixture
@@ -44,8 +42,7 @@ def clock(monkeypatch):
         times.append(float((len(times) + 1) ** 2))
         return times[-1]
 
-    monkeypatch.setattr(measurement, "time_ms", time_ms)
-    monkeypatch.setattr(running, "find_energy_meter", lambda _device: "none here")
+    monkeypatch.setattr(session, "time_ms", time_ms)
     return times
 
 
@@ -73,8 +70,8 @@ def estimates_of(comparison, column):
     return {row.configuration.number: row.estimates[place] for row in table.rows}
 
 
-def test_table_and_plot_have_the_rounds_of_the_lab(sweep, clock):
-    _, comparison = measured(sweep, lr_size=(8, 12), repeats=5)
+def test_table_and_plot_have_the_rounds_and_the_memory_of_the_lab(sweep, clock):
+    record, comparison = measured(sweep, lr_size=(8, 12), repeats=5)
     assert len(clock) == 2 * (2 + 5), "what two rows share is measured once"
     # after two rounds of warming up; each round begins with the network that the one before ended with
     rounds = np.array(clock[4:]).reshape(5, 2)
@@ -86,35 +83,36 @@ def test_table_and_plot_have_the_rounds_of_the_lab(sweep, clock):
         assert found.mean == statistics.median(passes)
         assert (found.low, found.high) == pytest.approx(tuple(np.percentile(passes, [10, 90])))
         assert (found.n, found.std) == (5, None)
-    points = pareto_points(comparison, COST_AXES["latency"])
+    points = pareto_points(comparison, "latency")
     assert [point.cost for point in points] == [
         statistics.median(each) for each in (of_first, of_first, of_second)
     ]
-    assert points[0].cost_range == pytest.approx(tuple(np.percentile(of_first, [10, 90])))
-    own = pareto_points(compare(read_runs(sweep)), COST_AXES["latency"])
+    assert (points[0].low, points[0].high) == pytest.approx(tuple(np.percentile(of_first, [10, 90])))
+    own = pareto_points(compare(read_runs(sweep)), "latency")
     assert {point.cost for point in own} == {1000.0}
-
-
-def test_memory_is_the_lab_s(sweep, clock):
-    record, comparison = measured(sweep, lr_size=(8, 12), repeats=1)
     live = {each["label"]: each["memory"]["live_mib"] for each in record["sizes"][0]["subjects"]}
-    shown = estimates_of(comparison, "memory_mib")
-    assert [shown[number].mean for number in (1, 2, 3)] == [
-        *[live["ELAN n_share=0/auto/float32/eager"]] * 2,
-        live["ELAN n_share=1/auto/float32/eager"],
+    memory = estimates_of(comparison, "memory_mib")
+    assert [memory[number].mean for number in (1, 2, 3)] == [
+        *[live["n_share=0, lr=0.1/auto/float32/eager"]] * 2,
+        live["n_share=1, lr=0.1/auto/float32/eager"],
     ]
     assert min(live.values()) > 0
+    # the row that failed before it had a configuration, and those that never began
+    assert shown[5] is None
+    (warning,) = (each for each in comparison.warnings if each.startswith("no latency of"))
+    assert "no latency of row 4, 5, 6 (" in warning
+    assert "no run left a configuration to build the network from" in warning
 
 
-def test_it_is_said_whose_latency_is_shown(sweep, clock):
+def test_page_and_caption_name_the_source_of_the_latency(sweep, clock):
     out = sweep.parent / "out"
-    words = ["--measure", "output=24x16", "repeats=1", "threads=1"]
-    assert main(["report", str(sweep), "--out", str(out), "patches=0", *words]) == 0
+    words = ["--measure", "--output", "24x16", "--rounds", "1", "--threads", "1"]
+    assert main(["report", str(sweep), "--out", str(out), "--patches", "0", *words]) == 0
     record, data = (json.loads((out / name).read_text()) for name in ("latency.json", "data.json"))
     caption = (out / "table.md").read_text().splitlines()[0]
     assert "of one 24x16 image, float32, eager, on" in caption
     date = record["conditions"]["date"][:10]
-    assert f"1 thread: all networks in one interleaved run of 1 rounds, {date}" in caption
+    assert f"1 threads: all networks in one interleaved run of 1 rounds, {date}" in caption
     assert record["sizes"][0]["lr_size"] == [8, 12]
     page = (out / "report.html").read_text()
     assert "12x8 restored to 24x16, float32, eager" in page
@@ -123,30 +121,21 @@ def test_it_is_said_whose_latency_is_shown(sweep, clock):
     assert "1000 ms for 1280x720 on test device" in page, "a run's own is kept under Provenance"
 
 
-def test_a_run_s_own_latency_is_called_so(sweep):
+def test_a_run_s_own_latency_is_named_as_such(sweep):
     comparison = compare(read_runs(sweep))
-    assert "each run's own measurement before its first step" in ablation_table(comparison).caption
+    assert "each run's own measurement after its training" in ablation_table(comparison).caption
     axes = pareto_figure(comparison, against="latency").axes[0]
     assert axes.get_xlabel() == "latency (ms), each run's own measurement"
 
 
-def test_a_row_without_latency_is_named(sweep, clock):
-    _, comparison = measured(sweep, lr_size=(8, 8), repeats=1)
-    named = [each for each in comparison.warnings if each.startswith("no latency of")]
-    assert len(named) == 1
-    assert "no latency of rows 4, 5, 6 (" in named[0]
-    assert "no run left a configuration to build the network from" in named[0]
-    assert estimates_of(comparison, "latency_ms")[5] is None
-
-
-def test_a_record_serves_again_and_tells_networks_apart(sweep, clock, tmp_path):
+def test_a_record_can_be_used_again_and_identifies_networks(sweep, clock, tmp_path):
     _, comparison = measured(sweep, lr_size=(8, 12), repeats=3)
     passes = len(clock)
     write_run(tmp_path / "more" / "same", psnr=31.0, n_share=1, lr=0.3, seed=9, **SMALL)
     write_run(tmp_path / "more" / "other", psnr=31.0, n_share=1, lr=0.3, window_sizes="[2,4]")
     write_run(tmp_path / "more" / "backend", psnr=31.0, n_share=1, backend="reference", **SMALL)
     out = tmp_path / "again"
-    words = ["--latency", str(tmp_path / "latency.json"), "--out", str(out), "patches=0"]
+    words = ["--latency", str(tmp_path / "latency.json"), "--out", str(out), "--patches", "0"]
     assert main(["report", str(tmp_path / "more"), *words]) == 0
     data = json.loads((out / "data.json").read_text())
     found = {
@@ -154,7 +143,7 @@ def test_a_record_serves_again_and_tells_networks_apart(sweep, clock, tmp_path):
     }
     assert found["same"]["mean"] == estimates_of(comparison, "latency_ms")[3].mean
     assert found["other"] is found["backend"] is None
-    assert any("another network than any of the record" in each for each in data["warnings"])
+    assert any("the record has no such network" in each for each in data["warnings"])
     assert len(clock) == passes, "nothing was measured again"
 
 
@@ -164,7 +153,7 @@ def test_each_network_runs_with_the_back_end_of_its_configuration(tmp_path, cloc
     found = measure_latencies(
         read_runs(tmp_path), tmp_path / "latency.json", lr_size=(8, 8), repeats=1, threads=1
     )
-    assert sorted(each.backend for each in found.figures.values()) == ["reference", "sdpa"]
+    assert sorted(each["resolved_backend"] for each in found.figures.values()) == ["reference", "sdpa"]
 
 
 def test_a_network_that_fails_leaves_the_others(tmp_path, clock):
@@ -181,27 +170,39 @@ def test_a_network_that_fails_leaves_the_others(tmp_path, clock):
 
 
 def test_an_interruption_records_the_finished_rounds(sweep, clock, monkeypatch, capsys):
-    of_passes = measurement.time_ms
+    of_passes = session.time_ms
 
     def interrupted(function, device):
         if len(clock) == 8:
             raise KeyboardInterrupt
         return of_passes(function, device)
 
-    monkeypatch.setattr(measurement, "time_ms", interrupted)
+    monkeypatch.setattr(session, "time_ms", interrupted)
     out = sweep.parent / "out"
-    words = ["report", str(sweep), "--out", str(out), "--measure", "size=8x12", "repeats=9", "threads=1"]
+    words = [
+        "report",
+        str(sweep),
+        "--out",
+        str(out),
+        "--measure",
+        "--size",
+        "8x12",
+        "--rounds",
+        "9",
+        "--threads",
+        "1",
+    ]
     assert main(words) == 130
     assert not (out / "report.html").exists()
     found = read_latencies(out / "latency.json")
-    assert {each.rounds for each in found.figures.values()} == {2}
+    assert {each["rounds"] for each in found.figures.values()} == {2}
     assert any("interrupted" in warning for warning in found.warnings)
 
 
 def test_by_default_the_image_is_the_runs_own(sweep, clock, monkeypatch):
     sizes = []
     monkeypatch.setattr(
-        "srlab.extensions.lab.running.Session.prepare",
+        "srlab.extensions.lab.session.Session.prepare",
         lambda self, _subjects: sizes.append(self.workload.lr_size),
     )
     with pytest.raises(ValueError, match="every subject failed"):
@@ -209,7 +210,7 @@ def test_by_default_the_image_is_the_runs_own(sweep, clock, monkeypatch):
     assert sizes == [(360, 640)], "the fixture's runs restore 720x1280 at x2"
 
 
-def test_what_only_training_knows_makes_no_other_network():
+def test_arguments_of_training_do_not_make_another_network():
     def run(**model):
         config = {
             f"model.{name}": value for name, value in {"_target_": "x.SwinIR", "dim": 4, **model}.items()
@@ -223,30 +224,19 @@ def test_what_only_training_knows_makes_no_other_network():
     )
 
 
-@pytest.mark.parametrize(
-    ("spans", "launcher", "said"),
-    [
-        ([("10:00", "10:05"), ("10:04", "10:09"), ("10:04", "10:06")], "joblib", "up to 3 cells ran at once"),
-        ([("10:00", "10:05"), ("10:05", "10:09"), ("10:09", "10:10")], "basic", None),
-        ([("10:00", "10:05"), ("10:05", "10:09"), ("10:09", "10:10")], "joblib", None),
-        ([("10:00", None), ("10:05", "10:09"), ("10:10", "10:11")], "basic", None),
-        ([("10:00", "10:09"), ("10:05", None), ("10:10", "10:11")], "basic", "up to 2 cells ran at once"),
-        ([(None, None)] * 3, "joblib", "the launcher joblib runs several cells at once"),
-        ([(None, None)] * 3, "basic", None),
-    ],
-)
-def test_cells_that_ran_side_by_side_are_warned_of(tmp_path, spans, launcher, said):
-    sweep = write_sweep(tmp_path / "sweep", {"model.n_share": ["0", "1", "3"]}, launcher=launcher)
-    for share, span in zip(("0", "1", "3"), spans, strict=True):
-        started, ended = (each and f"2026-11-21T{each}:00.000+00:00" for each in span)
-        attempt = {"started": started, "ended": ended}
-        write_cell(sweep / share, swept={"model.n_share": share}, attempts=[attempt])
-        write_run(sweep / share, psnr=30.0, n_share=share)
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_cells_that_ran_side_by_side_cause_a_warning(tmp_path, launcher):
+    sweep = write_sweep(tmp_path / "sweep", {"model.n_share": ["0", "1"]}, launcher=launcher)
+    for share in ("0", "1"):
+        write_run(write_cell(sweep / share, swept={"model.n_share": share}), psnr=30.0, n_share=share)
     found = [each for each in compare(read_runs(sweep)).warnings if each.startswith(SIDE_BY_SIDE)]
-    assert [said in each and "srlab report --measure" in each for each in found] == ([True] if said else [])
+    assert len(found) == (launcher == "joblib")
+    assert all(
+        "the launcher joblib runs several" in each and "srlab report --measure" in each for each in found
+    )
 
 
-def test_latencies_of_unlike_conditions_are_warned_of(tmp_path):
+def test_latencies_of_unlike_conditions_cause_a_warning(tmp_path):
     quiet, busy = ({"others": others, "cores": 2, "threads": 2} for others in (0.1, 1.5))
     timings = {
         "quiet": {"subnormals": "flushed", "load": quiet},
@@ -282,7 +272,7 @@ def test_the_lab_s_latencies_need_no_warning_of_the_runs_own(tmp_path, clock):
 def test_a_record_of_something_else_is_refused(tmp_path):
     path = tmp_path / "record.json"
     path.write_text(json.dumps({"kind": "srlab profile", "conditions": {}}))
-    with pytest.raises(ValueError, match="is of srlab profile, which does not write down how"):
+    with pytest.raises(ValueError, match="was written by srlab profile, which does not record"):
         read_latencies(path)
     path.write_text(json.dumps({"kind": "srlab profile", "networks": {}}))
     with pytest.raises(ValueError, match="is a record of another version: KeyError"):
@@ -292,17 +282,14 @@ def test_a_record_of_something_else_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["threads=2", "size=8x8"], "size, threads= belong to --measure"),
-        (["--measure", "size=8x8", "output=16x16"], "not both"),
-        (["--measure", "size=8"], "size must be like 180x320"),
-        (["--measure", "repeats=0"], "repeats"),
-        (["--measure", "device=tpu"], "device=tpu: choose cpu, cuda"),
+        (["--threads", "2", "--size", "8x8"], "--size, --threads need --measure"),
+        (["--measure", "--device", "tpu"], "tpu: choose cpu, cuda"),
         (["--latency", "nowhere.json"], "nowhere.json"),
-        (["x3", "--measure"], "one run of the lab measures one scale, these runs are x2 and x3"),
-        (["wide", "--measure"], "2 image sizes of their latency (64x64 and 1280x720) instead of one"),
+        (["x3", "--measure"], "one scale at a time, these runs have 2 (x2 and x3)"),
+        (["wide", "--measure"], "one image size at a time, these runs have 2 (64x64 and 1280x720)"),
     ],
 )  # fmt: skip
-def test_a_user_s_error_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, words, message):
+def test_an_error_of_the_user_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "RUN", psnr=30.0, **SMALL)
     write_run(tmp_path / "x3", psnr=30.0, scale=3, **SMALL)

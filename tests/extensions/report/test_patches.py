@@ -89,15 +89,15 @@ def test_of_many_configurations_best_worst_and_baseline_are_shown(tmp_path):
     assert [each.number for each in shown] == sorted(each.number for each in shown)
 
 
-def test_a_configuration_whose_score_is_no_number_is_the_worst(tmp_path):
+def test_a_configuration_whose_score_is_nan_is_the_worst(tmp_path):
     runs = runs_with_images(tmp_path, *[(0, 0)] * 7)
-    broken = replace(runs[6], scores={"Set5": replace(runs[6].scores["Set5"], psnr=float("nan"))})
+    broken = replace(runs[6], scores={"Set5": {"psnr": float("nan")}})
     comparison = compare([*runs[:6], broken])
     assert [each.number for each in shown_configurations(comparison)] == [1, 4, 5, 6, 7]
-    assert any("the PSNR of 1 of 7 finished runs is no number" in each for each in comparison.warnings)
+    assert any("1 of 7 finished runs have NaN scores" in each for each in comparison.warnings)
 
 
-def test_a_source_that_is_gone_is_said(tmp_path):
+def test_a_missing_source_is_noted(tmp_path):
     comparison = compare(runs_with_images(tmp_path, (0, 0)))
     (tmp_path / "photo.png").unlink()
     selection = select_patches(comparison, count=2)
@@ -105,7 +105,7 @@ def test_a_source_that_is_gone_is_said(tmp_path):
     assert "Set5/photo is not among the patches: its source" in selection.notes[0]
 
 
-def test_restorations_of_unlike_size_are_said(tmp_path):
+def test_restorations_of_different_sizes_are_noted(tmp_path):
     comparison = compare(runs_with_images(tmp_path, (0, 0), (0, 0)))
     Image.new("RGB", (8, 8)).save(tmp_path / "run1" / "images" / "Set5" / "photo.png")
     assert "do not match" in select_patches(comparison, count=2).notes[0]

@@ -25,13 +25,13 @@ def test_two_trainings_become_a_report(tmp_path):
     folders = [tmp_path / "share0", tmp_path / "share1"]
     comparison = compare(read_runs(folders))
     assert [parameter.key for parameter in comparison.parameters] == ["model.n_share"]
-    assert [each for each in comparison.warnings if "no commit holds" not in each] == []
+    assert [each for each in comparison.warnings if "uncommitted changes" not in each] == []
     for run, folder in zip(comparison.runs, folders, strict=True):
         summary = json.loads((folder / "summary.json").read_text())
         assert run.psnr == pytest.approx(summary["val/psnr"])
         assert run.costs.latency_ms == summary["conditions"]["costs"]["latency"]["median_ms"]
         assert run.curves["val/psnr"][-1][0] == 4
-    words = ["--out", str(tmp_path / "out"), "patches=2", "--measure", "repeats=2", "threads=1"]
+    words = ["--out", str(tmp_path / "out"), "--patches", "2", "--measure", "--rounds", "2", "--threads", "1"]
     assert main(["report", *map(str, folders), *words]) == 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count('class="patch"') == 2
@@ -42,7 +42,7 @@ def test_two_trainings_become_a_report(tmp_path):
     assert [each["rounds"] for each in size["subjects"]] == [2, 2]
     # the networks measured are those that the runs trained
     described = [read_checkpoint(folder).description["model"] for folder in folders]
-    assert {label.partition("/")[0] for label in record["networks"]} == {"ELAN n_share=0", "ELAN n_share=1"}
+    assert {label.partition("/")[0] for label in record["networks"]} == {"n_share=0", "n_share=1"}
     for arguments in described:
-        told = {name: value for name, value in arguments.items() if name != "_convert_"}
-        assert told in list(record["networks"].values())
+        expected = {name: value for name, value in arguments.items() if name != "_convert_"}
+        assert expected in list(record["networks"].values())

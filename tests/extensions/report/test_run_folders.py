@@ -3,19 +3,19 @@
 import json
 
 import pytest
-from filelock import FileLock
 
 from extensions.report.synthetic_runs import write_cell, write_run, write_sweep
 from srlab.extensions.report import read_runs
-from srlab.extensions.sweep.leases import take
 from srlab.extensions.sweep.records import LOCK_NAME
+from srlab.locks import take
+from srlab.runs.lock import locked_run
 
 
 def test_a_run_is_read_with_all_that_it_left(tmp_path):
     run = write_run(tmp_path / "run", psnr={"Set5": 30.5, "Set14": 27.5}, seed=3, n_share=1)
     [found] = read_runs(run)
     assert (found.state, found.seed, found.psnr) == ("finished", 3, 29.0)
-    assert found.scores["Set14"].psnr == 27.5
+    assert found.scores["Set14"] == {"psnr": 27.5, "ssim": 0.9}
     assert found.config["model.scale"] == 2, "interpolations are resolved"
     assert found.config["model.window_sizes"] == [4, 8, 16]
     assert {"model.scale", "data.seed", "callbacks.best.dirpath"} <= found.derived
@@ -41,7 +41,7 @@ def test_states_are_what_the_files_say(tmp_path, noted, has_scores, is_locked, s
     if noted is not None:
         write_cell(run, swept={"seed": "0"}, state=noted)
     if is_locked:
-        with FileLock(run / ".running"):
+        with locked_run(run):
             [found] = read_runs(run)
     else:
         [found] = read_runs(run)
@@ -128,7 +128,7 @@ def test_summaries_of_earlier_versions_without_images_are_read(tmp_path):
 
 def test_a_place_without_runs_is_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"no runs in .*empty: no folder of it has any of cell\.json"):
+    with pytest.raises(ValueError, match=r"no runs in .*empty: none of its folders has any of cell\.json"):
         read_runs(tmp_path / "empty")
-    with pytest.raises(FileNotFoundError, match="absent is no folder; name a run, a sweep"):
+    with pytest.raises(FileNotFoundError, match="absent is not a folder; name a run, a sweep"):
         read_runs(tmp_path / "absent")

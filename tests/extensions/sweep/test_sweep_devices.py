@@ -7,15 +7,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from srlab.extensions.sweep.devices import (
-    LIMITS_VARIABLE,
+    THREAD_LIMITS_VARIABLE,
     borrow_gpus,
     cell_environment,
     devices_wanted,
     list_gpus,
     lock_folder,
-    processes_wanted,
     thread_limits,
     threads_per_process,
+    visible_gpus,
 )
 
 
@@ -25,6 +25,11 @@ def borrow(tmp_path):
         return borrow_gpus(wanted, gpus, folder=tmp_path / "locks", is_stopped=is_stopped)
 
     return run
+
+
+def release(leases):
+    for lease in leases.values():
+        lease.release()
 
 
 def test_gpus_are_those_of_the_driver_unless_the_environment_names_some(tmp_path, monkeypatch):
@@ -40,20 +45,21 @@ def test_gpus_are_those_of_the_driver_unless_the_environment_names_some(tmp_path
 
 
 def test_cells_get_different_gpus_and_give_them_back(borrow):
-    first, second = borrow(1, ["0", "1", "2"]), borrow(2, ["0", "1", "2"])
-    assert (first.environment["CUDA_VISIBLE_DEVICES"], second.environment["CUDA_VISIBLE_DEVICES"]) == (
-        "0",
-        "1,2",
-    )
-    first.release()
-    assert borrow([0], ["0", "1", "2"]).names == ["0"]
+    gpus = ["0", "1", "2"]
+    first, second = borrow(1, gpus), borrow(2, gpus)
+    assert (list(first), list(second)) == (["0"], ["1", "2"])
+    assert visible_gpus(2, list(second), gpus)["CUDA_VISIBLE_DEVICES"] == "1,2"
+    release(first)
+    assert list(borrow([0], gpus)) == ["0"]
 
 
 def test_a_cell_that_says_which_gpus_finds_them_under_these_numbers(borrow):
     """trainer.devices=[1] and device=cuda:1 count the GPUs that the program sees."""
-    second = borrow([1], ["0", "3", "5"])
-    assert (second.names, second.environment["CUDA_VISIBLE_DEVICES"]) == (["3"], "0,3,5")
-    assert borrow([0, 2], ["0", "3", "5"]).names == ["0", "5"]
+    gpus = ["0", "3", "5"]
+    second = borrow([1], gpus)
+    assert list(second) == ["3"]
+    assert visible_gpus([1], ["3"], gpus)["CUDA_VISIBLE_DEVICES"] == "0,3,5"
+    assert list(borrow([0, 2], gpus)) == ["0", "5"]
 
 
 def test_locks_are_found_for_a_user_without_a_name(monkeypatch):
@@ -70,48 +76,48 @@ def test_a_cell_waits_until_enough_are_free_and_holds_none_meanwhile(borrow):
     waiting = threading.Thread(target=lambda: got.append(borrow(2, ["0", "1"])))
     waiting.start()
     other = borrow(1, ["0", "1"])  # would wait for ever for a GPU that the waiting cell kept
-    assert other.names == ["1"]
+    assert list(other) == ["1"]
     assert not got
-    held.release()
-    other.release()
+    release(held)
+    release(other)
     waiting.join(timeout=30)
-    assert got[0].names == ["0", "1"]
+    assert list(got[0]) == ["0", "1"]
 
 
 def test_all_of_them_and_too_many(borrow):
     everything = borrow("auto", ["0", "1"])
-    assert everything.names == ["0", "1"]
+    assert list(everything) == ["0", "1"]
     assert borrow(1, ["0", "1"], is_stopped=lambda: True) is None
-    with pytest.raises(ValueError, match=r"wants 3 GPUs \(trainer.devices=3\) and 2 can be seen \(0, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"asks for 3 GPUs \(trainer.devices=3\), but 2 are visible \(0, 1\)"
+    ):
         borrow(3, ["0", "1"])
-    with pytest.raises(ValueError, match=r"wants 2 GPUs \(trainer.devices=\[0, 4\]\)"):
+    with pytest.raises(ValueError, match=r"asks for 2 GPUs \(trainer.devices=\[0, 4\]\)"):
         borrow([0, 4], ["0", "1"])
 
 
 @pytest.mark.parametrize(
-    ("settings", "gpus", "processes"),
+    ("settings", "devices", "uses_gpus"),
     [
-        ({"trainer": {"devices": 2, "accelerator": "auto"}}, 2, 2),
-        ({"trainer": {"devices": 2, "accelerator": "cpu"}}, None, 2),
-        ({"trainer": {"devices": [0, 3], "accelerator": "gpu"}}, [0, 3], 2),
-        ({"trainer": {"devices": "0,3", "accelerator": "gpu"}}, [0, 3], 2),
-        ({"trainer": {"devices": "1,", "accelerator": "gpu"}}, [1], 1),
-        ({"trainer": {"devices": "2", "accelerator": "gpu"}}, "2", 2),
-        ({"trainer": {"devices": "auto", "accelerator": "gpu"}}, "auto", 1),
-        ({"device": "auto"}, 1, 1),
-        ({"device": "cuda:1"}, [1], 1),
-        ({"device": "cpu"}, None, 1),
+        ({"trainer": {"devices": 2, "accelerator": "auto"}}, 2, True),
+        ({"trainer": {"devices": 2, "accelerator": "cpu"}}, 2, False),
+        ({"trainer": {"devices": [0, 3], "accelerator": "gpu"}}, [0, 3], True),
+        ({"trainer": {"devices": "0,3", "accelerator": "gpu"}}, [0, 3], True),
+        ({"trainer": {"devices": "1,", "accelerator": "gpu"}}, [1], True),
+        ({"trainer": {"devices": "auto", "accelerator": "gpu"}}, "auto", True),
+        ({"device": "auto"}, 1, True),
+        ({"device": "cuda:1"}, [1], True),
+        ({"device": "cpu"}, 1, False),
     ],
 )
-def test_what_a_configuration_asks_for(settings, gpus, processes):
-    cfg = OmegaConf.create(settings)
-    assert devices_wanted(cfg) == gpus
-    assert processes_wanted(cfg) == processes
+def test_what_a_configuration_asks_for(settings, devices, uses_gpus):
+    assert devices_wanted(OmegaConf.create(settings)) == (devices, uses_gpus)
 
 
-def test_cores_are_shared_out_and_nobody_gets_none(monkeypatch):
+def test_cores_are_divided_among_cells_and_their_processes(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
-    assert [threads_per_process(*shares) for shares in ((2, 1), (3, 2), (40, 1))] == [8, 2, 1]
+    shares = ((2, 1), (3, 2), (2, "2"), (2, [0, 3]), (2, "auto"), (40, 1))
+    assert [threads_per_process(*share) for share in shares] == [8, 2, 4, 4, 8, 1]
 
 
 def test_a_task_of_slurms_is_hidden_from_lightning():
@@ -129,8 +135,9 @@ def test_a_task_of_slurms_is_hidden_from_lightning():
 def test_limits_of_threads_that_joblib_sets_for_its_workers_do_not_reach_cells():
     worker = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "4", "PATH": "/bin"}
     assert cell_environment(worker) == worker
-    assert cell_environment(worker | {LIMITS_VARIABLE: "MKL_NUM_THREADS"}) == {
+    by_user = ",".join(thread_limits({"MKL_NUM_THREADS": "4", "HOME": "/"}))
+    assert cell_environment(worker | {THREAD_LIMITS_VARIABLE: by_user}) == {
         "MKL_NUM_THREADS": "4",
         "PATH": "/bin",
     }
-    assert cell_environment(worker | {LIMITS_VARIABLE: thread_limits({})}) == {"PATH": "/bin"}
+    assert cell_environment(worker | {THREAD_LIMITS_VARIABLE: ""}) == {"PATH": "/bin"}

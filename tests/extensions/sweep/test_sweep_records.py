@@ -1,25 +1,14 @@
-"""Names of cells, which sweep a command means, locks, and marks that reach one call only."""
+"""Names of cells, which sweep a command means, and requests to stop that reach one call only."""
 
 import json
-import os
 import subprocess
 import sys
-from contextlib import nullcontext
 
 import pytest
 
-from srlab.extensions.sweep.gray_rules import refuse_earlier_gray_rule
-from srlab.extensions.sweep.leases import holder, is_held, take
-from srlab.extensions.sweep.records import (
-    Cell,
-    Sweep,
-    cell_name,
-    identity,
-    newest_sweep,
-    read_cells,
-    short_keys,
-)
-from srlab.extensions.sweep.stopping import StopWatch, mark_stop
+from srlab.extensions.sweep.front import standing
+from srlab.extensions.sweep.records import Cell, StopRequest, Sweep, cell_name, newest_sweep, read_cells
+from srlab.locks import take
 
 
 def sweep(folder, **changes):
@@ -40,28 +29,6 @@ def sweep(folder, **changes):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "gray_images", "is_refused"),
-    [
-        ({"color": "y"}, ["bridge"], True), ({"color": "y"}, [], False),
-        ({"color": "rgb"}, ["bridge"], False),
-        ({"color": "y", "gray": "replicate"}, ["bridge"], False),
-        ({"color": "y", "gray": "own"}, ["bridge"], False),  # asked for by the sweep's own command
-    ],
-)  # fmt: skip
-def test_a_sweep_scored_before_gray_images_counted_as_papers_do_gets_no_more_cells(
-    tmp_path, protocol, gray_images, is_refused
-):
-    cell = Cell(name="a", overrides=["seed=1"], swept={"seed": "1"}, state="finished", objective=30.0)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "summary.json").write_text(
-        json.dumps({"protocol": protocol, "scores": [{"set_name": "s", "gray_images": gray_images}]})
-    )
-    expected = pytest.raises(ValueError, match=r"1 cells of .*, among them a, .*hydra\.sweep\.dir=")
-    with expected if is_refused else nullcontext():
-        refuse_earlier_gray_rule(tmp_path, [cell, Cell(name="b", overrides=["seed=2"], swept={"seed": "2"})])
-
-
-@pytest.mark.parametrize(
     ("swept", "name"),
     [
         (
@@ -78,7 +45,7 @@ def test_a_cell_is_named_after_what_is_swept(swept, name):
     assert cell_name(swept) == name
 
 
-def test_long_and_equal_names_are_told_apart_and_stay_short():
+def test_long_and_equal_names_get_a_hash_and_stay_short():
     long = {f"model.some_long_key_{index}": "1" for index in range(12)}
     names = {
         cell_name(long),
@@ -92,8 +59,13 @@ def test_long_and_equal_names_are_told_apart_and_stay_short():
     )
 
 
-def test_keys_are_as_short_as_their_neighbours_let_them_be():
-    assert short_keys(["a.b.c", "a.d.c", "e"]) == {"a.b.c": "b.c", "a.d.c": "d.c", "e": "e"}
+def test_a_cell_whose_name_is_taken_gets_another(tmp_path):
+    ours = sweep(tmp_path)
+    first = ours.cell(["seed=1", "scale=2"], {})
+    known = {frozenset(first.overrides): first}
+    assert ours.cell(["scale=2", "seed=1"], known) is first
+    other = ours.cell(["seed=1", "scale=3"], known)
+    assert (first.name, other.name.startswith("seed-1-")) == ("seed-1", True)
 
 
 def test_the_newest_sweep_of_the_same_cells_is_found_in_whatever_order_they_were_typed(tmp_path):
@@ -102,6 +74,7 @@ def test_the_newest_sweep_of_the_same_cells_is_found_in_whatever_order_they_were
         ("new", 2, ["scale=2", "seed=1,2"]),
         ("other", 3, ["scale=2", "seed=1,2,3"]),
     ):
+        (tmp_path / name).mkdir()
         sweep(tmp_path / name, started=f"2026-01-{day:02d}T00:00:00+00:00", overrides=overrides).write()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "sweep.json").write_text("{")
@@ -115,28 +88,29 @@ def test_records_come_back_as_they_were_written(tmp_path):
     original = sweep(tmp_path)
     original.write()
     assert Sweep.read(tmp_path) == original
-    cell = Cell(
-        name="seed-1", overrides=["seed=1", "scale=2"], swept={"seed": "1"}, state="finished", objective=30.5
-    )
-    cell.write(tmp_path)
-    assert read_cells(tmp_path) == {identity(["scale=2", "seed=1"]): cell}
-    (tmp_path / "seed-1" / "cell.json").write_text(json.dumps({"name": "seed-1", "colour": "red"}))
-    with pytest.raises(ValueError, match=r"cell.json is no record of a cell"):
+    folder = tmp_path / "seed-1"
+    cell = Cell(folder=folder, overrides=["seed=1", "scale=2"], swept={"seed": "1"}, objective=30.5)
+    cell.write()
+    assert read_cells(tmp_path) == {frozenset(["scale=2", "seed=1"]): cell}
+    # records of 0.1.0 have the cell's name, too
+    (folder / "cell.json").write_text(json.dumps({"name": "x", "overrides": ["seed=1"], "swept": {}}))
+    assert read_cells(tmp_path)[frozenset(["seed=1"])].name == "seed-1"
+    (folder / "cell.json").write_text(json.dumps({"name": "x"}))
+    with pytest.raises(ValueError, match=r"cell.json is damaged: .* missing"):
         read_cells(tmp_path)
 
 
-def test_what_has_ended_and_nobody_buries_is_not_waited_for(tmp_path):
-    """In a container a sweep is often process 1, which inherits orphans; here it adopts them likewise."""
+def test_zombies_are_not_waited_for(tmp_path):
+    """In a container a sweep is often process 1, which inherits orphans; here it adopts them as well."""
     code = """
 import ctypes, os, subprocess, sys
 from pathlib import Path
 from srlab.extensions.sweep import child
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-signals, child._PATIENCE_S, kill = [], 1.0, os.killpg
+signals, child._GRACE_S, kill = [], 1.0, os.killpg
 os.killpg = lambda group, number: (signals.append(number), kill(group, number))
 orphan = [sys.executable, "-c", "import subprocess; subprocess.Popen(['sleep', '0.2'])"]
-rest = {"environment": os.environ, "asked_to_stop": lambda: (0, 0), "shown": False}
-child.supervise(orphan, log=Path(sys.argv[1]), **rest)
+child.supervise(orphan, log=Path(sys.argv[1]), environment=os.environ, stop_request=lambda: None, shown=False)
 print(set(signals))
 """
     done = subprocess.run(
@@ -145,63 +119,42 @@ print(set(signals))
     assert done.stdout == "{0}\n"
 
 
-def test_a_lock_is_seen_by_others_and_ends_with_its_process(tmp_path):
-    path = tmp_path / "lock"
-    code = (
-        "import sys; from pathlib import Path; from srlab.extensions.sweep.leases import take\n"
-        "lease = take(Path(sys.argv[1])); print('taken', flush=True); sys.stdin.read()"
-    )
-    assert not is_held(path)
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "taken\n"
-        assert is_held(path)
-        assert take(path) is None
-        assert holder(path).startswith(f"process {other.pid} on ")
-        other.kill()
-    assert not is_held(path)
-    lease = take(path)
-    assert lease is not None
-    assert holder(path).startswith(f"process {os.getpid()} on ")
-    lease.release()
-    lease.release()
-    assert not is_held(path)
+def request(ours):
+    found = ours.stop_request()
+    return found and (found.signal, found.times)
 
 
-def test_a_mark_reaches_the_call_that_it_was_made_for_and_no_later_one(tmp_path):
-    """A mark that a killed call left behind stops nothing."""
+def test_a_request_to_stop_reaches_the_call_that_it_is_for_and_no_later_one(tmp_path):
+    """A request that a killed call left behind stops nothing."""
     first = sweep(tmp_path, launcher="submitit_slurm")
     first.write()
-    mark_stop(first, 2, 1)
-    assert StopWatch(sweep=first, call="first").asked() == (2, 1)
+    StopRequest(folder=tmp_path, call="first", signal=2, times=1).write()
+    assert request(first) == (2, 1)
     second = sweep(tmp_path, launcher="submitit_slurm", call="second")
     second.write()
-    assert StopWatch(sweep=second, call="second").asked() == (0, 0)
+    assert request(second) is None
 
 
 def test_cells_of_a_pool_stop_when_the_call_that_started_them_is_gone(tmp_path):
-    """Those of a cluster's queue outlive it, until a newer call replaces it."""
-    for launcher, after_its_end in (("joblib", (15, 1)), ("submitit_slurm", (0, 0))):
+    """Jobs in a cluster's queue outlive it, until a newer call replaces it."""
+    for launcher, after_its_end in (("joblib", (15, 1)), ("submitit_slurm", None)):
         ours = sweep(tmp_path, launcher=launcher)
         ours.write()
         lease = take(ours.lock)
         assert lease is not None
-        assert StopWatch(sweep=ours, call="first").asked() == (0, 0)
+        assert request(ours) is None
         lease.release()
-        assert StopWatch(sweep=ours, call="first").asked() == after_its_end
+        assert request(ours) == after_its_end
     sweep(tmp_path, launcher="submitit_slurm", call="newer").write()
-    assert StopWatch(sweep=ours, call="first").asked() == (15, 1)
+    assert request(ours) == (15, 1)
 
 
-def test_a_watch_looks_a_few_times_a_second_however_often_it_is_asked(tmp_path):
-    ours = sweep(tmp_path, launcher="submitit_slurm")
-    ours.write()
-    now = [0.0]
-    watch = StopWatch(sweep=ours, call="first", clock=lambda: now[0])
-    assert watch.asked() == (0, 0)
-    mark_stop(ours, 15, 2)
-    assert watch.asked() == (0, 0)
-    now[0] = 1.0
-    assert watch.asked() == (15, 2)
+def test_a_log_says_how_many_cells_are_in_which_state(tmp_path):
+    ours = sweep(tmp_path)
+    assert standing(ours) == "cells: none started"
+    for number, state in enumerate(("finished", "finished", "over_latency_limit")):
+        attempts = [{"started": str(number)}]
+        cell = Cell(folder=tmp_path / str(number), overrides=[f"seed={number}"], swept={}, attempts=attempts)
+        cell.state = state
+        cell.write()
+    assert standing(ours) == "cells: 2 finished, 1 over latency limit"

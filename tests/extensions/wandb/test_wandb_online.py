@@ -11,7 +11,7 @@ from wandb_server import wandb_server
 
 @pytest.mark.slow
 def test_curve_summary_and_pictures_reach_the_server(fresh_wandb, tmp_path, capsys):
-    """One run, though it is stopped and goes on; oracle: the files that it leaves."""
+    """One run, although it is stopped and resumed; oracle: its files."""
     photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
     fresh_wandb.setenv("WANDB_API_KEY", "0" * 40)
     with wandb_server() as received:

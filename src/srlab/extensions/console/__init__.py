@@ -1,1 +1,1 @@
-"""The console command ``srlab``: each module but ``main`` and ``arguments`` is one verb."""
+"""The console command ``srlab``: every module except ``main`` and ``flags`` is one verb."""

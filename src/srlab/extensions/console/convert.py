@@ -1,18 +1,21 @@
 """Convert a checkpoint to its official layout or to safetensors.
 
-Reads runs and checkpoints of srlab and official files of every network, and says what it found. An official
-file of one scale becomes one of another by scale=3 where its authors define how (ESC). NAME=VALUE sets what
-the file does not tell (window_sizes=[8,8,8]), which of several weights to read (container=params), or how the
-official layout is written (img_size=48 for SwinIR). Weights are written as float32.
+Reads runs and checkpoints of srlab and official files of every network, and reports what it found. Weights
+are written as float32. With --scale an official file of one scale becomes one of another where its authors
+define how (ESC). --set gives parameters that the file does not hold (window_sizes=[8,8,8]) and options of the
+official layout (img_size=48 for SwinIR).
 
   srlab convert outputs/elan_light_x4/2026-11-21_10-00-00 elan_light_x4.pt --to official
   srlab convert model_x4_500.pt elan_light_x4.safetensors --to safetensors
+  srlab convert elan.pt elan.safetensors --to safetensors --set window_sizes=[4,8,16]
 """
 
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from srlab.extensions.console.flags import integer, parse_settings
 
 if TYPE_CHECKING:
     from srlab.checkpoints import LoadedCheckpoint
@@ -21,9 +24,9 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Source, destination, layout."""
+    """Add source, destination, layout."""
     parser.add_argument("source", type=Path, metavar="IN", help="checkpoint, run folder or official file")
-    parser.add_argument("destination", type=Path, metavar="OUT", help="new file; an existing one is kept")
+    parser.add_argument("destination", type=Path, metavar="OUT", help="new file")
     parser.add_argument(
         "--to",
         required=True,
@@ -31,39 +34,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="official: as the authors' code writes it (a name ending in .safetensors: their keys in that "
         "format); safetensors: our keys, with all that load_model needs in the metadata",
     )
+    parser.add_argument("--scale", type=integer(1), metavar="N", help="of OUT, if IN has another one")
+    parser.add_argument(
+        "--container", metavar="NAME", help="which of several weights to read, such as params"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter or layout option"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
 
-def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Read, write, read again, and compare.
 
     Raises:
-        ValueError: what cannot be read or written, and why.
-        FileExistsError: the destination exists.
+        ValueError: IN cannot be read, or OUT cannot be written in this layout.
+        FileExistsError: OUT exists.
     """
     from srlab.checkpoints import read_checkpoint, save_official, save_safetensors
-    from srlab.checkpoints.writing import official_option_names, untold_by_official
-    from srlab.models.registry import network_classes
+    from srlab.checkpoints.writing import lost_arguments, official_options
 
     source, destination = arguments.source, arguments.destination
     _check_destination(source, destination, arguments.overwrite)
     if arguments.to == "safetensors" and destination.suffix != ".safetensors":
-        raise ValueError(f"{destination} would hold safetensors; let its name end in .safetensors")
-    layout_options = set().union(*(official_option_names(known) for known in network_classes()))
-    options = {name: assignments.pop(name) for name in layout_options & assignments.keys()}
+        raise ValueError(f"{destination} would hold safetensors: give it a name that ends in .safetensors")
+    given = {name: value for name, (value,) in parse_settings(arguments.set).items()}
+    options = {name: given.pop(name) for name in official_options() & given.keys()}
     if options and arguments.to != "official":
         raise ValueError(f"{', '.join(options)}: only the official layout has such options")
-    checkpoint = read_checkpoint(source, **assignments)
-    untold: dict[str, Any] = {}
+    choices = {"scale": arguments.scale, "container": arguments.container}
+    given |= {name: value for name, value in choices.items() if value is not None}
+    checkpoint = read_checkpoint(source, **given)
+    missing = {}
     if arguments.to == "official":
         options = {**checkpoint.description.get("official_options", {}), **options}
         save_official(checkpoint.network, destination, **options)
-        untold = untold_by_official(checkpoint, **options)
+        missing = lost_arguments(checkpoint, **options)
     else:
         save_safetensors(checkpoint, destination)
     _read_back(checkpoint, destination)
-    for name, value in untold.items():
-        print(f"the official layout cannot say {name}={value}: whoever loads the file must give it")
+    for name, value in missing.items():
+        print(f"the official layout does not store {name}={value}: give it when you load the file")
     network, size = checkpoint.network, destination.stat().st_size
     print(
         f"wrote {destination}: {type(network).__name__} x{network.scale}, {size / 2**20:.1f} MiB, read back"
@@ -71,28 +82,28 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
 
 
 def _check_destination(source: Path, destination: Path, overwrite: bool) -> None:
-    """Refuse before any work what could not be written, or would destroy something."""
+    """Before any work, refuse what could not be written or would destroy something."""
     if destination.is_dir():
         raise IsADirectoryError(f"{destination} is a folder; name a file in it")
     if destination.exists() and not destination.is_file():
-        raise FileExistsError(f"{destination} is no ordinary file; choose another name")
+        raise FileExistsError(f"{destination} is not an ordinary file; choose another name")
     if destination.exists() and source.exists() and destination.samefile(source):
         raise ValueError(f"{destination} is the file to convert; choose another name")
     if destination.exists() and not overwrite:
-        raise FileExistsError(f"{destination} exists and is kept; choose another name or add --overwrite")
+        raise FileExistsError(f"{destination} exists; choose another name or add --overwrite")
     parent = next(folder for folder in destination.absolute().parents if folder.exists())
     if not parent.is_dir():
-        raise NotADirectoryError(f"{parent} is no folder, so {destination} cannot lie in it")
+        raise NotADirectoryError(f"{parent} is not a folder, so {destination} cannot be written")
 
 
 def _read_back(checkpoint: "LoadedCheckpoint", destination: Path) -> None:
-    """The new file gives the same network, to the last bit."""
+    """Check that the new file gives the same network, bit by bit."""
     import torch
 
     from srlab.checkpoints import read_checkpoint
 
     model = {name: value for name, value in checkpoint.description["model"].items() if name[0] != "_"}
-    logging.disable(logging.INFO)  # it would tell again what was found
+    logging.disable(logging.INFO)  # it would report a second time what was found
     try:
         again = read_checkpoint(destination, **model).network.state_dict()
     finally:
@@ -101,4 +112,4 @@ def _read_back(checkpoint: "LoadedCheckpoint", destination: Path) -> None:
         key for key, value in checkpoint.network.state_dict().items() if not torch.equal(value, again[key])
     ]
     if wrong:
-        raise OSError(f"{destination} does not hold what was written: {', '.join(wrong[:5])} differ")
+        raise OSError(f"{destination} differs from what was written: {', '.join(wrong[:5])}")

@@ -1,56 +1,58 @@
-"""``srlab VERB …``: finds the verb, parses its arguments, and turns what a user can mend into one line."""
+"""``srlab VERB …``: finds the verb, parses its flags, and reports a user's error in one line."""
 
 import argparse
 import importlib
 import logging
 import pkgutil
+import shlex
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 import srlab.extensions.console
 from srlab import __version__
-from srlab.extensions.console.arguments import is_assignment, parse_assignments
+from srlab.extensions.console.flags import Parser, refuse_old_spelling
 from srlab.terminal.output import lasting_output
 
 __all__ = ["main"]
 
-_NO_VERBS = ("main", "arguments", "progress")
+_NO_VERBS = ("main", "flags")
+#: Hydra applications, which read the rest of the command line themselves.
+_APPLICATIONS = {
+    "train": "Train a network: train.py with the same KEY=VALUE overrides.",
+    "evaluate": "Score networks on test sets: evaluate.py with the same KEY=VALUE overrides.",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status is 2 for a user's error and 130 after Ctrl-C.
 
     Raises:
-        SystemExit: standard output was closed or full; the verb did its work (:mod:`srlab.terminal.output`).
+        SystemExit: wrong flags, or standard output was closed or full (:mod:`srlab.terminal.output`).
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] in _APPLICATIONS:
+        return _run_application(words[0], words[1:])
     with lasting_output():
-        return _run_verb(sys.argv[1:] if arguments is None else list(arguments))
+        return _run_verb(words)
+
+
+def _run_application(name: str, words: Sequence[str]) -> int:
+    """Hydra reads ``sys.argv``; signals, log and exit status are the application's own."""
+    sys.argv = [f"srlab {name}", *words]
+    importlib.import_module(f"srlab.app.{name}").main()
+    return 0
 
 
 def _run_verb(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="srlab", description="A laboratory for efficient super-resolution transformers."
-    )
-    parser.add_argument("--version", action="version", version=f"srlab {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for name, module in _verbs().items():
-        summary = (module.__doc__ or "").strip().splitlines()[0]
-        verb = verbs.add_parser(
-            name,
-            help=summary,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
-    parsed = parser.parse_args([word for word in words if not is_assignment(word)])
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    from srlab.ops.subnormals import flush_subnormals  # here: it needs torch, and --help does not
-
+    parser, verbs = _parsers()
     try:
-        with flush_subnormals():
-            parsed.run(parsed, parse_assignments([word for word in words if is_assignment(word)]))
+        if words and words[0] in verbs:
+            refuse_old_spelling(verbs[words[0]], words[1:])
+        parsed = parser.parse_args(words)
+        parsed.command = shlex.join(["srlab", *words])
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        parsed.run(parsed)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -60,6 +62,27 @@ def _run_verb(words: Sequence[str]) -> int:
     return 0
 
 
+def _parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
+    """The parser of ``srlab``, and that of each verb."""
+    parser = Parser(prog="srlab", description="A laboratory for efficient super-resolution transformers.")
+    parser.add_argument("--version", action="version", version=f"srlab {__version__}")
+    subparsers = parser.add_subparsers(metavar="VERB", required=True)
+    for name, summary in _APPLICATIONS.items():
+        subparsers.add_parser(name, help=summary)
+    verbs = {}
+    for name, module in _verbs().items():
+        verbs[name] = subparsers.add_parser(
+            name,
+            help=(module.__doc__ or "").strip().splitlines()[0],
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(verbs[name])
+        verbs[name].set_defaults(run=module.run)
+    return parser, verbs
+
+
 def _verbs() -> dict[str, ModuleType]:
     """Every verb by name; the modules import what is slow only when they run."""
     package = srlab.extensions.console
@@ -67,3 +90,7 @@ def _verbs() -> dict[str, ModuleType]:
     return {
         name: importlib.import_module(f"{package.__name__}.{name}") for name in names if name not in _NO_VERBS
     }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,31 +1,25 @@
 """Compare runs: an ablation table, Pareto plots, learning curves, worst patches, on one page.
 
 PATH is a sweep's folder, a run's, a folder of runs, or runs at W&B (wandb:ENTITY/PROJECT[/GROUP]); several
-are put together. Runs that differ in the seed alone are one row; patches=8 says how many squares of restored
-images are shown.
+are combined. Runs that differ in the seed alone are one row.
 
   srlab report multirun/2026-11-21_10-00-00
   srlab report outputs/elan_light_x4/A outputs/elan_light_x4/B --out comparison
-  srlab report multirun/2026-11-21_10-00-00 --baseline=n_share=0
-  srlab report multirun/2026-11-21_10-00-00 --measure output=1280x720 threads=2
+  srlab report multirun/2026-11-21_10-00-00 --baseline n_share=0
+  srlab report multirun/2026-11-21_10-00-00 --measure --output 1280x720 --threads 2
 
-Latencies are each run's own unless --measure times all networks in one interleaved run of the latency lab,
-with output=WIDTHxHEIGHT of the restored or size=HEIGHTxWIDTH of the low-resolution image (default: what the
-runs measured), repeats=9, threads=, device=auto; its record, latency.json, is what --latency takes.
+Latencies are each run's own unless --measure times all networks in one interleaved run of the latency lab;
+its record, latency.json, is what --latency reads.
 
 Writes report.html, which opens from disk without a network, table.md, table.tex, table.csv, the figures as
 SVG, PDF and PNG, and data.json.
 """
 
 import argparse
-import shlex
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from srlab.extensions.console.arguments import integer_of, refuse_unknown
-from srlab.extensions.console.progress import progress_line
+from srlab.extensions.console.flags import add_size_flags, integer
 
 if TYPE_CHECKING:
     from srlab.extensions.report import Comparison, LabLatencies
@@ -33,13 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _FOLDER = "report"
-_PATCHES = 8
 _RECORD = "latency.json"
-_MEASURING = ("size", "output", "repeats", "threads", "device")
+_MEASURING = ("size", "output", "rounds", "threads", "device")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which runs, and where to."""
+    """Add runs, baseline, latencies and destination."""
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="a sweep, a run, a folder of runs, or wandb:…"
     )
@@ -50,52 +43,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--baseline",
         metavar="CELL",
         help="what differences are from: a row's number, a cell's name, a run's folder or values "
-        "(--baseline=n_share=0); default: of a sweep the preset as it stands if it is among the cells, else "
+        "(--baseline n_share=0); default: of a sweep the unchanged preset if it is among the cells, else "
         "the first row; of other runs the first PATH",
+    )
+    parser.add_argument("--title", help="heading of the page; default: the names of the paths")
+    parser.add_argument(
+        "--patches", type=integer(0), default=8, help="squares of restored images on the page; default: 8"
     )
     latency = parser.add_mutually_exclusive_group()
     latency.add_argument(
-        "--measure",
-        action="store_true",
-        help="time the networks of all rows in one interleaved run before reporting",
+        "--measure", action="store_true", help="time all rows' networks in one interleaved run first"
     )
     latency.add_argument(
         "--latency", type=Path, metavar="RECORD", help="show the latencies that an earlier --measure recorded"
     )
-    parser.add_argument("--title", help="heading of the page; default: the names of the paths")
+    measuring = parser.add_argument_group("with --measure")
+    add_size_flags(measuring, default="what the runs measured")
+    measuring.add_argument("--rounds", type=integer(1), help="default: 9")
+    measuring.add_argument("--threads", type=integer(1), help="of the CPU; default: all")
+    measuring.add_argument("--device", help="cpu, cuda, cuda:1 or auto (default)")
 
 
-def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
-    """Read, compare, write, and say where.
+def run(arguments: argparse.Namespace) -> None:
+    """Read, compare, write.
 
     Raises:
-        ValueError: no runs, an unknown baseline or option, or nothing that can be measured.
-        OSError: a folder that is not there, or cannot be written.
-        KeyboardInterrupt: after Ctrl-C while measuring, once what was measured is recorded.
+        ValueError: no runs, an unknown baseline, flags without effect, or nothing that can be measured.
+        OSError: a folder does not exist or cannot be written.
+        KeyboardInterrupt: Ctrl-C while measuring; the rounds that were finished are recorded.
     """
     import logging
 
     from srlab.extensions.report import compare, read_runs, to_markdown, write_report
     from srlab.extensions.report.ablation import ablation_table
 
-    # it tells of every glyph that a PDF gets
+    # it logs every glyph that it puts into a PDF
     logging.getLogger("fontTools").setLevel(logging.WARNING)
-    refuse_unknown(assignments, ("patches", *_MEASURING))
-    if not arguments.measure and set(_MEASURING) & assignments.keys():
-        raise ValueError(f"{', '.join(sorted(set(_MEASURING) & assignments.keys()))}= belong to --measure")
-    patches = integer_of(assignments, "patches", _PATCHES, minimum=0)
+    idle = [f"--{name}" for name in _MEASURING if getattr(arguments, name) is not None]
+    if idle and not arguments.measure:
+        raise ValueError(f"{', '.join(idle)} need{'s' if len(idle) == 1 else ''} --measure")
     folder = _folder(arguments)
     runs = read_runs(arguments.paths)
     comparison = compare(runs, baseline=arguments.baseline)
-    latencies = _latencies(arguments, assignments, comparison, folder / _RECORD)
+    latencies = _latencies(arguments, comparison, folder / _RECORD)
     if latencies is not None:
         comparison = compare(runs, baseline=arguments.baseline, latencies=latencies)
     page = write_report(
         comparison,
         folder,
         title=arguments.title or " + ".join(Path(path).name for path in arguments.paths),
-        patches=patches,
-        command=_command(),
+        patches=arguments.patches,
+        command=arguments.command,
     )
     print(to_markdown(ablation_table(comparison)))
     for warning in comparison.warnings:
@@ -104,54 +102,34 @@ def run(arguments: argparse.Namespace, assignments: dict[str, Any]) -> None:
 
 
 def _latencies(
-    arguments: argparse.Namespace, assignments: Mapping[str, Any], comparison: "Comparison", record: Path
+    arguments: argparse.Namespace, comparison: "Comparison", record: Path
 ) -> "LabLatencies | None":
-    """Measured now, or recorded earlier; None where each run's own are shown."""
+    """Measured now or recorded earlier; None where each run's own are shown."""
     from srlab.extensions.report import measure_latencies, read_latencies
+    from srlab.terminal.progress import progress_line
 
     if arguments.latency is not None:
         return read_latencies(arguments.latency)
     if not arguments.measure:
         return None
-    lr_size, output_size = _sizes(assignments)
-    repeats = integer_of(assignments, "repeats", 9)
-    threads = integer_of(assignments, "threads", 1) if "threads" in assignments else None
+    sizes = arguments.size or arguments.output or [None]
+    if len(sizes) > 1:
+        raise ValueError("a report measures one size")
     with progress_line() as progress:
         return measure_latencies(
             comparison,
             record,
-            output_size=output_size,
-            lr_size=lr_size,
-            repeats=repeats,
-            threads=threads,
-            device=str(assignments.get("device", "auto")),
-            command=_command(),
+            output_size=sizes[0] if arguments.output else None,
+            lr_size=sizes[0] if arguments.size else None,
+            repeats=arguments.rounds or 9,
+            threads=arguments.threads,
+            device=arguments.device or "auto",
+            command=arguments.command,
             progress=progress,
         )
 
 
-def _sizes(assignments: Mapping[str, Any]) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """Height and width of the low-resolution image, or of the restored one; None for what was not given."""
-    from srlab.extensions.lab.sizes import parse_sides
-
-    if {"size", "output"} <= assignments.keys():
-        raise ValueError("give size=HEIGHTxWIDTH of the LR image or output=WIDTHxHEIGHT, not both")
-    if "size" in assignments:
-        return parse_sides("size", assignments["size"], "180x320 (height x width of the LR image)"), None
-    if "output" in assignments:
-        example = "1280x720 (width x height of the restored image)"
-        width, height = parse_sides("output", assignments["output"], example)
-        return None, (height, width)
-    return None, None
-
-
-def _command() -> str:
-    """What was typed."""
-    return shlex.join(["srlab", *sys.argv[1:]])
-
-
 def _folder(arguments: argparse.Namespace) -> Path:
-    """Raises ValueError where the runs lie nowhere that a report could lie beside."""
     if arguments.out is not None:
         return arguments.out
     if arguments.paths[0].startswith("wandb:"):

@@ -1,1 +1,1 @@
-"""Compiled kernels, registered as back ends."""
+"""Back end ``fused``: C++ kernels for inference on a CPU, Triton kernels for NVIDIA GPUs."""

@@ -11,12 +11,12 @@ from srlab.counts.probe import (
     backend_of,
     device_name,
     dtype_name,
+    explain_out_of_memory,
     random_lr_image,
     ready_network,
     synchronize,
 )
 from srlab.extensions.lab.load import CoreLoad, LoadMeter
-from srlab.extensions.lab.memory import explain_out_of_memory
 from srlab.ops.subnormals import subnormal_mode
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-#: Behind a latency that was timed while other programs needed the same cores; it may be many times off.
+#: Marks a latency that was timed while other programs used the same cores; it may be many times too long.
 BUSY_MARK = "*"
 
 
@@ -45,7 +45,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class LatencyReport:
-    """Time of one forward pass of one image, with the conditions that it was measured under."""
+    """Time of one forward pass of one image, and the conditions of the measurement.
+
+    Attributes:
+        threads: of the CPU, whatever the device.
+        subnormals: ``flushed`` or ``kept``.
+        load: what other programs used of the CPU meanwhile.
+        backend: of attention; None for a network that has no choice.
+    """
 
     device: str
     torch_version: str
@@ -54,11 +61,8 @@ class LatencyReport:
     warmup: int
     repeats: int
     threads: int
-    """Of the CPU, whatever the device."""
     subnormals: str
-    """``flushed`` or ``kept``."""
     load: CoreLoad
-    """What other programs used of the CPU meanwhile."""
     backend: str | None
     median_ms: float
     p10_ms: float
@@ -66,7 +70,7 @@ class LatencyReport:
 
     @property
     def shown(self) -> str:
-        """``640.6 (637.3 to 641.5)``: median, p10 and p90, for a table; marked if the machine was busy."""
+        """``640.6 (637.3 to 641.5)``: median, p10 and p90 for a table, marked if the machine was busy."""
         mark = BUSY_MARK if self.load.is_busy else ""
         return f"{self.median_ms:.1f}{mark} ({self.p10_ms:.1f} to {self.p90_ms:.1f})"
 
@@ -79,10 +83,10 @@ class LatencyReport:
 
     def __str__(self) -> str:
         size = "x".join(str(side) for side in self.input_shape)
-        disturbance = f", while {self.load}" if self.load.is_busy else ""
+        busy = f", while {self.load}" if self.load.is_busy else ""
         return (
             f"{self.median_ms:.2f} ms (p10 {self.p10_ms:.2f}, p90 {self.p90_ms:.2f}; {self.repeats} repeats) "
-            f"for {size} in {self.dtype} on {self.device}{disturbance}"
+            f"for {size} in {self.dtype} on {self.device}{busy}"
         )
 
 
@@ -97,13 +101,16 @@ def measure_latency(
 ) -> LatencyReport:
     """Time ``network`` on a random image of ``lr_size`` (height, width), batch 1, in evaluation mode.
 
-    The network is left in the mode, on the device and in the dtype that it came in.
+    Mode, device and dtype of the network are unchanged afterwards.
     """
+    if warmup < 0 or repeats < 1:
+        raise ValueError(
+            f"warmup must be 0 or more and repeats 1 or more, got warmup={warmup}, repeats={repeats}"
+        )
     device = torch.device(device)
-    _check_counts(warmup, repeats)
     with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
         lr_image = random_lr_image(lr_size, device, dtype)
-        # on a GPU one thread launches what is timed
+        # a GPU's kernels are launched by one thread
         meter = LoadMeter(torch.get_num_threads() if device.type == "cpu" else 1)
         times = [time_ms(lambda: ready(lr_image), device) for _ in range(warmup + repeats)][warmup:]
         load = meter.read()
@@ -127,14 +134,14 @@ def measure_latency(
 
 
 def interleaved(names: Sequence[str], *, rounds: int) -> Iterator[list[str]]:
-    """The order of each round: every name once, each round starting with another one; none without names."""
+    """The order of each round: every name once, each round starting with the next one."""
     for turn in range(rounds if names else 0):
         shift = turn % len(names)
         yield [*names[shift:], *names[:shift]]
 
 
 def time_ms(function: Callable[[], object], device: torch.device) -> float:
-    """Milliseconds of one call; on CUDA between two events, nothing else being under way."""
+    """Milliseconds of one call; on CUDA between two events, with the device idle before."""
     if device.type != "cuda":
         start = time.perf_counter()
         function()
@@ -155,10 +162,3 @@ def spread_of(values: Sequence[float]) -> Spread:
         torch.tensor([0.5, 0.1, 0.9], dtype=torch.float64)
     )
     return Spread(*quantiles.tolist())
-
-
-def _check_counts(warmup: int, repeats: int) -> None:
-    if warmup < 0 or repeats < 1:
-        raise ValueError(
-            f"warmup must be 0 or more and repeats 1 or more, got warmup={warmup}, repeats={repeats}"
-        )

@@ -1,4 +1,4 @@
-"""Whether other programs were at work while something was timed."""
+"""Whether other programs were running while something was timed."""
 
 import os
 import time
@@ -8,20 +8,20 @@ from pathlib import Path
 __all__ = ["CoreLoad", "LoadMeter"]
 
 _STAT = Path("/proc/stat")
-# Fields of a cpu line that are idle time: idle and iowait. Time stolen by the host counts as busy.
-_IDLE = (3, 4)
-_COUNTED = 8  # user nice system idle iowait irq softirq steal; guest time is in user time already
-# Below these a disturbance cannot be told from the clock's ticks, nor seen in a median.
+# Columns of a cpu line: user nice system idle iowait irq softirq steal; guest time is part of user time.
+# Time stolen by the host counts as busy.
+_COUNTED, _IDLE = 8, (3, 4)
+# Less than this is neither told from the clock's ticks nor seen in a median.
 _LEAST_SECONDS, _LEAST_CORES = 0.05, 0.2
 
 
 @dataclass(frozen=True)
 class CoreLoad:
-    """Of the cores that this process may use, over a measurement.
+    """Load of the cores that this process may use, over a measurement.
 
     Attributes:
-        others: cores that other programs, or other guests of the host, kept busy on average; None where the
-            system does not say (it is read from /proc/stat).
+        others: cores that other programs, or other guests of the host, used on average; None where there is
+            no /proc/stat.
         cores: that this process may use.
         threads: that it computed with.
     """
@@ -32,7 +32,7 @@ class CoreLoad:
 
     @property
     def is_busy(self) -> bool:
-        """Whether others needed cores that the measurement needed, too."""
+        """Whether others used cores that the measurement needed."""
         return self.others is not None and self.others > self.cores - self.threads + _LEAST_CORES
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class CoreLoad:
 
 
 class LoadMeter:
-    """Starts to count when it is made.
+    """Counts from its construction on.
 
     Args:
         threads: of the CPU that the measurement computes with.
@@ -54,7 +54,7 @@ class LoadMeter:
         self._start = self._clocks()
 
     def read(self) -> CoreLoad:
-        """The load since the start; may be read again."""
+        """The load since the start."""
         now = self._clocks()
         if now is None or self._start is None:
             return CoreLoad(None, len(self._cores), self._threads)
@@ -64,7 +64,7 @@ class LoadMeter:
         return CoreLoad(min(others, float(len(self._cores))), len(self._cores), self._threads)
 
     def _clocks(self) -> tuple[float, float, float] | None:
-        """Seconds: on the wall, of all programs on our cores, of this process."""
+        """Seconds of wall time, of all programs on our cores, and of this process."""
         try:
             lines = _STAT.read_text().splitlines()
         except OSError:
@@ -80,6 +80,6 @@ class LoadMeter:
 
 
 def _usable_cores() -> frozenset[str]:
-    """Names that /proc/stat gives them."""
+    """As /proc/stat names them."""
     numbers = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return frozenset(f"cpu{number}" for number in numbers)

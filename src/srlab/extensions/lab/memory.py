@@ -1,18 +1,24 @@
-"""Peak memory of one forward pass, and what to do when there is not enough."""
+"""Peak memory of forward passes: live tensors on the CPU, growth of resident memory, allocations on CUDA."""
 
 import ctypes
+import gc
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from torch._C._autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 from srlab.counts.probe import (
     backend_of,
     device_name,
     dtype_name,
+    explain_out_of_memory,
     random_lr_image,
     ready_network,
     synchronize,
@@ -20,8 +26,8 @@ from srlab.counts.probe import (
 
 __all__ = [
     "MemoryReport",
-    "explain_out_of_memory",
-    "is_out_of_memory",
+    "count_live_bytes",
+    "cuda_peak",
     "measure_peak_memory",
     "resident_growth",
 ]
@@ -30,16 +36,16 @@ _MIB = 2**20
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 _RESET_SLACK_KIB = 4096  # other threads may touch pages between the reset and the reading
+_STDERR = 2
 
 
 @dataclass(frozen=True)
 class MemoryReport:
-    """Peak memory of one forward pass, with the conditions that it was measured under.
+    """Peak memory of one forward pass, and the conditions of the measurement.
 
     On CUDA ``peak_mib`` counts all live tensors, weights included, and ``reserved_mib`` what the caching
-    allocator holds for them. On the CPU ``peak_mib`` is the growth of the process's resident memory above
-    what it held just before, weights excluded; None, with the reason in ``unavailable``, where the system
-    cannot tell.
+    allocator reserves for them. On the CPU ``peak_mib`` is the growth of the process's resident memory,
+    weights excluded; None, with the reason in ``unavailable``, where the system does not provide it.
     """
 
     device: str
@@ -56,16 +62,21 @@ class MemoryReport:
 def measure_peak_memory(
     network: nn.Module, lr_size: tuple[int, int], *, device: torch.device | str, dtype: torch.dtype
 ) -> MemoryReport:
-    """Run ``network`` on one random image of ``lr_size`` (height, width), batch 1, after one run to warm up.
+    """Run ``network`` on one random image of ``lr_size`` (height, width), batch 1, after a warm-up run.
 
-    The network is left in the mode, on the device and in the dtype that it came in.
+    Mode, device and dtype of the network are unchanged afterwards.
     """
     device = torch.device(device)
-    measure = _cuda_peak if device.type == "cuda" else _resident_peak
+    reserved_mib = unavailable = None
     with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
         lr_image = random_lr_image(lr_size, device, dtype)
         ready(lr_image)
-        peak_mib, reserved_mib, unavailable = measure(lambda: ready(lr_image), device)
+        if device.type == "cuda":
+            peak_mib, reserved_mib = cuda_peak(lambda: ready(lr_image), device)
+        elif device.type == "cpu":
+            peak_mib, unavailable = resident_growth(lambda: ready(lr_image))
+        else:
+            peak_mib, unavailable = None, f"peak memory is not measured on {device.type} devices"
         backend = backend_of(ready)
     return MemoryReport(
         device=device_name(device),
@@ -80,52 +91,20 @@ def measure_peak_memory(
     )
 
 
-@contextmanager
-def explain_out_of_memory(lr_size: tuple[int, int], device: torch.device) -> Iterator[None]:
-    """Turn torch's out-of-memory errors into a MemoryError that names the image and the ways out."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        height, width = lr_size
-        raise MemoryError(
-            f"restoring a {height}x{width} image does not fit into the memory of {device}: use smaller "
-            "images, backend=sdpa (in training model.backend=sdpa), which stores no maps, a smaller "
-            "network, or a device with more memory"
-        ) from error
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch reports that memory, of any device, ran out."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    message = str(error)
-    return "DefaultCPUAllocator" in message or "can't allocate memory" in message
-
-
-_Peak = tuple[float | None, float | None, str | None]
-
-
-def _cuda_peak(run: Callable[[], object], device: torch.device) -> _Peak:
+def cuda_peak(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Most MiB of live tensors, and of what the caching allocator reserves, while ``run`` is called."""
     synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     run()
     synchronize(device)
-    return torch.cuda.max_memory_allocated(device) / _MIB, torch.cuda.max_memory_reserved(device) / _MIB, None
-
-
-def _resident_peak(run: Callable[[], object], device: torch.device) -> _Peak:
-    if device.type != "cpu":
-        return None, None, f"peak memory is not measured on {device.type} devices"
-    growth_mib, unavailable = resident_growth(run)
-    return growth_mib, None, unavailable
+    return torch.cuda.max_memory_allocated(device) / _MIB, torch.cuda.max_memory_reserved(device) / _MIB
 
 
 def resident_growth(run: Callable[[], object]) -> tuple[float | None, str | None]:
     """MiB by which the process's resident memory grows at most while ``run`` is called; or why not known."""
-    _return_free_heap()
+    with suppress(OSError, AttributeError):  # glibc: freed heap held for reuse would hide growth
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     try:
         _CLEAR_REFS.write_text("5")  # resets VmHWM to VmRSS, see proc(5)
         before, high_water = _status_kib("VmRSS"), _status_kib("VmHWM")
@@ -137,14 +116,67 @@ def resident_growth(run: Callable[[], object]) -> tuple[float | None, str | None
     return (_status_kib("VmHWM") - before) / 1024, None
 
 
-def _return_free_heap() -> None:
-    """Give freed heap back to the system, where glibc is at hand: memory held for reuse would hide growth."""
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        return
-
-
 def _status_kib(field: str) -> int:
     lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)
     return int(lines[field].split()[0])
+
+
+def count_live_bytes(run: Callable[[], object]) -> tuple[int, int]:
+    """Count every byte that PyTorch's CPU allocator allocates and frees during ``run()``.
+
+    Returns the most bytes of tensors that lived at once, and the bytes still allocated when its result was
+    dropped, both relative to the start.
+
+    Exact, also for memory that operators allocate inside, our own C++ ones included, as long as they use
+    PyTorch's allocator. Not counted: memory that libraries hold (oneDNN's scratch pads), which the growth of
+    resident memory shows, and other threads than the caller's.
+    """
+    profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+    with _silent_stderr():
+        profiler.start()
+    try:
+        with _no_garbage_collection():  # older cyclic garbage would be freed during the call
+            run()  # its result is dropped before the profiler stops
+    finally:
+        with _silent_stderr():
+            profiler.stop()
+    results: Any = profiler.profiler
+    events = [
+        event
+        for event in results.kineto_results.events()
+        if event.name() == "[memory]" and event.device_type() == DeviceType.CPU
+    ]
+    live = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()  # negative when memory is freed
+        peak = max(peak, live)
+    return peak, live
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """The profiler of torch 2.13 writes two lines to the file descriptor at each start and stop."""
+    kept = None
+    with suppress(OSError):  # without a standard error there is nothing to silence
+        kept = os.dup(_STDERR)
+    if kept is None:
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), _STDERR)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)

@@ -1,4 +1,4 @@
-"""From a subject to a function that runs it once."""
+"""From a subject to a function that runs it once: a forward pass, or an optimizer step."""
 
 import copy
 from collections.abc import Callable
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 
 from srlab.counts.probe import backend_of, random_lr_image
-from srlab.extensions.lab.subjects import GRAPH, Subject
-from srlab.extensions.lab.training_step import prepare_training_step
+from srlab.extensions.lab.subjects import Subject
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.attention import rebuilt_masks
 
-__all__ = ["Prepared", "Workload", "prepare"]
+__all__ = ["Prepared", "Workload", "prepare", "training_step"]
 
-# Each subject has compiled code of its own, and torch.compile would give up after 8.
+# Every subject compiles code of its own, and torch.compile would give up after 8.
 _COMPILED_SUBJECTS = 4096
+_LEARNING_RATE = 1e-4
+_WITH_CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,94 +30,116 @@ class Workload:
         lr_size: height and width of the low-resolution images.
         batch: images of one pass or step.
         device: where.
-        graph: wraps a network in CUDA graphs; None where the caller offers none.
-        training: an optimizer step, on square images, instead of a forward pass.
+        training: an optimizer step instead of a forward pass.
     """
 
     lr_size: tuple[int, int]
     batch: int
     device: torch.device
-    graph: Callable[[Network], Callable[[Tensor], Tensor]] | None = None
     training: bool = False
 
 
 class Prepared(NamedTuple):
-    """What runs a subject once, and tells what its back end turned out to be (None: no choice)."""
+    """``run`` runs a subject once; ``backend`` returns the back end that is used (None: no choice)."""
 
     run: Callable[[], object]
     backend: Callable[[], str | None]
 
 
 def prepare(network: Network, subject: Subject, workload: Workload) -> Prepared:
-    """A copy of ``network`` as the subject wants it; nothing has run yet.
+    """A copy of ``network`` set up for the subject; nothing has run yet.
 
     Raises:
-        ValueError: CUDA graphs without a way to make them.
+        ValueError: a training step in float64 or of a network without weights, CUDA graphs without CUDA.
     """
     network = copy.deepcopy(network).to(workload.device)
     if subject.backend is not None:
         assert isinstance(network, AttentionNetwork)
         network.use_backend(subject.backend)
-    make = _training if workload.training else _inference
-    return make(network, subject, workload)
-
-
-def _inference(network: Network, subject: Subject, workload: Workload) -> Prepared:
-    dtype = getattr(torch, subject.dtype)
-    network = network.to(dtype).eval()
-    image = random_lr_image(workload.lr_size, workload.device, dtype, batch=workload.batch)
-    called = _called(network, subject.compile, workload)
-    masks: Callable[[], AbstractContextManager[Any]] = (
-        rebuilt_masks if subject.mask == "rebuilt" else nullcontext
-    )
+    make = training_step if workload.training else _forward_pass
+    step, context = make(network, subject, workload)
 
     def run() -> object:
-        with torch.inference_mode(), masks(), _room_for_compiled_code():
-            return called(image)
+        with context(), _room_for_compiled_code():
+            return step()
 
     def backend() -> str | None:
-        with torch.inference_mode():
+        with context(), _room_for_compiled_code():
             return _backend_as_called(network, subject.compile)
 
     return Prepared(run, backend)
 
 
-def _training(network: Network, subject: Subject, workload: Workload) -> Prepared:
-    step = prepare_training_step(
-        network,
-        batch=workload.batch,
-        patch=workload.lr_size[0],
-        device=workload.device,
-        dtype=getattr(torch, subject.dtype),
-        compile=subject.compile,
-        checkpointing=subject.checkpointing,
-        fused_optimizer=workload.device.type == "cuda",
+_Context = Callable[[], AbstractContextManager[Any]]
+
+
+def _forward_pass(
+    network: Network, subject: Subject, workload: Workload
+) -> tuple[Callable[[], object], _Context]:
+    dtype = getattr(torch, subject.dtype)
+    called = _compiled(network.to(dtype).eval(), subject.compile, workload.device)
+    image = random_lr_image(workload.lr_size, workload.device, dtype, batch=workload.batch)
+    masks = rebuilt_masks if subject.mask == "rebuilt" else nullcontext
+
+    def step() -> object:
+        with masks():
+            return called(image)
+
+    return step, torch.inference_mode
+
+
+def training_step(
+    network: Network, subject: Subject, workload: Workload
+) -> tuple[Callable[[], object], _Context]:
+    """A whole step of Adam on one random batch, always the same; weights stay in float32.
+
+    Each call drops the gradients of the call before and computes those of the mean absolute error. The first
+    call also makes Adam's moments, and compiles.
+    """
+    device, dtype = workload.device, getattr(torch, subject.dtype)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError(f"{type(network).__name__} has nothing to train; measure its inference")
+    if dtype == torch.float64:
+        raise ValueError("training is measured in float32, bfloat16 or float16 (autocast), not float64")
+    network = network.float().train()
+    network.use_activation_checkpointing(subject.checkpointing)
+    generator = torch.Generator().manual_seed(0)
+    lr_image, hr_image = (
+        torch.rand(workload.batch, 3, *(factor * side for side in workload.lr_size), generator=generator).to(
+            device
+        )
+        for factor in (1, network.scale)
     )
+    optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, fused=device.type == "cuda")
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    called = _compiled(network, subject.compile, device)
 
-    def run() -> object:
-        with _room_for_compiled_code():
-            return step()
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        # like Lightning: casts of weights are not cached, every use casts again
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False):
+            sr_image = called(lr_image)
+        scaler.scale(F.l1_loss(sr_image.float(), hr_image)).backward()
+        scaler.step(optimizer)
+        scaler.update()
 
-    return Prepared(run, lambda: _backend_as_called(network, subject.compile))
-
-
-def _called(network: Network, compile_mode: str, workload: Workload) -> Callable[..., object]:
-    if compile_mode == "eager":
-        return network
-    if compile_mode == GRAPH:
-        if workload.graph is None:
-            raise ValueError("compile=graph: no way of capturing CUDA graphs was handed in")
-        return workload.graph(network)
-    # one size is measured at a time: code for that size alone, whatever was compiled before
-    return torch.compile(network, mode=compile_mode, dynamic=False)
+    return step, torch.enable_grad
 
 
-def _backend_as_called(network: Network, compile_mode: str) -> str | None:
-    """``auto`` may choose otherwise where a compiler traces the network, so it is asked from there."""
-    if compile_mode in ("eager", GRAPH):
-        return backend_of(network)
-    with _room_for_compiled_code():
-        return torch.compile(backend_of, backend="eager", fullgraph=True)(network)
+def _compiled(network: Network, mode: str, device: torch.device) -> Callable[..., Any]:
+    if mode in _WITH_CUDA_GRAPHS and device.type != "cuda":
+        raise ValueError(
+            f"compile mode {mode} replays CUDA graphs, which {device} does not have; use default or "
+            "max-autotune-no-cudagraphs"
+        )
+    # not dynamic: one size is measured at a time, with code for that size alone
+    return network if mode == "eager" else torch.compile(network, mode=mode, dynamic=False)
+
+
+def _backend_as_called(network: Network, mode: str) -> str | None:
+    """``auto`` may choose another back end under a compiler, so it is asked from inside one."""
+    ask = backend_of if mode == "eager" else torch.compile(backend_of, backend="eager", fullgraph=True)
+    return ask(network)
 
 
 def _room_for_compiled_code() -> AbstractContextManager[Any]:

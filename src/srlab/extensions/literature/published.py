@@ -1,4 +1,4 @@
-"""Looking up what was published for a network, and which figure a measurement is held against."""
+"""Looks up what was published for a network, and which figure a measurement is compared with."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,44 +9,16 @@ from srlab.extensions.literature.schema import TRAINING_DATA, Row, Source
 
 __all__ = ["UNVERIFIED", "PublishedScore", "Reference", "published", "references"]
 
-#: What follows a figure that was read by eye or at second hand and that nothing else confirms.
+#: Follows a figure that was read by eye or at second hand and that nothing else confirms.
 UNVERIFIED = "*"
 
-_Figure = tuple[str, int, str, bool, str, str, str, float]
 
-
-@dataclass(frozen=True)
-class PublishedScore:
-    """One network's scores on one set at one scale, as one source prints them."""
-
-    network: str
-    scale: int
-    dataset: str
-    color: str
-    training: str
-    self_ensemble: bool
-    psnr: float
-    ssim: float | None
-    psnr_verified: bool
-    """Read as text, or printed by another source too, or what the authors' weights score here."""
-    ssim_verified: bool
-    caution: str | None
-    source: str
-    """Name of the source's file."""
-    own: bool
-    """The network's authors made the table."""
-    printed: bool
-    """False for what the authors' weights score here, which confirms what was printed."""
-
-    @property
-    def shown(self) -> str:
-        """PSNR and SSIM as printed, each with its mark if it is unverified."""
-        return _shown(self.psnr, self.psnr_verified, self.ssim, self.ssim_verified)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A published figure that a measurement can be held against, and all sources that agree on it."""
+    """A published figure to compare with, and all sources that agree on it.
+
+    Verified is what was read as text, is printed by another source too, or the authors' weights score here.
+    """
 
     training: str
     psnr: float
@@ -58,18 +30,42 @@ class Reference:
 
     @property
     def verified(self) -> bool:
-        """Both figures, as far as there are two."""
+        """Both figures, if there are two."""
         return self.psnr_verified and (self.ssim is None or self.ssim_verified)
 
     @property
     def shown_psnr(self) -> str:
         """As printed, with its mark if it is unverified."""
-        return _marked(f"{self.psnr:.2f}", self.psnr_verified)
+        return f"{self.psnr:.2f}" + ("" if self.psnr_verified else UNVERIFIED)
 
     @property
     def shown(self) -> str:
         """PSNR and SSIM as printed, each with its mark if it is unverified."""
-        return _shown(self.psnr, self.psnr_verified, self.ssim, self.ssim_verified)
+        mark = "" if self.ssim_verified else UNVERIFIED
+        return self.shown_psnr + ("" if self.ssim is None else f" {self.ssim:.4f}{mark}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedScore(Reference):
+    """One network's scores on one set at one scale, as one source prints them.
+
+    Attributes:
+        own: the network's authors made the table.
+        printed: False for what the authors' weights score here, which confirms what was printed.
+    """
+
+    network: str
+    scale: int
+    dataset: str
+    color: str
+    caution: str | None
+    own: bool
+    printed: bool
+
+    @property
+    def source(self) -> str:
+        """Name of the source's file."""
+        return self.sources[0]
 
 
 def published(
@@ -82,7 +78,7 @@ def published(
 ) -> list[PublishedScore]:
     """Every source's score of ``network``, self-ensemble and cautioned rows included; None asks for all.
 
-    Sources that disagree stand side by side.
+    Sources that disagree are listed one after the other.
     """
     return [
         score
@@ -104,7 +100,7 @@ def references(
     color: str = "y",
     self_ensemble: bool = False,
 ) -> list[Reference]:
-    """Distinct published figures, the one to hold a measurement against first.
+    """Distinct published figures, the one to compare a measurement with first.
 
     Rows with a caution, and what was not printed, are left out. With ``training``, the rows of those data if
     there are any, else all. DIV2K comes before other data; then the authors' own table, verified figures, and
@@ -115,20 +111,10 @@ def references(
         for score in published(network, scale=scale, dataset=dataset, color=color)
         if score.printed and score.caution is None and score.self_ensemble == self_ensemble
     ]
-    matching = [score for score in found if score.training == training]
     groups: dict[tuple[str, float], list[PublishedScore]] = {}
-    for score in matching or found:
+    for score in [score for score in found if score.training == training] or found:
         groups.setdefault((score.training, score.psnr), []).append(score)
     return [_reference(group) for group in sorted(groups.values(), key=_precedence)]
-
-
-def _shown(psnr: float, psnr_verified: bool, ssim: float | None, ssim_verified: bool) -> str:
-    shown = _marked(f"{psnr:.2f}", psnr_verified)
-    return shown if ssim is None else f"{shown} {_marked(f'{ssim:.4f}', ssim_verified)}"
-
-
-def _marked(figure: str, verified: bool) -> str:
-    return figure if verified else figure + UNVERIFIED
 
 
 def _precedence(group: Sequence[PublishedScore]) -> tuple[int, bool, bool, int]:
@@ -166,36 +152,31 @@ def _scores(source: Source, row: Row) -> Iterator[PublishedScore]:
             self_ensemble=row.self_ensemble,
             psnr=psnr,
             ssim=ssim,
-            psnr_verified=_verified(source, _figure(source, row, dataset, "psnr", psnr)),
-            ssim_verified=ssim is not None and _verified(source, _figure(source, row, dataset, "ssim", ssim)),
+            psnr_verified=_verified(source, (*_condition(source, row), dataset, "psnr", psnr)),
+            ssim_verified=_verified(source, (*_condition(source, row), dataset, "ssim", ssim)),
             caution=row.caution,
-            source=source.name,
+            sources=(source.name,),
             own=row.network in source.own,
             printed=source.read != "scored",
         )
 
 
-def _figure(source: Source, row: Row, dataset: str, metric: str, value: float) -> _Figure:
-    return (row.network, row.scale, row.training, row.self_ensemble, source.color, dataset, metric, value)
+def _condition(source: Source, row: Row) -> tuple[object, ...]:
+    return row.network, row.scale, row.training, row.self_ensemble, source.color
 
 
-def _verified(source: Source, figure: _Figure) -> bool:
-    return source.read == "text" or len(_witnesses().get(figure, ())) > 1
+def _verified(source: Source, figure: tuple[object, ...]) -> bool:
+    return figure[-1] is not None and (source.read == "text" or len(_witnesses().get(figure, ())) > 1)
 
 
 @cache
-def _witnesses() -> dict[_Figure, set[str]]:
-    """For each figure, the sources that have it; rows with a caution bear no witness."""
-    found: dict[_Figure, set[str]] = {}
+def _witnesses() -> dict[tuple[object, ...], set[str]]:
+    """For each figure, the sources that have it; rows with a caution confirm nothing."""
+    found: dict[tuple[object, ...], set[str]] = {}
     for source in sources():
         for row in source.rows:
-            for figure in _figures(source, row) if row.caution is None else ():
-                found.setdefault(figure, set()).add(source.name)
+            for dataset, score in row.scores.items() if row.caution is None else ():
+                for metric, value in score._asdict().items():
+                    figure = (*_condition(source, row), dataset, metric, value)
+                    found.setdefault(figure, set()).add(source.name)
     return found
-
-
-def _figures(source: Source, row: Row) -> Iterator[_Figure]:
-    for dataset, score in row.scores.items():
-        yield _figure(source, row, dataset, "psnr", score.psnr)
-        if score.ssim is not None:
-            yield _figure(source, row, dataset, "ssim", score.ssim)

@@ -10,20 +10,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 __all__ = [
-    "DATASETS",
-    "READINGS",
-    "TRAINING_DATA",
-    "Card",
-    "LatencyConditions",
-    "Row",
-    "Score",
-    "Source",
-    "Weights",
-]
+    "DATASETS", "READINGS", "TRAINING_DATA", "Card", "LatencyConditions", "Row", "Score", "Source", "Weights",
+]  # fmt: skip
 
 #: Test sets that tables have columns for, and their numbers of images (of DIV2K, 801 to 900).
 DATASETS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100, "Manga109": 109, "DIV2K": 100}
-#: Training data that rows may name; ``none`` is for interpolation, ``unstated`` for what we could not read.
+#: Training data that rows may name; ``none`` is for interpolation, ``unstated`` if the source does not say.
 TRAINING_DATA = ("DIV2K", "DF2K", "DFLIP", "none", "unstated")
 #: How figures came into the file: copied as text, by eye from a picture, or at second hand. ``scored`` is no
 #: reading: what the authors' weights score with this package, rounded as papers do, to confirm what was read.
@@ -39,81 +31,86 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyConditions:
-    """What a source's latencies and memory are of: one enlarged image of a size, or given images."""
+    """What a source's latencies and memory are of: one restored image (height, width), or given images."""
 
     device: str
     output_size: tuple[int, int] | None = None
-    """Height and width."""
     images: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One network at one scale in one source."""
+    """One network at one scale in one source.
+
+    Attributes:
+        network: our preset's name if there is one, else the literature's.
+        training: one of :data:`TRAINING_DATA`.
+        self_ensemble: mean over the eight flips and turns, never compared with a single pass.
+        caution: why nothing should be compared with this row: a slip, another protocol, measured by others.
+        multiply_adds_g: ``Source.counting`` says of what.
+        latency_ms: lowest and highest printed; equal if there is one figure.
+    """
 
     network: str
-    """Our preset's name where we have one, else the literature's."""
     scale: int
     training: str
-    """One of :data:`TRAINING_DATA`."""
     self_ensemble: bool = False
-    """Mean over the eight flips and turns: never compared with a single pass."""
     caution: str | None = None
-    """Why nothing should be compared with this row: a slip, another protocol, measured by others."""
     scores: Mapping[str, Score]
     params_k: float | None = None
-    """Thousands of parameters."""
     multiply_adds_g: float | None = None
-    """Giga multiply-adds; ``Source.counting`` says of what."""
     latency_ms: tuple[float, float] | None = None
-    """Lowest and highest printed; equal where there is one figure."""
     memory_mb: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One table, and how it came to us."""
+    """One table, and how it came to us; ``name`` is the file's stem.
+
+    Attributes:
+        own: networks whose authors made this table.
+        color: what PSNR and SSIM compare; the border is always as wide as the scale.
+        counting: what the columns of parameters and multiply-adds count.
+    """
 
     name: str
-    """The file's stem."""
     title: str
     where: str
     read: Literal["text", "image", "quoted", "scored"]
     own: tuple[str, ...] = ()
-    """Networks whose authors made this table."""
     color: Literal["y", "rgb"] = "y"
-    """What PSNR and SSIM compare; the border is always as wide as the scale."""
     latency: LatencyConditions | None = None
     counting: str | None = None
-    """What the columns of parameters and multiply-adds count."""
     notes: tuple[str, ...] = ()
     rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Whether the authors gave trained weights away."""
+    """Whether the authors released trained weights (None: unknown), and where."""
 
     released: bool | None
-    """None (``null``) where we do not know."""
     where: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One paper's network, or one construction of ours, and the presets that build it."""
+    """One paper's network, or one construction of ours, and the presets that build it.
+
+    Attributes:
+        name: the file's stem.
+        licence: of the authors' code.
+        weights: None if there can be none: our own constructions, interpolation.
+        presets: the phrase that tables of networks print about each.
+    """
 
     name: str
-    """The file's stem."""
     title: str
     authors: str | None = None
     venue: str | None = None
     arxiv: str | None = None
     code: str | None = None
     licence: str | None = None
-    """Of the authors' code."""
     weights: Weights | None = None
-    """None where there can be none: our own constructions, interpolation."""
     notes: tuple[str, ...] = ()
     presets: Mapping[str, str]
-    """Preset to the phrase that tables of networks say about it."""

@@ -1,32 +1,55 @@
-"""What must be equal for scores and latencies to be comparable, and is not."""
+"""What must be equal before scores and latencies may be compared: faults are warnings."""
 
 import hashlib
 import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from srlab.extensions.report.configuration_files import shown_value
-from srlab.extensions.report.parameters import Parameter
+from srlab.extensions.report.latencies import width_by_height
+from srlab.extensions.report.parameters import Parameter, shown_value
 from srlab.extensions.report.runs import Run
+from srlab.metrics.protocol import GrayRule
+from srlab.runs.contract import validation_key
 
-__all__ = ["comparability_warnings", "latencies_are_comparable"]
+__all__ = ["comparability_warnings", "latencies_are_comparable", "scored_under", "under_one_gray_rule"]
 
 _SHOWN = 4  # values listed; more are counted
-# Named where they lie, not what they are: the same data lie elsewhere on another machine.
+# Where the data lie and how they are loaded, which is not what they are.
 _NOT_THE_DATA = frozenset({"cache", "num_workers", "degrade_on", "seed", "scale"})
+_OWN = GrayRule.own.name
+_COUNTED = {GrayRule.replicate.name: "as three equal channels", _OWN: "as their own luma"}
+
+
+def under_one_gray_rule(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """``runs`` and a warning; where their gray rules differ, those with ``own`` lose their scores."""
+    if len({run.gray_rule for run in runs} - {None}) < 2:
+        return list(runs), []
+    kept = [_without_scores(run) if run.gray_rule == _OWN else run for run in runs]
+    left_out = sum(run.finished for run in runs) - sum(run.finished for run in kept)
+    if not left_out:
+        return kept, []
+    warning = (
+        f"scores of {left_out} of {len(runs)} runs are left out: they count gray images {_COUNTED[_OWN]}, or "
+        f"may (gray={_OWN}, the rule of records that name none), the others "
+        f"{_COUNTED[GrayRule.replicate.name]}; evaluate.py checkpoint=RUN scores them again"
+    )
+    return kept, [warning]
+
+
+def scored_under(runs: Sequence[Run]) -> str:
+    """The protocols of ``runs`` in words, and how gray images count if there may be any."""
+    protocols = sorted({run.protocol for run in runs if run.protocol})
+    rules = sorted({run.gray_rule for run in runs if run.finished and run.gray_rule})
+    gray = "".join(f", gray images {_COUNTED[rule]}" for rule in rules)
+    return (" and ".join(protocols) or "an unknown protocol") + gray
 
 
 def comparability_warnings(
-    runs: Sequence[Run], parameters: Sequence[Parameter], *, own_latencies: bool = True
+    runs: Sequence[Run], parameters: Sequence[Parameter], *, own_latencies: bool
 ) -> list[str]:
-    """One sentence for each fault; a condition that a sweep varies on purpose is none, scores apart.
-
-    Args:
-        runs: what is compared.
-        parameters: what they vary.
-        own_latencies: whether the latencies shown are those that each run measured itself.
-    """
+    """One sentence for each fault; what a sweep varies is none, unless scores cannot be compared."""
     finished = [run for run in runs if run.finished]
     on_purpose = {parameter.key.partition(".")[0] for parameter in parameters if parameter.swept}
     warnings = [
@@ -34,33 +57,48 @@ def comparability_warnings(
         for name, group, value_of, consequence in _CONDITIONS
         if group not in on_purpose and (found := _different(finished, value_of))
     ]
-    if own_latencies:  # which runs have that did not finish, too
+    if own_latencies:  # runs that did not finish have them as well
         warnings += [
             f"{name} differ: {found}; their latencies cannot be compared"
             for name, value_of in _LATENCY_CONDITIONS
             if (found := _different(runs, value_of))
         ]
     if any(str(run.conditions.get("commit")).endswith("+changes") for run in finished):
-        warnings.append("some runs are of sources with changes that no commit holds")
-    if without_number := sum(any(math.isnan(each.psnr) for each in run.scores.values()) for run in finished):
+        warnings.append("some runs used sources with uncommitted changes")
+    if not_numbers := sum(map(_has_nan, finished)):
         warnings.append(
-            f"the PSNR of {without_number} of {len(finished)} finished runs is no number, and in no mean"
+            f"{not_numbers} of {len(finished)} finished runs have NaN scores, which means leave out"
         )
     warnings += [problem for run in runs for problem in run.problems]
     without = Counter(run.state for run in runs if not run.finished)
     if without:
         counts = ", ".join(f"{count} {state}" for state, count in without.items())
-        warnings.append(f"{sum(without.values())} of {len(runs)} runs have no scores: {counts}")
+        warnings.append(f"{without.total()} of {len(runs)} runs have no scores: {counts}")
     return list(dict.fromkeys(warnings))
 
 
 def latencies_are_comparable(runs: Sequence[Run]) -> bool:
-    """Whether all runs measured their own latency and memory on one device, at one size."""
+    """Whether all runs measured their own latency and memory on one device and at one size."""
     return not any(_different(runs, value_of) for _, value_of in _LATENCY_CONDITIONS)
 
 
+def _has_nan(run: Run) -> bool:
+    return any(math.isnan(value) for scores in run.scores.values() for value in scores.values())
+
+
+def _without_scores(run: Run) -> Run:
+    return replace(
+        run,
+        state=f"gray={_OWN}" if run.finished else run.state,
+        scores={},
+        bicubic={},
+        images=(),
+        curves={name: curve for name, curve in run.curves.items() if not name.startswith(validation_key(""))},
+    )
+
+
 def _different(runs: Sequence[Run], value_of: Callable[[Run], str | None]) -> str:
-    """Empty if all agree; runs that do not tell are left out."""
+    """The values and how many runs have each; empty if all agree. None is unknown and left out."""
     counts = Counter(value for run in runs if (value := value_of(run)) is not None)
     if len(counts) < 2:
         return ""
@@ -72,16 +110,13 @@ def _different(runs: Sequence[Run], value_of: Callable[[Run], str | None]) -> st
 def _protocol(run: Run) -> str | None:
     if not run.protocol_details:
         return run.protocol
-    # scores of several gray rules are never here together: srlab.extensions.report.gray_rules
     details = {key: value for key, value in run.protocol_details.items() if key not in ("name", "gray")}
     return f"{run.protocol} {json.dumps(details, sort_keys=True)}"
 
 
 def _sets(run: Run) -> str:
-    return " + ".join(
-        f"{name} of {'unknown size' if score.images is None else f'{score.images} images'}"
-        for name, score in sorted(run.scores.items())
-    )
+    counts = {name: run.image_counts.get(name) for name in sorted(run.scores)}
+    return " + ".join(f"{name} of {count or 'unknown'} images" for name, count in counts.items())
 
 
 def _image_names(run: Run) -> str | None:
@@ -92,14 +127,14 @@ def _image_names(run: Run) -> str | None:
 
 def _training_data(run: Run) -> str | None:
     described = {
-        key.removeprefix("data."): value
-        for key, value in run.config.items()
-        if key.startswith(("data.", "degradation.")) and key.removeprefix("data.") not in _NOT_THE_DATA
+        key.removeprefix("data."): value for key, value in run.config.items() if key.startswith("data.")
     }
-    listed = sorted(
-        f"{key}={shown_value(value)}" for key, value in described.items() if "degradation." not in key
-    )
-    return " ".join(listed) or None
+    listed = [
+        f"{key}={shown_value(value)}"
+        for key, value in described.items()
+        if key not in _NOT_THE_DATA and not key.startswith("degradation.")
+    ]
+    return " ".join(sorted(listed)) or None
 
 
 def _setting(key: str) -> Callable[[Run], str | None]:
@@ -111,23 +146,21 @@ def _commit(run: Run) -> str | None:
     return None if commit is None else str(commit)[:12]
 
 
-def _latency_size(run: Run) -> str | None:
-    size = run.costs.output_size
-    return None if size is None else f"{size[1]}x{size[0]}"
-
-
 _INCOMPARABLE = "their scores cannot be compared"
-# (what, configuration group that a sweep may vary it by, its value, what follows)
+# (what, configuration group by which a sweep may vary it, its value, consequence)
 _CONDITIONS: tuple[tuple[str, str | None, Callable[[Run], str | None], str], ...] = (
     ("scoring protocols", None, _protocol, _INCOMPARABLE),
     ("validation sets", None, _sets, _INCOMPARABLE),
     ("validation images", None, _image_names, _INCOMPARABLE),
     ("scales", None, _setting("scale"), _INCOMPARABLE),
-    ("training data", "data", _training_data, "differences may come from there"),
-    ("numbers of steps", "trainer", _setting("trainer.max_steps"), "the longer ones are at an advantage"),
-    ("commits", None, _commit, "differences may come from the sources"),
+    ("training data", "data", _training_data, "this may explain differences"),
+    ("numbers of steps", "trainer", _setting("trainer.max_steps"), "longer runs have an advantage"),
+    ("commits", None, _commit, "this may explain differences"),
 )
 _LATENCY_CONDITIONS: tuple[tuple[str, Callable[[Run], str | None]], ...] = (
     ("devices of the latency", lambda run: run.costs.device),
-    ("image sizes of the latency", _latency_size),
+    (
+        "image sizes of the latency",
+        lambda run: run.costs.output_size and width_by_height(run.costs.output_size),
+    ),
 )

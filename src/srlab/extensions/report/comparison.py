@@ -1,4 +1,4 @@
-"""Runs side by side: one configuration for all seeds, the baseline, and what forbids to compare them."""
+"""Runs side by side: one configuration for all seeds, the baseline, and warnings before comparing."""
 
 import re
 from collections import Counter
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from srlab.extensions.report.comparability import comparability_warnings
-from srlab.extensions.report.gray_rules import gray_rule_warnings, under_one_gray_rule
+from srlab.extensions.report.comparability import comparability_warnings, under_one_gray_rule
 from srlab.extensions.report.latencies import LabLatencies, latency_warnings
 from srlab.extensions.report.parameters import Parameter, parameter_values, varied_parameters
 from srlab.extensions.report.runs import Run
@@ -17,12 +16,9 @@ __all__ = ["Comparison", "Configuration", "as_comparison", "compare"]
 
 @dataclass(frozen=True)
 class Configuration:
-    """Runs that differ in nothing but the seed.
+    """Runs that differ in the seed alone; ``number`` counts from 1, in the order of the table.
 
-    Attributes:
-        number: from 1, in the order of the table; plots and page name it so.
-        values: one for each parameter that the comparison varies.
-        label: the same in words.
+    ``values`` are those of the parameters that the comparison varies, ``label`` the same in words.
     """
 
     number: int
@@ -37,23 +33,17 @@ class Configuration:
 
     @property
     def states(self) -> str:
-        """``2``, or ``1 of 2 (1 failed)`` where runs have no scores."""
+        """``2``, or ``1 of 2 (1 failed)`` if runs have no scores."""
         others = Counter(run.state for run in self.runs if not run.finished)
         missing = ", ".join(f"{count} {state}" for state, count in others.items())
-        total = f"{len(self.finished)} of {len(self.runs)} ({missing})"
-        return total if missing else str(len(self.runs))
+        return f"{len(self.finished)} of {len(self.runs)} ({missing})" if missing else str(len(self.runs))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a report is about.
+    """What a report shows: all runs, also those that failed, and what a reader must know first.
 
-    Attributes:
-        runs: all of them, also those that failed.
-        baseline: the configuration that differences are from; None if none finished.
-        baseline_reason: why this one.
-        warnings: what a reader must know before comparing.
-        latencies: of all networks in one run of the lab; None: each run's own are shown.
+    Without ``latencies`` of the lab, each run's own are shown. ``baseline`` is None if no run finished.
     """
 
     runs: tuple[Run, ...]
@@ -74,6 +64,12 @@ class Comparison:
         """Validation sets that any run was scored on."""
         return tuple(dict.fromkeys(name for run in self.runs if run.finished for name in run.scores))
 
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics that any run was scored by."""
+        scores = (scores for run in self.runs if run.finished for scores in run.scores.values())
+        return tuple(dict.fromkeys(metric for each in scores for metric in each))
+
 
 def compare(
     runs: Sequence[Run], *, baseline: str | None = None, latencies: LabLatencies | None = None
@@ -83,22 +79,22 @@ def compare(
     Args:
         runs: at least one.
         baseline: a row's number, a cell's name, a run's folder, or values (``n_share=0,window_sizes=[8,8]``).
-            Without it: of one sweep the first configuration whose network is a preset as it stands, else the
-            first of the table; of other runs that of the first given.
-        latencies: shown in place of those that each run measured itself, with their memory.
+            Default: of one sweep the first configuration whose network is an unchanged preset, else the first
+            of the table; of other runs that of the first given.
+        latencies: shown, with their memory, instead of those that each run measured itself.
 
     Raises:
         ValueError: no runs, or ``baseline`` does not name exactly one configuration that finished.
     """
     if not runs:
         raise ValueError("no runs to compare")
-    found, runs = runs, under_one_gray_rule(runs)
+    runs, gray_warnings = under_one_gray_rule(runs)
     parameters = varied_parameters(runs)
     configurations = _configurations(runs, parameters)
     chosen, reason = (
         _default_baseline(configurations, runs)
         if baseline is None
-        else (_named(baseline, configurations, parameters), "as asked for")
+        else (_named(baseline, configurations, parameters), "as requested")
     )
     return Comparison(
         runs=tuple(run for each in configurations for run in each.runs),
@@ -107,9 +103,9 @@ def compare(
         baseline=chosen,
         baseline_reason=reason,
         warnings=(
-            *gray_rule_warnings(found, runs),
+            *gray_warnings,
             *comparability_warnings(runs, parameters, own_latencies=latencies is None),
-            *latency_warnings(runs, configurations, latencies),
+            *latency_warnings(runs, {each.number: each.runs for each in configurations}, latencies),
             *_repeated_seeds(configurations),
         ),
         latencies=latencies,
@@ -117,7 +113,7 @@ def compare(
 
 
 def as_comparison(runs: "Comparison | Sequence[Run]") -> Comparison:
-    """``compare`` where that was not done yet."""
+    """``runs``, compared if they are not yet."""
     return runs if isinstance(runs, Comparison) else compare(runs)
 
 
@@ -125,42 +121,40 @@ def _configurations(runs: Sequence[Run], parameters: Sequence[Parameter]) -> tup
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         groups.setdefault(parameter_values(run, parameters), []).append(run)
-    ordered = sorted(
-        groups,
-        key=lambda values: [
-            parameter.rank(value) for parameter, value in zip(parameters, values, strict=True)
-        ],
-    )
+
+    def rank(values: tuple[str, ...]) -> list[tuple[int, float, str]]:
+        return [parameter.rank(value) for parameter, value in zip(parameters, values, strict=True)]
+
     return tuple(
         Configuration(
             number=number,
             values=values,
-            label=_label(values, parameters, groups[values]),
+            label=_label(values, parameters) or groups[values][0].name,
             runs=tuple(sorted(groups[values], key=lambda run: (str(run.seed), run.source))),
         )
-        for number, values in enumerate(ordered, 1)
+        for number, values in enumerate(sorted(groups, key=rank), 1)
     )
 
 
-def _label(values: Sequence[str], parameters: Sequence[Parameter], runs: Sequence[Run]) -> str:
+def _label(values: Sequence[str], parameters: Sequence[Parameter]) -> str:
     named = zip(parameters, values, strict=True)
-    return ", ".join(f"{parameter.label}={value}" for parameter, value in named) or runs[0].name
+    return ", ".join(f"{parameter.label}={value}" for parameter, value in named)
 
 
 def _default_baseline(
     configurations: Sequence[Configuration], runs: Sequence[Run]
 ) -> tuple[Configuration | None, str]:
-    """Runs that someone put together are compared with the first of them; a sweep has no first."""
     finished = [each for each in configurations if each.finished]
     if not finished:
         return None, "no run has finished"
+    # runs that someone put together are compared with the first of them; a sweep has no first
     if len({run.sweep for run in runs}) > 1 or runs[0].sweep is None:
         first = next(run for run in runs if run.finished)
         return next(each for each in finished if first in each.runs), "the first run given"
     for configuration in finished if len(finished) > 1 else ():
         preset = configuration.finished[0].conditions.get("preset")
         if preset is not None:
-            return configuration, f"its network is the preset {preset} as it stands"
+            return configuration, f"its network is the unchanged preset {preset}"
     return finished[0], "the first of the table"
 
 
@@ -183,7 +177,7 @@ def _named(
 def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Parameter]) -> bool:
     names = {str(configuration.number), configuration.label}
     names |= {name for run in configuration.runs for name in (run.name, run.source)}
-    if wanted in names or wanted.rstrip("/") in names:
+    if names & {wanted, wanted.rstrip("/")}:
         return True
     # commas within brackets belong to a value
     words = [word.strip().partition("=") for word in re.split(r",(?![^\[]*\])", wanted)]
@@ -195,7 +189,7 @@ def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Pa
 
 def _repeated_seeds(configurations: Sequence[Configuration]) -> list[str]:
     return [
-        f"{each.label}: seed {seed} was run {count} times; the standard deviation is over repetitions, too"
+        f"{each.label}: seed {seed} was run {count} times; the standard deviation includes repetitions"
         for each in configurations
         for seed, count in Counter(str(run.seed) for run in each.finished).items()
         if count > 1

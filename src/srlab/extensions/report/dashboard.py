@@ -1,40 +1,32 @@
-"""A W&B workspace as code: what every run of a project logged, laid out to be compared.
-
-The keys are those that runs log (:mod:`srlab.extensions.wandb.result`, ``Costs.summary``), so that one layout
-fits every project.
-"""
+"""A W&B workspace as code: what every run of a project logged, laid out to be compared."""
 
 import importlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from types import ModuleType
 from typing import Any
+
+from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
 
 __all__ = ["Dashboard", "logged_keys", "save", "specification"]
 
 _NAME = "srlab"
 _VIEW = f"nw-{_NAME}-v"  # as the package names views, but the same in every call
-_INSTALL = "pip install 'srlab[dashboard]'"
-_AXIS = "trainer/global_step"
-_BEST = "best/val/psnr"
-_CURVES = {"val/psnr": "validation PSNR (dB)", "val/ssim": "validation SSIM", "train/loss": "training loss"}
+_BEST = f"best/{MONITOR}"
+_SSIM = validation_key("ssim")
+_CURVES = {MONITOR: "validation PSNR (dB)", _SSIM: "validation SSIM", TRAIN_LOSS: "training loss"}
 _LEARNING_RATES = "lr-.*"  # each optimizer's own: lr-Adam
 _IMAGES = {"comparison": ["comparison"], "restored": [f"restored/{number}" for number in range(1, 5)]}
-_COUNTED_AT = "720x1280"
 _TIMEOUT_S = 15
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What to lay out.
+    """What to lay out; ``sets`` get bars of their own, ``output_size`` is that of latency and memory.
 
-    Attributes:
-        project: W&B's name of it.
-        entity: user or team whose project it is; None for the one whose key is in use.
-        sets: validation sets that get bars of their own beside the mean over sets.
-        output_size: HEIGHTxWIDTH that latency and memory were measured at, as ``latency.output_size`` says.
+    Without ``entity`` the project belongs to the user whose key is in use.
     """
 
     project: str
@@ -45,7 +37,7 @@ class Dashboard:
 
 def logged_keys(dashboard: Dashboard) -> list[str]:
     """Every key of runs that the layout shows, learning rates apart."""
-    return [*_costs(dashboard), _BEST, *_bars(dashboard), *_CURVES, *chain(*_IMAGES.values()), "best/gain"]
+    return [*_costs(dashboard), _BEST, *_bars(dashboard), *_CURVES, *chain(*_IMAGES.values())]
 
 
 def specification(dashboard: Dashboard) -> dict[str, Any]:
@@ -54,13 +46,12 @@ def specification(dashboard: Dashboard) -> dict[str, Any]:
     Raises:
         ValueError: W&B's package for workspaces is not installed.
     """
-    return json.loads(
-        _workspace(dashboard)._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)
-    )
+    spec = _workspace(dashboard)._to_model().spec
+    return json.loads(spec.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def save(dashboard: Dashboard) -> str:
-    """Make the layout a view of the project, or bring the view that an earlier call made up to date.
+    """Make the layout a view of the project, or update the view that an earlier call made.
 
     Returns:
         Where it is shown.
@@ -83,20 +74,18 @@ def save(dashboard: Dashboard) -> str:
         entity = dashboard.entity or wandb.Api(timeout=_TIMEOUT_S).default_entity
         if not entity:
             raise ValueError(f"{server} does not say whose project it is: give --entity NAME")
-        known = Dashboard(dashboard.project, entity, dashboard.sets, dashboard.output_size)
-        workspace = _workspace(known)
-        workspace._internal_name, workspace._internal_id = _VIEW, _saved_view(known)
+        workspace = _workspace(replace(dashboard, entity=entity))
+        workspace._internal_name, workspace._internal_id = _VIEW, _saved_view(entity, dashboard.project)
         return workspace.save().url
     except (wandb.Error, requests.RequestException) as error:
         text = " ".join(str(error).split())
         raise OSError(f"{server} did not take the dashboard: {text}; --write FILE keeps it") from error
 
 
-def _saved_view(dashboard: Dashboard) -> str:
-    """W&B's id of the view that an earlier call made; empty where there is none."""
-    internal = _import("workspaces.internal")
+def _saved_view(entity: str, project: str) -> str:
+    """W&B's id of the view that an earlier call made; empty if there is none."""
     try:
-        return internal.get_view_dict(dashboard.entity, dashboard.project, _NAME)["id"]
+        return _import("workspaces.internal").get_view_dict(entity, project, _NAME)["id"]
     except ValueError as error:
         if "not found" not in str(error):
             raise
@@ -105,28 +94,24 @@ def _saved_view(dashboard: Dashboard) -> str:
 
 def _workspace(dashboard: Dashboard) -> Any:
     workspaces, panels, keys = _import("workspaces"), _import("reports.v2"), _import("expr")
-    best = panels.SummaryMetric(_BEST)
-
-    def against(key: str, title: str) -> Any:
-        return panels.ScatterPlot(
-            title=f"PSNR against {title}", x=panels.SummaryMetric(key), y=best, log_x=True
-        )
-
+    best, step = panels.SummaryMetric(_BEST), panels.Metric(STEP_AXIS)
     costs = _costs(dashboard)
-    step = panels.Metric(_AXIS)
     sections = {
-        "PSNR against cost": [against(key, title) for key, title in costs.items()],
+        "PSNR against cost": [
+            panels.ScatterPlot(title=f"PSNR against {title}", x=panels.SummaryMetric(key), y=best, log_x=True)
+            for key, title in costs.items()
+        ],
         "curves": [
             *(panels.LinePlot(title=title, x=step, y=[key]) for key, title in _CURVES.items()),
             panels.LinePlot(title="learning rate", x=step, metric_regex=_LEARNING_RATES),
         ],
         "scores": [
             panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)])
-            for key, title in {**_bars(dashboard), "best/gain": "gain over bicubic (dB)"}.items()
+            for key, title in _bars(dashboard).items()
         ],
         "images": [panels.MediaBrowser(title=name, media_keys=keys) for name, keys in _IMAGES.items()],
     }
-    columns = [_BEST, "best/val/ssim", "best/gain", "gray_images", "gray_rule", *costs]
+    columns = [_BEST, f"best/{_SSIM}", "best/gain", "gray_images", "gray_rule", *costs]
     return workspaces.Workspace(
         entity=dashboard.entity or "",
         project=dashboard.project,
@@ -134,7 +119,7 @@ def _workspace(dashboard: Dashboard) -> Any:
         sections=[
             workspaces.Section(name=name, panels=each, is_open=True) for name, each in sections.items()
         ],
-        settings=workspaces.WorkspaceSettings(x_axis=_AXIS, max_runs=50),
+        settings=workspaces.WorkspaceSettings(x_axis=STEP_AXIS, max_runs=50),
         runset_settings=workspaces.RunsetSettings(
             groupby=[keys.Metric("Group")],
             order=[keys.Ordering(keys.Summary(_BEST), ascending=False)],
@@ -148,19 +133,21 @@ def _costs(dashboard: Dashboard) -> dict[str, str]:
     size = dashboard.output_size
     return {
         f"latency_ms/{size}": f"latency (ms) of one {size} image",
-        f"multiply_adds/{_COUNTED_AT}": "multiply-adds",
+        "multiply_adds/720x1280": "multiply-adds",
         "params/all": "parameters",
         f"peak_memory_mib/{size}": "peak memory (MiB)",
     }
 
 
 def _bars(dashboard: Dashboard) -> dict[str, str]:
-    sets = {f"best/val/{name}/psnr": f"PSNR (dB) on {name}" for name in dashboard.sets}
-    return {_BEST: "PSNR (dB), mean over sets", **sets}
+    sets = {f"best/{validation_key('psnr', name)}": f"PSNR (dB) on {name}" for name in dashboard.sets}
+    return {_BEST: "PSNR (dB), mean over sets", **sets, "best/gain": "gain over bicubic (dB)"}
 
 
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"wandb_workspaces.{name}")
     except ModuleNotFoundError as error:
-        raise ValueError(f"dashboards need W&B's package for workspaces: {_INSTALL}") from error
+        raise ValueError(
+            "dashboards need W&B's package for workspaces: pip install 'srlab[dashboard]'"
+        ) from error

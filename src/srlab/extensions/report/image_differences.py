@@ -1,4 +1,4 @@
-"""Where one configuration restores better than another: image by image."""
+"""Where one configuration restores better than another, image by image."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ __all__ = ["ImageDifference", "PairComparison", "compare_images", "compare_with_
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """PSNR in dB of one image, means over seeds, and what the second has above the first."""
+    """PSNR in dB of one image under two configurations, means over seeds."""
 
     image: str
     first: float
@@ -20,18 +20,13 @@ class ImageDifference:
 
     @property
     def difference(self) -> float:
-        """0 where both are equal, also where both are exact."""
+        """Gain of the second; 0 if both are equal, also if both are exact (infinite)."""
         return 0.0 if self.first == self.second else self.second - self.first
 
 
 @dataclass(frozen=True)
 class PairComparison:
-    """Two configurations: what is different, and where is the second better?
-
-    Attributes:
-        differing: (key, value of the first, value of the second) of their first runs' configurations.
-        images: sorted, the largest gain first; empty where runs left no scores of images.
-    """
+    """Two configurations: (key, value of each) of what is different, and images, the largest gain first."""
 
     first: Configuration
     second: Configuration
@@ -50,7 +45,7 @@ class PairComparison:
 
     @property
     def mean_difference(self) -> float | None:
-        """Of all images, in dB; None without any, or where both infinities are among them."""
+        """Of all images, in dB; None without any, or if both infinities are among them."""
         differences = [each.difference for each in self.images]
         if not differences or {math.inf, -math.inf} <= set(differences):
             return None
@@ -70,29 +65,23 @@ def compare_images(first: Configuration, second: Configuration) -> PairCompariso
 
 
 def compare_with_baseline(comparison: Comparison) -> list[PairComparison]:
-    """Every other configuration that finished, the best first; with one alone, its first two runs."""
+    """Every other configuration that finished, the best first; if there is none, the first two seeds."""
     baseline = comparison.baseline
     if baseline is None:
         return []
     others = [each for each in comparison.finished if each is not baseline]
     if not others and len(baseline.finished) > 1:
-        first, second = (_single(baseline, place) for place in (0, 1))
+        runs = baseline.finished[:2]
+        first, second = (Configuration(baseline.number, baseline.values, run.name, (run,)) for run in runs)
         return [compare_images(first, second)]
     pairs = [compare_images(baseline, each) for each in others]
     return sorted(pairs, key=lambda pair: -fmean(run.psnr for run in pair.second.finished))
-
-
-def _single(configuration: Configuration, place: int) -> Configuration:
-    """One run of a configuration, named as such."""
-    run = configuration.finished[place]
-    return Configuration(
-        number=configuration.number, values=configuration.values, label=run.name, runs=(run,)
-    )
 
 
 def _image_psnr(configuration: Configuration) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for run in configuration.finished:
         for image in run.images:
-            values.setdefault(image.key, []).append(image.psnr)
+            if "psnr" in image.scores:
+                values.setdefault(image.key, []).append(image.scores["psnr"])
     return {name: fmean(each) for name, each in values.items()}

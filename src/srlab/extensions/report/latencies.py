@@ -5,139 +5,96 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from srlab.extensions.report.runs import Run
 
-if TYPE_CHECKING:
-    from srlab.extensions.report.comparison import Configuration
-
 __all__ = [
-    "NETWORKS",
-    "LabFigures",
-    "LabLatencies",
-    "latency_caption",
-    "latency_source",
-    "latency_warnings",
-    "network_arguments",
-    "read_latencies",
-]
+    "NETWORKS", "LabLatencies", "latency_caption", "latency_source", "latency_warnings", "network_arguments",
+    "read_latencies", "width_by_height",
+]  # fmt: skip
 
-#: Entry of a record that tells how each subject's network is built.
+#: Entry of a record that holds the constructor arguments of each subject's network.
 NETWORKS = "networks"
-_PREFIX = "model."
-# Arguments that only training knows.
+# Arguments that only matter in training.
 _TRAINING_ONLY = frozenset({"_convert_", "drop_path"})
 _MEASURE = "srlab report --measure measures all networks in one interleaved run"
 
 
-@dataclass(frozen=True)
-class LabFigures:
-    """Of one network: milliseconds of a pass (median, 10th and 90th percentile of the rounds), peak MiB."""
-
-    median_ms: float
-    p10_ms: float
-    p90_ms: float
-    rounds: int
-    memory_mib: float | None
-    backend: str | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class LabLatencies:
-    """One interleaved run of the lab, as its record has it.
+    """One interleaved run of the lab, from its record.
 
     Attributes:
-        path: of the record.
-        device: the product's name.
-        threads: of the CPU; None on another device.
         precision: dtype and how the networks ran: ``float32, eager``.
-        lr_size: height and width.
-        output_size: likewise.
-        rounds: asked for.
-        date: when it began, ISO.
-        warnings: what the lab found fault with.
-        figures: by network.
-        reasons: why a network has no figures, likewise.
+        figures: as recorded, by network; those that were not timed are missing.
+        reasons: why a network has no figures, by network.
     """
 
     path: str
-    device: str
-    threads: int | None
+    conditions: Mapping[str, Any]
     precision: str
     lr_size: tuple[int, int]
     output_size: tuple[int, int]
     rounds: int
-    date: str
-    commit: str | None
-    versions: str
-    command: str
     warnings: tuple[str, ...]
-    figures: Mapping[str, LabFigures]
+    figures: Mapping[str, Mapping[str, Any]]
     reasons: Mapping[str, str]
 
-    def of(self, runs: Sequence[Run]) -> LabFigures | None:
-        """Of the network that these runs share; None where it was not measured."""
-        arguments = network_arguments(runs)
-        return None if arguments is None else self.figures.get(_key(arguments))
+    def of(self, runs: Sequence[Run]) -> Mapping[str, Any] | None:
+        """Figures of the network that these runs share; None if it was not timed."""
+        return self.figures.get(_key(network_arguments(runs)))
 
-    def why_not(self, runs: Sequence[Run]) -> str:
-        """What to say where :meth:`of` has nothing."""
+    def missing_reason(self, runs: Sequence[Run]) -> str:
+        """Why :meth:`of` returns None."""
         arguments = network_arguments(runs)
         if arguments is None:
             return "no run left a configuration to build the network from"
-        return self.reasons.get(_key(arguments), "another network than any of the record")
+        return self.reasons.get(_key(arguments), "the record has no such network")
 
-    @property
-    def place(self) -> str:
-        """``AMD EPYC, 2 threads``."""
-        if self.threads is None:
-            return self.device
-        return f"{self.device}, {self.threads} thread{'' if self.threads == 1 else 's'}"
-
-    def facts(self) -> list[tuple[str, str]]:
-        """Everything that a reader may ask, as name and value."""
-        return [
-            ("record", self.path),
-            ("with", self.command),
-            ("device", self.place),
-            ("image", f"{_side(self.lr_size)} restored to {_side(self.output_size)}, {self.precision}"),
-            ("rounds", f"{self.rounds}, in each of which every network runs once"),
-            ("date", self.date),
-            ("commit", self.commit or "unknown"),
-            ("versions", self.versions),
-        ]
+    def facts(self) -> dict[str, str]:
+        """Conditions by name."""
+        found, sizes = self.conditions, (width_by_height(self.lr_size), width_by_height(self.output_size))
+        threads = f", {found['threads']} threads" if found["device"] == "cpu" else ""
+        return {
+            "record": self.path,
+            "command": found["command"],
+            "device": f"{found['device_name']}{threads}",
+            "image": f"{sizes[0]} restored to {sizes[1]}, {self.precision}",
+            "rounds": f"{self.rounds}, in each of which every network runs once",
+            "date": found["date"],
+            "commit": found["commit"] or "unknown",
+            "versions": f"torch {found['torch_version']}, srlab {found['srlab_version']}",
+        }
 
 
 def network_arguments(runs: Sequence[Run]) -> dict[str, Any] | None:
     """Class and constructor arguments of the network that runs of one configuration share.
 
-    What only training knows is left out, so that configurations with the same network have the same; None
+    Arguments that only matter in training are left out, so that the same network has the same arguments; None
     if no run has a configuration.
     """
     for run in runs:
-        arguments = {
-            key.removeprefix(_PREFIX): value for key, value in run.config.items() if key.startswith(_PREFIX)
-        }
-        if "_target_" in arguments:
-            return {name: value for name, value in arguments.items() if name not in _TRAINING_ONLY}
+        model = {key[len("model.") :]: value for key, value in run.config.items() if key.startswith("model.")}
+        if "_target_" in model:
+            return {name: value for name, value in model.items() if name not in _TRAINING_ONLY}
     return None
 
 
 def read_latencies(path: Path) -> LabLatencies:
-    """What ``srlab report --measure`` left.
+    """The record that ``srlab report --measure`` wrote.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: no record of the lab, or one that does not tell whose latencies these are.
+        ValueError: not a record of the lab, or one without the arguments of its networks.
     """
     from srlab.extensions.lab.record import read_record
 
     content = read_record(path)
     if NETWORKS not in content:
         raise ValueError(
-            f"{path} is of srlab profile, which does not write down how its networks are built, so that they "
-            "cannot be told apart from a run's; srlab report --measure writes latency.json, which does"
+            f"{path} was written by srlab profile, which does not record the arguments of its networks: they "
+            "cannot be matched with runs; use the latency.json that srlab report --measure writes"
         )
     try:
         return _latencies(path, content)
@@ -151,62 +108,48 @@ def latency_source(latencies: LabLatencies | None) -> str:
 
 
 def latency_caption(runs: Sequence[Run], latencies: LabLatencies | None) -> str:
-    """Which latency and memory a table shows, for its caption; empty where no run measured any."""
+    """Which latency and memory a table shows, for its caption; empty if no run measured any."""
     what = "Latency (median, 10th to 90th percentile) and peak memory of one"
     if latencies is not None:
+        size, facts = width_by_height(latencies.output_size), latencies.facts()
+        device, date = facts["device"], facts["date"][:10]
         return (
-            f"{what} {_side(latencies.output_size)} image, {latencies.precision}, on {latencies.place}: all "
-            f"networks in one interleaved run of {latencies.rounds} rounds, {latencies.date[:10]}; memory "
-            "beyond weights and input."
+            f"{what} {size} image, {latencies.precision}, on {device}: all networks in one interleaved run "
+            f"of {latencies.rounds} rounds, {date}; memory beyond weights and input."
         )
     devices = sorted({run.costs.device for run in runs if run.costs.device})
     sizes = sorted({run.costs.output_size for run in runs if run.costs.output_size})
-    if not devices:
-        return ""
-    shown = " and ".join(map(_side, sizes)) or "unknown size"
-    return (
-        f"{what} {shown} image on {', '.join(devices)}: each run's own measurement before its first step, "
-        "not comparable where runs went on side by side."
-    )
+    shown = " and ".join(map(width_by_height, sizes)) or "unknown size"
+    own = "each run's own measurement after its training, not comparable if made side by side"
+    return f"{what} {shown} image on {', '.join(devices)}: {own}." if devices else ""
 
 
 def latency_warnings(
-    runs: Sequence[Run], configurations: "Sequence[Configuration]", latencies: LabLatencies | None
-) -> list[str]:
-    """What a reader must know before comparing latencies: one sentence for each fault."""
+    runs: Sequence[Run], rows: Mapping[int, Sequence[Run]], latencies: LabLatencies | None
+) -> Iterator[str]:
+    """What forbids to compare latencies; ``rows`` are all runs by the number of their row."""
     if latencies is None:
-        return [*_disturbed(runs), *_unlike(runs)]
+        yield from _warnings_of_own([run for run in runs if run.costs.latency_ms is not None])
+        return
+    yield from (f"latencies: {warning}" for warning in latencies.warnings)
     missing: dict[str, list[str]] = defaultdict(list)
-    for each in configurations:
-        if latencies.of(each.runs) is None:
-            missing[latencies.why_not(each.runs)].append(str(each.number))
-    absent = [
-        f"no latency of row{'s' if len(rows) > 1 else ''} {', '.join(rows)} ({latencies.path}): {reason}"
-        for reason, rows in missing.items()
-    ]
-    return [*(f"latencies: {warning}" for warning in latencies.warnings), *absent]
+    for number, row in rows.items():
+        if latencies.of(row) is None:
+            missing[latencies.missing_reason(row)].append(str(number))
+    for reason, numbers in missing.items():
+        yield f"no latency of row {', '.join(numbers)} ({latencies.path}): {reason}"
 
 
-def _disturbed(runs: Sequence[Run]) -> Iterator[str]:
-    """Sweeps whose cells measured while others were at work, by when they ran or else by their launcher."""
-    sweeps: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        if run.sweep is not None and run.costs.latency_ms is not None:
-            sweeps[run.sweep].append(run)
-    for sweep, cells in sweeps.items():
-        at_once, launcher = _most_at_once(cells), cells[0].launcher
-        if at_once > 1:
-            found = f"up to {at_once} cells ran at once, and measured while the others were at work"
-        elif launcher not in (None, "basic") and not all(map(_has_all_times, cells)):
-            found = f"the launcher {launcher} runs several cells at once"
-        else:
-            continue
-        yield f"latencies of {Path(sweep).name} are not comparable: {found}; {_MEASURE}"
+def width_by_height(size: tuple[int, int]) -> str:
+    """A size (height, width) as papers write it: ``1280x720``."""
+    return f"{size[1]}x{size[0]}"
 
 
-def _unlike(runs: Sequence[Run]) -> Iterator[str]:
-    """Conditions under which one network's time differs several times over."""
-    timed = [run for run in runs if run.costs.latency_ms is not None]
+def _warnings_of_own(timed: Sequence[Run]) -> Iterator[str]:
+    launchers = {run.sweep: run.launcher for run in timed if run.launcher not in (None, "basic")}
+    for sweep, launcher in launchers.items():
+        fault = f"the launcher {launcher} runs several cells at once"
+        yield f"latencies of {Path(str(sweep)).name} are not comparable: {fault}; {_MEASURE}"
     busy = [run.name for run in timed if run.costs.is_busy]
     if busy:
         yield f"timed while other programs needed the same cores: {', '.join(busy)}; {_MEASURE}"
@@ -218,27 +161,8 @@ def _unlike(runs: Sequence[Run]) -> Iterator[str]:
         )
 
 
-def _most_at_once(runs: Sequence[Run]) -> int:
-    """Attempts under way at the same time; one that was killed counts at its start, its end being unknown."""
-    changes: list[tuple[str, int]] = []
-    for run in runs:
-        for place, (started, ended) in enumerate(run.attempt_times, 1):
-            is_on = run.state == "running" and place == len(run.attempt_times)
-            # "~" stands behind all that a date can hold: just after it started, or after everything
-            changes += [(started, 1), (ended or ("~" if is_on else f"{started}~"), -1)]
-    most = now = 0
-    for _, change in sorted(changes):  # of one moment, what ends comes before what begins
-        now += change
-        most = max(most, now)
-    return most
-
-
-def _has_all_times(run: Run) -> bool:
-    return bool(run.attempt_times) and all(ended for _, ended in run.attempt_times)
-
-
 def _latencies(path: Path, content: Mapping[str, Any]) -> LabLatencies:
-    conditions, settings = content["conditions"], content["settings"]
+    settings = content["settings"]
     if len(content["sizes"]) != 1 or settings["step"] != "inference":
         raise ValueError(f"{path}: a report shows the latency of one image size; the record has others")
     (size,) = content["sizes"]
@@ -248,50 +172,27 @@ def _latencies(path: Path, content: Mapping[str, Any]) -> LabLatencies:
     first = size["subjects"][0]
     return LabLatencies(
         path=str(path),
-        device=conditions["device_name"],
-        threads=conditions["threads"] if conditions["device"] == "cpu" else None,
+        conditions=content["conditions"],
         precision=f"{first['dtype']}, {first['compile']}",
-        lr_size=(size["lr_size"][0], size["lr_size"][1]),
-        output_size=(size["output_size"][0], size["output_size"][1]),
+        lr_size=tuple(size["lr_size"]),
+        output_size=tuple(size["output_size"]),
         rounds=settings["repeats"],
-        date=conditions["date"],
-        commit=conditions["commit"],
-        versions=f"torch {conditions['torch_version']}, srlab {conditions['srlab_version']}",
-        command=conditions["command"],
         warnings=tuple(_lab_warnings(content)),
-        figures={key: _figures(each) for key, each in timed.items()},
+        figures=timed,
         reasons={key: reasons.get(key, "no round was finished") for key in keys.values() if key not in timed},
     )
 
 
 def _lab_warnings(content: Mapping[str, Any]) -> Iterator[str]:
-    from srlab.extensions.lab.conditions import LabConditions, busy_warning
+    from srlab.extensions.lab.conditions import busy_warning
 
     if not content["complete"]:
-        yield "the measurement was interrupted; these are of the rounds that were finished"
-    busy = busy_warning(LabConditions(**content["conditions"]))
+        yield "the measurement was interrupted; only finished rounds count"
+    busy = busy_warning(content["conditions"])
     if busy is not None:
         yield busy
 
 
-def _figures(subject: Mapping[str, Any]) -> LabFigures:
-    time, memory = subject["time_ms"], subject["memory"]
-    on_gpu, on_cpu = memory["allocated_mib"], memory["live_mib"]
-    return LabFigures(
-        median_ms=time["median"],
-        p10_ms=time["p10"],
-        p90_ms=time["p90"],
-        rounds=subject["rounds"],
-        memory_mib=on_cpu if on_gpu is None else on_gpu,
-        backend=subject["resolved_backend"],
-    )
-
-
-def _key(arguments: Mapping[str, Any]) -> str:
-    """The same for the same network, however its arguments were ordered."""
+def _key(arguments: Mapping[str, Any] | None) -> str:
+    """The same for the same network, in whatever order its arguments are."""
     return json.dumps(arguments, sort_keys=True, default=str)
-
-
-def _side(size: tuple[int, int]) -> str:
-    """Width x height, as papers write."""
-    return f"{size[1]}x{size[0]}"

@@ -1,25 +1,22 @@
-"""Which parameters a set of runs varies, and what each run has for them."""
+"""Which parameters a set of runs varies, and each run's values of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from srlab.extensions.report.configuration_files import shown_value
-from srlab.extensions.report.gray_rules import is_gray_rule
 from srlab.extensions.report.runs import Run
 
-__all__ = ["ABSENT", "Parameter", "differing_keys", "parameter_values", "varied_parameters"]
+__all__ = ["Parameter", "differing_keys", "parameter_values", "shown_value", "varied_parameters"]
 
-ABSENT = "–"
-SEED = "seed"
-NETWORK = "model"
-
-# What a run is carried out with, which changes neither its samples nor its arithmetic, or what is warned of.
+_ABSENT = "–"
+_SEED, _NETWORK = "seed", "model"
+# Places and names; neither they nor what follows changes what a network learns.
+_PLACES = ("paths", "hydra", "logger")
 _CIRCUMSTANCES = (
-    SEED, "paths", "logger", "hydra", "resume", "saved_images", "latency", "callbacks.progress",
-    "data.cache", "data.num_workers", "data.root", "data.validation_root", "data.degrade_on",
-    "threads", "trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy",
-    "trainer.log_every_n_steps",
+    *_PLACES, _SEED, "resume", "saved_images", "latency", "callbacks.progress", "data.cache",
+    "data.num_workers", "data.root", "data.validation_root", "data.degrade_on", "threads", "trainer.devices",
+    "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "trainer.log_every_n_steps",
+    "schema_version",
 )  # fmt: skip
 # Last parts of keys that say little without their group.
 _NAMED_BY_GROUP = frozenset({"_target_", "pattern", "name"})
@@ -27,14 +24,7 @@ _NAMED_BY_GROUP = frozenset({"_target_", "pattern", "name"})
 
 @dataclass(frozen=True)
 class Parameter:
-    """One thing that the runs differ in.
-
-    Attributes:
-        key: of the configuration or of the command line.
-        label: short, unique among the parameters of a report.
-        swept: whether a sweep varies it on purpose.
-        order: values in the sweep's order.
-    """
+    """A key that the runs differ in, and its unique short label; ``order`` holds the values of a sweep."""
 
     key: str
     label: str
@@ -42,7 +32,7 @@ class Parameter:
     order: tuple[str, ...] = ()
 
     def rank(self, value: str) -> tuple[int, float, str]:
-        """Sorts values: as the sweep has them, then numbers, then words."""
+        """Sort key: the sweep's order first, then numbers, then words."""
         if value in self.order:
             return 0, self.order.index(value), ""
         try:
@@ -52,17 +42,18 @@ class Parameter:
 
 
 def varied_parameters(runs: Sequence[Run]) -> tuple[Parameter, ...]:
-    """What one sweep sets, or else the keys in which the configurations differ; never the seed.
+    """The keys that one sweep sets, or else those in which the configurations differ; never the seed.
 
-    ``model`` stands first where the networks differ, and for every argument that follows from it.
+    ``model`` comes first where the networks differ, and stands for every argument that follows from it.
     """
     is_sweep = len({run.sweep for run in runs}) == 1 and all(run.swept for run in runs)
     keys = _swept_keys(runs) if is_sweep else _configured_keys(runs)
-    labels = _labels(keys)
+    short = {key: _short(key) for key in keys}
+    labels = list(short.values())
     return tuple(
         Parameter(
             key=key,
-            label=labels[key],
+            label=short[key] if labels.count(short[key]) == 1 else key,
             swept=is_sweep,
             order=next((run.sweep_order[key] for run in runs if key in run.sweep_order), ()),
         )
@@ -70,78 +61,80 @@ def varied_parameters(runs: Sequence[Run]) -> tuple[Parameter, ...]:
     )
 
 
-def parameter_values(run: Run, parameters: Sequence[Parameter]) -> tuple[str, ...]:
+def parameter_values(run: Run, parameters: Iterable[Parameter]) -> tuple[str, ...]:
     """As they are shown."""
-    return tuple(_value_of(run, parameter.key, swept=parameter.swept) for parameter in parameters)
+    return tuple(
+        run.swept.get(each.key, _ABSENT) if each.swept else _config_value(run, each.key)
+        for each in parameters
+    )
 
 
 def differing_keys(first: Run, second: Run) -> list[tuple[str, str, str]]:
-    """(key, value of the first, value of the second), circumstances included, places and derived left out."""
-    keys = [
-        key for key in _ordered_keys([first, second]) if not _is_within(key, ("paths", "hydra", "logger"))
-    ]
-    pairs = ((key, _config_value(first, key), _config_value(second, key)) for key in keys)
+    """(key, value of the first, value of the second) of every difference but places and derived keys."""
+    pairs = (
+        (key, _config_value(first, key), _config_value(second, key))
+        for key in _independent_keys([first, second])
+        if not _is_within(key, _PLACES)
+    )
     return [(key, one, other) for key, one, other in pairs if one != other]
+
+
+def shown_value(value: Any) -> str:
+    """As it would be typed on a command line: lists without blanks, null, true."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(shown_value, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{shown_value(each)}" for key, each in value.items()) + "}"
+    return str(value)
 
 
 def _swept_keys(runs: Sequence[Run]) -> list[str]:
     ordered = dict.fromkeys(key for run in runs for key in (*run.sweep_order, *run.swept))
-    return [key for key in ordered if key != SEED and len({run.swept.get(key) for run in runs}) > 1]
+    return [key for key in ordered if key != _SEED and len({run.swept.get(key) for run in runs}) > 1]
 
 
 def _configured_keys(runs: Sequence[Run]) -> list[str]:
     known = [run for run in runs if run.config]
     varied = [
         key
-        for key in _ordered_keys(known)
+        for key in _independent_keys(known)
         if not _is_within(key, _CIRCUMSTANCES)
-        and not is_gray_rule(key)  # where it matters, runs under one rule alone have scores
+        # scores of two gray rules are never compared, so the rule is not a parameter
+        and not (key.startswith("protocol.") and key.endswith(".gray"))
         and len({_config_value(run, key) for run in known}) > 1
     ]
     if len({run.network for run in known}) < 2:
         return varied
-    return [NETWORK, *(key for key in varied if not _follows_from_network(key, known))]
+    return [_NETWORK, *(key for key in varied if not _follows_from_network(key, known))]
 
 
 def _follows_from_network(key: str, runs: Sequence[Run]) -> bool:
-    if not key.startswith(f"{NETWORK}."):
+    if not key.startswith(f"{_NETWORK}."):
         return False
     return len({(run.network, _config_value(run, key)) for run in runs}) == len({run.network for run in runs})
 
 
-def _ordered_keys(runs: Sequence[Run]) -> Iterator[str]:
-    """Keys that at least one run sets itself rather than computing them from others."""
-    for key in dict.fromkeys(key for run in runs for key in run.config):
-        if any(key in run.config and key not in run.derived for run in runs):
-            yield key
+def _independent_keys(runs: Sequence[Run]) -> list[str]:
+    """Keys that at least one run sets itself instead of computing them from others."""
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    return [key for key in keys if any(key in run.config and key not in run.derived for run in runs)]
 
 
-def _is_within(key: str, groups: Sequence[str]) -> bool:
+def _is_within(key: str, groups: Iterable[str]) -> bool:
     return any(key == group or key.startswith(f"{group}.") for group in groups)
 
 
-def _value_of(run: Run, key: str, *, swept: bool) -> str:
-    if swept:
-        return run.swept.get(key, ABSENT)
-    if key == NETWORK:
-        return run.network or ABSENT
-    return _config_value(run, key)
-
-
 def _config_value(run: Run, key: str) -> str:
+    if key == _NETWORK:
+        return run.network or _ABSENT
     if key not in run.config:
-        return ABSENT
-    value: Any = run.config[key]
-    if key.endswith("._target_"):
-        return str(value).rpartition(".")[-1]
-    return shown_value(value)
-
-
-def _labels(keys: Sequence[str]) -> Mapping[str, str]:
-    """The last part of each key, or all of it where two share that."""
-    short = {key: _short(key) for key in keys}
-    labels = list(short.values())
-    return {key: label if labels.count(label) == 1 else key for key, label in short.items()}
+        return _ABSENT
+    value = run.config[key]
+    return str(value).rpartition(".")[-1] if key.endswith("._target_") else shown_value(value)
 
 
 def _short(key: str) -> str:

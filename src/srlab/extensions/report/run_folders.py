@@ -1,24 +1,34 @@
-"""Finds runs in folders and reads what they left: nothing that is there is dropped in silence."""
+"""Finds runs in folders and reads what they left; damaged files are listed, never skipped silently."""
 
-import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from srlab.extensions.lab.load import CoreLoad
-from srlab.extensions.report.configuration_files import FlatConfiguration, flat_configuration
-from srlab.extensions.report.gray_rules import configured_gray_rule
-from srlab.extensions.report.runs import FINISHED, ImageScore, Run, RunCosts, Score
-from srlab.metrics.gray_rules import recorded_gray_rule
+from srlab.extensions.report.configurations import configured_protocol, read_configuration
+from srlab.extensions.report.runs import FINISHED, ImageScore, Run, RunCosts
+from srlab.extensions.sweep.records import LOCK_NAME
+from srlab.locks import is_held
+from srlab.metrics.protocol import recorded_gray_rule
+from srlab.runs.contract import (
+    CELL_FILE,
+    CHECKPOINTS_FOLDER,
+    CONFIG_FILE,
+    IMAGES_FOLDER,
+    SUMMARY_FILE,
+    SWEEP_FILE,
+)
+from srlab.runs.folder import RunFolder
+from srlab.runs.scores import read_scores
 
-__all__ = ["find_run_folders", "read_folder", "read_runs"]
+__all__ = ["read_runs"]
 
-_MARKS = ("cell.json", "config.yaml", "summary.json")
+_MARKS = (CELL_FILE, CONFIG_FILE, SUMMARY_FILE)
 # Folders of a run or a sweep that hold no runs of their own.
-_PASSED_OVER = frozenset({"checkpoints", "images", "report", "wandb"})
+_SKIPPED = frozenset({CHECKPOINTS_FOLDER, IMAGES_FOLDER, "report", "wandb"})
 _DEPTH = 4
 _WANDB = "wandb:"
 
@@ -26,15 +36,14 @@ _WANDB = "wandb:"
 def read_runs(sources: Sequence[str | Path] | str | Path) -> list[Run]:
     """Read runs, sweeps, folders of runs, and runs at W&B (``wandb:ENTITY/PROJECT[/GROUP]``).
 
-    Cells of a grid that their sweep has not started yet are among them.
+    Cells of a grid that their sweep has not started yet are included.
 
     Raises:
-        ValueError: a source without any run, or one that W&B does not have.
-        OSError: a folder that is not there or cannot be read.
+        ValueError: a source without runs, or one that W&B does not have.
+        OSError: a folder does not exist or cannot be read.
     """
-    listed = [sources] if isinstance(sources, str | Path) else list(sources)
     found: dict[str, Run] = {}
-    for source in listed:
+    for source in [sources] if isinstance(sources, str | Path) else sources:
         if str(source).startswith(_WANDB):
             from srlab.extensions.report.wandb_runs import read_wandb
 
@@ -45,69 +54,13 @@ def read_runs(sources: Sequence[str | Path] | str | Path) -> list[Run]:
     return list(found.values())
 
 
-def find_run_folders(place: Path) -> list[Path]:
-    """``place`` if it is a run, else the runs below it.
-
-    Raises:
-        ValueError: there is none.
-        OSError: ``place`` is no folder.
-    """
-    if not place.is_dir():
-        raise FileNotFoundError(f"{place} is no folder; name a run, a sweep or a folder of runs")
-    return list(_run_folders(place, _DEPTH))
-
-
-def read_folder(folder: Path) -> Run:
-    """One run; damaged files are named in its ``problems``."""
-    problems: list[str] = []
-    cell = _read_json(folder / "cell.json", problems)
-    summary = _read_json(folder / "summary.json", problems)
-    config = _configuration(folder / "config.yaml", problems)
-    try:
-        scores, bicubic = _scores(summary.get("scores")), _scores(summary.get("bicubic"))
-        images = tuple(_image(entry, folder) for entry in summary.get("images") or ())
-    except (KeyError, TypeError, AttributeError) as error:
-        problems.append(f"{folder / 'summary.json'} is of another kind: {error!r}")
-        scores, bicubic, images = {}, {}, ()
-    # written before the first step, so that a run that died later has them, too
-    costs = _read_json(folder / "costs.json", problems) or _mapping(summary, "conditions", "costs")
-    sweep = folder.parent if (folder.parent / "sweep.json").exists() else None
-    protocol = _mapping(summary, "protocol")
-    return Run(
-        source=str(folder.resolve()),
-        name=str(cell.get("name", folder.name)),
-        state=_state(folder, cell, has_scores=bool(scores)),
-        sweep=None if sweep is None else str(sweep.resolve()),
-        config=config.values,
-        derived=config.derived,
-        swept={str(key): str(value) for key, value in _mapping(cell, "swept").items()},
-        sweep_order={} if sweep is None else _sweep_order(sweep, problems),
-        scores=scores,
-        bicubic=bicubic,
-        images=images,
-        costs=_costs(costs),
-        curves=_curves(folder / "metrics.csv", problems),
-        conditions={key: value for key, value in _mapping(summary, "conditions").items() if key != "costs"},
-        protocol=protocol.get("name") or _configured_protocol(config.values),
-        gray_rule=recorded_gray_rule(summary["scores"], protocol)
-        if scores
-        else configured_gray_rule(config.values),
-        protocol_details=protocol,
-        step=summary.get("step"),
-        steps=summary.get("steps"),
-        attempts=len(cell["attempts"]) if cell.get("attempts") else None,
-        launcher=None if sweep is None else _read_json(sweep / "sweep.json", problems).get("launcher"),
-        attempt_times=tuple(_attempt_times(cell)),
-        message=cell.get("message"),
-        problems=tuple(problems),
-    )
-
-
 def _read_place(place: Path) -> list[Run]:
-    runs = [read_folder(folder) for folder in find_run_folders(place)]
+    if not place.is_dir():
+        raise FileNotFoundError(f"{place} is not a folder; name a run, a sweep or a folder of runs")
+    runs = [_read_run(folder) for folder in _run_folders(place, _DEPTH)]
     runs += _not_started(place, runs)
     if not runs:
-        raise ValueError(f"no runs in {place}: no folder of it has any of {', '.join(_MARKS)}")
+        raise ValueError(f"no runs in {place}: none of its folders has any of {', '.join(_MARKS)}")
     return runs
 
 
@@ -116,140 +69,155 @@ def _run_folders(place: Path, depth: int) -> Iterator[Path]:
         yield place
     elif depth:
         for child in sorted(place.iterdir()):
-            if child.is_dir() and not child.name.startswith(".") and child.name not in _PASSED_OVER:
+            if child.is_dir() and not child.name.startswith(".") and child.name not in _SKIPPED:
                 yield from _run_folders(child, depth - 1)
 
 
-def _not_started(sweep: Path, runs: Sequence[Run]) -> list[Run]:
-    """Cells of a grid without a folder; a search chooses its cells as it goes, so that none is missing."""
-    order = _sweep_order(sweep, [])
-    sweeper = str(_read_json(sweep / "sweep.json", []).get("sweeper", ""))
-    is_search = "optuna" in sweeper.lower() or any(
-        "(" in each for values in order.values() for each in values
+def _read_run(path: Path) -> Run:
+    problems: list[str] = []
+    folder = RunFolder(path)
+    summary = _tolerant(folder.summary, problems)
+    cell, sweep = _read_json(path / CELL_FILE, problems), _read_json(path.parent / SWEEP_FILE, problems)
+    config, derived = read_configuration(folder, problems)
+    scored = _scored(summary, path, problems)
+    # a run that died before its summary may have costs
+    costs = _tolerant(folder.costs, problems) or _within(summary, "conditions", "costs")
+    protocol = _within(summary, "protocol") or configured_protocol(config)
+    means = summary["scores"] if scored.get("scores") else ()
+    return Run(
+        source=str(path.resolve()),
+        name=str(cell.get("name", path.name)),
+        state=_state(folder, cell, has_scores=bool(means)),
+        sweep=str(path.parent.resolve()) if (path.parent / SWEEP_FILE).exists() else None,
+        config=config,
+        derived=derived,
+        swept={str(key): str(value) for key, value in _within(cell, "swept").items()},
+        sweep_order=_sweep_order(sweep),
+        **scored,
+        costs=_costs(costs),
+        curves=_curves(folder, problems),
+        conditions={key: value for key, value in _within(summary, "conditions").items() if key != "costs"},
+        protocol=protocol.get("name"),
+        protocol_details=_within(summary, "protocol"),
+        gray_rule=recorded_gray_rule(means, protocol) if protocol else None,
+        step=summary.get("step"),
+        steps=summary.get("steps"),
+        attempts=len(cell.get("attempts") or ()) or None,
+        launcher=sweep.get("launcher"),
+        message=cell.get("message"),
+        problems=tuple(problems),
+    )
+
+
+def _not_started(place: Path, runs: Sequence[Run]) -> list[Run]:
+    """Cells of a grid that have no folder; a search chooses its cells as it goes, so none is missing."""
+    sweep = _read_json(place / SWEEP_FILE, [])
+    order = _sweep_order(sweep)
+    is_search = "optuna" in str(sweep.get("sweeper")).lower() or any(
+        "(" in value for values in order.values() for value in values
     )
     if not order or is_search:
         return []
     there = {tuple(run.swept.get(key) for key in order) for run in runs}
-    missing = [values for values in product(*order.values()) if values not in there]
-    return [
-        Run(
-            source=f"{sweep.resolve()} ({','.join(f'{key}={value}' for key, value in swept.items())})",
-            name=",".join(f"{key}={value}" for key, value in swept.items()),
-            state="not started",
-            sweep=str(sweep.resolve()),
-            swept=swept,
-            sweep_order=order,
-        )
-        for swept in (dict(zip(order, values, strict=True)) for values in missing)
-    ]
+    missing = []
+    for values in product(*order.values()):
+        if values not in there:
+            swept = dict(zip(order, values, strict=True))
+            name = ",".join(f"{key}={value}" for key, value in swept.items())
+            folder = str(place.resolve())
+            missing.append(
+                Run(
+                    source=f"{folder} ({name})",
+                    name=name,
+                    state="not started",
+                    sweep=folder,
+                    swept=swept,
+                    sweep_order=order,
+                )
+            )
+    return missing
 
 
-def _sweep_order(sweep: Path, problems: list[str]) -> dict[str, tuple[str, ...]]:
-    swept = _mapping(_read_json(sweep / "sweep.json", problems), "swept")
+def _sweep_order(sweep: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    swept = _within(sweep, "swept")
     return {str(key): tuple(map(str, values)) for key, values in swept.items() if isinstance(values, list)}
 
 
-def _attempt_times(cell: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    for attempt in cell.get("attempts") or ():
-        if attempt.get("started"):
-            yield attempt["started"], attempt.get("ended")
-
-
-def _state(folder: Path, cell: Mapping[str, Any], *, has_scores: bool) -> str:
-    """What the sweep noted, unless the files say otherwise: a summary is written by finished runs alone."""
+def _state(folder: RunFolder, cell: Mapping[str, Any], *, has_scores: bool) -> str:
+    """What the sweep noted, unless the files say otherwise: only finished runs write a summary."""
     noted = str(cell.get("state", "running"))
-    if has_scores and noted != "running":
-        return FINISHED
-    if noted == FINISHED:
-        return "unfinished"
-    if noted != "running":
+    # a cell holds its own lock from the start of its process, the run's as soon as that is configured
+    if noted == "running" and (folder.is_running or is_held(folder.path / LOCK_NAME)):
         return noted
-    if _is_running(folder):
-        return "running"
     if has_scores:
         return FINISHED
-    return "killed" if cell else "unfinished"
+    if noted in ("running", FINISHED):
+        return "killed" if cell and noted == "running" else "unfinished"
+    return noted
 
 
-def _is_running(folder: Path) -> bool:
-    """A cell holds its own lock from its process's start on, the run's as soon as that is configured."""
-    from srlab.runs.lock import is_running
-
-    if is_running(folder):
-        return True
-    from srlab.extensions.sweep.records import LOCK_NAME
-
-    if not (folder / LOCK_NAME).exists():
-        return False
-    from srlab.extensions.sweep.leases import is_held  # locks of this kind are there on POSIX alone
-
-    return is_held(folder / LOCK_NAME)
-
-
-def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:
-    """Empty where there is none, or a damaged one, which ``problems`` then names."""
-    if not path.exists():
-        return {}
+def _tolerant(read: Callable[[], Any], problems: list[str]) -> Mapping[str, Any]:
+    """Empty if the file does not exist or is damaged, which is added to ``problems``."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        problems.append(f"{path} cannot be read: {error}")
-        return {}
-    if not isinstance(content, dict):
-        problems.append(f"{path} is no JSON object")
-        return {}
-    return content
-
-
-def _configuration(path: Path, problems: list[str]) -> FlatConfiguration:
-    try:
-        if path.exists():
-            return flat_configuration(path)
+        return read() or {}
     except (ValueError, OSError) as error:
         problems.append(str(error))
-    return FlatConfiguration(values={}, derived=frozenset())
+        return {}
 
 
-def _configured_protocol(config: Mapping[str, Any]) -> str | None:
-    names = [value for key, value in config.items() if key.startswith("protocol.") and key.endswith(".name")]
-    return " ".join(map(str, names)) or None
+def _read_json(path: Path, problems: list[str]) -> Mapping[str, Any]:
+    def read() -> Any:
+        try:
+            content = json.loads(path.read_text()) if path.exists() else {}
+            return dict(content)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
+
+    return _tolerant(read, problems)
 
 
-def _mapping(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+def _within(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     for key in keys:
         content = content.get(key) or {}
     return content
 
 
-def _scores(means: Any) -> dict[str, Score]:
-    return {
-        mean["set_name"]: Score(images=mean.get("images"), psnr=mean["psnr"], ssim=mean.get("ssim"))
-        for mean in means or ()
-    }
+def _scored(summary: Mapping[str, Any], path: Path, problems: list[str]) -> dict[str, Any]:
+    """The fields of a run that hold scores; none if the summary is malformed."""
+    means, bicubic, images = (summary.get(field) or () for field in ("scores", "bicubic", "images"))
+    try:
+        return {
+            "scores": {mean["set_name"]: read_scores(mean) for mean in means},
+            "bicubic": {mean["set_name"]: read_scores(mean) for mean in bicubic},
+            "image_counts": {mean["set_name"]: mean.get("images") for mean in means},
+            "images": tuple(_image(entry, path) for entry in images),
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        problems.append(f"{path / SUMMARY_FILE} has an unknown layout: {error!r}")
+        return {}
 
 
-def _image(entry: Mapping[str, Any], folder: Path) -> ImageScore:
+def _image(entry: Mapping[str, Any], path: Path) -> ImageScore:
     restored = entry.get("restored")
     return ImageScore(
         set_name=entry["set_name"],
         name=entry["name"],
-        psnr=entry["psnr"],
-        ssim=entry["ssim"],
-        bicubic_psnr=entry.get("bicubic_psnr"),
+        scores=read_scores(entry),
+        bicubic=read_scores(entry, "bicubic"),
         hr_file=entry.get("hr_file"),
-        restored=None if restored is None else str(folder.resolve() / restored),
+        restored=None if restored is None else str(path.resolve() / restored),
     )
 
 
 def _costs(costs: Mapping[str, Any]) -> RunCosts:
-    latency, size = _mapping(costs, "latency"), costs.get("output_size")
+    latency, size = _within(costs, "latency"), costs.get("output_size")
     return RunCosts(
-        params=_mapping(costs, "parameters").get("all"),
+        params=_within(costs, "parameters").get("all"),
         multiply_adds=costs.get("multiply_adds"),
         latency_ms=latency.get("median_ms"),
         latency_p10_ms=latency.get("p10_ms"),
         latency_p90_ms=latency.get("p90_ms"),
-        memory_mib=_mapping(costs, "memory").get("peak_mib"),
+        memory_mib=_within(costs, "memory").get("peak_mib"),
         device=latency.get("device"),
         output_size=None if size is None else (int(size[0]), int(size[1])),
         subnormals=latency.get("subnormals"),
@@ -257,25 +225,14 @@ def _costs(costs: Mapping[str, Any]) -> RunCosts:
     )
 
 
-def _curves(path: Path, problems: list[str]) -> dict[str, tuple[tuple[int, float], ...]]:
-    """Empty fields are steps at which a metric was not logged."""
-    if not path.exists():
-        return {}
+def _curves(folder: RunFolder, problems: list[str]) -> dict[str, tuple[tuple[int, float], ...]]:
+    """Infinities and NaN are left out."""
     curves: dict[str, list[tuple[int, float]]] = {}
     try:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                step = int(float(row.pop("step")))
-                for key, text in row.items():
-                    if text:
-                        curves.setdefault(key, []).append((step, float(text)))
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        problems.append(f"{path} is damaged after step {_last_step(curves)}: {error}")
-    finite = {
-        key: tuple(point for point in curve if math.isfinite(point[1])) for key, curve in curves.items()
-    }
-    return {key: curve for key, curve in finite.items() if curve}
-
-
-def _last_step(curves: Mapping[str, list[tuple[int, float]]]) -> int:
-    return max((curve[-1][0] for curve in curves.values()), default=0)
+        for step, row in folder.metrics():
+            for key, value in row.items():
+                if math.isfinite(value):
+                    curves.setdefault(key, []).append((step, value))
+    except (ValueError, OSError) as error:
+        problems.append(str(error))
+    return {key: tuple(curve) for key, curve in curves.items()}

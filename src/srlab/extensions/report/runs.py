@@ -1,4 +1,4 @@
-"""What a run is to a report: its configuration, scores, costs, curves and how it ended."""
+"""What a report knows of a run: its configuration, scores, costs, curves and how it ended."""
 
 import math
 from collections.abc import Mapping
@@ -6,34 +6,20 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-__all__ = ["FINISHED", "ImageScore", "Run", "RunCosts", "Score"]
+__all__ = ["FINISHED", "ImageScore", "Run", "RunCosts"]
 
 FINISHED = "finished"
-
-
-@dataclass(frozen=True)
-class Score:
-    """Means over the images of one validation set: PSNR in dB, SSIM."""
-
-    images: int | None
-    psnr: float
-    ssim: float | None
+_Scores = Mapping[str, float]  # by metric
 
 
 @dataclass(frozen=True)
 class ImageScore:
-    """One validation image, beside bicubic interpolation.
-
-    Attributes:
-        hr_file: source of the reference.
-        restored: the restoration as PNG; None where it was not saved.
-    """
+    """One validation image; ``hr_file`` is its source, ``restored`` the saved PNG, if there is one."""
 
     set_name: str
     name: str
-    psnr: float
-    ssim: float
-    bicubic_psnr: float | None
+    scores: _Scores
+    bicubic: _Scores
     hr_file: str | None
     restored: str | None
 
@@ -45,13 +31,12 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class RunCosts:
-    """What the network of a run costs; None where not measured.
+    """What the network of a run costs; None if it was not measured.
 
     Attributes:
-        multiply_adds: for 1280x720 output.
-        output_size: height and width that latency and memory are for.
-        subnormals: ``flushed`` or ``kept`` while latency was timed; None in older records, which kept them.
-        is_busy: whether other programs needed the same cores meanwhile.
+        output_size: height and width that latency and memory are for; multiply-adds are for 1280x720.
+        subnormals: ``flushed`` or ``kept`` during the timing; None in older records, which kept them.
+        is_busy: whether other programs needed the same cores during the timing.
     """
 
     params: int | None = None
@@ -72,24 +57,19 @@ class Run:
 
     Attributes:
         source: its folder, or its address at W&B.
-        name: of the cell in its sweep, or of the folder.
-        sweep: folder of its sweep, or group at W&B.
         state: ``finished``, ``running``, ``failed``, ``stopped``, ``killed``, ``unfinished``,
-            ``over_latency_limit`` or ``not started``; ``gray=own`` where its scores were left out, since
-            others count gray images otherwise.
-        config: resolved configuration, flat.
-        derived: keys of it that are computed from others.
+            ``over_latency_limit`` or ``not started``; ``gray=own`` if its scores were left out because other
+            runs count gray images differently.
+        sweep: folder of its sweep, or group at W&B.
+        config: resolved configuration by dotted key.
+        derived: keys of it that are computed from other keys.
         swept: what the sweep sets for this cell, as typed.
-        sweep_order: every value that the sweep gives to each key, in its order.
-        scores: by set, of the best checkpoint.
-        bicubic: likewise.
-        curves: (step, value) by metric.
-        conditions: commit, date, versions, as the summary has them.
-        launcher: what started the cells of its sweep: ``basic``, one after the other, ``joblib`` …
-        attempt_times: when each attempt of a cell started and ended, ISO; None for an end that nobody saw.
-        protocol: its name.
-        gray_rule: what gray references count as under it, ``replicate`` or ``own``; None if none was scored.
-        message: why it failed.
+        sweep_order: all values of each swept key, in the sweep's order.
+        scores: by validation set and metric, of the best checkpoint.
+        curves: (step, value) by metric key.
+        conditions: commit, date, versions, as in the summary.
+        gray_rule: ``replicate`` or ``own``; None if no gray image was scored.
+        launcher: Hydra's launcher of the sweep: ``basic`` (one cell after the other), ``joblib`` …
         problems: files that could not be read.
     """
 
@@ -101,20 +81,20 @@ class Run:
     derived: frozenset[str] = frozenset()
     swept: Mapping[str, str] = field(default_factory=dict)
     sweep_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    scores: Mapping[str, Score] = field(default_factory=dict)
-    bicubic: Mapping[str, Score] = field(default_factory=dict)
+    scores: Mapping[str, _Scores] = field(default_factory=dict)
+    bicubic: Mapping[str, _Scores] = field(default_factory=dict)
+    image_counts: Mapping[str, int | None] = field(default_factory=dict)
     images: tuple[ImageScore, ...] = ()
     costs: RunCosts = RunCosts()
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
     protocol: str | None = None
-    gray_rule: str | None = None
     protocol_details: Mapping[str, Any] = field(default_factory=dict)
+    gray_rule: str | None = None
     step: int | None = None
     steps: int | None = None
     attempts: int | None = None
     launcher: str | None = None
-    attempt_times: tuple[tuple[str, str | None], ...] = ()
     message: str | None = None
     problems: tuple[str, ...] = ()
 
@@ -126,15 +106,15 @@ class Run:
     @property
     def psnr(self) -> float:
         """Mean over the sets of their mean PSNR in dB; NaN without scores."""
-        return fmean(score.psnr for score in self.scores.values()) if self.scores else math.nan
+        return fmean(each.get("psnr", math.nan) for each in self.scores.values()) if self.scores else math.nan
 
     @property
     def seed(self) -> Any:
-        """What the random numbers began with; None where that is unknown."""
+        """Seed of the random numbers; None if unknown."""
         return self.config.get("seed", self.swept.get("seed"))
 
     @property
     def network(self) -> str | None:
-        """The preset that the command line named, as ``paths.name`` has it, without the scale."""
+        """The preset that was named on the command line, from ``paths.name`` without the scale."""
         name, scale = self.config.get("paths.name"), self.config.get("scale")
         return name.removesuffix(f"_x{scale}") if isinstance(name, str) else self.swept.get("model")

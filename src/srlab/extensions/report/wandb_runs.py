@@ -1,18 +1,19 @@
-"""Runs as W&B has them, under the names that our logger gives its numbers."""
+"""Runs at W&B, read by the keys that our logger gives its numbers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from srlab.extensions.report.curves import CURVES
-from srlab.extensions.report.gray_rules import configured_gray_rule
-from srlab.extensions.report.runs import FINISHED, Run, RunCosts, Score
+from srlab.extensions.report.configurations import configured_protocol, flat
+from srlab.extensions.report.runs import FINISHED, Run, RunCosts
+from srlab.metrics.protocol import recorded_gray_rule
+from srlab.runs.contract import STEP_AXIS, TRAIN_LOSS, validation_key
 
 __all__ = ["read_wandb"]
 
-_AXIS = "trainer/global_step"
-_SAMPLES = 2000  # most points of a curve that are asked for
+_VALIDATION = validation_key("")  # what all validation keys begin with
+_SAMPLES = 2000  # points of a curve, at most
 _STATES = {"finished": "finished", "running": "running", "killed": "stopped", "preempted": "stopped"}
-# Of W&B's configurations nobody knows any more what was computed from what: last parts that repeat a key.
+# W&B keeps no interpolations: keys with these last parts repeat the key of that name.
 _REPEATED = ("seed", "scale")
 _COMPUTED = frozenset({"model.shift_schedule", "scheduler.steps"})
 
@@ -22,40 +23,37 @@ def read_wandb(address: str, *, api: Any = None) -> list[Run]:
 
     Args:
         address: what follows ``wandb:``.
-        api: a ``wandb.Api``; made where none is given, with the key that ``wandb login`` stored.
+        api: a ``wandb.Api``; default: one with the key that ``wandb login`` stored.
 
     Raises:
-        ValueError: a malformed address, no such project, no runs, or W&B cannot be asked.
+        ValueError: a malformed address, no such project, no runs, or W&B does not answer.
     """
+    import requests
+    import wandb
+
     parts = address.split("/")
     if len(parts) not in (2, 3) or not all(parts):
         raise ValueError(
-            f"wandb:{address} is no address; write wandb:ENTITY/PROJECT or wandb:ENTITY/PROJECT/GROUP"
+            f"wandb:{address} is not an address; write wandb:ENTITY/PROJECT or wandb:ENTITY/PROJECT/GROUP"
         )
     filters = {"group": parts[2]} if len(parts) == 3 else {}
-    runs = list(_asked(address, "/".join(parts[:2]), filters, api))
+    try:
+        client = wandb.Api() if api is None else api
+        runs = [_run(found) for found in client.runs("/".join(parts[:2]), filters=filters)]
+    except (wandb.Error, requests.RequestException) as error:
+        raise ValueError(f"W&B cannot be asked for wandb:{address}: {error}; see wandb login") from error
     if not runs:
         raise ValueError(f"wandb:{address} has no runs")
     return runs
 
 
-def _asked(address: str, project: str, filters: dict[str, str], api: Any) -> Iterator[Run]:
-    import requests
-    import wandb
-
-    try:
-        client = wandb.Api() if api is None else api
-        for found in client.runs(project, filters=filters):
-            yield _run(found)
-    except (wandb.Error, requests.RequestException) as error:
-        raise ValueError(f"W&B cannot be asked for wandb:{address}: {error}; see wandb login") from error
-
-
 def _run(found: Any) -> Run:
-    config = dict(_flat(found.config))
+    config = {key: value for key, value in flat(found.config) if not key.startswith("_wandb")}
     summary = dict(found.summary)
-    scores = _scores(summary, "best/val/")
+    scores = _scores(summary, f"best/{_VALIDATION}")
     state = _STATES.get(found.state, "failed")
+    protocol = configured_protocol(config)
+    has_gray_images = summary.get("gray_images") != 0
     return Run(
         source=f"wandb:{'/'.join(found.path)}",
         name=found.name,
@@ -64,29 +62,19 @@ def _run(found: Any) -> Run:
         config=config,
         derived=frozenset(key for key in config if _is_derived(key, config)),
         scores=scores,
-        bicubic=_scores(summary, "bicubic/val/"),
+        bicubic=_scores(summary, f"bicubic/{_VALIDATION}"),
         costs=_costs(summary, config),
-        curves={metric: curve for metric, _ in CURVES if (curve := _curve(found, metric))},
+        curves=dict(_curves(found, scores)),
         conditions={
             "date": found.created_at,
             "commit": getattr(found, "commit", None),
             "url": found.url,
         },
-        protocol=next((value for key, value in config.items() if _is_protocol_name(key)), None),
-        gray_rule=None if summary.get("gray_images") == 0 else configured_gray_rule(config),
+        protocol=protocol.get("name"),
+        gray_rule=recorded_gray_rule((), protocol) if protocol and has_gray_images else None,
         step=summary.get("best/step"),
         steps=summary.get("step"),
     )
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if key.startswith("_wandb"):
-            continue
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _is_derived(key: str, config: Mapping[str, Any]) -> bool:
@@ -96,23 +84,14 @@ def _is_derived(key: str, config: Mapping[str, Any]) -> bool:
     return any(key.endswith(f".{each}") and value == config.get(each) for each in _REPEATED)
 
 
-def _is_protocol_name(key: str) -> bool:
-    return key.startswith("protocol.") and key.endswith(".name")
-
-
-def _scores(summary: Mapping[str, Any], prefix: str) -> dict[str, Score]:
-    """``best/val/<set>/psnr``; ``best/val/psnr`` is their mean, which we take ourselves."""
-    names = [
-        key[len(prefix) : -len("/psnr")]
-        for key in summary
-        if key.startswith(prefix) and key.endswith("/psnr") and len(key) > len(f"{prefix}/psnr")
-    ]
-    return {
-        name: Score(
-            images=None, psnr=summary[f"{prefix}{name}/psnr"], ssim=summary.get(f"{prefix}{name}/ssim")
-        )
-        for name in names
-    }
+def _scores(summary: Mapping[str, Any], prefix: str) -> dict[str, dict[str, float]]:
+    """``best/val/<set>/<metric>``; means over the sets, ``best/val/<metric>``, are computed anew."""
+    scores: dict[str, dict[str, float]] = {}
+    for key, value in summary.items():
+        set_name, _, metric = key.removeprefix(prefix).rpartition("/")
+        if key.startswith(prefix) and set_name:
+            scores.setdefault(set_name, {})[metric] = value
+    return scores
 
 
 def _costs(summary: Mapping[str, Any], config: Mapping[str, Any]) -> RunCosts:
@@ -129,7 +108,14 @@ def _costs(summary: Mapping[str, Any], config: Mapping[str, Any]) -> RunCosts:
     )
 
 
-def _curve(found: Any, metric: str) -> tuple[tuple[int, float], ...]:
-    rows = found.history(keys=[metric, _AXIS], samples=_SAMPLES, pandas=False)
-    known = [row for row in rows if row.get(metric) is not None and row.get(_AXIS) is not None]
-    return tuple((int(row[_AXIS]), float(row[metric])) for row in known)
+def _curves(found: Any, scores: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, Any]]:
+    metrics = dict.fromkeys(metric for each in scores.values() for metric in each) or {"psnr": None}
+    for key in (TRAIN_LOSS, *map(validation_key, metrics)):
+        rows = found.history(keys=[key, STEP_AXIS], samples=_SAMPLES, pandas=False)
+        points = [
+            (int(row[STEP_AXIS]), float(row[key]))
+            for row in rows
+            if row.get(key) is not None and row.get(STEP_AXIS) is not None
+        ]
+        if points:
+            yield key, tuple(points)

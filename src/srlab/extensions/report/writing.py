@@ -1,34 +1,40 @@
-"""A report's folder: the page, the table in three formats, the figures, everything as JSON."""
+"""A report's folder: the page, the table in three formats, the figures, and all numbers as JSON."""
 
-import json
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab import __version__
 from srlab.atomic_files import atomic_write
-from srlab.extensions.report.ablation import AblationTable, ablation_table, psnr_of
+from srlab.extensions.report.ablation import ablation_table, mean_score
 from srlab.extensions.report.comparison import Comparison
-from srlab.extensions.report.curves import CURVES, configuration_curves
-from srlab.extensions.report.drawings import inline_svg, save_figure
-from srlab.extensions.report.image_differences import compare_with_baseline
+from srlab.extensions.report.image_differences import PairComparison, compare_with_baseline
 from srlab.extensions.report.latencies import latency_source
-from srlab.extensions.report.page_rendering import Drawing, PageContent, render_page, rerun_command
-from srlab.extensions.report.pareto import COST_AXES, axis_title, pareto_points
+from srlab.extensions.report.parameters import differing_keys
 from srlab.extensions.report.patches import select_patches
-from srlab.extensions.report.plots import curves_figure, pareto_figure
-from srlab.extensions.report.table_formats import to_csv, to_latex, to_markdown
+from srlab.extensions.report.plots import SERIES, curves_figure, inline_svg, pareto_figure, save_figure
+from srlab.extensions.report.runs import Run
+from srlab.extensions.report.series import COSTS, axis_title, curve_panels, pareto_points
+from srlab.extensions.report.tables import (
+    AblationTable,
+    Estimate,
+    shown_estimate,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from srlab.runs.records import write_json
+from srlab.terminal.command_lines import shell_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["report_data", "write_report"]
+__all__ = ["write_report"]
 
-# Of each figure: one for pages, one for LaTeX, one for slides.
-_FIGURE_SUFFIXES = (".svg", ".pdf", ".png")
+_FIGURE_SUFFIXES = (".svg", ".pdf", ".png")  # for pages, LaTeX and slides
+_LISTED_IMAGES = 40  # of a pair: the largest gains and the largest losses
 
 
 def write_report(
@@ -38,10 +44,10 @@ def write_report(
 
     Args:
         comparison: of the runs.
-        folder: made where it is not there.
+        folder: created if it does not exist.
         title: heading of the page.
-        patches: squares of restored images to show; 0 for none.
-        command: what made the report, to be said in it.
+        patches: number of squares of restored images to show.
+        command: shown as what made the report.
 
     Returns:
         The page.
@@ -51,8 +57,16 @@ def write_report(
     """
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}
-    pareto, curves = _drawings(comparison, folder)
-    content = PageContent(
+    pareto = []
+    for cost in COSTS:
+        if pareto_points(comparison, cost):
+            heading = f"PSNR against {axis_title(comparison, cost)}"
+            figure = pareto_figure(comparison, against=cost)
+            pareto.append(_drawn(f"pareto-{cost}", heading, figure, folder))
+    curves = []
+    if curve_panels(comparison):
+        curves = [_drawn("curves", "Learning curves", curves_figure(comparison), folder)]
+    page = _page(
         title=title,
         comparison=comparison,
         table=table,
@@ -62,109 +76,124 @@ def write_report(
         patches=select_patches(comparison, count=patches),
         files=texts,
         facts=_facts(comparison, command),
+        latency_source=latency_source(comparison.latencies),
     )
-    data = json.dumps(report_data(comparison, table), indent=1, allow_nan=False) + "\n"
-    for name, text in {**texts, "data.json": data, "report.html": render_page(content)}.items():
+    write_json(folder / "data.json", _data(comparison, table))
+    for name, text in {**texts, "report.html": page}.items():
         with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return folder / "report.html"
 
 
-def report_data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
-    """Numbers of the table, and every run with what it left, as JSON has them: no NaN, no infinity."""
-    return _plain(
-        {
-            "srlab": __version__,
-            "warnings": comparison.warnings,
-            "baseline": comparison.baseline and comparison.baseline.number,
-            "baseline_reason": comparison.baseline_reason,
-            "latency_source": latency_source(comparison.latencies),
-            "latency": None if comparison.latencies is None else dict(comparison.latencies.facts()),
-            "parameters": [asdict(each) for each in comparison.parameters],
-            "columns": [asdict(each) for each in table.columns],
-            "configurations": [
-                {
-                    "number": row.configuration.number,
-                    "label": row.configuration.label,
-                    "values": row.configuration.values,
-                    "runs": [run.source for run in row.configuration.runs],
-                    "estimates": {
-                        column.key: estimate and asdict(estimate)
-                        for column, estimate in zip(table.columns, row.estimates, strict=True)
-                    },
-                }
-                for row in table.rows
-            ],
-            "runs": [
-                {**_fields_of(run), "seed": run.seed, "rerun": rerun_command(run)} for run in comparison.runs
-            ],
-        }
-    )
-
-
-def _fields_of(run: Any) -> dict[str, Any]:
-    return {name: getattr(run, name) for name in run.__dataclass_fields__ if name != "derived"}
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses as mappings; numbers that JSON lacks as words."""
-    if hasattr(value, "__dataclass_fields__"):
-        return _plain(_fields_of(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
-
-
-def _drawings(comparison: Comparison, folder: Path) -> tuple[list[Drawing], list[Drawing]]:
-    """Written as files, too. What no run has anything for is left out: the table shows that it is missing."""
-    pareto = [
-        _drawn(
-            f"pareto-{name}",
-            f"PSNR against {axis_title(comparison, axis)}",
-            pareto_figure(comparison, against=name),
-            folder,
-        )
-        for name, axis in COST_AXES.items()
-        if pareto_points(comparison, axis)
-    ]
-    is_logged = any(configuration_curves(comparison, metric) for metric, _ in CURVES)
-    curves = [_drawn("curves", "Learning curves", curves_figure(comparison), folder)] if is_logged else []
-    return pareto, curves
-
-
-def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> Drawing:
+def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> dict[str, str]:
+    """For the page; also saved in every format."""
     for suffix in _FIGURE_SUFFIXES:
         save_figure(figure, folder / f"{name}{suffix}")
-    return Drawing(name=name, title=title, svg=inline_svg(figure, prefix=name, title=title))
+    return {"name": name, "title": title, "svg": inline_svg(figure, prefix=name, title=title)}
 
 
-def _facts(comparison: Comparison, command: str | None) -> Sequence[tuple[str, str]]:
-    now = datetime.now(timezone.utc).isoformat(sep=" ", timespec="minutes")
-    runs, finished = comparison.runs, [run for run in comparison.runs if run.finished]
-    facts = [
-        ("runs", f"{len(runs)}, of which {len(finished)} finished"),
-        ("configurations", str(len(comparison.configurations))),
-        *_verdict(comparison),
-        ("latency", f"from {latency_source(comparison.latencies)}"),
-        ("sweeps", ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none"),
-        ("made", f"{now.removesuffix('+00:00')} UTC by srlab {__version__}"),
-    ]
-    return [*facts, ("with", command)] if command else facts
+def _page(**content: Any) -> str:
+    """HTML with styles, script and pictures inside, so that it needs no network."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    # everything that comes from a run is escaped; only our own files and drawings are markup
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "db": lambda value: f"{value:+.2f}".replace("-", "−"),
+        "exact": _exact,
+        "markup": Markup,
+    }
+    environment.globals |= {
+        "bars": _bars,
+        "differing_keys": differing_keys,
+        "rerun_command": _rerun_command,
+        "series": len(SERIES),
+        "shown_estimate": shown_estimate,
+    }
+    folder = files("srlab.extensions.report") / "page"
+    parts = {kind: (folder / f"page.{kind}").read_text() for kind in ("html", "css", "js")}
+    template = environment.from_string(parts["html"])
+    return template.render(style=Markup(parts["css"]), script=Markup(parts["js"]), **content)
 
 
-def _verdict(comparison: Comparison) -> list[tuple[str, str]]:
-    """What a reader looks for first; nothing where nothing has scores."""
+def _rerun_command(run: Run) -> str | None:
+    """Command that trains it again; None for runs at W&B and for cells that have not started."""
+    if run.source.startswith("wandb:") or run.state == "not started":
+        return None
+    return f"python train.py rerun={shell_path(run.source)}"
+
+
+def _exact(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "not measured"
+    std = "" if estimate.std is None else f" ± {estimate.std:.4g}"
+    return f"{estimate.mean:.10g}{std}, n = {estimate.n}"
+
+
+def _bars(pair: PairComparison) -> list[Any]:
+    """Listed images and the widths of their bars, in percent of the largest difference on one side."""
+    largest = max((abs(each.difference) for each in pair.images), default=0.0)
+    unit = largest if 0 < largest < float("inf") else 1.0
+    half = _LISTED_IMAGES // 2
+    few = len(pair.images) <= _LISTED_IMAGES
+    listed = pair.images if few else (*pair.images[:half], *pair.images[-half:])
+    return [(each, min(1.0, abs(each.difference) / unit) * 50) for each in listed]
+
+
+def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
+    """Numbers of the table, and every run with what it left."""
+    configurations = []
+    for row in table.rows:
+        each = row.configuration
+        estimates = zip(table.columns, row.estimates, strict=True)
+        configurations.append(
+            {
+                "number": each.number,
+                "label": each.label,
+                "values": each.values,
+                "runs": [run.source for run in each.runs],
+                "estimates": {column.key: one and asdict(one) for column, one in estimates},
+            }
+        )
+    return {
+        "srlab": __version__,
+        "warnings": comparison.warnings,
+        "baseline": comparison.baseline and comparison.baseline.number,
+        "baseline_reason": comparison.baseline_reason,
+        "latency_source": latency_source(comparison.latencies),
+        "latency": comparison.latencies and comparison.latencies.facts(),
+        "parameters": [asdict(each) for each in comparison.parameters],
+        "columns": [asdict(each) for each in table.columns],
+        "configurations": configurations,
+        "runs": [_run(run) for run in comparison.runs],
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    fields = {name: value for name, value in asdict(run).items() if name != "derived"}
+    return {**fields, "seed": run.seed, "rerun": _rerun_command(run)}
+
+
+def _facts(comparison: Comparison, command: str | None) -> list[tuple[str, str]]:
+    runs, baseline = comparison.runs, comparison.baseline
+    facts = {
+        "runs": f"{len(runs)}, of which {sum(run.finished for run in runs)} finished",
+        "configurations": str(len(comparison.configurations)),
+    }
     scored = [
-        (each, psnr) for each in comparison.finished if (psnr := psnr_of(each, comparison.sets)) is not None
+        (psnr.mean, each) for each in comparison.finished if (psnr := mean_score(each, comparison.sets))
     ]
-    if comparison.baseline is None or not scored:
-        return []
-    best, psnr = max(scored, key=lambda each: each[1].mean)
-    return [
-        ("highest PSNR", f"{psnr.mean:.2f} dB, row {best.number}: {best.label}"),
-        ("baseline", f"row {comparison.baseline.number}: {comparison.baseline.label}"),
-    ]
+    if baseline is not None and scored:
+        psnr, best = max(scored, key=lambda each: each[0])
+        facts["highest PSNR"] = f"{psnr:.2f} dB, row {best.number}: {best.label}"
+        facts["baseline"] = f"row {baseline.number}: {baseline.label}"
+    now = datetime.now(timezone.utc)
+    facts |= {
+        "latency": f"from {latency_source(comparison.latencies)}",
+        "sweeps": ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none",
+        "made": f"{now:%Y-%m-%d %H:%M} UTC by srlab {__version__}",
+    }
+    return [*facts.items(), *([("command", command)] if command else [])]

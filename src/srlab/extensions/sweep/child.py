@@ -1,25 +1,38 @@
-"""One process of its own, watched: its output kept, signals handed on, nothing of it left behind."""
+"""Runs a command as a supervised process: output to a file, signals passed on, no process left behind."""
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from srlab.extensions.sweep.terminal import show
+from srlab.extensions.sweep.records import StopRequest
 
-__all__ = ["HEADER", "last_lines", "supervise"]
+__all__ = ["ATTEMPT", "last_lines", "say", "supervise"]
 
-# Begins the line that a log has above each attempt.
-HEADER = "==== attempt"
+# Start of the line that a log has above each attempt.
+ATTEMPT = "==== attempt"
 
-_INTERVAL_S = 0.1
-# After the second request to stop, and for what a process leaves behind when it ends.
-_PATIENCE_S = 15.0
+_POLL_S = 0.1
+# Time for a process that was asked twice to stop, and for the processes that one leaves behind.
+_GRACE_S = 15.0
 _TAIL_BYTES = 8192
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    _show(f"{line}\n".encode())
+
+
+def _show(text: bytes) -> None:
+    """Print ``text``, or nothing once the terminal or the reader of a pipe is gone: logs have it all."""
+    with suppress(OSError, AttributeError):  # AttributeError: there was no standard output to begin with
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
 
 
 def supervise(
@@ -27,87 +40,70 @@ def supervise(
     *,
     environment: Mapping[str, str],
     log: Path,
-    asked_to_stop: Callable[[], tuple[int, int]],
+    stop_request: Callable[[], StopRequest | None],
     shown: bool,
     inherited: Sequence[int] = (),
 ) -> tuple[int, bool]:
-    """Run ``command`` in a session of its own, its output appended to ``log``, until it and its group end.
+    """Run ``command`` in a session of its own until it and all processes of its group have ended.
 
-    The output goes to the file directly, so that the process outlives whoever supervises it.
-
-    Args:
-        command: program and arguments.
-        environment: all of it.
-        log: file to append to.
-        asked_to_stop: the signal to hand on and how often, see :class:`StopWatch`.
-        shown: copy the output to this process's standard output, too.
-        inherited: descriptors that the process keeps open: locks that must live as long as it does.
+    The output goes directly to ``log``, so that the process can outlive its supervisor, and is also printed
+    if ``shown``. The descriptors of locks in ``inherited`` are held as long as the process lives.
 
     Returns:
-        Its exit status as a shell has it (128 + the signal that killed it), and whether it was asked to stop.
+        The exit status as a shell reports it (128 + signal), and whether the process was asked to stop.
     """
     with log.open("ab") as sink, log.open("rb") as source:
         source.seek(0, os.SEEK_END)
         child = subprocess.Popen(
             command,
-            env=dict(environment),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=tuple(inherited),
+            pass_fds=inherited,
         )
-        was_asked = _wait(child, asked_to_stop, source if shown else None)
+        was_asked = _wait(child, stop_request, source if shown else None)
         _end_group(child.pid)
     status = child.returncode
     return (128 - status if status < 0 else status), was_asked
 
 
 def _wait(
-    child: "subprocess.Popen[bytes]", asked_to_stop: Callable[[], tuple[int, int]], output: BinaryIO | None
+    child: "subprocess.Popen[bytes]", stop_request: Callable[[], StopRequest | None], output: BinaryIO | None
 ) -> bool:
-    handed_on = 0
-    last_chance: float | None = None
-    while True:
-        try:
-            child.wait(_INTERVAL_S)
-            break
-        except subprocess.TimeoutExpired:
-            pass
-        number, times = asked_to_stop()
-        if times > handed_on:
-            # to the first process alone: ranks stop together, loaders when it is done with them
-            child.send_signal(number)
-            handed_on = times
-            last_chance = time.monotonic() + _PATIENCE_S if times > 1 else None
-        if last_chance is not None and time.monotonic() > last_chance:
+    """Wait for ``child`` and pass requests to stop on; returns whether there was one."""
+    times, kill_at = 0, float("inf")
+    while child.returncode is None:
+        request = stop_request()
+        if request is not None and request.times > times:
+            # only to the first process: it stops its ranks and loaders itself
+            child.send_signal(request.signal)
+            times = request.times
+            kill_at = time.monotonic() + _GRACE_S if times > 1 else kill_at
+        if time.monotonic() > kill_at:
             os.killpg(child.pid, signal.SIGKILL)
-        _copy(output)
-    _copy(output)
-    return handed_on > 0
-
-
-def _copy(output: BinaryIO | None) -> None:
-    if output is not None and (text := output.read()):
-        show(text)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_POLL_S)
+        if output is not None:
+            _show(output.read())
+    return times > 0
 
 
 def _end_group(group: int) -> None:
-    """Other ranks, loaders and loggers get time to end by themselves; none may keep a device."""
+    """Let other ranks, loaders and loggers end by themselves, then terminate, then kill what is left."""
     for number in (0, signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + _PATIENCE_S
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(group, number)
-            while time.monotonic() < deadline:
-                if not _has_living(group):
-                    return
-                time.sleep(_INTERVAL_S)
-        except ProcessLookupError:
-            return
+        deadline = time.monotonic() + _GRACE_S
+        while time.monotonic() < deadline:
+            if not _has_living(group):
+                return
+            time.sleep(_POLL_S)
 
 
 def _has_living(group: int) -> bool:
-    """Whether any process of the group has not ended; in a container often nobody buries orphans."""
+    """Whether a process of ``group`` runs; containers often lack an init process that reaps zombies."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended meanwhile
             state, _parent, own_group, *_ = path.read_text(errors="replace").rpartition(")")[2].split()
@@ -117,11 +113,10 @@ def _has_living(group: int) -> bool:
 
 
 def last_lines(log: Path, count: int = 8) -> str:
-    """The end of what the last attempt printed, bars and blank lines left out."""
+    """The last lines of the latest attempt, without progress bars and blank lines."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         text = file.read().decode(errors="replace")
-    lines = [line.rpartition("\r")[2].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
-    begun = [index for index, line in enumerate(lines) if line.startswith(HEADER)]
-    own = lines[begun[-1] + 1 :] if begun else lines
-    return "\n".join([line for line in own if line][-count:])
+    lines = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
+    header = max((index for index, line in enumerate(lines) if line.startswith(ATTEMPT)), default=-1)
+    return "\n".join([line for line in lines[header + 1 :] if line][-count:])

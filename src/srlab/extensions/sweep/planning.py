@@ -1,5 +1,6 @@
-"""What a ``-m`` command asks for: which sweep it begins or goes on with, and which cells that has."""
+"""What a ``-m`` command asks for: the sweep to start or resume, and its cells."""
 
+import itertools
 import re
 import sys
 import uuid
@@ -7,47 +8,44 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.hydra import Hydra
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from srlab.extensions.sweep.devices import jobs_at_once
-from srlab.extensions.sweep.records import Sweep, identity, newest_sweep
+from srlab.app.launch import program
+from srlab.extensions.sweep.records import Sweep, newest_sweep
+from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.provenance import source_commit
 
-__all__ = ["cells_at_once", "planned_cells", "this_sweep"]
+__all__ = ["planned_cells", "requested_sweep"]
 
-# What concerns the sweep and not its cells.
+# Overrides of Hydra that concern the sweep and not its cells.
 _OF_THE_SWEEP = re.compile(r"[+~]*hydra([./](sweep|sweeper|launcher|callbacks|mode)\b|\.run\.dir)")
 
 
-def this_sweep(config: DictConfig, config_name: str) -> Sweep:
-    """The sweep that the command line means, about to be called once more.
+def requested_sweep(config: DictConfig, config_name: str) -> Sweep:
+    """The sweep that the command line asks for, with a new call.
 
-    The newest one with the same cells is gone on with unless ``hydra.sweep.dir`` names a folder.
+    It is the newest one with the same cells, unless ``hydra.sweep.dir`` names a folder.
 
     Raises:
-        ValueError: the folder holds another program's sweep, or the command asks for what cells cannot have.
+        ValueError: the folder holds another program's sweep, or a cell could not run.
     """
     hydra = config.hydra
-    typed = list(hydra.overrides.task)
-    refused = next((override for override in typed if _key(override) in ("resume", "rerun")), None)
-    if refused is not None:
-        raise ValueError(
-            f"{refused} names one run, and a sweep has many: type the sweep's own command again to go on "
-            "with it, or start its cells from a network with initial_weights=RUN_OR_FILE"
-        )
-    swept = _swept(config)
-    _check_choices(swept)
+    script, verb = Path(sys.argv[0]).resolve(), "evaluate" if config_name == "evaluate" else "train"
+    if not script.is_file():
+        raise ValueError(f"each cell is a process that runs {script}, which does not exist")
+    last = _last_overrides(config).items()
+    swept = {key: _values(override) for key, override in last if override.is_sweep_override()}
+    _check(hydra.overrides.task, swept)
     sweep = Sweep(
         folder=Path(hydra.sweep.dir),
-        script=_program(),
-        command=sys.argv[:],
+        script=str(script),
+        command=[*program(verb), *sys.argv[1:]],
         config_name=config_name,
-        overrides=typed,
+        overrides=list(hydra.overrides.task),
         forwarded=[override for override in hydra.overrides.hydra if not _OF_THE_SWEEP.match(override)],
         swept=swept,
         launcher=hydra.runtime.choices["hydra/launcher"],
@@ -56,14 +54,15 @@ def this_sweep(config: DictConfig, config_name: str) -> Sweep:
         commit=source_commit(),
         call=uuid.uuid4().hex,
     )
-    if any(_key(override) == "hydra.sweep.dir" for override in hydra.overrides.hydra):
-        older = Sweep.read(sweep.folder) if sweep.exists() else None
-    else:
+    if not any(override.startswith("hydra.sweep.dir=") for override in hydra.overrides.hydra):
         older = newest_sweep(sweep.folder.parent, sweep)
-    return _continued(sweep, older) if older is not None else sweep
+    else:
+        older = Sweep.read(sweep.folder) if (sweep.folder / SWEEP_FILE).is_file() else None
+    return sweep if older is None else _continued(sweep, older)
 
 
 def _continued(sweep: Sweep, older: Sweep) -> Sweep:
+    """``sweep`` in the folder of ``older``, with the values of both."""
     if (older.script, older.config_name) != (sweep.script, sweep.config_name):
         raise ValueError(
             f"{older.folder} holds a sweep of {older.script}, configuration {older.config_name}: name "
@@ -71,79 +70,49 @@ def _continued(sweep: Sweep, older: Sweep) -> Sweep:
         )
     sweep.folder, sweep.started = older.folder, older.started
     for key, values in older.swept.items():
-        known = sweep.swept.setdefault(key, [])
-        known += [value for value in values if value not in known]
+        sweep.swept[key] = list(dict.fromkeys([*sweep.swept.get(key, []), *values]))
     return sweep
 
 
-def _program() -> str:
-    script = Path(sys.argv[0]).resolve()
-    if not script.is_file():
-        raise ValueError(f"cells are processes that run {script}, which does not exist")
-    return str(script)
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
-
-
-def _parsed(config: DictConfig) -> list[Override]:
-    """Overrides of a cell, those that a sweeper's configuration adds coming first."""
-    parameters = config.hydra.sweeper.get("params") or {}
-    lines = [*(f"{key}={value}" for key, value in parameters.items()), *config.hydra.overrides.task]
-    return OverridesParser.create(config_loader=_running().config_loader).parse_overrides(lines)
-
-
-def _running() -> Hydra:
-    running = GlobalHydra.instance().hydra
-    assert running is not None
-    return running
-
-
-def _swept(config: DictConfig) -> dict[str, list[str]]:
-    """Keys of several values with these; a range that is searched stands for itself."""
-    swept = {}
-    for override in _parsed(config):
-        key = override.get_key_element()
-        if override.is_discrete_sweep():
-            swept[key] = list(override.sweep_string_iterator())
-        elif override.is_sweep_override():
-            swept[key] = [override.input_line.partition("=")[2]]  # type: ignore[union-attr]
-        else:
-            swept.pop(key, None)  # typed once more, and fixed
-    return swept
-
-
-def _check_choices(swept: Mapping[str, Sequence[str]]) -> None:
-    """Hydra would end the whole sweep at the cell whose choice of a group does not exist.
-
-    Raises:
-        ValueError: naming it and those that do.
-    """
-    loader = _running().config_loader
+def _check(overrides: Sequence[str], swept: Mapping[str, Sequence[str]]) -> None:
+    for override in overrides:
+        if override.lstrip("+~").partition("=")[0] in ("resume", "rerun"):
+            raise ValueError(
+                f"{override} names one run, but a sweep has many: run the sweep's command again to resume "
+                "it, or start its cells from a trained network with initial_weights=RUN_OR_FILE"
+            )
+    # a search would find out at one of its trials, hours later
     for key, values in swept.items():
-        options = loader.get_group_options(key, config_name=None, overrides=[])
+        options = _loader().get_group_options(key, config_name=None, overrides=[])
         unknown = [value for value in values if value not in options and value.isidentifier()]
         if options and unknown:
             raise ValueError(f"{key} has no choice {', '.join(unknown)}; choose from {', '.join(options)}")
 
 
+def _loader() -> ConfigLoader:
+    return GlobalHydra.instance().config_loader()
+
+
 def planned_cells(config: DictConfig) -> list[list[str]] | None:
-    """Overrides of every cell, in order; None where a search decides as it goes."""
+    """Overrides of every cell in order, as Hydra's basic sweeper makes them; None for a search."""
     if config.hydra.runtime.choices["hydra/sweeper"] != "basic":
         return None
-    overrides = _parsed(config)
-    (cells,) = BasicSweeper.split_arguments(overrides, None)
-    for cell in cells:
-        assert len(identity(cell)) == len(cell), "two overrides of one cell are equal"
-    return cells
+    axes = [[f"{key}={value}" for value in _values(each)] for key, each in _last_overrides(config).items()]
+    return [list(cell) for cell in itertools.product(*axes)]
 
 
-def cells_at_once(config: DictConfig) -> int | None:
-    """How many cells run side by side on this machine; None where a scheduler decides."""
-    launcher = config.hydra.runtime.choices["hydra/launcher"]
-    if launcher == "basic":
-        return 1
-    if launcher != "joblib":
-        return None
-    return jobs_at_once(int(config.hydra.launcher.n_jobs))
+def _last_overrides(config: DictConfig) -> dict[str, Override]:
+    """The last override of each key; those of the sweeper's configuration come before the typed ones."""
+    parameters = config.hydra.sweeper.get("params") or {}
+    lines = [*(f"{key}={value}" for key, value in parameters.items()), *config.hydra.overrides.task]
+    parsed = OverridesParser.create(_loader()).parse_overrides(lines)
+    return {override.get_key_element(): override for override in parsed}
+
+
+def _values(override: Override) -> list[str]:
+    """The values of an override; a range to search is one value."""
+    if override.is_discrete_sweep():
+        return list(override.sweep_string_iterator())
+    if override.is_sweep_override():
+        return [str(override.input_line).partition("=")[2]]
+    return [override.get_value_element_as_str()]

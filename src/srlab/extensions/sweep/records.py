@@ -1,102 +1,147 @@
-"""What a sweep's folder says about itself, ``sweep.json``, and about each cell, ``cell.json``."""
+"""The records in a sweep's folder: ``sweep.json``, ``cell.json`` of each cell, and the request to stop."""
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import signal
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
-from srlab.atomic_files import atomic_write
+from srlab.locks import is_held
+from srlab.runs.contract import CELL_FILE, SWEEP_FILE
+from srlab.runs.records import write_json
 
-__all__ = ["LOCK_NAME", "Cell", "Sweep", "cell_name", "identity", "newest_sweep", "read_cells", "short_keys"]
+__all__ = ["LOCK_NAME", "Cell", "StopRequest", "Sweep", "cell_name", "newest_sweep", "read_cells"]
 
-_SWEEP_FILE = "sweep.json"
-_CELL_FILE = "cell.json"
+#: Lock file of a cell, held by the process that runs it.
 LOCK_NAME = ".cell.lock"
 
-# States that a later call leaves as they are.
-_SETTLED = ("finished", "over_latency_limit")
+# Folder names are cut to this length; a hash then keeps them apart.
+_MAX_NAME = 100
 
-# Beyond this, file systems and people lose track; a hash keeps what is cut off apart.
-_LONGEST_NAME = 100
+R = TypeVar("R", bound="_Record")
 
 
 @dataclass(kw_only=True)
-class Sweep:
-    """One sweep, as its newest call was typed."""
-
+class _Record:
     folder: Path
-    script: str
-    """Absolute path of the program that each cell runs."""
-    command: list[str]
-    config_name: str
-    overrides: list[str]
-    """Of the configuration, as typed; where and how cells run is left out."""
-    forwarded: list[str]
-    """Overrides of Hydra itself that each cell gets, too."""
-    swept: dict[str, list[str]]
-    """Keys with several values, and these."""
-    launcher: str
-    sweeper: str
-    started: str
-    commit: str | None
-    call: str
-    """Sets one call of the command apart from the next: what is meant for another is ignored."""
 
-    @property
-    def lock(self) -> Path:
-        """Held for the length of a call."""
-        return self.folder / ".sweep.lock"
-
-    @property
-    def stop_mark(self) -> Path:
-        """Where a call asks its cells to stop."""
-        return self.folder / ".stop"
-
-    def exists(self) -> bool:
-        """Whether the folder holds a sweep already."""
-        return (self.folder / _SWEEP_FILE).is_file()
+    FILE: ClassVar[str]
 
     def write(self) -> None:
-        """Into the sweep's folder, whole or not at all."""
-        content = asdict(self)
-        del content["folder"]
-        _write_json(self.folder / _SWEEP_FILE, content)
+        """Write the record into its folder."""
+        content = {key: value for key, value in asdict(self).items() if key != "folder"}
+        write_json(self.folder / self.FILE, content)
 
     @classmethod
-    def read(cls, folder: Path) -> "Sweep":
-        """The record in ``folder``.
+    def read(cls: type[R], folder: Path) -> R:
+        """Read the record in ``folder``.
 
         Raises:
             OSError: there is none.
             ValueError: it is damaged.
         """
-        content = json.loads((folder / _SWEEP_FILE).read_text())
+        content = json.loads((folder / cls.FILE).read_text())
+        known = {each.name: content[each.name] for each in fields(cls) if each.name in content}
         try:
-            return cls(folder=folder, **content)
+            return cls(**known | {"folder": folder})
         except TypeError as error:
-            raise ValueError(f"{folder / _SWEEP_FILE} is no record of a sweep: {error}") from error
-
-    def resembles(self, other: "Sweep") -> bool:
-        """Whether both have the same cells, in whatever order their overrides were typed."""
-        return _question(self) == _question(other)
-
-
-def _question(sweep: Sweep) -> tuple[str, str, str, frozenset[str]]:
-    return sweep.script, sweep.config_name, sweep.sweeper, frozenset(sweep.overrides)
+            raise ValueError(f"{folder / cls.FILE} is damaged: {error}") from error
 
 
 @dataclass(kw_only=True)
-class Cell:
-    """One cell of a sweep: what it is, how it stands and how it came there."""
+class StopRequest(_Record):
+    """A request to stop the cells of a call; as a file it reaches cells on other machines, too."""
 
-    name: str
+    FILE = ".stop"
+
+    call: str
+    signal: int
+    """The signal that each cell gets."""
+    times: int
+    """1: save and stop; 2: abort."""
+
+
+@dataclass(kw_only=True)
+class Sweep(_Record):
+    """A sweep, as its latest call was typed."""
+
+    FILE = SWEEP_FILE
+
+    script: str
+    """Absolute path of the program that each cell runs."""
+    command: list[str]
+    config_name: str
+    overrides: list[str]
+    """Overrides of the configuration as typed, without those that say where and how cells run."""
+    forwarded: list[str]
+    """Overrides of Hydra's own configuration that each cell gets."""
+    swept: dict[str, list[str]]
+    """Keys with several values, and these values."""
+    launcher: str
+    sweeper: str
+    started: str
+    commit: str | None
+    call: str
+    """Identifies a call of the command: requests to stop are for one call only."""
+
+    @property
+    def lock(self) -> Path:
+        """Lock file, held by the first process during a call."""
+        return self.folder / ".sweep.lock"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether cells end with the call that started them; jobs in a cluster's queue outlive it."""
+        return self.launcher in ("basic", "joblib")
+
+    @property
+    def question(self) -> tuple[object, ...]:
+        """Equal for two sweeps of the same cells, in whatever order their overrides were typed."""
+        return self.script, self.config_name, self.sweeper, frozenset(self.overrides)
+
+    def cell(self, overrides: Sequence[str], known: Mapping[frozenset[str], "Cell"]) -> "Cell":
+        """The cell with these overrides: one of ``known``, or a new one with a name of its own."""
+        if cell := known.get(frozenset(overrides)):
+            return cell
+        values = dict(each.split("=", 1) for each in overrides if "=" in each)
+        swept = {key: values[key] for key in self.swept if key in values}
+        name = cell_name(swept)
+        if name in {cell.name for cell in known.values()}:
+            name = cell_name(swept, distinct=overrides)
+        return Cell(folder=self.folder / name, overrides=list(overrides), swept=swept)
+
+    def stop_request(self) -> StopRequest | None:
+        """The request to stop that holds for the cells of this call.
+
+        They also stop when a newer call has replaced theirs; local ones when their call was killed.
+        """
+        with suppress(FileNotFoundError):
+            request = StopRequest.read(self.folder)
+            if request.call == self.call:
+                return request
+        is_replaced = Sweep.read(self.folder).call != self.call
+        if is_replaced or (self.is_local and not is_held(self.lock)):
+            return StopRequest(folder=self.folder, call=self.call, signal=signal.SIGTERM, times=1)
+        return None
+
+    def is_stopped(self) -> bool:
+        """Whether the cells of this call should stop, or not start."""
+        return self.stop_request() is not None
+
+
+@dataclass(kw_only=True)
+class Cell(_Record):
+    """A cell of a sweep with its state and its attempts."""
+
+    FILE = CELL_FILE
+
     overrides: list[str]
     swept: dict[str, str]
-    state: str = "running"
+    state: str = "stopped"
     """``running``, ``finished``, ``failed``, ``stopped`` or ``over_latency_limit``."""
     exit_status: int | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
@@ -105,96 +150,55 @@ class Cell:
     """The last lines that a failed cell printed."""
 
     @property
-    def is_settled(self) -> bool:
-        """Whether later calls leave it as it is."""
-        return self.state in _SETTLED
+    def name(self) -> str:
+        """Name of the cell's folder."""
+        return self.folder.name
 
-    def is_of(self, call: str) -> bool:
-        """Whether its last attempt belongs to that call of the sweep."""
-        return bool(self.attempts) and self.attempts[-1]["call"] == call
+    @property
+    def is_done(self) -> bool:
+        """Whether later calls leave the cell alone."""
+        return self.state in ("finished", "over_latency_limit")
 
-    def lock(self, sweep: Path) -> Path:
-        """Held by whoever runs the cell, and by its process."""
-        return sweep / self.name / LOCK_NAME
-
-    def write(self, sweep: Path) -> None:
-        """Into the cell's folder below ``sweep``."""
-        _write_json(sweep / self.name / _CELL_FILE, asdict(self))
-
-    @classmethod
-    def read(cls, folder: Path) -> "Cell | None":
-        """The record in ``folder``; None without one.
-
-        Raises:
-            ValueError: it is damaged.
-        """
-        try:
-            content = json.loads((folder / _CELL_FILE).read_text())
-        except FileNotFoundError:
-            return None
-        try:
-            return cls(**content)
-        except TypeError as error:
-            raise ValueError(f"{folder / _CELL_FILE} is no record of a cell: {error}") from error
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def identity(overrides: Sequence[str]) -> frozenset[str]:
-    """What makes a cell this cell: its overrides in whatever order."""
-    return frozenset(overrides)
+    @property
+    def state_in_words(self) -> str:
+        """The state as it is printed."""
+        return self.state.replace("_", " ") if self.attempts else "not started"
 
 
 def read_cells(sweep: Path) -> dict[frozenset[str], Cell]:
-    """Every cell below ``sweep`` by its identity, those that were started first coming first."""
-    found = [cell for folder in sorted(sweep.glob("*/")) if (cell := Cell.read(folder)) is not None]
-    found.sort(key=lambda cell: [attempt["started"] for attempt in cell.attempts[:1]])
-    return {identity(cell.overrides): cell for cell in found}
+    """All cells below ``sweep`` by their overrides, in the order in which they were first started."""
+    cells = [Cell.read(path.parent) for path in sorted(sweep.glob(f"*/{CELL_FILE}"))]
+    cells.sort(key=lambda cell: [attempt["started"] for attempt in cell.attempts[:1]])
+    return {frozenset(cell.overrides): cell for cell in cells}
 
 
 def newest_sweep(root: Path, wanted: Sweep) -> Sweep | None:
-    """The newest sweep below ``root`` that has the same cells as ``wanted``."""
-    same = [sweep for sweep in _sweeps(root) if sweep.resembles(wanted)]
+    """The newest sweep below ``root`` with the same cells as ``wanted``."""
+    found = []
+    for path in root.glob(f"*/{SWEEP_FILE}"):
+        with suppress(ValueError):  # damaged
+            found.append(Sweep.read(path.parent))
+    same = [sweep for sweep in found if sweep.question == wanted.question]
     return max(same, key=lambda sweep: sweep.started, default=None)
 
 
-def _sweeps(root: Path) -> Iterator[Sweep]:
-    for path in root.glob(f"*/{_SWEEP_FILE}"):
-        with suppress(ValueError):  # another program's, or of another version of this one: no candidate
-            yield Sweep.read(path.parent)
-
-
-def cell_name(swept: Mapping[str, str], *, distinct: Sequence[str] | None = None) -> str:
-    """A folder's name that says what sets the cell apart: ``n_share-3_window_sizes-4-8-16``.
+def cell_name(swept: Mapping[str, str], *, distinct: Sequence[str] = ()) -> str:
+    """Folder name of a cell, such as ``n_share-3_window_sizes-4-8-16``.
 
     Args:
-        swept: the cell's value of each swept key, in the order in which they shall be named.
-        distinct: overrides that a short hash keeps apart; None where the values alone do.
+        swept: the cell's value of each swept key.
+        distinct: the cell's overrides, where the values alone do not make the name unique.
     """
-    labels = short_keys(list(swept))
-    parts = [f"{labels[key]}-{_file_safe(value)}".rstrip("-") for key, value in swept.items()]
-    name = "_".join(parts) or "cell"
-    if distinct is None and len(name) <= _LONGEST_NAME:
-        return name
-    digest = hashlib.sha256("\n".join(sorted(distinct or parts)).encode()).hexdigest()[:8]
-    return f"{name[: _LONGEST_NAME - 9].rstrip('-_.')}-{digest}"
-
-
-def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """The last part of each key, or as many of its parts as tell it from the others."""
-    plain = {key: key.lstrip("+~").replace("/", ".").split("@")[0].split(".") for key in keys}
-
-    def label(key: str) -> str:
-        for length in range(1, len(plain[key])):
-            ending = plain[key][-length:]
-            if sum(parts[-length:] == ending for parts in plain.values()) == 1:
-                return ".".join(ending)
-        return ".".join(plain[key])
-
-    return {key: label(key) for key in keys}
+    whole = [key.lstrip("+~").replace("/", ".").partition("@")[0] for key in swept]
+    last = [key.rpartition(".")[2] for key in whole]
+    # the last part of a key, unless others have the same
+    labels = [short if last.count(short) == 1 else key for key, short in zip(whole, last, strict=True)]
+    values = [_file_safe(value) for value in swept.values()]
+    name = "_".join(f"{label}-{value}".rstrip("-") for label, value in zip(labels, values, strict=True))
+    if not distinct and len(name) <= _MAX_NAME:
+        return name or "cell"
+    digest = hashlib.sha256("\n".join(sorted(distinct or [name])).encode()).hexdigest()[:8]
+    return f"{name[: _MAX_NAME - 9].rstrip('-_.') or 'cell'}-{digest}"
 
 
 def _file_safe(value: str) -> str:

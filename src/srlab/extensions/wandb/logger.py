@@ -1,4 +1,4 @@
-"""W&B for runs that matter more than their log: none of its faults ends, delays or questions a training."""
+"""A W&B logger whose faults never end or delay a training."""
 
 import logging
 import os
@@ -7,7 +7,6 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +14,43 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
+from srlab.extensions.wandb.result import pictures, result_summary
+from srlab.metrics.registry import find_metric, list_metrics
+from srlab.runs.contract import STEP_AXIS, TRAIN_LOSS, validation_key
+
 __all__ = ["TolerantWandbLogger"]
 
 log = logging.getLogger(__name__)
 
-# W&B's process loses without a word what it cannot write, so that we look ourselves, this often.
+# W&B accepts "run" and "dryrun" as older names of the first two.
+_MODES = ("online", "offline", "disabled", "run", "dryrun")
+
+# W&B's process drops what it cannot write without an error, so the disk is checked here, this often.
 _DISK_INTERVAL_S = 30.0
 _DISK_BYTES = 1 << 16
 
-# What runs plot against, beside Lightning's own axis of steps; summaries keep the best value that was seen.
-_AXIS = "trainer/global_step"
-_SUMMARIES = {"val/psnr": "max,last", "val/ssim": "max,last", "train/loss": "min,last"}
-
 
 class TolerantWandbLogger(WandbLogger):
-    """One W&B run, whatever becomes of its server, its process or its disk.
+    """Logs to one W&B run, whatever happens to its server, its process or its disk.
 
-    If an online run cannot be started (no key, no server within ``init_timeout_s``), it is logged offline. If
-    logging fails later, it ends and the training goes on. The console is told once each time, with what to
-    do. Nothing ever asks for a key. Other ranks than the first talk to nobody.
+    An online run that cannot be started (no key, no server within ``init_timeout_s``) is logged offline. If
+    logging fails later, it ends, and the training continues. Each is one warning with what to do. It never
+    asks for a key. Only the first rank logs.
 
-    ``trainer/global_step`` counts finished optimizer steps, as ``metrics.csv`` and checkpoints do;
-    Lightning's own logger numbers them from 0.
+    ``trainer/global_step`` counts finished optimizer steps, as ``metrics.csv`` and checkpoints do; with
+    Lightning's own logger it starts at 0.
 
     Args:
-        project: W&B's name for a collection of runs.
-        name: of this run.
-        save_dir: the run's folder; W&B writes below its ``wandb/``.
-        mode: ``offline``, ``online`` or ``disabled``; None for what ``WANDB_MODE`` says.
-        id: of the run, the same whenever it is resumed.
-        group: runs that belong together; None for none.
-        tags: to find the run by.
-        entity: whose project; None for the user's own.
-        init_timeout_s: how long starting may wait for the server.
-        finish_timeout_s: how long the end may wait for uploads; what is left then lies on the disk.
+        project: W&B project.
+        name: display name of the run.
+        save_dir: the run's folder; W&B writes to its subfolder ``wandb``.
+        mode: ``offline``, ``online`` or ``disabled``; None: the value of ``WANDB_MODE``.
+        id: id of the run, the same whenever it is resumed.
+        group: group of the run, such as its sweep; None: no group.
+        tags: tags of the run.
+        entity: user or team that owns the project; None: the user's own.
+        init_timeout_s: how long to wait for the server at the start.
+        finish_timeout_s: how long to wait for uploads at the end; the rest stays on the disk.
     """
 
     def __init__(
@@ -65,6 +67,9 @@ class TolerantWandbLogger(WandbLogger):
         init_timeout_s: float,
         finish_timeout_s: float,
     ) -> None:
+        if mode is not None and mode not in _MODES:
+            source = " (from WANDB_MODE)" if mode == os.environ.get("WANDB_MODE") else ""
+            raise ValueError(f"mode must be one of {', '.join(_MODES[:3])}, got {mode!r}{source}")
         super().__init__(
             project=project,
             entity=entity,
@@ -75,32 +80,29 @@ class TolerantWandbLogger(WandbLogger):
             group=group,
             tags=list(tags),
         )
-        # wandb warns of it, and Lightning always passes it
+        # Lightning always passes it, and wandb warns about it
         self._wandb_init.pop("anonymous", None)
         self._init_timeout_s = init_timeout_s
         self._finish_timeout_s = finish_timeout_s
-        self._guarded: _Guarded | None = None
-        self._ended = False
-        self._looked_at = float("-inf")
+        self._has_ended = False
+        self._disk_checked_at = float("-inf")
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, started when first asked for; calls of it never raise."""
-        if self._guarded is None:
-            self._guarded = _Guarded(self._start(), self._attempt)
-            for name, summary in _SUMMARIES.items():
-                self._guarded.define_metric(name, step_metric=_AXIS, summary=summary)
-        return self._guarded
+        """The W&B run, started when first asked for."""
+        if self._experiment is None:
+            self._start()
+        return self._experiment
 
     @property
-    def next_words(self) -> str | None:
-        """What a user does with the log once the run has ended; None where there is none."""
-        if self._experiment is None or self._ended or not self._folder:
+    def closing_line(self) -> str | None:
+        """How to upload or find the logged run; None where there is none."""
+        if self._has_ended or not self._folder:
             return None
         if self._is_offline:
             return f"{self._sync_command}    # upload what was logged offline"
-        return f"W&B: {self._experiment.url}"
+        return f"W&B: {self.experiment.url}"
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -109,99 +111,94 @@ class TolerantWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log values at ``step``, Lightning's number of it: 0 for the first."""
-        self._look_at_disk()
+        """Log values at Lightning's ``step``, which is 0 for the first."""
+        self._check_disk()
         self._attempt(super().log_metrics, metrics, None if step is None else step + 1)
 
     @rank_zero_only
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
-        """Log pictures; the files are copied at once."""
+        """Log pictures; files are copied at once."""
         self._attempt(super().log_image, key, images, step, **kwargs)
 
     @rank_zero_only
     def log_summary(self, values: Mapping[str, float | int | None]) -> None:
-        """Set what stands for the run as a whole."""
-        self.experiment.summary.update(dict(values))
+        """Set values of the run's summary."""
+        self._attempt(lambda: self.experiment.summary.update(dict(values)))
+
+    @rank_zero_only
+    def log_result(self, summary: Mapping[str, Any], folder: Path, picture: Path) -> None:
+        """Log the scores of a finished run, the comparison picture and the first restored images."""
+        self.log_summary(result_summary(summary))
+        for key, (path, caption) in pictures(summary, folder, picture).items():
+            self.log_image(key, [str(path)], step=summary["steps"] - 1, caption=[caption])
 
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
         """End the W&B run, so that the next one of this process starts its own."""
-        run = self._experiment
-        if run is None:
+        if self._experiment is None:
             return
-        self._look_at_disk(at_once=True)
+        self._check_disk(now=True)
         try:
-            run.finish(exit_code=exit_code)
+            self._experiment.finish(exit_code=exit_code)
         except TimeoutError:
-            self._end(f"not all was uploaded within {self._finish_timeout_s:g} s", later=True)
+            fault = f"not all was uploaded within {self._finish_timeout_s:g} s"
+            self._end(fault, f"later: {self._sync_command}")
         except Exception as error:
-            self._end(_fault(error), later=False)
+            self._end(_describe(error))
 
-    def _start(self) -> Any:
-        """The run: online if it was asked for and can be, else offline, else one that takes nothing."""
-        mode = self._wandb_init["mode"] or os.environ.get("WANDB_MODE") or "online"
-        try:
-            self._wandb_init["settings"] = self._settings()
-            if mode in ("online", "run", "shared"):
-                return self._start_online()
-            return super().experiment
-        except Exception as error:
-            self._end(_fault(error), later=False)
-            return _Nothing()
-
-    def _settings(self) -> Any:
+    def _start(self) -> None:
+        """Start an online run if asked to and possible, else an offline one."""
         import wandb
 
-        return wandb.Settings(
+        self._wandb_init["settings"] = wandb.Settings(
             init_timeout=self._init_timeout_s,
             finish_timeout=self._finish_timeout_s,
             finish_timeout_raises=True,
         )
-
-    def _start_online(self) -> Any:
-        import wandb
-
+        mode = self._wandb_init["mode"] or os.environ.get("WANDB_MODE") or "online"
         try:
-            if not wandb.login(prompt=False, verify=False):
+            if mode in ("online", "run", "shared") and not wandb.login(prompt=False, verify=False):
                 raise ValueError("there is no API key; give one with wandb login or WANDB_API_KEY")
-            return super().experiment
+            run = super().experiment
         except Exception as error:
+            if mode in ("offline", "dryrun", "disabled"):
+                raise
             self._wandb_init["mode"] = "offline"
             if wandb.run is None:
-                wandb.teardown()  # else the id stays taken by the run that could not start
+                wandb.teardown()  # releases the id, which the failed start has taken
             run = super().experiment
             log.warning(
                 "W&B: %s; this run is logged offline, to be uploaded with: %s",
-                _fault(error),
+                _describe(error),
                 self._sync_command,
             )
-            return run
+        # summaries keep the best value as well
+        run.define_metric(TRAIN_LOSS, step_metric=STEP_AXIS, summary="min,last")
+        for metric in map(find_metric, list_metrics()):
+            best = "max" if metric.higher_is_better else "min"
+            run.define_metric(validation_key(metric.name), step_metric=STEP_AXIS, summary=f"{best},last")
 
-    def _attempt(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Whatever is wrong with W&B, the training is worth more."""
-        if self._ended:
-            return None
+    def _attempt(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call ``action``; if it fails, logging ends and the training continues."""
+        if self._has_ended:
+            return
         try:
-            return action(*args, **kwargs)
+            action(*args, **kwargs)
         except Exception as error:
-            self._end(_fault(error), later=False)
-            return None
+            self._end(_describe(error))
 
-    def _look_at_disk(self, *, at_once: bool = False) -> None:
-        if self._ended or not self._folder:
+    def _check_disk(self, *, now: bool = False) -> None:
+        if self._has_ended or not self._folder:
             return
-        if not at_once and time.monotonic() - self._looked_at < _DISK_INTERVAL_S:
-            return
-        self._looked_at = time.monotonic()
-        self._attempt(_write_something, self._folder)
+        if now or time.monotonic() - self._disk_checked_at >= _DISK_INTERVAL_S:
+            self._disk_checked_at = time.monotonic()
+            self._attempt(_write_block, self._folder)
 
-    def _end(self, fault: str, *, later: bool) -> None:
-        """Say it, once, and take no more."""
-        if self._ended:
-            return
-        self._ended = True
-        advice = f"; later: {self._sync_command}" if later else "; metrics.csv has the curve"
-        log.warning("W&B: %s%s", fault, advice)
+    def _end(self, fault: str, advice: str = "metrics.csv has the curve") -> None:
+        """Warn, once, and log nothing more."""
+        if not self._has_ended:
+            self._has_ended = True
+            log.warning("W&B: %s; %s", fault, advice)
 
     @property
     def _is_offline(self) -> bool:
@@ -209,60 +206,29 @@ class TolerantWandbLogger(WandbLogger):
 
     @property
     def _folder(self) -> Path | None:
-        """Where W&B writes this run; None for a run that writes nothing."""
-        settings = getattr(self._experiment, "settings", None)
-        if settings is None or settings.mode == "disabled":
+        """Folder of W&B's files; None for a run that is not started or disabled."""
+        if self._experiment is None or self._experiment.settings.mode == "disabled":
             return None
-        return Path(settings.sync_dir)
+        return Path(self._experiment.settings.sync_dir)
 
     @property
     def _sync_command(self) -> str:
-        """For all that processes of this run wrote, one folder each; W&B joins them by their id."""
+        """Uploads what all processes of this run wrote, one folder each; W&B joins them by their id."""
         assert self._experiment is not None
         assert self._folder is not None
         kind, run_id = "offline-run" if self._is_offline else "run", self._experiment.id
-        # other runs may write to the same folder, as WANDB_DIR says
+        # with WANDB_DIR other runs may write to the same folder
         return f"wandb sync {shlex.quote(str(self._folder.parent))}/{kind}-*-{shlex.quote(run_id)}"
 
 
-class _Guarded:
-    """An object of W&B's whose methods are called through ``attempt``."""
-
-    def __init__(self, target: Any, attempt: Callable[..., Any]) -> None:
-        self._target = target
-        self._attempt = attempt
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._target, name)
-        if name in ("summary", "config"):
-            return _Guarded(value, self._attempt)
-        return partial(self._attempt, value) if callable(value) else value
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._attempt(self._target.__setitem__, key, value)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._target[key]
-
-
-class _Nothing:
-    """Stands for a run that could not be started: takes every call."""
-
-    def __getattr__(self, name: str) -> "_Nothing":
-        return self
-
-    def __call__(self, *_args: Any, **_options: Any) -> None:
-        return None
-
-
-def _write_something(folder: Path) -> None:
-    """Raises where nothing can be written: disk full, quota, folder gone."""
+def _write_block(folder: Path) -> None:
+    """Raises an error where nothing can be written: full disk, quota, deleted folder."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"\0" * _DISK_BYTES)
         file.flush()
 
 
-def _fault(error: Exception) -> str:
-    """What went wrong on one line, without advice on W&B's own settings."""
+def _describe(error: Exception) -> str:
+    """The error on one line, without W&B's advice about its own settings."""
     text = " ".join(str(error).partition("\nConsider")[0].split())
     return f"{type(error).__name__}: {text}" if not isinstance(error, ValueError) else text

@@ -1,54 +1,55 @@
-"""What a finished run adds to its W&B run: the same keys for every run, so that one dashboard fits all."""
+"""What a finished run adds to its W&B run: the same keys for all runs, so that one dashboard fits them."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from srlab.extensions.wandb.logger import TolerantWandbLogger
+from srlab.metrics.registry import find_metric
+from srlab.runs.contract import MONITOR, validation_key
+from srlab.runs.scores import read_scores
 
-__all__ = ["COMPARISON", "RESTORED", "log_result", "result_summary"]
+__all__ = ["COMPARISON", "RESTORED", "pictures", "result_summary"]
 
 COMPARISON = "comparison"
-#: One key for each picture: W&B distorts pictures of unlike sizes below one key.
+#: One key for each picture: W&B distorts pictures of different sizes under one key.
 RESTORED = tuple(f"restored/{number}" for number in range(1, 5))
 _CONDITIONS = ("date", "commit", "srlab_version", "torch_version", "device", "seed")
 
 
 def result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat numbers of a run's ``summary.json``: PSNR in dB and SSIM of the best checkpoint and of bicubic.
+    """Flat numbers of a run's ``summary.json``: scores of the best checkpoint and of bicubic interpolation.
 
-    ``best/val/psnr`` is the mean over sets, ``best/val/<set>/psnr`` that of one; ``best/gain`` is what the
-    former has above bicubic. ``gray_images`` is how many references are gray, ``gray_rule`` what they count
-    as. ``conditions/…`` say what made the numbers.
+    ``best/val/psnr`` is the mean over sets and ``best/val/<set>/psnr`` that of one set; ``best/gain`` is the
+    difference from bicubic. ``gray_images`` counts gray references, and ``gray_rule`` says what they count
+    as.
     """
     flat: dict[str, Any] = {"step": summary["steps"], "best/step": summary["step"]}
     for source, means in (("best", summary["scores"]), ("bicubic", summary["bicubic"])):
-        for metric in ("psnr", "ssim"):
-            for mean in means:
-                flat[f"{source}/val/{mean['set_name']}/{metric}"] = mean[metric]
-            flat[f"{source}/val/{metric}"] = sum(mean[metric] for mean in means) / len(means)
+        values: dict[str, list[float]] = {}
+        for mean in means:
+            for metric, value in read_scores(mean).items():
+                flat[f"{source}/{validation_key(metric, mean['set_name'])}"] = value
+                values.setdefault(metric, []).append(value)
+        for metric, of_sets in values.items():
+            flat[f"{source}/{validation_key(metric)}"] = sum(of_sets) / len(of_sets)
+    flat["best/gain"] = flat[f"best/{MONITOR}"] - flat[f"bicubic/{MONITOR}"]
     flat["gray_images"] = sum(len(mean["gray_images"]) for mean in summary["scores"])
     flat["gray_rule"] = summary["protocol"]["gray"]
-    flat.update({f"conditions/{key}": summary["conditions"][key] for key in _CONDITIONS})
-    flat["best/gain"] = flat["best/val/psnr"] - flat["bicubic/val/psnr"]
-    return flat
+    return flat | {f"conditions/{key}": summary["conditions"][key] for key in _CONDITIONS}
 
 
-def log_result(
-    logger: TolerantWandbLogger, summary: Mapping[str, Any], *, folder: Path, picture: Path
-) -> None:
-    """Hand over scores, the comparison picture and the first restored images.
+def pictures(summary: Mapping[str, Any], folder: Path, comparison: Path) -> dict[str, tuple[Path, str]]:
+    """Pictures of a run with their captions: the comparison and the first restored images.
 
     Args:
-        logger: of the run.
-        summary: what ``summary.json`` will hold.
-        folder: the run's, which the paths of restored images start from.
-        picture: the comparison.
+        summary: content of ``summary.json``.
+        folder: the run's folder.
+        comparison: file of the comparison.
     """
-    logger.log_summary(result_summary(summary))
-    last = summary["steps"] - 1
-    logger.log_image(COMPARISON, [str(picture)], step=last)
-    shown = [entry for entry in summary["images"] if entry["restored"]]
-    for key, entry in zip(RESTORED, shown, strict=False):
-        caption = f"{entry['set_name']}/{entry['name']} {entry['psnr']:.2f} dB"
-        logger.log_image(key, [str(folder / entry["restored"])], step=last, caption=[caption])
+    restored = [entry for entry in summary["images"] if entry["restored"]]
+    found = {COMPARISON: (comparison, "")}
+    for key, entry in zip(RESTORED, restored, strict=False):
+        scores = {find_metric(name): value for name, value in read_scores(entry).items()}
+        shown = ", ".join(f"{metric.label} {metric.show(value)}" for metric, value in scores.items())
+        found[key] = folder / entry["restored"], f"{entry['set_name']}/{entry['name']}: {shown}"
+    return found

@@ -1,7 +1,6 @@
 """The table of networks: what each preset measures, what was published for it, and what there is to run.
 
-Computed from the presets and read from ``srlab/extensions/literature``; README.md holds a copy that a
-test compares.
+README.md holds a copy, which a test compares.
 """
 
 from __future__ import annotations
@@ -18,14 +17,13 @@ from srlab.counts.complexity import count_parameters, multiply_adds
 from srlab.extensions.literature.published import UNVERIFIED, Reference, references
 from srlab.extensions.literature.reading import cards
 from srlab.extensions.literature.schema import Card
-from srlab.terminal.tables import PlainTable
+from srlab.terminal.tables import PlainTable, markdown_table
 
 __all__ = ["ZooRow", "find_card", "known_presets", "to_markdown", "update_readme", "zoo_rows", "zoo_table"]
 
 _SHOWN_SETS = ("Set5", "Urban100")
 _USUAL_SCALE = 4
-_FIGURE_WIDTH = len("0.9611")
-_DESCRIBED_FROM = 100
+_DESCRIBED_FROM = 100  # columns of a terminal
 _START, _END = "<!-- networks -->", "<!-- end of networks -->"
 _FOOTNOTE = (
     "Sizes, multiply-adds (for 1280x720) and PSNR (dB) at x4. PSNR is the papers', trained on DIV2K; "
@@ -35,25 +33,23 @@ _FOOTNOTE = (
 
 @dataclass(frozen=True)
 class ZooRow:
-    """One preset."""
+    """One preset.
+
+    Attributes:
+        scale: 4, or the highest that the preset exists for; sizes, costs and scores are of it.
+        multiply_adds: for an output of 1280x720.
+        published: by test set; of DIV2K if papers train on several data.
+        recipes: scales with a recipe in ``conf/experiment``.
+    """
 
     name: str
-    phrase: str
-    title: str
+    card: Card
     scale: int
-    """4, or the highest that the preset exists for; sizes, costs and scores are of it."""
     parameters: int
     trainable: int
     multiply_adds: int
-    """For an output of 1280x720."""
     published: dict[str, Reference]
-    """By test set; of DIV2K where papers train on several data."""
     recipes: tuple[int, ...]
-    """Scales with a recipe in ``conf/experiment``."""
-    released: bool | None
-    """Whether the authors released weights; None where we do not know and where nobody could."""
-    weights: str | None
-    """Where, or why not; None where nobody could."""
 
 
 def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
@@ -83,22 +79,14 @@ def find_card(preset: str) -> Card:
 
 def to_markdown(rows: Sequence[ZooRow]) -> str:
     """The table and its footnote."""
-    ruler = [":---" if heading in _TEXT_COLUMNS else "---:" for heading in _COLUMNS]
-    cells = [[show(row) for show in _COLUMNS.values()] for row in rows]
-    names = [f"`{row.name}`" for row in rows]
-    lines = [
-        ["model", *list(_COLUMNS)],
-        [":---", *ruler],
-        *([n, *c] for n, c in zip(names, cells, strict=True)),
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_FOOTNOTE}\n"
+    cells = [[f"`{row.name}`", *(show(row) for show in _COLUMNS.values())] for row in rows]
+    return f"{markdown_table(['model', *_COLUMNS], cells, text=_TEXT_COLUMNS)}\n{_FOOTNOTE}\n"
 
 
 def zoo_table(rows: Sequence[ZooRow], *, width: int) -> PlainTable:
     """For a terminal of ``width`` columns; below 100 the networks are not described."""
     columns = {name: show for name, show in _COLUMNS.items() if width >= _DESCRIBED_FROM or name != "what"}
-    text = ("model", *_TEXT_COLUMNS)
-    table = PlainTable(("model", *columns), text=text, title="networks", caption=_FOOTNOTE)
+    table = PlainTable(("model", *columns), text=_TEXT_COLUMNS, title="networks", caption=_FOOTNOTE)
     for row in rows:
         table.add_row(row.name, *(show(row) for show in columns.values()))
     return table
@@ -108,7 +96,7 @@ def update_readme(path: Path) -> bool:
     """Write the table between the markers of ``path``; True if that changed the file.
 
     Raises:
-        ValueError: the markers are not there, or not once each and in order.
+        ValueError: the markers are missing, repeated or in the wrong order.
     """
     text = path.read_text(encoding="utf-8")
     before, start, rest = text.partition(_START)
@@ -135,8 +123,7 @@ def known_presets(names: Sequence[str] | None) -> Sequence[str]:
 
 
 def _row(name: str) -> ZooRow:
-    card = find_card(name)
-    scales = published_scales(name)
+    card, scales = find_card(name), published_scales(name)
     with torch.device("meta"):
         network = create_model(name, scale=_USUAL_SCALE if _USUAL_SCALE in scales else max(scales))
     size = count_parameters(network)
@@ -146,28 +133,29 @@ def _row(name: str) -> ZooRow:
     }
     return ZooRow(
         name=name,
-        phrase=card.presets[name],
-        title=card.title,
+        card=card,
         scale=network.scale,
         parameters=size.all,
         trainable=size.trainable,
         multiply_adds=multiply_adds(network),
         published={dataset: figures[0] for dataset, figures in found.items() if figures},
         recipes=tuple(list_recipes(name)),
-        released=card.weights.released if card.weights else None,
-        weights=card.weights.where if card.weights else None,
     )
 
 
 def _show_size(row: ZooRow) -> str:
     trainable = "" if row.trainable == row.parameters else f" ({row.trainable / 1e3:,.0f})"
-    return f"{row.parameters / 1e3:,.0f}{trainable}" + (
-        "" if row.scale == _USUAL_SCALE else f", x{row.scale}"
-    )
+    scale = "" if row.scale == _USUAL_SCALE else f", x{row.scale}"
+    return f"{row.parameters / 1e3:,.0f}{trainable}{scale}"
 
 
 def _show_psnr(dataset: str) -> Callable[[ZooRow], str]:
     return lambda row: row.published[dataset].shown_psnr if dataset in row.published else "–"
+
+
+def _show_weights(row: ZooRow) -> str:
+    weights = row.card.weights
+    return "–" if weights is None else {True: "yes", False: "no", None: "?"}[weights.released]
 
 
 _COLUMNS: dict[str, Callable[[ZooRow], str]] = {
@@ -175,9 +163,7 @@ _COLUMNS: dict[str, Callable[[ZooRow], str]] = {
     "mult-adds G": lambda row: f"{row.multiply_adds / 1e9:.2f}",
     **{dataset: _show_psnr(dataset) for dataset in _SHOWN_SETS},
     "recipe": lambda row: " ".join(f"x{scale}" for scale in row.recipes) or "–",
-    "weights": lambda row: (
-        "–" if row.weights is None else {True: "yes", False: "no", None: "?"}[row.released]
-    ),
-    "what": lambda row: row.phrase,
+    "weights": _show_weights,
+    "what": lambda row: row.card.presets[row.name],
 }
-_TEXT_COLUMNS = frozenset({"recipe", "weights", "what"})
+_TEXT_COLUMNS = frozenset({"model", "recipe", "weights", "what"})

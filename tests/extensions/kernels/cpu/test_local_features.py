@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from native_kernels import NEEDS_KERNELS
-from srlab.extensions.kernels.cpu import local_features, pack_convolutions
+from srlab.extensions.kernels.cpu.local_features import local_features, pack_convolutions
 from srlab.ops.shift import shift_channels_by_convolution
 
 pytestmark = NEEDS_KERNELS

@@ -5,7 +5,8 @@ import torch
 
 import srlab
 from native_kernels import NEEDS_KERNELS
-from srlab.extensions.kernels.cpu import local_features, pack_convolutions, window_attention
+from srlab.extensions.kernels.cpu.local_features import local_features, pack_convolutions
+from srlab.extensions.kernels.cpu.window_attention import window_attention
 from subnormal_probe import ELEMENTS, halves_kept
 
 pytestmark = NEEDS_KERNELS

@@ -5,9 +5,9 @@ import torch
 from torch.testing import assert_close
 
 from native_kernels import NEEDS_KERNELS
-from srlab.extensions.kernels.cpu import WindowGroup, attend_in_windows, takes_distances, window_attention
-from srlab.ops.attention import relative_position_index
-from window_reference import reference_attention
+from srlab.extensions.kernels.cpu.window_attention import WindowGroup, attend_in_windows, window_attention
+from srlab.layers.position_bias import RelativePositionBias
+from window_reference import Bias, reference_attention
 
 pytestmark = NEEDS_KERNELS
 
@@ -21,7 +21,8 @@ def without_gradients():
 def explicit(query, key, value, *, bias=None, **options):
     """In float64, step by step."""
     maps = (tensor.double() for tensor in (query, key, value))
-    return reference_attention(*maps, bias=None if bias is None else bias.double(), **options)
+    bias = None if bias is None else Bias(bias.by_distance.double())
+    return reference_attention(*maps, bias=bias, **options)
 
 
 def random_maps(batch, height, width, channels):
@@ -40,7 +41,7 @@ def random_maps(batch, height, width, channels):
 @pytest.mark.parametrize("masked", [False, True])
 def test_is_explicit_attention(side, shift, height, width, heads, depth, masked):
     maps = random_maps(2, height, width, heads * depth)
-    bias = torch.randn(heads, side**2, side**2)
+    bias = Bias(torch.randn(heads, 2 * side - 1, 2 * side - 1))
     options = {"side": side, "shift": shift, "scale": depth**-0.5, "num_heads": heads, "masked": masked}
     assert_close(
         window_attention(*maps, bias=bias, **options).double(),
@@ -114,33 +115,12 @@ def test_the_number_of_threads_changes_nothing():
 
 
 def test_a_changed_bias_is_packed_anew():
-    maps, bias = random_maps(1, 8, 8, 4), torch.zeros(1, 16, 16)
+    maps, bias = random_maps(1, 8, 8, 4), RelativePositionBias(num_heads=1, side=4, std=1.0)
     before = window_attention(*maps, side=4, bias=bias)
-    bias[0, :, 3] = 50.0
+    bias.table[24] = 50.0  # the distance of a token from itself
     after = window_attention(*maps, side=4, bias=bias)
-    assert_close(after[0, 0, 0], maps[2][0, 0, 3])
+    assert_close(after, maps[2])
     assert not torch.allclose(before, after)
-
-
-@pytest.mark.parametrize("side", [16, 32])
-def test_a_bias_by_distance_is_the_bias_of_all_pairs(side):
-    maps = random_maps(1, 32, 32, 6)
-    distances = torch.randn(2, 2 * side - 1, 2 * side - 1)
-    index = relative_position_index(side, distances.device)
-    pairs = distances.flatten(1)[:, index.flatten()].view(2, side**2, side**2)
-    options = {"side": side, "num_heads": 2, "scale": 0.5, "shift": 5, "masked": True}
-    assert takes_distances(side)
-    assert_close(
-        window_attention(*maps, bias=distances, **options).double(),
-        explicit(*maps, bias=pairs, **options),
-        rtol=1e-5,
-        atol=1e-5,
-    )
-
-
-def test_a_bias_by_distance_is_refused_where_rows_are_not_whole_vectors():
-    with pytest.raises(ValueError, match=r"not read for windows of side 4; give \(heads, T, T\)"):
-        window_attention(*random_maps(1, 8, 8, 4), side=4, bias=torch.zeros(1, 7, 7))
 
 
 def test_gradients_are_refused():
@@ -148,6 +128,9 @@ def test_gradients_are_refused():
     value.requires_grad_()
     with torch.enable_grad(), pytest.raises(ValueError, match=r"but gradients are recorded; call eval"):
         window_attention(query, key, value, side=4)
+    bias = RelativePositionBias(num_heads=1, side=4, std=1.0)
+    with torch.enable_grad(), pytest.raises(ValueError, match=r"but gradients are recorded"):
+        window_attention(query, key, value.detach(), side=4, bias=bias)
 
 
 def test_a_key_that_shares_only_its_first_pixel_with_the_query_is_another_map():
@@ -176,9 +159,10 @@ def test_another_default_dtype_changes_nothing(setting):
     ("changes", "message"),
     [
         ({"side": 3}, r"8x8, not a multiple of the window side 3; pad it first"),
-        ({"side": 0}, r"side=0 and num_heads=1 must be at least 1"),
-        ({"num_heads": 3}, r"num_heads=3 must be at least 1, and the heads divide the channels, .* 4"),
-        ({"bias": torch.zeros(2, 16, 16)}, r"bias must be \(heads, T, T\) or .* for 1 heads and S=4"),
+        ({"side": 0}, r"8x8, not a multiple of the window side 0"),
+        ({"shift": 4}, r"windows of side 4 shift by 0 to 3 pixels, got 4"),
+        ({"num_heads": 3}, r"4 channels cannot be divided equally among 3 heads"),
+        ({"bias": Bias(torch.zeros(2, 7, 7))}, r"bias must be \(1, .* for 1 heads and S=4"),
     ],
 )
 def test_impossible_arguments_are_refused(changes, message):
@@ -189,10 +173,10 @@ def test_impossible_arguments_are_refused(changes, message):
 @pytest.mark.parametrize(
     ("group", "bias", "message"),
     [
-        (WindowGroup(4, 0, -2, 1, 4), None, r"the first channel 0"),
-        (WindowGroup(4, 0, 2, 1, 4), None, r"does not fit a map of 4 channels"),
-        (WindowGroup(4, 4, 0, 1, 4), None, r"does not fit"),
-        (WindowGroup(4, 0, 0, 1, 4), torch.zeros(1, 7, 7), r"S=4, got torch.float32 \(1, 7, 7\)"),
+        (WindowGroup(4, 0, -2, 1, 4), None, r"does not fit a map of 4 channels"),
+        (WindowGroup(4, 0, 2, 1, 4), None, r"does not fit"),
+        (WindowGroup(4, 4, 0, 1, 4), None, r"shift by 0 to 3 pixels, got 4"),
+        (WindowGroup(4, 0, 0, 1, 4), torch.zeros(1, 6, 6), r"S=4, got torch.float32 \(1, 6, 6\)"),
         (WindowGroup(4, 0, 0, 1, 4), torch.zeros(1, 16, 16).half(), r"got torch.float16"),
     ],
 )

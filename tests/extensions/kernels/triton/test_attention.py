@@ -4,11 +4,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from srlab.extensions.kernels.triton import group_window_attention, window_attention
-from srlab.extensions.kernels.triton.checks import autocast_together
-from srlab.extensions.kernels.triton.launching import product_precision
-from srlab.layers.position_bias import RelativePositionBias
-from window_reference import reference_attention
+from srlab.extensions.kernels.triton.attention import window_attention
+from srlab.extensions.kernels.triton.launch import autocast_together, product_precision
+from window_reference import Bias, reference_attention
 
 # float32 sums of a few hundred terms in another order; atol in units of the largest value
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -21,81 +19,48 @@ def gradients(function, inputs, direction):
     return result.detach(), *torch.autograd.grad(result, inputs, direction.to(result))
 
 
-def assert_same_function(ours, theirs, inputs, *, closeness=CLOSE):
-    """Results and all gradients; theirs in float64."""
-    inputs = list(inputs)
-    direction = torch.randn_like(ours(*inputs))
-    expected = gradients(theirs, [tensor.double() for tensor in inputs], direction)
-    for found, wanted in zip(gradients(ours, inputs, direction), expected, strict=True):
-        atol = closeness["atol"] * max(1.0, wanted.abs().max().item())
-        assert_close(found.double(), wanted, rtol=closeness["rtol"], atol=atol)
-
-
-def check(device, side, shift, *, heads, width, rows, columns, shared=False, biased=True, masked=True):
-    """Queries, keys and values are slices of one map, as a projection leaves them; two images."""
-    channels = heads * width
-    maps = torch.randn(2, rows * side, columns * side, 3 * channels, device=device)
-    bias = torch.randn(heads, side**2, side**2, device=device)
-    constants = {"side": side, "shift": shift, "scale": 0.7, "masked": masked, "num_heads": heads}
-
-    def attend(function, maps, bias):
-        query, key, value = maps.chunk(3, dim=-1)
-        key = query if shared else key
-        return function(query, key, value, bias=bias if biased else None, **constants) + 0 * bias.sum()
-
-    assert_same_function(
-        lambda *inputs: attend(window_attention, *inputs),
-        lambda *inputs: attend(reference_attention, *inputs),
-        (maps, bias),
-    )
+def assert_same_function(attend, inputs, *, closeness=CLOSE):
+    """Results and all gradients of ``attend(function, *inputs)``; those of the reference in float64."""
+    direction = torch.randn_like(attend(window_attention, *inputs))
+    found = gradients(lambda *tensors: attend(window_attention, *tensors), inputs, direction)
+    exact = [tensor.double() for tensor in inputs]
+    wanted = gradients(lambda *tensors: attend(reference_attention, *tensors), exact, direction)
+    for ours, theirs in zip(found, wanted, strict=True):
+        atol = closeness["atol"] * max(1.0, theirs.abs().max().item())
+        assert_close(ours.double(), theirs, rtol=closeness["rtol"], atol=atol)
 
 
 @pytest.mark.parametrize(
-    ("side", "shift", "heads", "width", "rows", "columns", "shared"),
+    ("side", "shift", "heads", "width", "rows", "columns", "shared", "biased"),
     [
-        (2, 0, 2, 5, 1, 2, False),
-        (2, 1, 1, 4, 2, 1, True),
-        (3, 2, 2, 20, 1, 1, False),
-        (4, 2, 2, 10, 1, 2, True),
-        (7, 3, 1, 30, 2, 1, False),
-        (8, 4, 1, 10, 1, 1, True),
+        (2, 0, 2, 5, 1, 2, False, True),
+        (2, 1, 1, 4, 2, 1, True, True),
+        (3, 2, 2, 20, 1, 1, False, True),
+        (4, 2, 2, 10, 1, 2, True, True),
+        (7, 3, 1, 30, 2, 1, False, True),
+        (8, 4, 1, 10, 1, 1, True, True),
+        (5, 3, 1, 6, 1, 5, False, False),
+        # several tiles; neither 32 nor 64 divides 81 tokens
+        (9, 4, 1, 10, 1, 1, False, True),
+        (9, 4, 1, 10, 1, 1, True, False),
+        pytest.param(16, 8, 2, 20, 1, 1, False, True, marks=pytest.mark.slow),
+        pytest.param(12, 5, 1, 64, 1, 1, True, False, marks=pytest.mark.slow),
     ],
 )
-def test_windows_of_one_tile_with_bias_and_mask(device, side, shift, heads, width, rows, columns, shared):
-    check(device, side, shift, heads=heads, width=width, rows=rows, columns=columns, shared=shared)
+def test_results_and_gradients_are_those_of_the_explicit_maps(
+    device, side, shift, heads, width, rows, columns, shared, biased
+):
+    """Queries, keys and values are slices of one map, as a projection leaves them; two images."""
+    maps = torch.randn(2, rows * side, columns * side, 3 * heads * width, device=device)
+    distances = torch.randn(heads, 2 * side - 1, 2 * side - 1, device=device)
+    constants = {"side": side, "shift": shift, "scale": 0.7, "masked": True, "num_heads": heads}
 
+    def attend(function, maps, distances):
+        query, key, value = maps.chunk(3, dim=-1)
+        key, bias = query if shared else key, Bias(distances) if biased else None
+        return function(query, key, value, bias=bias, **constants) + 0 * distances.sum()
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize(("side", "shift"), [(2, 1), (3, 1), (4, 0), (5, 3)])
-def test_several_windows_in_one_tile(device, side, shift, dtype):
-    """Without a bias small windows share tiles, of 64 tokens in 16 bits; 10 leave the last unfilled."""
-    maps = torch.randint(-2, 3, (2, side, 5 * side, 3 * 6), device=device).to(dtype)
-
-    def attend(function, maps):
-        return function(*maps.chunk(3, dim=-1), side=side, shift=shift, masked=True)
-
-    closeness = CLOSE if dtype == torch.float32 else {"rtol": 4e-3, "atol": 4e-3}
-    assert_same_function(
-        lambda maps: attend(window_attention, maps),
-        lambda maps: attend(reference_attention, maps),
-        (maps,),
-        closeness=closeness,
-    )
-
-
-@pytest.mark.parametrize(("shared", "biased"), [(False, True), (True, False)])
-def test_windows_of_several_tiles(device, shared, biased):
-    """81 tokens: neither 32 nor 64 divides them."""
-    check(device, 9, 4, heads=1, width=10, rows=1, columns=1, shared=shared, biased=biased)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("shared", "biased"), [(False, True), (True, False)])
-@pytest.mark.parametrize(
-    ("side", "shift", "heads", "width"), [(16, 8, 2, 20), (12, 5, 1, 64), (32, 0, 1, 16)]
-)
-def test_large_windows(device, side, shift, heads, width, shared, biased):
-    check(device, side, shift, heads=heads, width=width, rows=1, columns=1, shared=shared, biased=biased)
+    assert_same_function(attend, (maps, distances))
 
 
 @pytest.mark.parametrize("side", [16, pytest.param(32, marks=pytest.mark.slow)])
@@ -105,54 +70,6 @@ def test_large_windows_forward(device, side):
     assert_close(
         window_attention(query, query, value, side=side, shift=side // 2).double(), expected, **CLOSE
     )
-
-
-@pytest.mark.parametrize(
-    ("sides", "shifted", "height", "width"),
-    [
-        ((2, 4, 8), True, 8, 8),
-        ((4, 4, 4), True, 4, 8),
-        ((6, 3, 3), False, 6, 6),
-        pytest.param((4, 8, 16), True, 16, 32, marks=pytest.mark.slow),
-        pytest.param((8, 8, 8), True, 16, 16, marks=pytest.mark.slow),
-    ],
-)
-def test_groups_have_windows_of_their_own(device, sides, shifted, height, width):
-    """Oracle: one group after the other, and a concatenation."""
-    maps = torch.randn(1, height, width, 2 * 30, device=device)
-
-    def by_groups(maps):
-        query, value = maps.chunk(2, dim=-1)
-        groups = zip(sides, query.chunk(3, dim=-1), value.chunk(3, dim=-1), strict=True)
-        parts = [
-            reference_attention(q, q, v, side=side, shift=side // 2 if shifted else 0)
-            for side, q, v in groups
-        ]
-        return torch.cat(parts, dim=-1)
-
-    assert_same_function(
-        lambda maps: group_window_attention(*maps.chunk(2, dim=-1), sides=sides, shifted=shifted),
-        by_groups,
-        (maps,),
-    )
-
-
-@pytest.mark.parametrize("side", [3, pytest.param(9, marks=pytest.mark.slow)])
-def test_a_bias_by_distance_is_the_one_spread_over_all_pairs(device, side):
-    """Oracle: the layer that spreads a table of distances, and autograd through it."""
-    layer = RelativePositionBias(num_heads=2, side=side, std=1.0).to(device)
-    maps = torch.randn(1, side, side, 3 * 8, device=device)
-    constants = {"side": side, "num_heads": 2}
-
-    def spread(maps, table):
-        bias = torch.func.functional_call(layer, {"table": table}, ())
-        return reference_attention(*maps.chunk(3, dim=-1), bias=bias, **constants)
-
-    def by_distance(maps, table):
-        distances = table.T.reshape(2, 2 * side - 1, 2 * side - 1)
-        return window_attention(*maps.chunk(3, dim=-1), bias=distances, **constants)
-
-    assert_same_function(by_distance, spread, (maps, layer.table.detach()))
 
 
 @pytest.mark.parametrize("side", [4, 9])
@@ -208,26 +125,24 @@ def test_autocast_decides_the_dtype(device):
     query, value = torch.randn(2, 1, 4, 4, 8, device=device)
     plain = window_attention(query.bfloat16(), query.bfloat16(), value.bfloat16(), side=4)
     with torch.autocast(device.type, torch.bfloat16):
-        mixed = group_window_attention(query, value, sides=(4,), shifted=False)
+        mixed = window_attention(query, query, value, side=4)
     assert mixed.dtype == torch.bfloat16
     assert_close(mixed, plain, rtol=0, atol=0)
 
 
 def test_the_compiler_sees_one_operation(device):
     maps = torch.randn(1, 8, 8, 24, device=device, requires_grad=True)
-    bias = torch.randn(2, 16, 16, device=device, requires_grad=True)
+    distances = torch.randn(2, 7, 7, device=device, requires_grad=True)
+    constants = {"side": 4, "shift": 2, "masked": True, "num_heads": 2}
 
-    def attend(maps, bias):
-        query, key, value = maps.chunk(3, dim=-1)
-        return window_attention(query, key, value, side=4, shift=2, bias=bias, masked=True, num_heads=2) + 1
+    def attend(maps, distances):
+        return window_attention(*maps.chunk(3, dim=-1), bias=Bias(distances), **constants) + 1
 
-    compiled = torch.compile(
-        attend, fullgraph=True, backend="aot_eager" if device.type == "cpu" else "inductor"
-    )
+    backend = "aot_eager" if device.type == "cpu" else "inductor"
+    compiled = torch.compile(attend, fullgraph=True, backend=backend)
     direction = torch.randn(1, 8, 8, 8, device=device)
-    for ours, theirs in zip(
-        gradients(compiled, [maps, bias], direction), gradients(attend, [maps, bias], direction), strict=True
-    ):
+    found, wanted = (gradients(each, [maps, distances], direction) for each in (compiled, attend))
+    for ours, theirs in zip(found, wanted, strict=True):
         assert_close(ours, theirs)
 
 
@@ -237,15 +152,15 @@ def test_the_compiler_sees_one_operation(device):
 )
 def test_operation_is_registered_as_torch_demands(device, side, with_key, with_bias):
     maps = [torch.randn(1, side, side, 8, device=device, requires_grad=True) for _ in range(3)]
-    bias = torch.randn(2, side**2, side**2, device=device, requires_grad=True) if with_bias else None
-    arguments = (maps[0], maps[1] if with_key else None, maps[2], bias, [side] * 2, [1] * 2, 0.5, True, True)
-    torch.library.opcheck(torch.ops.srlab.window_attention.default, arguments)
+    distances = torch.randn(2, 2 * side - 1, 2 * side - 1, device=device, requires_grad=True)
+    inputs = (maps[0], maps[1] if with_key else None, maps[2], distances if with_bias else None)
+    torch.library.opcheck(torch.ops.srlab.window_attention.default, (*inputs, side, 1, 0.5, True, 2, True))
 
 
 @pytest.mark.gpu
 def test_a_cuda_graph_replays_it(device):
     query, value = torch.randn(2, 1, 32, 32, 60, device=device)
-    attend = lambda: group_window_attention(query, value, sides=(4, 8, 16), shifted=True)  # noqa: E731
+    attend = lambda: window_attention(query, query, value, side=8, shift=4, num_heads=2)  # noqa: E731
     attend()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -255,9 +170,9 @@ def test_a_cuda_graph_replays_it(device):
     assert_close(replayed, attend())
 
 
-def test_shapes_are_known_without_a_device(device):
+def test_shapes_are_known_without_a_device():
     query, value = torch.empty(2, 2, 16, 32, 60, device="meta")
-    assert group_window_attention(query, value, sides=(4, 8, 16), shifted=True).shape == query.shape
+    assert window_attention(query, query, value, side=8).shape == query.shape
 
 
 def test_exact_products_unless_told_otherwise():
@@ -269,7 +184,7 @@ def test_exact_products_unless_told_otherwise():
         torch.set_float32_matmul_precision("highest")
 
 
-def test_a_tensor_given_twice_is_cast_once():
+def test_autocast_applies_to_all_maps():
     query = torch.randn(1, 2, 2, 4)
     with torch.autocast("cpu", torch.bfloat16):
         maps = autocast_together({"query": query, "value": query})
@@ -285,20 +200,21 @@ def test_what_does_not_fit_is_refused(device):
 
     attempt("8x8, not a multiple of the window side 3; pad it first", side=3)
     attempt("side 4 shift by 0 to 3 pixels, got 4", shift=4)
-    attempt("12 channels in 5 heads or groups: they must divide evenly", num_heads=5)
-    attempt("num_heads must be at least 1, got 0", num_heads=0)
-    attempt(r"bias is \(1, 4, 4\), but 1 heads in windows of side 4 need \(1, 16, 16\), or \(1, 7, 7\)",
-            bias=query[..., 0, :4, :4].reshape(1, 4, 4))  # fmt: skip
+    attempt("12 channels cannot be divided equally among 5 heads", num_heads=5)
+    attempt("12 channels cannot be divided equally among 0 heads", num_heads=0)
     attempt(
-        "value has shape .1, 8, 4, 12. and query .1, 8, 8, 12.; they must be the same", value=query[:, :, :4]
+        r"bias is \(1, 4, 4\), but 1 heads in windows of side 4 need \(1, 7, 7\)",
+        bias=Bias(torch.zeros(1, 4, 4, device=device)),
     )
-    attempt("value has dtype torch.float16 and query torch.float32", value=query.half())
-    attempt("value has device meta and query", value=query.to("meta"))
+    attempt(
+        r"value is torch.float32 \(1, 8, 4, 12\) on .* and query torch.float32 \(1, 8, 8, 12\)",
+        value=query[:, :, :4],
+    )
+    attempt("value is torch.float16 .* and query torch.float32", value=query.half())
+    attempt("value is .* on meta and query", value=query.to("meta"))
     double = query.double()
     attempt("query is torch.float64; .* use backend sdpa", query=double, key=double, value=double)
     planes = query.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     attempt("channels of query are 8 elements apart.*channels_last memory, or contiguous", query=planes)
     wide = torch.randn(1, 4, 4, 65, device=device)
-    attempt("65 channels in 1 heads or groups: .* at most 64", query=wide, key=wide, value=wide)
-    with pytest.raises(ValueError, match="sides is empty"):
-        group_window_attention(query, query, sides=(), shifted=False)
+    attempt("65 channels in 1 heads: .* at most 64", query=wide, key=wide, value=wide)

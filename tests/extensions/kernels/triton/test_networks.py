@@ -9,8 +9,8 @@ from torch.testing import assert_close
 import srlab
 
 SMALL = {
-    "swinir_light": {"dim": 12, "depths": [2], "num_heads": [2], "window_side": 4},
-    "esc_light": {"dim": 16, "depth": 1, "steps_per_block": 1, "num_heads": 2, "window_side": 4},
+    "swinir_light": {"dim": 12, "depths": [2], "num_heads": [2], "window_size": 4},
+    "esc_light": {"dim": 16, "depth": 1, "steps_per_block": 1, "num_heads": 2, "window_size": 4},
 }
 
 
@@ -58,8 +58,6 @@ def test_a_compiler_sees_one_graph(device, name):
         ([2, 4], 1, True),
         ([4], 0, False),
         pytest.param([2, 4, 8], 1, True, marks=pytest.mark.slow),
-        pytest.param([2, 4, 8], 1, False, marks=pytest.mark.slow),
-        pytest.param([4, 4], 3, True, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -81,7 +79,7 @@ def test_elan_is_the_same_function_with_the_same_gradients_and_statistics(
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.constant_(module.weight, 0.3)
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
-    image = torch.rand(2, 3, 7, 11, device=device)
+    image = torch.rand(2, 3, 3, 5, device=device)
     outcomes = []
     for backend in ("reference", "fused"):
         copied = copy.deepcopy(network).to(device).train(training)

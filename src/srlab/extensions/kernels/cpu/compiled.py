@@ -44,10 +44,10 @@ class NativeUnavailableError(RuntimeError):
 def library() -> ctypes.CDLL:
     """The loaded library.
 
-    It takes its threads from the OpenMP runtime that torch has loaded: a second one would compete with it.
+    It uses the OpenMP runtime that torch has loaded: the threads of a second one would compete with it.
 
     Raises:
-        NativeUnavailableError: no compiler, or one that fails; what it said is in the message.
+        NativeUnavailableError: no compiler, or one that fails; the message quotes it.
     """
     path = None
     try:
@@ -73,7 +73,7 @@ def library() -> ctypes.CDLL:
 
 @lru_cache(maxsize=1)
 def why_unavailable() -> str | None:
-    """None if the kernels work here, else the reason; they are built if they have not been."""
+    """None if the kernels work here, else the reason; builds them if that has not been done yet."""
     try:
         library()
     except NativeUnavailableError as error:
@@ -82,7 +82,7 @@ def why_unavailable() -> str | None:
 
 
 def require_inference(training: bool, tensors: Iterable[Tensor | None]) -> None:
-    """The kernels have no gradients and take batch norms as they are in evaluation.
+    """The kernels have no gradients, and use the running statistics of batch norms.
 
     Raises:
         ValueError: in training mode, or where gradients of the tensors are recorded.
@@ -98,9 +98,8 @@ def require_inference(training: bool, tensors: Iterable[Tensor | None]) -> None:
 
 def _cache_folder() -> Path:
     """``SRLAB_NATIVE_CACHE``, or the user's cache folder."""
-    chosen = os.environ.get("SRLAB_NATIVE_CACHE")
-    if chosen:
-        return Path(chosen)
+    if os.environ.get("SRLAB_NATIVE_CACHE"):
+        return Path(os.environ["SRLAB_NATIVE_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srlab" / "native"
 
 
@@ -124,14 +123,13 @@ def _fingerprint() -> str:
     digest = hashlib.sha256()
     for name in ("vectors.h", *_SOURCES):
         digest.update((_HERE / name).read_bytes())
-    version = _output([*_compiler(), "--version"])
-    parts = (*_compiler(), version.stdout, *_FLAGS, torch.__version__, _processor())
-    digest.update(" ".join(parts).encode())
+    version = _run(*_compiler(), "--version")
+    digest.update(" ".join((*_compiler(), version, *_FLAGS, torch.__version__, _processor())).encode())
     return digest.hexdigest()[:16]
 
 
 def _processor() -> str:
-    """The instructions that ``-march=native`` may use: home folders are shared by unlike machines."""
+    """The instructions that ``-march=native`` may use: unlike machines may share a home folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -142,26 +140,22 @@ def _processor() -> str:
 def _build(path: Path) -> None:
     log.warning("compiling the CPU kernels with %s into %s, once", _compiler()[0], path.parent)
     unfinished = path.with_suffix(f".{os.getpid()}.so")
-    objects = [path.with_name(f"{Path(name).stem}.{os.getpid()}.o") for name in _SOURCES]
     try:
-        for name, target in zip(_SOURCES, objects, strict=True):
-            _run([*_compiler(), *_FLAGS, "-c", str(_HERE / name), "-o", str(target)])
         # not linked with an OpenMP library: its functions are found in the one that torch has loaded
-        _run([*_compiler(), "-shared", "-o", str(unfinished), *map(str, objects)])
+        _run(
+            *_compiler(), *_FLAGS, "-shared", "-o", str(unfinished), *(str(_HERE / name) for name in _SOURCES)
+        )
         unfinished.replace(path)
     finally:
-        for leftover in (unfinished, *objects):
-            leftover.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
-def _output(command: list[str]) -> "subprocess.CompletedProcess[str]":
+def _run(*command: str) -> str:
+    """What a command prints."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise NativeUnavailableError(f"{' '.join(command)} took more than {_SECONDS} s") from error
-
-
-def _run(command: list[str]) -> None:
-    result = _output(command)
     if result.returncode:
         raise NativeUnavailableError(f"{' '.join(command)} failed: {result.stderr.strip()[-2000:]}")
+    return result.stdout

@@ -51,7 +51,7 @@ INLINE void convolve_row(const float* const* rows, int64_t depth, int64_t channe
     for (; at < width; at += LANES) convolve_block<1>(rows, depth, channels, conv, at, emit);
 }
 
-// One thread's memory: rings and rows, each channel `row` floats apart, the first pixel LANES behind the start.
+// One thread's memory: rings and rows, each channel `row` floats apart, the first pixel LANES after the start.
 class Strip {
    public:
     Strip(const Step& step, int64_t image, int64_t first, int64_t last, float* halo, float* scratch)
@@ -213,7 +213,7 @@ int64_t packed_convolution(int64_t inputs, int64_t outputs) { return round_up(ou
 
 int64_t packed_rows() { return TILE_ROWS; }
 
-// weights: the packed convolutions mix, expand, contract, project, one behind the other. `query` is null where it is reused;
+// weights: the packed convolutions mix, expand, contract, project, one after another. `query` is null where it is reused;
 // `attended` is null before the first attention, and may be `value`, which is replaced.
 void local_features(float* features, float* query, float* value, const float* attended, const float* weights, float* scratch,
                     int64_t batch, int64_t dim, int64_t hidden, int64_t height, int64_t width, int64_t threads) {

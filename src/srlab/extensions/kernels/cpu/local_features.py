@@ -36,7 +36,7 @@ def local_features(
 
     Args:
         features: (B, C, H, W), contiguous float32, as all maps.
-        query: what the next attention compares; left alone unless ``queries``.
+        query: what the next attention compares; not written unless ``queries``.
         value: what the last attention gave; then what the next one averages.
         weights: the 1x1 convolutions mix (C to C), expand (C to hidden), contract (hidden to C) and project
             (C to 2 C, or to C without ``queries``), from :func:`pack_convolutions`.

@@ -60,7 +60,7 @@ static INLINE Vector exp2_of_negative(Vector x) {
 #endif
 }
 
-// While it lives, its thread takes subnormal numbers for zero, as operands and as results; then as it was found.
+// During its lifetime, its thread flushes subnormal numbers to zero, as operands and as results.
 // Processors compute with subnormals in microcode: 100 cycles and more for each on Intel's servers.
 class FlushSubnormals {
    public:

@@ -111,7 +111,7 @@ class Worker {
     }
 
    private:
-    // (depth, padded) of a window, zeros behind the last token.
+    // (depth, padded) of a window, zeros after the last token.
     void gather(const Group& group, const Window& window, const Map& map, int64_t channel, float* to) {
         const int64_t padded = group.padded(), surplus = padded - group.tokens();
         for (int64_t c = 0; surplus && c < group.depth; ++c)

@@ -1,7 +1,6 @@
 """Where the tokens of a window lie in a map: arithmetic that takes the place of rolls and of cut windows.
 
-Device code, called by the kernels. Tokens are counted window by window: token ``t`` of window ``w`` is number
-``w * T + t``. A tile holds tokens of one window, or of several small ones (``PACK`` of them).
+Device code, called by the kernels. A tile holds tokens of one window.
 
 Shape legend: S side of the windows, T = S * S tokens of a window, d channels of a head.
 """
@@ -20,7 +19,7 @@ __all__ = ["Extent", "Place", "View", "locate", "logits_between", "read", "view_
 # Added to the logits of tokens that only the cyclic shift made neighbours, as in srlab.ops.attention.
 _FOREIGN = tl.constexpr(-100.0)
 # Stands for minus infinity where a tile has more columns than there are keys: finite, so that rows without
-# any key, which are never stored, hold no NaN that a product could spread.
+# any key, which are never stored, have no NaN that a product could spread.
 _EXCLUDED = tl.constexpr(-1e38)
 
 
@@ -44,10 +43,9 @@ class Extent(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Of each token in a tile: is it one, its window and number there, its pixel, its region if shifted."""
+    """Of each token in a tile: whether it exists, its number in the window, its pixel, its region."""
 
     inside: Any
-    window: Any
     token: Any
     image: Any
     row: Any
@@ -62,17 +60,8 @@ def view_of(tensor: Tensor, first_channel: int = 0) -> View:
 
 
 @triton.jit
-def locate(
-    first: tl.tensor, rows: tl.tensor, extent: Extent, SIDE: tl.constexpr, PACK: tl.constexpr
-) -> Place:
-    """Places of the tokens ``rows``, counted from the start of window ``first``."""
-    TOKENS: tl.constexpr = SIDE * SIDE
-    if PACK == 1:
-        window = first
-        token = rows
-    else:
-        window = first + rows // TOKENS
-        token = rows % TOKENS
+def locate(window: tl.tensor, token: tl.tensor, extent: Extent, SIDE: tl.constexpr) -> Place:
+    """Places of some tokens of a window; windows are counted through the batch, row by row."""
     columns_of_windows = extent.width // SIDE
     windows_of_image = (extent.height // SIDE) * columns_of_windows
     within = window % windows_of_image
@@ -83,8 +72,7 @@ def locate(
     column = column + extent.shift
     return Place(
         # no "and" with a condition on one window: Triton 3.9 interprets it as a whole number
-        inside=rows < tl.where(window < extent.windows, PACK * TOKENS, 0),
-        window=window,
+        inside=token < tl.where(window < extent.windows, SIDE * SIDE, 0),
         token=token,
         image=window // windows_of_image,
         row=tl.where(row >= extent.height, row - extent.height, row),
@@ -156,24 +144,18 @@ def logits_between(
     head: tl.tensor,
     scale: tl.tensor,
     SIDE: tl.constexpr,
-    PACK: tl.constexpr,
-    BIAS: tl.constexpr,
+    BIASED: tl.constexpr,
     MASKED: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> tl.tensor:
     """(queries, keys) logits in float32: ELAN's reach 1e6, which no smaller dtype holds.
 
-    ``BIAS``: ``none``; ``maps``, one value for each pair of tokens, (heads, T, T); or ``distances``, one for
-    each distance between them, (heads, 2S - 1, 2S - 1), query minus key.
+    ``bias`` has one value for each distance, (heads, 2S - 1, 2S - 1), query minus key.
     """
     logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
-    TOKENS: tl.constexpr = SIDE * SIDE
     SPAN: tl.constexpr = 2 * SIDE - 1
-    pairs = rows.inside[:, None] & columns.inside[None, :]
-    if BIAS == "maps":
-        entries = head * (TOKENS * TOKENS) + rows.token[:, None] * TOKENS + columns.token[None, :]
-        logits += tl.load(bias + entries, mask=pairs, other=0.0)
-    if BIAS == "distances":
+    if BIASED:
+        pairs = rows.inside[:, None] & columns.inside[None, :]
         # (y, x) as one number y * SPAN + x: a difference of two such numbers is that of y and of x
         start = rows.token // SIDE * SPAN + rows.token % SIDE + (SIDE - 1) * (SPAN + 1)
         back = columns.token // SIDE * SPAN + columns.token % SIDE
@@ -181,6 +163,4 @@ def logits_between(
         logits += tl.load(bias + entries, mask=pairs, other=0.0)
     if MASKED:
         logits += tl.where(rows.region[:, None] != columns.region[None, :], _FOREIGN, 0.0)
-    if PACK > 1:
-        logits = tl.where(rows.window[:, None] == columns.window[None, :], logits, _EXCLUDED)
     return tl.where(columns.inside[None, :], logits, _EXCLUDED)

@@ -1,0 +1,7 @@
+"""Score a network as the papers do: ``python evaluate.py`` in a clone, ``srlab evaluate`` anywhere."""
+
+from srlab.app.application import application
+
+__all__ = ["main"]
+
+main = application("evaluate")("srlab.app.scoring:score_sets")

@@ -1,0 +1,7 @@
+"""Train a super-resolver: ``python train.py`` in a clone, ``srlab train`` anywhere."""
+
+from srlab.app.application import application
+
+__all__ = ["main"]
+
+main = application("train")("srlab.app.training:train")

@@ -1,0 +1,144 @@
+"""What the verbs share: a parser whose errors are one line, types of flags, ``--set``, old spellings."""
+
+import argparse
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+__all__ = [
+    "Parser",
+    "add_size_flags",
+    "integer",
+    "integers",
+    "parse_settings",
+    "refuse_old_spelling",
+    "words",
+]
+
+#: Flags of earlier versions that have another name now.
+_RENAMED = {"repeats": "--rounds"}
+_REMOVED = "--roofline"
+_WITHOUT_VALUE = ("--measure", "--published", "--dry-run", "--overwrite", _REMOVED)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, with exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print and exit."""
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def integer(minimum: int) -> Callable[[str], int]:
+    """A type of flags: an integer of at least ``minimum``."""
+
+    def parse(text: str) -> int:
+        if not text.removeprefix("-").isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"must be an integer of at least {minimum}, got {text!r}")
+        return int(text)
+
+    return parse
+
+
+def words(*known: str) -> Callable[[str], list[str]]:
+    """A type of flags: distinct words with commas between, out of ``known`` if any are given."""
+
+    def parse(text: str) -> list[str]:
+        values = text.split(",")
+        if not all(values) or len(set(values)) < len(values):
+            raise argparse.ArgumentTypeError(f"must be distinct values with commas between, got {text!r}")
+        unknown = [value for value in values if known and value not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(
+                f"unknown value {', '.join(unknown)}; choose from {', '.join(known)}"
+            )
+        return values
+
+    return parse
+
+
+def integers(text: str) -> list[int]:
+    """A type of flags: distinct integers of at least 0 with commas between."""
+    return [integer(0)(word) for word in words()(text)]
+
+
+def add_size_flags(parser: argparse._ActionsContainer, *, default: str) -> None:
+    """``--size`` of the low-resolution image or ``--output`` of the restored one, as (height, width) each."""
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--size",
+        type=lambda text: [_sides(word) for word in words()(text)],
+        metavar="HEIGHTxWIDTH",
+        help="of the low-resolution image, such as 180x320",
+    )
+    sizes.add_argument(
+        "--output",
+        type=lambda text: [_sides(word)[::-1] for word in words()(text)],
+        metavar="WIDTHxHEIGHT",
+        help=f"of the restored image, as papers write it; default: {default}",
+    )
+
+
+def _sides(text: str) -> tuple[int, int]:
+    first, _, second = text.partition("x")
+    if not (first.isdecimal() and second.isdecimal() and int(first) and int(second)):
+        raise argparse.ArgumentTypeError(f"must be like 180x320, both sides at least 1, got {text!r}")
+    return int(first), int(second)
+
+
+def parse_settings(assignments: Sequence[str], *, several: bool = False) -> dict[str, list[Any]]:
+    """The values of each ``--set NAME=VALUE``, read as train.py reads them: commas separate several.
+
+    The prefix ``model.`` may be left out.
+
+    Raises:
+        ValueError: not NAME=VALUE, a name that is given twice, or several values where one is needed.
+    """
+    if not assignments:
+        return {}
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parse = OverridesParser.create().parse_override
+    found: dict[str, list[Any]] = {}
+    for word in assignments:
+        try:
+            override = parse(word)
+            name = override.get_key_element().removeprefix("model.")
+            swept = override.sweep_string_iterator() if override.is_sweep_override() else ()
+            values = [parse(f"{name}={text}").value() for text in swept] or [override.value()]
+        except HydraException as error:
+            raise ValueError(
+                f"--set {word}: must be NAME=VALUE, written as for train.py: {str(error).splitlines()[0]}"
+            ) from error
+        if len(values) > 1 and not several:
+            raise ValueError(f"--set {word}: one value is needed here")
+        if name in found:
+            raise ValueError(f"--set gives {name} twice: {found[name]} and {values}")
+        found[name] = values
+    return found
+
+
+def refuse_old_spelling(verb: argparse.ArgumentParser, typed: Sequence[str]) -> None:
+    """Answer NAME=VALUE, which earlier versions took, with the command as it is written now.
+
+    Raises:
+        ValueError: a word that is NAME=VALUE, neither a flag's value nor an existing path.
+    """
+    usage, is_old = verb.format_usage(), False
+    new: list[str] = []
+    for before, word in zip(["", *typed], typed, strict=False):
+        name, equals, value = word.partition("=")
+        is_value = before.startswith("-") and "=" not in before and before not in _WITHOUT_VALUE
+        if not (equals and name.isidentifier()) or is_value or Path(word).exists():
+            new += [] if word == _REMOVED else [word]
+            continue
+        is_old = True
+        flag = _RENAMED.get(name, f"--{name.replace('_', '-')}")
+        if name == "model" and "MODEL" in usage:
+            new += value.split(",")
+        else:
+            new += [flag, value] if f"{flag} " in usage else ["--set", word]
+    if is_old:
+        raise ValueError(f"options are flags, not NAME=VALUE; type: {shlex.join([*verb.prog.split(), *new])}")

@@ -1,0 +1,225 @@
+"""Costs as the columns of papers count them: the same network has other numbers under each convention.
+
+``official``      ours: convolutions and matrix products of the official formulation for an output of
+                  1280x720, padding included; all parameters.
+``fvcore``        fvcore 0.1.5's FlopCountAnalysis, the column of ESC's and HiT-SR's tables: ``official`` plus
+                  normalisation, pooling and interpolation, in evaluation mode.
+``swinir_paper``  SwinIR's own figure: its class's ``flops()`` for 1024x720, and no position bias tables.
+``elan_paper``    ELAN's printed table: no padding, no shift convolutions, trainable parameters.
+``ntire``         the NTIRE challenges on efficient x4 super-resolution: fvcore's count for 256x256 inputs.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from srlab.counts.complexity import (
+    OUTPUT_SIZE,
+    activations,
+    count_parameters,
+    lr_size_for,
+    multiply_adds,
+    official_calls,
+)
+from srlab.counts.operations import Call
+from srlab.layers.shift_convolution import LocalFeatures
+from srlab.layers.upsample import DirectHead
+from srlab.models.elan import ELAN, GroupAttention
+from srlab.models.network import Network
+from srlab.models.swinir import SwinBlock, SwinIR
+
+__all__ = ["CONVENTIONS", "ConventionReport", "UndefinedConventionError", "cost_under"]
+
+_NTIRE_SCALE, _NTIRE_LR_SIDE = 4, 256
+
+# fvcore's estimates for each element: normalisation with statistics of the image 5 (4 without gain and bias),
+# batch normalisation with kept statistics 2 (or 1), bilinear reading 4, nearest reading and pooling 1.
+_OWN_STATISTICS, _KEPT_STATISTICS, _GAIN = 4, 1, 1
+_BILINEAR = 4
+
+_ELAN_CONFIG_WINDOWS, _ELAN_CLASS_WINDOWS = (4, 8, 16), (4, 8, 12)
+
+_SWINIR_OUTPUT_SIZE = (1024, 720)  # height and width, in its script's words
+
+
+@dataclass(frozen=True)
+class ConventionReport:
+    """A network's costs under one convention.
+
+    Attributes:
+        convention: one of :data:`CONVENTIONS`.
+        parameters: as the convention counts them.
+        multiply_adds: likewise.
+        output_size: height and width of the enlarged image that they are for, padding aside.
+        activations: elements of the results of convolutions, where the convention reports them.
+        note: what is particular to this count, in a sentence or two.
+    """
+
+    convention: str
+    parameters: int
+    multiply_adds: int
+    output_size: tuple[int, int]
+    activations: int | None
+    note: str
+
+
+class UndefinedConventionError(ValueError):
+    """The convention is not defined for the network."""
+
+
+def cost_under(network: Network, convention: str) -> ConventionReport:
+    """Parameters and multiply-adds of ``network`` as the papers of ``convention`` count them.
+
+    Raises:
+        UndefinedConventionError: the convention is not defined for this network.
+        ValueError: no such convention.
+    """
+    if convention not in _COUNTS:
+        raise ValueError(f"unknown convention {convention!r}; choose one of {', '.join(CONVENTIONS)}")
+    return _COUNTS[convention](network)
+
+
+def _official(network: Network) -> ConventionReport:
+    return ConventionReport(
+        convention="official",
+        parameters=count_parameters(network).all,
+        multiply_adds=multiply_adds(network),
+        output_size=OUTPUT_SIZE,
+        activations=None,
+        note="Convolutions and matrix products of the official formulation, padding included.",
+    )
+
+
+def _fvcore(network: Network) -> ConventionReport:
+    return ConventionReport(
+        convention="fvcore",
+        parameters=count_parameters(network).all,
+        multiply_adds=_fvcore_multiply_adds(network, OUTPUT_SIZE),
+        output_size=OUTPUT_SIZE,
+        activations=None,
+        note="As fvcore 0.1.5 counts in evaluation mode. ESC's paper prints 54.1 G for ELAN-light x4, where "
+        "this gives 53.7: it has batch normalisation at 5 for each element, as fvcore does in training mode.",
+    )
+
+
+def _ntire(network: Network) -> ConventionReport:
+    if network.scale != _NTIRE_SCALE:
+        raise _undefined("ntire", network, f"networks of scale {_NTIRE_SCALE}")
+    side = _NTIRE_LR_SIDE * _NTIRE_SCALE
+    return ConventionReport(
+        convention="ntire",
+        parameters=count_parameters(network).all,
+        multiply_adds=_fvcore_multiply_adds(network, (side, side)),
+        output_size=(side, side),
+        activations=activations(network, (side, side), convolutions_only=True),
+        note=f"For an input of {_NTIRE_LR_SIDE}x{_NTIRE_LR_SIDE}. "
+        "Activations count all convolutions, the challenge's hook only those that are modules.",
+    )
+
+
+def _swinir_paper(network: Network) -> ConventionReport:
+    """The official class's ``flops()``, for the size that its script builds the network with."""
+    if not (isinstance(network, SwinIR) and isinstance(network.head, DirectHead)):
+        # flops() of the other heads does not exist: the official method fails
+        raise _undefined("swinir_paper", network, "SwinIR with the head pixelshuffledirect (swinir_light)")
+    side, dim = network.size_multiple, network.conv_first.out_channels
+    pixels = math.prod((length // network.scale // side + 1) * side for length in _SWINIR_OUTPUT_SIZE)
+    blocks = [module for module in network.modules() if isinstance(module, SwinBlock)]
+    tables = sum(block.attention.position_bias.table.numel() for block in blocks)
+    tokens = side**2
+    per_pixel = 27 * dim + dim  # first convolution, its normalisation
+    for block in blocks:
+        attention = 4 * dim**2 + 2 * tokens * dim
+        per_pixel += attention + 2 * dim * block.mlp.expand.out_features + 2 * dim
+    per_pixel += 9 * dim**2 * len(network.groups)
+    per_pixel += 3 * dim**2  # the convolution after the body, really 9 dim^2
+    per_pixel += 27 * dim  # up-sampling, really 27 dim scale^2
+    return ConventionReport(
+        convention="swinir_paper",
+        parameters=count_parameters(network).all - tables,
+        multiply_adds=pixels * per_pixel,
+        output_size=_SWINIR_OUTPUT_SIZE,
+        activations=None,
+        note="The official class's own method, for 1024x720: not comparable with figures for 1280x720. It "
+        "takes the convolution after the body for a third of what it is, and forgets the scale in the head.",
+    )
+
+
+def _elan_paper(network: Network) -> ConventionReport:
+    """Reading (a): every attention product, with the windows that the class has by default."""
+    if not isinstance(network, ELAN):
+        raise _undefined("elan_paper", network, "ELAN")
+    modules = list(network.modules())
+    attentions = [module for module in modules if isinstance(module, GroupAttention)]
+    dim, windows = network.head.out_channels, attentions[0].window_sizes
+    if windows == _ELAN_CONFIG_WINDOWS:
+        windows = _ELAN_CLASS_WINDOWS
+    products = sum(side**2 for side in windows) * dim // len(windows)
+    per_pixel = 27 * dim + 27 * network.scale**2 * dim
+    for module in modules:
+        if isinstance(module, LocalFeatures):
+            per_pixel += module.expand.mix.weight.numel() + module.contract.mix.weight.numel()
+    for module in attentions:
+        per_pixel += (2 + module.computes_maps) * dim**2 + (1 + module.computes_maps) * products
+    sides = ", ".join(map(str, windows))
+    return ConventionReport(
+        convention="elan_paper",
+        parameters=count_parameters(network).trainable,
+        multiply_adds=math.prod(lr_size_for(network, OUTPUT_SIZE)) * per_pixel,
+        output_size=OUTPUT_SIZE,
+        activations=None,
+        note=f"Without padding, shift convolutions and normalisation, with windows {sides}. ELAN-light's "
+        "printed figures also follow from another reading (b): windows 4, 8, 16 with one of the two products "
+        "left out where maps are computed; the paper does not tell which. ELAN's own row does not follow.",
+    )
+
+
+_COUNTS: dict[str, Callable[[Network], ConventionReport]] = {
+    "official": _official,
+    "fvcore": _fvcore,
+    "swinir_paper": _swinir_paper,
+    "elan_paper": _elan_paper,
+    "ntire": _ntire,
+}
+
+#: Names that :func:`cost_under` takes.
+CONVENTIONS = tuple(_COUNTS)
+
+
+def _undefined(convention: str, network: Network, defined_for: str) -> UndefinedConventionError:
+    return UndefinedConventionError(
+        f"convention {convention} is defined for {defined_for}, not for this {type(network).__name__} of "
+        f"scale {network.scale}; official and fvcore are defined for every network"
+    )
+
+
+def _fvcore_multiply_adds(network: Network, output_size: tuple[int, int]) -> int:
+    extra = sum(map(_fvcore_extra, official_calls(network, output_size)))
+    return multiply_adds(network, output_size) + extra
+
+
+def _fvcore_extra(call: Call) -> int:
+    """What fvcore 0.1.5 counts beside convolutions and matrix products."""
+    name, arguments = call.operation.removeprefix("aten."), call.arguments
+    if name == "native_layer_norm":
+        return arguments[0].numel() * (_OWN_STATISTICS + _GAIN * (arguments[2] is not None))
+    if name == "native_group_norm":
+        return arguments[0].numel() * (_OWN_STATISTICS + _GAIN * (arguments[1] is not None))
+    if name == "native_batch_norm":  # instance normalisation arrives as this in training mode
+        once = _OWN_STATISTICS if arguments[5] else _KEPT_STATISTICS
+        return arguments[0].numel() * (once + _GAIN * (arguments[1] is not None))
+    if name in ("upsample_bilinear2d", "grid_sampler_2d"):
+        return call.result.numel() * _BILINEAR
+    if name == "upsample_nearest2d":
+        return call.result.numel()
+    if name == "_adaptive_avg_pool2d" or _is_global_pooling(call):
+        return arguments[0].numel()
+    return 0
+
+
+def _is_global_pooling(call: Call) -> bool:
+    """A mean over both axes of the maps, which is what adaptive pooling to one pixel arrives as."""
+    if call.operation != "aten.mean" or len(call.arguments[0]) != 4 or len(call.arguments) < 2:
+        return False
+    axes = {axis % 4 for axis in call.arguments[1]}
+    return axes in ({2, 3}, {1, 2})

@@ -1,0 +1,114 @@
+"""The metrics by name.
+
+To add one, write ``srlab/metrics/<name>.py`` with ``METRIC = Metric(name="<name>", …)``. Validation curves,
+tables, summaries and reports show it wherever ``metrics=[psnr,<name>]`` asks for it.
+"""
+
+import importlib
+import math
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["DEFAULT_METRICS", "Metric", "find_metric", "list_metrics", "ready_metrics"]
+
+DEFAULT_METRICS = ("psnr", "ssim")
+
+_PACKAGE = "srlab.metrics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """Compares restored images with their references.
+
+    Attributes:
+        name: key in records and curves, and the name of its module.
+        label: heading in tables.
+        compute: maps two (B, C, H, W) batches of one shape and the largest pixel value to (B,) in float64.
+        higher_is_better: False for distances.
+        decimals: printed in tables.
+        unit: such as ``dB``; empty for none.
+        least_side: pixels that each side must have.
+        needs_rgb: compares RGB under every protocol, instead of the protocol's colour space.
+        prepare: raises an error if the metric cannot be computed, because its weights are missing, say.
+    """
+
+    name: str
+    label: str
+    compute: Callable[[Tensor, Tensor, float], Tensor]
+    higher_is_better: bool
+    decimals: int
+    unit: str = ""
+    least_side: int = 1
+    needs_rgb: bool = False
+    prepare: Callable[[], object] | None = None
+
+    def __call__(self, restored: Tensor, reference: Tensor, *, peak: float) -> Tensor:
+        """Value for each image.
+
+        Args:
+            restored: (B, C, H, W), same range as ``reference``.
+            reference: (B, C, H, W).
+            peak: largest possible value, 1 or 255.
+
+        Returns:
+            (B,) in float64.
+        """
+        if restored.shape != reference.shape or restored.ndim != 4 or math.prod(restored.shape) == 0:
+            raise ValueError(
+                "restored and reference must be (B, C, H, W) of one shape and not empty, "
+                f"got {tuple(restored.shape)} and {tuple(reference.shape)}"
+            )
+        height, width = restored.shape[-2:]
+        if min(height, width) < self.least_side:
+            raise ValueError(
+                f"{self.label} needs at least {self.least_side}x{self.least_side} pixels, got "
+                f"{height}x{width}; score larger images or use a smaller border"
+            )
+        return self.compute(restored, reference, peak)
+
+    @property
+    def heading(self) -> str:
+        """Label and unit: ``PSNR (dB)``."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def show(self, value: float) -> str:
+        """The value as tables print it."""
+        return f"{value:.{self.decimals}f}"
+
+
+def list_metrics() -> list[str]:
+    """Names of all metrics."""
+    package = importlib.import_module(_PACKAGE)
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return [name for name in names if hasattr(importlib.import_module(f"{_PACKAGE}.{name}"), "METRIC")]
+
+
+def find_metric(name: str) -> Metric:
+    """The metric called ``name``.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    if name not in list_metrics():
+        raise ValueError(f"there is no metric {name!r}; choose from {', '.join(list_metrics())}")
+    return importlib.import_module(f"{_PACKAGE}.{name}").METRIC
+
+
+def ready_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
+    """The metrics called ``names``, each checked to be computable here.
+
+    Raises:
+        ValueError: for an unknown or repeated name, or an empty list.
+        FileNotFoundError: the weights of one are missing.
+    """
+    names = list(names)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"metrics must name at least one metric, each once, got [{', '.join(names)}]")
+    metrics = tuple(map(find_metric, names))
+    for metric in metrics:
+        if metric.prepare is not None:
+            metric.prepare()
+    return metrics

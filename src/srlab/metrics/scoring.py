@@ -1,0 +1,167 @@
+"""Scores one restored image under a protocol: cuts the border, converts colours, computes the metrics."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from srlab.metrics.protocol import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
+from srlab.metrics.registry import DEFAULT_METRICS, Metric, find_metric
+from srlab.ops.color import gray_level, luma_double, luma_eight_bit, luma_single
+from srlab.ops.resize import imresize
+
+__all__ = ["least_side", "score", "score_bicubic", "to_levels"]
+
+_LUMA = {
+    Arithmetic.double: luma_double,
+    Arithmetic.single: luma_single,
+    Arithmetic.eight_bit: luma_eight_bit,
+}
+
+
+def score(
+    sr_image: Tensor, hr_image: Tensor, protocol: ProtocolConfig, metrics: Iterable[str] = DEFAULT_METRICS
+) -> dict[str, Tensor]:
+    """Compare a restored image with its reference as ``protocol`` says.
+
+    ``protocol.gray`` says how a gray reference is treated. Where it is its own luma, the restored RGB counts
+    with the gray value of the same luma (``gray_level``: for equal channels their common value), in every
+    colour space. Metrics that need RGB take the reference as three equal channels.
+
+    Args:
+        sr_image: (3, H, W) floating point in [0, 1], not necessarily clamped.
+        hr_image: (3, H, W) or gray (1, H, W), uint8.
+        protocol: its border is in pixels of these images.
+        metrics: their names.
+
+    Returns:
+        {metric: value}, 0-dimensional float64.
+    """
+    if protocol.bicubic_only:
+        raise ValueError(
+            f"protocol {protocol.name!r} scores only bicubic interpolation, from the HR image alone; "
+            "use srlab.metrics.scoring.score_bicubic, or another protocol for a network"
+        )
+    _check_pair(sr_image, hr_image)
+    chosen = [find_metric(name) for name in metrics]
+    restored = _cut_border(to_levels(sr_image, quantize=protocol.quantize), protocol, chosen)
+    reference = _cut_border(hr_image, protocol, chosen)
+    planes = _protocol_planes(restored, reference, protocol)
+    rgb = restored.to(torch.float64), reference.expand(restored.shape).to(torch.float64)
+    return {metric.name: _value(metric, *(rgb if metric.needs_rgb else planes)) for metric in chosen}
+
+
+def score_bicubic(
+    hr_image: Tensor, *, scale: int, protocol: ProtocolConfig, metrics: Iterable[str] = DEFAULT_METRICS
+) -> dict[str, Tensor]:
+    """Score bicubic interpolation of the 8-bit luma: the bicubic rows of tables, which come from MATLAB.
+
+    The HR image is cropped to a multiple of ``scale``, its luma rounded to 8 bits (a gray image is its own
+    luma under ``gray=own``, three equal channels under ``gray=replicate``). The downsampled image is not
+    rounded, the upsampled one is clipped and rounded to 8 bits. No LR file is used.
+
+    Args:
+        hr_image: (3, H, W) or gray (1, H, W), uint8.
+        scale: factor of the downsampling and upsampling.
+        protocol: one with ``bicubic_only``.
+        metrics: their names; none that needs RGB.
+    """
+    chosen = [find_metric(name) for name in metrics]
+    _check_bicubic(protocol, chosen)
+    height, width = (side // scale * scale for side in hr_image.shape[-2:])
+    cropped = hr_image[..., :height, :width]
+    is_luma = len(hr_image) == 1 and protocol.gray is GrayRule.own
+    reference = cropped.to(torch.float64) if is_luma else luma_eight_bit(cropped.expand(3, -1, -1))
+    small = imresize(reference, size=(height // scale, width // scale), mode="float")
+    upsampled = imresize(small, size=(height, width), mode="float")
+    restored = torch.floor(upsampled.clamp(0, 255) + 0.5)
+    planes = (_cut_border(image, protocol, chosen) for image in (restored, reference))
+    restored, reference = planes
+    return {metric.name: _value(metric, restored, reference) for metric in chosen}
+
+
+def to_levels(image: Tensor, *, quantize: bool) -> Tensor:
+    """[0, 1] to 0..255, clamped, at least float32; ``quantize`` rounds (half to even, as numpy)."""
+    levels = image.to(torch.promote_types(image.dtype, torch.float32)).clamp(0, 1) * 255
+    return levels.round() if quantize else levels
+
+
+def least_side(protocols: Iterable[ProtocolConfig], metrics: Iterable[str] = DEFAULT_METRICS) -> int:
+    """HR pixels that each side of an image needs under all protocols and metrics."""
+    side = max((find_metric(name).least_side for name in metrics), default=1)
+    return max((side + 2 * protocol.border for protocol in protocols), default=1)
+
+
+def _value(metric: Metric, restored: Tensor, reference: Tensor) -> Tensor:
+    return metric(restored[None], reference[None], peak=255.0)[0]
+
+
+def _protocol_planes(restored: Tensor, reference: Tensor, protocol: ProtocolConfig) -> tuple[Tensor, Tensor]:
+    """Both images in the protocol's colour space and precision, 0..255."""
+    if len(reference) == 1 and protocol.gray is GrayRule.own:
+        return _gray_planes(restored, reference, protocol.arithmetic)
+    reference = reference.expand(restored.shape)
+    if protocol.color is ColorSpace.rgb:
+        return restored.to(torch.float64), reference.to(torch.float64)
+    luma = _LUMA[protocol.arithmetic]
+    return luma(restored), luma(reference)
+
+
+def _gray_planes(restored: Tensor, reference: Tensor, arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
+    gray = gray_level(restored)
+    if arithmetic is Arithmetic.eight_bit:
+        gray = torch.floor(gray + 0.5)
+    dtype = torch.float32 if arithmetic is Arithmetic.single else torch.float64
+    return gray.to(dtype), reference.to(dtype)
+
+
+def _cut_border(image: Tensor, protocol: ProtocolConfig, metrics: Sequence[Metric]) -> Tensor:
+    """Leave the protocol's border out of (C, H, W); what remains must be large enough for every metric."""
+    border = protocol.border
+    height, width = image.shape[-2:]
+    if border < 0:
+        raise ValueError(f"protocol {protocol.name!r}: border must be 0 or more, got {border}")
+    for metric in metrics:
+        if min(height, width) - 2 * border < metric.least_side:
+            least = f"{metric.label}'s {metric.least_side}x{metric.least_side} window"
+            raise ValueError(
+                f"protocol {protocol.name!r}: a {height}x{width} image less a border of {border} on each "
+                f"side is smaller than {least}; leave the image or the metric out, or use a smaller border"
+            )
+    return image[..., border : height - border, border : width - border]
+
+
+def _check_bicubic(protocol: ProtocolConfig, metrics: Iterable[Metric]) -> None:
+    rules = (protocol.bicubic_only, protocol.color, protocol.arithmetic, protocol.quantize)
+    if rules != (True, ColorSpace.y, Arithmetic.eight_bit, True):
+        raise ValueError(
+            "score_bicubic needs bicubic_only=True, color=y, arithmetic=eight_bit, quantize=True, got "
+            f"protocol {protocol.name!r} with bicubic_only={protocol.bicubic_only}, "
+            f"color={protocol.color.name}, arithmetic={protocol.arithmetic.name}, "
+            f"quantize={protocol.quantize}; use protocol=published_y"
+        )
+    for metric in metrics:
+        if metric.needs_rgb:
+            raise ValueError(
+                f"metric {metric.name} compares RGB, and protocol {protocol.name!r} restores the luma alone: "
+                f"leave {metric.name} out of metrics, or use protocol=[basicsr]"
+            )
+
+
+def _check_pair(sr_image: Tensor, hr_image: Tensor) -> None:
+    if not sr_image.is_floating_point() or hr_image.dtype is not torch.uint8:
+        raise ValueError(
+            "sr_image must be floating point in [0, 1] and hr_image uint8, got "
+            f"{sr_image.dtype} and {hr_image.dtype}"
+        )
+    shapes = tuple(sr_image.shape), tuple(hr_image.shape)
+    if sr_image.ndim != 3 or hr_image.ndim != 3 or len(sr_image) != 3 or len(hr_image) not in (1, 3):
+        raise ValueError(
+            "sr_image must be (3, H, W) and hr_image (3, H, W) or (1, H, W), got "
+            f"{shapes[0]} and {shapes[1]}; score the images of a batch one by one"
+        )
+    if shapes[0][1:] != shapes[1][1:]:
+        raise ValueError(
+            f"sr_image and hr_image differ in size: {shapes[0][1:]} and {shapes[1][1:]}; "
+            "crop the HR image to scale times the LR size"
+        )

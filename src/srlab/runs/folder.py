@@ -1,0 +1,114 @@
+"""Reading the files of a run."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from srlab.runs.contract import (
+    BEST_CHECKPOINT,
+    CHECKPOINTS_FOLDER,
+    CONFIG_FILE,
+    COSTS_FILE,
+    LAST_CHECKPOINT,
+    METRICS_FILE,
+    STEP,
+    SUMMARY_FILE,
+)
+from srlab.runs.lock import is_running
+
+__all__ = ["RunFolder"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that ``train.py`` writes. Readers return None for a file that does not exist.
+
+    They raise ``ValueError``, naming the file, where one is damaged.
+    """
+
+    path: Path
+
+    @classmethod
+    def containing(cls, path: Path) -> "RunFolder | None":
+        """The run that ``path`` names, by its folder or by one of its checkpoints."""
+        folders = (path, path.parent, path.parent.parent)
+        return next((cls(folder) for folder in folders if (folder / CONFIG_FILE).is_file()), None)
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The newest state."""
+        return self.path / CHECKPOINTS_FOLDER / LAST_CHECKPOINT
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The state with the best validation score."""
+        return self.path / CHECKPOINTS_FOLDER / BEST_CHECKPOINT
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has reached its last step and written its result."""
+        return (self.path / SUMMARY_FILE).exists()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process trains in the folder."""
+        return is_running(self.path)
+
+    def checkpoints(self) -> list[Path]:
+        """Our checkpoints, and those that Lightning leaves when SLURM requeues a job."""
+        return sorted([*self.path.glob(f"{CHECKPOINTS_FOLDER}/*.ckpt"), *self.path.glob("hpc_ckpt_*.ckpt")])
+
+    def config(self) -> dict[str, Any] | None:
+        """Content of ``config.yaml``, interpolations as text."""
+        path = self.path / CONFIG_FILE
+        try:
+            text = path.read_text()
+            return _mapping(yaml.safe_load(text), path)
+        except FileNotFoundError:
+            return None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
+
+    def summary(self) -> dict[str, Any] | None:
+        """Content of ``summary.json``."""
+        return _read_json(self.path / SUMMARY_FILE)
+
+    def costs(self) -> dict[str, Any] | None:
+        """Content of ``costs.json``."""
+        return _read_json(self.path / COSTS_FILE)
+
+    def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Rows of ``metrics.csv``: a step and what was logged at it.
+
+        Rows before a damaged one are yielded first.
+        """
+        path = self.path / METRICS_FILE
+        if not path.exists():
+            return
+        with path.open(newline="") as file:
+            try:
+                for row in csv.DictReader(file):
+                    step = int(float(row.pop(STEP)))
+                    yield step, {key: float(text) for key, text in row.items() if text}
+            except (ValueError, KeyError, TypeError, csv.Error) as error:
+                raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return _mapping(json.loads(path.read_text()), path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _mapping(content: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} does not contain a mapping")
+    return content

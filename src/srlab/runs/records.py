@@ -1,0 +1,34 @@
+"""JSON files of a run folder."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from srlab.atomic_files import atomic_write
+
+__all__ = ["plain", "write_json"]
+
+
+def plain(value: Any) -> Any:
+    """Data as JSON can hold it: enum members by name, paths and non-finite numbers as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Path) or (isinstance(value, float) and not math.isfinite(value)):
+        return str(value)
+    return value
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content``, made :func:`plain`; the file appears complete or not at all."""
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")

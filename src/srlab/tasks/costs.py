@@ -1,0 +1,163 @@
+"""What a network costs: parameters and multiply-adds, counted, and what extensions measure."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from srlab.counts.complexity import OUTPUT_SIZE, count
+from srlab.models.network import Network
+from srlab.runs.contract import COSTS_FILE, OVER_LATENCY_LIMIT, ResultLogger
+from srlab.runs.records import write_json
+from srlab.tasks.columns import METERS, MeterSettings, Reading, absent_columns, listed
+
+__all__ = ["CostRecord", "Costs", "measure_costs"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of one network: the counts, then what the meters of extensions read for ``output_size``."""
+
+    output_size: tuple[int, int]
+    readings: tuple[Reading, ...]
+
+    def merged(self, form: Literal["record", "fields", "cells", "summary"]) -> dict[str, Any]:
+        """One form of all readings."""
+        return {key: value for reading in self.readings for key, value in getattr(reading, form).items()}
+
+
+def measure_costs(network: Network, settings: MeterSettings, *, counted: Reading | None = None) -> Costs:
+    """Count what can be counted, unless that is given, and read all meters; the network is left as it was."""
+    measured = [meter.measure(network, settings) for meter in METERS]
+    return Costs(settings.output_size, (counted or _counted(network, settings), *measured))
+
+
+class CostRecord(Callback):
+    """Records what the network of a run costs in ``costs.json`` and with the loggers.
+
+    Parameters and multiply-adds are counted before the first validation, so that the first step waits for
+    nothing and a run that is killed leaves them. Latency and memory are measured by :meth:`measure` after the
+    training. With a limit, latency is also measured before the first step: a slower network is not trained,
+    and the program exits on all ranks with status 3. A resumed run has passed this test.
+
+    Args:
+        folder: the run's folder.
+        output_size: height and width of the restored image.
+        warmup: forward passes before the clock starts.
+        repeats: forward passes timed one by one.
+        limit_ms: largest median of milliseconds per forward pass; None for no limit.
+
+    Raises:
+        ValueError: there is a limit and no extension that measures latency.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        output_size: tuple[int, int],
+        warmup: int,
+        repeats: int,
+        limit_ms: float | None,
+    ) -> None:
+        self.folder = folder
+        self.limit_ms = limit_ms
+        self._settings: Mapping[str, Any] = {
+            "output_size": output_size,
+            "warmup": warmup,
+            "repeats": repeats,
+        }
+        self._counted: Reading | None = None
+        self._latency = METERS.get("latency")
+        if limit_ms is not None and self._latency is None:
+            raise ValueError(
+                f"latency.limit_ms={limit_ms:g}, but latency cannot be measured: the extension "
+                "srlab.extensions.lab is not installed; set latency.limit_ms=null"
+            )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare a new run's latency with the limit.
+
+        Raises:
+            SystemExit: the network is slower.
+        """
+        if self.limit_ms is None or self._latency is None or trainer.ckpt_path is not None:
+            return
+        is_over = False
+        if trainer.is_global_zero:
+            assert isinstance(pl_module.network, Network)
+            reading = self._latency.measure(pl_module.network, self._settings_on(trainer))
+            is_over = reading.value is not None and reading.value > self.limit_ms
+            if is_over:
+                log.error(
+                    "not trained: the network takes %.2f ms where latency.limit_ms=%g; %s",
+                    *(reading.value, self.limit_ms, "; ".join(reading.lines)),
+                )
+        if trainer.strategy.reduce_boolean_decision(is_over, all=False):
+            sys.exit(OVER_LATENCY_LIMIT)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count, once."""
+        if trainer.is_global_zero and self._counted is None:
+            assert isinstance(pl_module.network, Network)
+            settings = self._settings_on(trainer)
+            self._counted = _counted(pl_module.network, settings)
+            self._write(trainer, Costs(settings.output_size, (self._counted,)))
+
+    def measure(self, trainer: Trainer, network: Network) -> Costs:
+        """Measure everything, with nothing else running; the first rank calls it after the training."""
+        costs = measure_costs(network, self._settings_on(trainer), counted=self._counted)
+        self._write(trainer, costs)
+        if (absent := absent_columns()) is not None:
+            log.info(absent)
+        return costs
+
+    def _settings_on(self, trainer: Trainer) -> MeterSettings:
+        return MeterSettings(device=trainer.strategy.root_device, **self._settings)
+
+    def _write(self, trainer: Trainer, costs: Costs) -> None:
+        write_json(self.folder / COSTS_FILE, costs.merged("record"))
+        for logger in trainer.loggers:
+            if isinstance(logger, ResultLogger):
+                logger.log_summary(costs.merged("summary"))
+
+
+def _counted(network: Network, settings: MeterSettings) -> Reading:
+    counts = count(network, device=settings.device)
+    size = f"{OUTPUT_SIZE[0]}x{OUTPUT_SIZE[1]}"
+    parameters = counts.parameters
+    return Reading(
+        record={"output_size": settings.output_size, **asdict(counts)},
+        fields={
+            "parameters": parameters.all,
+            "trainable_parameters": parameters.trainable,
+            "multiply_adds": counts.multiply_adds,
+            "executed_multiply_adds": counts.executed_multiply_adds,
+            "activations": counts.activations,
+        },
+        cells={
+            "params (K)": f"{parameters.all / 1e3:.1f}",
+            "trainable (K)": f"{parameters.trainable / 1e3:.1f}",
+            "mult-adds (G)": f"{counts.multiply_adds / 1e9:.2f}",
+            "executed (G)": f"{counts.executed_multiply_adds / 1e9:.2f}",
+            "activations (M)": f"{counts.activations / 1e6:.1f}",
+        },
+        summary={
+            "params/all": parameters.all,
+            "params/trainable": parameters.trainable,
+            f"multiply_adds/{size}": counts.multiply_adds,
+            f"executed_multiply_adds/{size}": counts.executed_multiply_adds,
+            f"activations/{size}": counts.activations,
+        },
+        lines=(
+            f"parameters: {listed(asdict(parameters))}",
+            "multiply-adds: of the official formulation at 1280x720, padding included; not counted: "
+            + "; ".join(map(str, counts.uncounted)),
+        ),
+    )
