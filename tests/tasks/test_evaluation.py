@@ -44,17 +44,6 @@ class Nearest(Network):
         self.seen.append((tuple(lr_image.shape), self.training, lr_image.dtype))
         return F.interpolate(lr_image * self.gain, scale_factor=self.scale, mode="nearest")
 
-    @classmethod
-    def recognise(cls, state):
-        return None
-
-    @classmethod
-    def from_official(cls, state):
-        return dict(state)
-
-    def to_official(self):
-        return self.state_dict()
-
 
 def random_image(height, width, channels=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
