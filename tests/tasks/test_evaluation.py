@@ -64,7 +64,7 @@ def run(network, sets, protocols, **changes):
 
 @pytest.mark.parametrize(
     ("set_name", "scale"),
-    [pytest.param(*each, marks=[pytest.mark.slow] if each[0] == "B100" else []) for each in BASICSR],
+    [pytest.param(*each, marks=[] if each[0] == "Set5" else [pytest.mark.slow]) for each in BASICSR],
 )
 def test_bicubic_tables(real_images, set_name, scale):
     protocols = [basicsr(scale), published_y(scale)]

@@ -4,6 +4,7 @@ To add one, write ``srlab/metrics/<name>.py`` with ``METRIC = Metric(name="<name
 tables, summaries and reports show it wherever ``metrics=[psnr,<name>]`` asks for it.
 """
 
+import functools
 import importlib
 import math
 import pkgutil
@@ -79,11 +80,12 @@ class Metric:
         return f"{value:.{self.decimals}f}"
 
 
-def list_metrics() -> list[str]:
+@functools.cache
+def list_metrics() -> tuple[str, ...]:
     """Names of all metrics."""
     package = importlib.import_module(_PACKAGE)
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return [name for name in names if hasattr(importlib.import_module(f"{_PACKAGE}.{name}"), "METRIC")]
+    return tuple(n for n in names if hasattr(importlib.import_module(f"{_PACKAGE}.{n}"), "METRIC"))
 
 
 def find_metric(name: str) -> Metric:

@@ -1,6 +1,6 @@
 """Batch norm over the batches of all devices, so that their number does not change the result.
 
-PyTorch's ``SyncBatchNorm`` needs CUDA, is no subclass of ``BatchNorm2d``, which networks look for to fold
+PyTorch's ``SyncBatchNorm`` needs CUDA, is not a subclass of ``BatchNorm2d``, which networks look for to fold
 their norms, and cannot be reverted. This one computes the same function with any back end of
 ``torch.distributed``.
 """

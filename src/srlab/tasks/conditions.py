@@ -28,7 +28,7 @@ class Conditions:
         checkpoint: what the weights are: a path, a published file's name, or ``none`` for bicubic.
         device: that the images were restored on.
         preset: that this is a trained network of, by which published scores are found; None for random
-            weights and for networks that nobody published.
+            weights and unpublished networks.
         training: data that the weights were trained on, if known.
         seed: of the training that made the weights, if known.
         costs: None if not measured.

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 class RunProgress(TQDMProgressBar):
     """Lightning's bar without epochs (a run has one) and version number (it has none).
 
-    Where standard output is no terminal, the log gets one line a minute with the step, the loss, the newest
+    Without a terminal, the log gets one line a minute with the step, the loss, the newest
     validation score and the remaining time.
     """
 
