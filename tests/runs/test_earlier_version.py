@@ -8,6 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 import srlab
+from srlab.app.application import register
 from srlab.app.keys import misspelt
 from srlab.app.renamed_keys import RENAMED_KEYS
 from srlab.app.saved_config import load_config
@@ -66,5 +67,6 @@ def test_a_folder_of_a_later_version_is_refused_by_name(run):
 
 @pytest.mark.parametrize("old", RENAMED_KEYS)
 def test_an_old_key_is_answered_with_its_new_name(old):
+    register()  # the schemas that compositions need
     expected = [f"{old} was renamed to {RENAMED_KEYS[old]}"]
     assert misspelt([f"{old}=3"], "train") == misspelt([f"+{old}=3"], "train") == expected
