@@ -29,7 +29,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
     """Sample ``i``, for any i >= 0, is a pure function of (seed, i).
 
     It holds ``lr_image`` (3, p, p) and ``hr_image`` (3, sp, sp), uint8, for scale s and patch size p. A batch
-    is made at once, so there is nothing to collate. With ``degrade_on="device"``, degradation and augmentation
+    is made at once, with nothing to collate. With ``degrade_on="device"``, degradation and augmentation
     are left to ``finish``: until then a batch holds ``hr_window`` (B, 3, sp + 2m, sp + 2m) with the
     degradation's context m, and ``turn`` (B,).
 
@@ -61,7 +61,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """The batch of these samples."""
-        crops = [self._draw(index) for index in indices]
+        crops = [self.draw(index) for index in indices]
         side = self.side + 2 * self._context
         windows = np.empty((len(indices), 3, side, side), np.uint8)
         for (number, crop), window in zip(crops, windows, strict=True):
@@ -78,7 +78,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         hr_images = windows[..., self._inner, self._inner]
         return {"lr_image": _augmented(lr_images, turns), "hr_image": _augmented(hr_images, turns)}
 
-    def _draw(self, index: int) -> tuple[int, CropDraw]:
+    def draw(self, index: int) -> tuple[int, CropDraw]:
         """The number of the image in the store, and the crop."""
         number = self.images[image_of(self.seed, index, len(self.images))]
         image = self.store.images[number]

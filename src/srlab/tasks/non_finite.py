@@ -282,7 +282,7 @@ def _samples(trainer: Trainer, step: int, part: int, rank: int) -> str:
     crops: TrainingCrops = data.training_crops
     named = [
         f"image {crops.store.images[image].name} (LR row {crop.top}, column {crop.left})"
-        for image, crop in crops.draw(indices[:_NAMED_SAMPLES])
+        for image, crop in map(crops.draw, indices[:_NAMED_SAMPLES])
     ]
     more = f" and {len(indices) - len(named)} more" if len(indices) > len(named) else ""
     return f"samples {indices[0]} to {indices[-1]}: {', '.join(named)}{more}"
