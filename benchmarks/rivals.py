@@ -30,6 +30,8 @@ from torch import Tensor, nn
 
 import srlab
 from srlab.atomic_files import atomic_write
+from srlab.checkpoints import official_state
+from srlab.checkpoints.layouts import official_layout
 from srlab.counts.probe import random_lr_image
 from srlab.extensions.lab.conditions import describe_machine
 from srlab.extensions.lab.latency import Spread, interleaved, spread_of, time_ms
@@ -56,8 +58,10 @@ def main() -> None:
     ours = srlab.create_model("elan_light", scale=4)
     if arguments.weights:
         ours = srlab.load_model(arguments.weights)
-        official.load_state_dict(ours.to_official())
-    ours.load_state_dict(type(ours).from_official(official.state_dict()))
+        official.load_state_dict(official_state(ours))
+    layout = official_layout(type(ours))
+    assert layout is not None
+    ours.load_state_dict(layout.to_ours(official.state_dict()))
     sizes = []
     with torch.inference_mode():
         for size in arguments.sizes:

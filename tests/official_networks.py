@@ -1,21 +1,51 @@
 """Networks built from recorded official weights: what the model tests share."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from golden_files import Golden
+from srlab.checkpoints import official_state
+from srlab.checkpoints.layouts import OfficialLayout, official_layout
+from srlab.counts.complexity import count_parameters
 from srlab.models.network import Network
+
+
+def layout_of(network_class: type[Network]) -> OfficialLayout:
+    """The official layout of a network that has one."""
+    layout = official_layout(network_class)
+    assert layout is not None
+    return layout
+
+
+def detect(network_class: type[Network], state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Constructor arguments from an official state dict; None if it is another network's."""
+    layout = official_layout(network_class)
+    if layout is None or any(mark not in state for mark in layout.landmarks):
+        return None
+    return layout.detect(state)[0]
+
+
+def assumed(network_class: type[Network], state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Arguments that an official state dict does not determine."""
+    return layout_of(network_class).detect(state)[1]
+
+
+def counted(network: Network) -> tuple[int, int]:
+    """Parameters of the official formulation: all and trainable."""
+    report = count_parameters(network)
+    return report.all, report.trainable
 
 
 def rebuild(network_class: type[Network], golden: Golden, **overrides: Any) -> Network:
     """The network that a fixture's weights describe, with those weights, in evaluation mode."""
     weights = golden.weights()
-    arguments = network_class.recognise(weights)
+    arguments = detect(network_class, weights)
     assert arguments is not None
     network = network_class(**{**arguments, **overrides})
-    network.load_state_dict(network_class.from_official(weights))
+    network.load_state_dict(layout_of(network_class).to_ours(weights))
     return network.eval()
 
 
@@ -38,7 +68,7 @@ def deviation(result: Tensor, expected: Tensor) -> float:
 def assert_gradients_match(network: Network, golden: Golden) -> None:
     """Every recorded gradient, within 1e-9 of the largest of the whole model; none is missing or extra."""
     gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
-    ours = type(network).from_official(golden.weights("g/"))
+    ours = layout_of(type(network)).to_ours(golden.weights("g/"))
     assert ours.keys() == gradients.keys()
     largest = max(value.abs().max().item() for value in ours.values())
     for name, expected in ours.items():
@@ -47,7 +77,7 @@ def assert_gradients_match(network: Network, golden: Golden) -> None:
 
 def assert_initialised_as(network: Network, recorded: dict[str, list[float]]) -> None:
     """Mean and spread of every tensor as the official constructor leaves them."""
-    state = network.to_official()
+    state = official_state(network)
     for name, (mean, std, smallest, largest) in recorded.items():
         value = state[name].double()
         count = value.numel()

@@ -44,6 +44,23 @@ def preset_cases() -> list[Any]:
     ]
 
 
+def narrowed(name: str) -> dict[str, Any]:
+    """Arguments that make a preset narrow and shallow: the same parts, a hundredth of the time."""
+    if name.startswith("elan"):
+        return {"dim": 12, "depth": 4}
+    if name.startswith("swinir"):
+        return {"dim": 12, "depths": [2], "num_heads": [2]}
+    if name.startswith("hit"):
+        return {"dim": 32, "depths": [3], "num_heads": [2], "window_sizes": [4, 8, 16]}
+    if name.startswith("esc"):
+        query = {"query_dim": 16} if name == "esc_lte" else {}
+        sizes = {"dim": 16, "mixed_dim": 8, "kernel_side": 5, "window_size": 8, "num_heads": 2}
+        return {**sizes, "depth": 1, "steps_per_block": 2, **query}
+    if name == "rcan":
+        return {"dim": 16, "num_groups": 2, "depth": 2, "squeeze_factor": 4}
+    return {} if name == "bicubic" else {"dim": 8, "depth": 2}
+
+
 def cheapest_of_each_class(scales: Mapping[str, int]) -> dict[type, str]:
     """The preset with the fewest multiply-adds of each network class.
 

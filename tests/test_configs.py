@@ -11,6 +11,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from official_networks import counted
 from preset_cases import recorded
 from srlab.app.application import register
 from srlab.app.presets import build_network, configuration_folder
@@ -53,7 +54,7 @@ def test_experiment_builds_a_network_of_the_recorded_size_and_validates_its_last
         network = build_network(cfg.model)
     preset, _, scale = experiment.rpartition("_")
     size = recorded(preset)[scale]
-    assert tuple(network.official_parameters()) == (size["parameters"], size["trainable"])
+    assert counted(network) == (size["parameters"], size["trainable"])
     assert scale == f"x{network.scale}"
 
 

@@ -19,5 +19,5 @@ def elan():
 @pytest.fixture
 def swinir():
     torch.manual_seed(0)
-    changes = {"dim": 12, "depths": [2, 1], "num_heads": [2, 3], "window_side": 4}
+    changes = {"dim": 12, "depths": [2, 1], "num_heads": [2, 3], "window_size": 4}
     return srlab.create_model("swinir_light", scale=2, **changes).eval()

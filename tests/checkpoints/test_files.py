@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import save_file
 
 from checkpoint_samples import ELAN_ARGUMENTS, Bomb, assert_same_function, ours
-from srlab.checkpoints import load_model
+from srlab.checkpoints import load_model, official_state
 
 
 @pytest.mark.parametrize("place", ["params", "extra"])
 def test_code_in_a_file_never_runs(swinir, place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save({"params": swinir.to_official(), place: Bomb()}, "bomb.pth")
+    torch.save({"params": official_state(swinir), place: Bomb()}, "bomb.pth")
     with pytest.raises(ValueError, match=r"bomb.pth asks for \w+.mkdir, which could run code; only tensors"):
         load_model("bomb.pth")
     assert not (tmp_path / "exploded").exists()
@@ -46,20 +46,20 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
 
 
 def test_ordered_dictionaries_are_state_dicts_too(elan, tmp_path):
-    torch.save(collections.OrderedDict(elan.to_official()), tmp_path / "elan.pt")
+    torch.save(collections.OrderedDict(official_state(elan)), tmp_path / "elan.pt")
     assert_same_function(load_model(tmp_path / "elan.pt", window_sizes=[2, 4]), elan)
 
 
 def write_swinir(network, path):
-    torch.save({"params": network.to_official()}, path)
+    torch.save({"params": official_state(network)}, path)
 
 
 def write_elan(network, path):
-    torch.save({"model_state_dict": network.to_official()}, path)
+    torch.save({"model_state_dict": official_state(network)}, path)
 
 
 def write_legacy(network, path):
-    torch.save(network.to_official(), path, _use_new_zipfile_serialization=False)
+    torch.save(official_state(network), path, _use_new_zipfile_serialization=False)
 
 
 def write_ours(network, path):
@@ -67,7 +67,7 @@ def write_ours(network, path):
 
 
 def write_safetensors(network, path):
-    save_file({key: value.clone().contiguous() for key, value in network.to_official().items()}, path)
+    save_file({key: value.clone().contiguous() for key, value in official_state(network).items()}, path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
@@ -160,7 +160,7 @@ def test_files_of_other_kinds_are_told_what_they_are(content, message, suffix, t
     monkeypatch.chdir(tmp_path)
     file = tmp_path / f"file.{suffix}"
     file.write_bytes(content)
-    layouts = "" if "asks for" in message else r".*; known are checkpoints .*official state dicts of .*ELAN"
+    layouts = "" if "asks for" in message else r".*; known are checkpoints .* \(docs/networks.md\)"
     with pytest.raises(ValueError, match=rf"file.{suffix} {message}{layouts}"):
         load_model(file)
     assert not (tmp_path / "exploded").exists()
@@ -254,10 +254,10 @@ def test_links_folders_and_devices_are_told_apart(elan, tmp_path):
     write_elan(elan, tmp_path / "folder" / "elan.pt")
     os.mkfifo(tmp_path / "pipe")
     for name, error, message in [
-        ("loop.pth", FileNotFoundError, "it is a link to loop.pth, which leads nowhere"),
-        ("dangling.pth", FileNotFoundError, "it is a link to gone.pth, which leads nowhere"),
+        ("loop.pth", FileNotFoundError, "it is a broken link to loop.pth"),
+        ("dangling.pth", FileNotFoundError, "it is a broken link to gone.pth"),
         ("folder", FileNotFoundError, "is a folder .* name a checkpoint file, such as elan.pt$"),
-        ("pipe", ValueError, "is no ordinary file, so no checkpoint$"),
+        ("pipe", ValueError, "is not a regular file, so it cannot be a checkpoint$"),
     ]:
         with pytest.raises(error, match=message):
             load_model(tmp_path / name)

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 import srlab
 from checkpoint_samples import assert_same_function
 from srlab.app.initial_weights import start_from
-from srlab.checkpoints import load_model, read_checkpoint, save_official
+from srlab.checkpoints import load_model, official_state, read_checkpoint, save_official
 from srlab.checkpoints.layouts import known_layouts
 
 DIV2K, DF2K = (0.4488, 0.4371, 0.4040), (0.4690, 0.4490, 0.4036)
@@ -265,7 +265,7 @@ def fried_rice(state):
 
 
 def test_elan_in_the_layout_of_fried_rice_lab(elan, tmp_path):
-    torch.save({"params": fried_rice(elan.to_official())}, tmp_path / "frl.pth")
+    torch.save({"params": fried_rice(official_state(elan))}, tmp_path / "frl.pth")
     assert_same_function(load_model(tmp_path / "frl.pth", window_sizes=[2, 4]), elan)
 
 
@@ -274,7 +274,7 @@ def test_elan_in_the_layout_of_fried_rice_lab(elan, tmp_path):
 def test_elan_in_any_precision_is_the_network_of_these_weights(elan, dtype, upcast, tmp_path):
     state = {
         key: value.to(dtype) if value.is_floating_point() else value
-        for key, value in elan.to_official().items()
+        for key, value in official_state(elan).items()
     }
     if upcast:
         state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
@@ -288,7 +288,7 @@ def test_elan_in_any_precision_is_the_network_of_these_weights(elan, dtype, upca
 
 
 def test_a_moved_shift_kernel_is_still_refused_in_half_precision(elan, tmp_path):
-    state = {key: value.half() for key, value in elan.to_official().items()}
+    state = {key: value.half() for key, value in official_state(elan).items()}
     key = next(key for key in state if key.endswith("shift_conv.weight"))
     state[key] = state[key] + 0.01
     torch.save(state, tmp_path / "elan.pth")
@@ -297,7 +297,7 @@ def test_a_moved_shift_kernel_is_still_refused_in_half_precision(elan, tmp_path)
 
 
 def test_an_elan_without_mean_shifts_is_loaded_without(elan, tmp_path, caplog):
-    state = {key: value for key, value in elan.to_official().items() if "_mean." not in key}
+    state = {key: value for key, value in official_state(elan).items() if "_mean." not in key}
     torch.save({"params_ema": state}, tmp_path / "trainner.pth")
     network, description = read_checkpoint(tmp_path / "trainner.pth", window_sizes=[2, 4])
     assert (description["model"]["mean"], description["model"]["value_range"]) == ([0.0, 0.0, 0.0], 1.0)
@@ -319,7 +319,7 @@ def test_a_mean_that_the_keys_do_not_tell_is_an_assumption_that_can_be_set(name,
     if name == "hit_srf":
         changes["window_sizes"] = [4, 8]
     network = srlab.create_model(name, scale=2, mean=[0.5, 0.5, 0.5], **changes).eval()
-    torch.save(network.to_official(), tmp_path / "neosr.pth")
+    torch.save(official_state(network), tmp_path / "neosr.pth")
     assert "mean" in read_checkpoint(tmp_path / "neosr.pth").description["assumed"]
     loaded, description = read_checkpoint(tmp_path / "neosr.pth", mean=[0.5, 0.5, 0.5])
     assert "mean" not in description["assumed"]
@@ -372,7 +372,7 @@ def test_two_trained_networks_load_and_elan_is_the_one_with_its_keys_renamed(tmp
 
 def test_weights_for_other_colours_do_not_start_a_training(elan, tmp_path):
     torch.save(
-        {key: value for key, value in elan.to_official().items() if "_mean." not in key}, tmp_path / "e"
+        {key: value for key, value in official_state(elan).items() if "_mean." not in key}, tmp_path / "e"
     )
     target = srlab.create_model("elan_demo", scale=3, window_sizes=[2, 4], depth=4)
     with pytest.raises(ValueError, match=r"sees colours as .*'value_range': 1.0.*give \+model.mean"):

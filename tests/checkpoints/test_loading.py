@@ -9,7 +9,10 @@ from safetensors.torch import save_file
 
 import srlab
 from checkpoint_samples import ELAN_ARGUMENTS, assert_same_function, ours
-from srlab.checkpoints import load_model, load_strictly, read_checkpoint
+from srlab.app.presets import build_network
+from srlab.app.renamed_keys import RENAMED_KEYS
+from srlab.checkpoints import load_model, load_strictly, official_state, read_checkpoint
+from srlab.checkpoints.migration import RENAMED_ARGUMENTS
 from srlab.models.elan import ELAN
 
 
@@ -18,7 +21,7 @@ def test_official_elan_file_with_everything_that_its_training_script_writes(elan
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [250, 400])
     content = {
         "epoch": 500,
-        "model_state_dict": {f"module.{key}": value for key, value in elan.to_official().items()},
+        "model_state_dict": {f"module.{key}": value for key, value in official_state(elan).items()},
         "optimizer_state_dict": optimizer.state_dict(),
         "scheduler_state_dict": scheduler.state_dict(),
         "stat_dict": {
@@ -34,22 +37,25 @@ def test_official_elan_file_with_everything_that_its_training_script_writes(elan
     assert (description["network"], description["layout"], description["scale"]) == ("ELAN", "official", 3)
     assert description["assumed"] == ("shift_schedule",)
     assert "official layout, ELAN: scale=3, dim=30, depth=4, n_share=1, window_sizes=[2, 4]" in caplog.text
-    assert "does not tell shift_schedule=alternate: assumed" in caplog.text
+    assert "assumed, since the file does not say: shift_schedule=alternate" in caplog.text
 
 
 def test_windows_of_official_elan_files_are_assumed_as_published_and_this_is_said(tmp_path, caplog):
     published = srlab.create_model("elan_demo", scale=2).eval()
-    torch.save(published.to_official(), tmp_path / "elan.pt")
+    torch.save(official_state(published), tmp_path / "elan.pt")
     with caplog.at_level(logging.INFO, logger="srlab.checkpoints.loading"):
         assert_same_function(load_model(tmp_path / "elan.pt"), published)
-    assert "does not tell window_sizes=[4, 8, 16], shift_schedule=alternate" in caplog.text
-    assert "give window_sizes=…: to load_model and srlab convert, and to evaluate.py as +" in caplog.text
+    assert "since the file does not say: window_sizes=[4, 8, 16], shift_schedule=alternate" in caplog.text
+    assert (
+        "give window_sizes=… to load_model or srlab convert, or +overrides.window_sizes=… to evaluate.py"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize("container", ["params", "params_ema", None])
 @pytest.mark.parametrize("buffers", [True, False], ids=["with buffers", "without buffers"])
 def test_official_swinir_files(swinir, container, buffers, tmp_path):
-    state = swinir.to_official(img_size=48)
+    state = official_state(swinir, img_size=48)
     if not buffers:
         state = {
             key: value
@@ -61,41 +67,41 @@ def test_official_swinir_files(swinir, container, buffers, tmp_path):
 
 
 def test_files_of_implicit_image_functions_keep_their_weights_deeper(swinir, tmp_path):
-    model = {"name": "lte", "args": {"hidden_dim": 256}, "sd": swinir.to_official()}
+    model = {"name": "lte", "args": {"hidden_dim": 256}, "sd": official_state(swinir)}
     torch.save({"model": model, "optimizer": {"name": "adam"}, "epoch": 1}, tmp_path / "epoch-last.pth")
     assert_same_function(load_model(tmp_path / "epoch-last.pth"), swinir)
 
 
 def test_averaged_weights_are_preferred_and_this_is_said(swinir, tmp_path, caplog):
-    other = {key: torch.zeros_like(value) for key, value in swinir.to_official().items()}
-    torch.save({"params": other, "params_ema": swinir.to_official()}, tmp_path / "both.pth")
+    other = {key: torch.zeros_like(value) for key, value in official_state(swinir).items()}
+    torch.save({"params": other, "params_ema": official_state(swinir)}, tmp_path / "both.pth")
     assert_same_function(load_model(tmp_path / "both.pth"), swinir)
-    assert "took params_ema; other weights in params are not read; container=params takes them" in caplog.text
+    assert "read params_ema, not the other weights in params; container=params reads those" in caplog.text
     assert not load_model(tmp_path / "both.pth", container="params").conv_first.weight.any()
     with pytest.raises(ValueError, match="has no weights called state_dict; it has params_ema, params"):
         load_model(tmp_path / "both.pth", container="state_dict")
 
 
 def test_equal_weights_under_two_names_are_no_matter(swinir, tmp_path, caplog):
-    state = swinir.to_official()
+    state = official_state(swinir)
     torch.save({"params": state, "params_ema": {**state}}, tmp_path / "both.pth")
     load_model(tmp_path / "both.pth")
     assert "are not read" not in caplog.text
 
 
 def test_weights_that_do_not_carry_over_to_a_scale_are_told_so(swinir, tmp_path):
-    torch.save(swinir.to_official(), tmp_path / "x2.pth")
-    message = r"x2.pth holds SwinIR x2, and its weights do not carry over to x3 .*: leave scale out"
+    torch.save(official_state(swinir), tmp_path / "x2.pth")
+    message = r"x2.pth holds SwinIR x2, and its weights cannot be converted to x3 .*: leave scale out"
     with pytest.raises(ValueError, match=message):
         load_model(tmp_path / "x2.pth", scale=3)
 
 
 def test_weights_that_are_no_numbers_are_told(swinir, tmp_path, caplog):
-    state = swinir.to_official()
+    state = official_state(swinir)
     state["conv_first.bias"] = torch.full_like(state["conv_first.bias"], torch.nan)
     torch.save(state, tmp_path / "nan.pth")
     load_model(tmp_path / "nan.pth")
-    assert "nan.pth has weights that are no finite numbers: conv_first.bias" in caplog.text
+    assert "nan.pth has NaN or infinite weights: conv_first.bias" in caplog.text
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -109,7 +115,7 @@ def test_weights_that_are_no_numbers_are_told(swinir, tmp_path, caplog):
 )
 def test_safetensors_in_official_layout(name, changes, scale, tmp_path):
     network = srlab.create_model(name, scale=scale, **changes).eval()
-    tensors = {key: value.clone().contiguous() for key, value in network.to_official().items()}
+    tensors = {key: value.clone().contiguous() for key, value in official_state(network).items()}
     save_file(tensors, tmp_path / "weights.safetensors")
     assert_same_function(load_model(tmp_path / "weights.safetensors"), network)
 
@@ -121,6 +127,23 @@ def test_our_own_checkpoint_carries_everything(elan, tmp_path):
     assert description["layout"] == "srlab"
     assert description["protocol"] == {"name": "basicsr"}
     assert description["assumed"] == ()
+
+
+def test_a_checkpoint_of_version_0_1_0_names_windows_by_their_former_argument(swinir, tmp_path):
+    arguments = {
+        "scale": 2, "dim": 12, "depths": [2, 1], "num_heads": [2, 3], "window_side": 4, "mlp_ratio": 2,
+        "head": "pixelshuffledirect", "connection": "1conv", "value_range": 1.0, "drop_path": 0.1,
+        "shift_schedule": "alternate", "backend": "auto",
+    }  # fmt: skip
+    torch.save(ours(swinir, arguments=arguments), tmp_path / "best.ckpt")
+    network, description = read_checkpoint(tmp_path / "best.ckpt")
+    assert_same_function(network, swinir)
+    assert description["model"]["window_size"] == 4
+    assert "window_side" not in description["model"]
+    former = {"_target_": "srlab.models.swinir.SwinIR", **arguments}
+    assert type(build_network(former)) is type(swinir)  # of the configuration of a run
+    names = {f"model.{old}": f"model.{new}" for old, new in RENAMED_ARGUMENTS.items()}
+    assert names.items() <= RENAMED_KEYS.items()
 
 
 def test_a_compiled_network_leaves_no_trace_in_its_checkpoint(elan, tmp_path):
@@ -156,13 +179,13 @@ def test_overrides_reach_the_network(elan, tmp_path):
 def test_weights_of_any_precision_become_float32_and_this_is_said(swinir, dtype, tmp_path, caplog):
     state = {
         key: value.to(dtype) if value.is_floating_point() else value
-        for key, value in swinir.to_official().items()
+        for key, value in official_state(swinir).items()
     }
     torch.save(state, tmp_path / "weights.pth")
     assert {parameter.dtype for parameter in load_model(tmp_path / "weights.pth").parameters()} == {
         torch.float32
     }
-    assert f"weights in {str(dtype)[6:]}; they are float32 from here on" in caplog.text
+    assert f"weights in {str(dtype)[6:]}; they are converted to float32" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -174,7 +197,7 @@ def test_a_checkpoint_can_name_nothing_but_our_networks(elan, target, tmp_path):
     content["srlab"]["model"]["_target_"] = target
     torch.save(content, tmp_path / "best.ckpt")
     with pytest.raises(
-        ValueError, match=rf"'{target}' is no network of srlab; known are .*srlab.models.elan.ELAN"
+        ValueError, match=rf"'{target}' is not a network of srlab; known are .*srlab.models.elan.ELAN"
     ):
         load_model(tmp_path / "best.ckpt")
 
@@ -193,7 +216,7 @@ def test_missing_unexpected_and_misshapen_keys_are_named_and_counted(elan):
 
 
 def test_an_official_file_with_a_hole_is_refused(swinir, tmp_path):
-    state = swinir.to_official()
+    state = official_state(swinir)
     del state["layers.1.residual_group.blocks.0.mlp.fc2.bias"]
     torch.save(state, tmp_path / "hole.pth")
     with pytest.raises(
@@ -212,6 +235,6 @@ def test_our_checkpoint_with_strange_entries_names_what_it_lacks(elan, tmp_path)
 
 
 def test_impossible_arguments_name_the_file(elan, tmp_path):
-    torch.save(elan.to_official(), tmp_path / "elan.pt")
+    torch.save(official_state(elan), tmp_path / "elan.pt")
     with pytest.raises(ValueError, match=r"elan.pt: dim=30 channels cannot be divided .* 4 windows"):
         load_model(tmp_path / "elan.pt", window_sizes=[2, 2, 2, 2])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from checkpoint_samples import assert_same_function
-from srlab.checkpoints import load_model, read_checkpoint
+from srlab.checkpoints import load_model, official_state, read_checkpoint
 
 
 def prefixed(prefix, state):
@@ -15,25 +15,20 @@ def prefixed(prefix, state):
 
 
 @pytest.mark.parametrize(
-    "place",
-    ["params-ema", "model", "net", "net_g", "generator", "ema", "weights", "state_dict.model", "a.b.c.d"],
-)
-@pytest.mark.parametrize(
-    "prefix",
+    ("place", "prefix"),
     [
-        "",
-        "model.",
-        "net.",
-        "net_g.",
-        "generator.",
-        "netG.",
-        "module.",
-        "_orig_mod.",
-        "netG.module._orig_mod.",
+        ("params-ema", ""),
+        ("model", "module."),
+        ("net", "_orig_mod."),
+        ("generator", "netG."),
+        ("ema", "model."),
+        ("weights", "net_g."),
+        ("state_dict.model", "netG.module._orig_mod."),
+        ("a.b.c.d", "generator."),
     ],
 )
 def test_any_container_and_any_prefix(swinir, place, prefix, tmp_path):
-    content = prefixed(prefix, swinir.to_official())
+    content = prefixed(prefix, official_state(swinir))
     for name in reversed(place.split(".")):
         content = {name: content}
     torch.save({**content, "epoch": 3, "options": {"lr": 0.1}}, tmp_path / "theirs.pth")
@@ -45,32 +40,32 @@ def test_any_container_and_any_prefix(swinir, place, prefix, tmp_path):
 
 def test_an_averaged_model_of_torch(swinir, tmp_path):
     averaged = torch.optim.swa_utils.AveragedModel(torch.nn.Identity()).state_dict()
-    state = averaged | prefixed("module.", swinir.to_official())
+    state = averaged | prefixed("module.", official_state(swinir))
     assert "n_averaged" in state
     torch.save(state, tmp_path / "averaged.pth")
     assert_same_function(load_model(tmp_path / "averaged.pth"), swinir)
 
 
 def test_a_generator_beside_its_average_and_its_discriminator(swinir, tmp_path, caplog):
-    plain = {key: torch.zeros_like(value) for key, value in swinir.to_official().items()}
+    plain = {key: torch.zeros_like(value) for key, value in official_state(swinir).items()}
     state = (
         prefixed("generator.", plain)
-        | prefixed("generator_ema.", swinir.to_official())
+        | prefixed("generator_ema.", official_state(swinir))
         | {"discriminator.conv_first.weight": torch.zeros(4, 3, 3, 3)}
     )
     torch.save({"state_dict": state, "meta": {"iter": 1}}, tmp_path / "gan.pth")
     with caplog.at_level(logging.INFO, logger="srlab.checkpoints"):
         assert_same_function(load_model(tmp_path / "gan.pth"), swinir)
-    assert "took state_dict.generator_ema; other weights in state_dict.generator are not read" in caplog.text
-    assert "beside the network it has generator, discriminator, which are not read" in caplog.text
+    assert "read state_dict.generator_ema, not the other weights in state_dict.generator" in caplog.text
+    assert "not read: generator, discriminator beside the network" in caplog.text
     for container in ("state_dict.generator", "state_dict.generator_ema"):
         network = load_model(tmp_path / "gan.pth", container=container)
         assert network.conv_first.weight.any() == (container == "state_dict.generator_ema")
 
 
 def test_several_plain_sets_of_weights_are_named_and_not_chosen_among(swinir, tmp_path):
-    other = {key: torch.zeros_like(value) for key, value in swinir.to_official().items()}
-    torch.save({"net_a": swinir.to_official(), "net_b": other}, tmp_path / "two.pth")
+    other = {key: torch.zeros_like(value) for key, value in official_state(swinir).items()}
+    torch.save({"net_a": official_state(swinir), "net_b": other}, tmp_path / "two.pth")
     message = r"two.pth has several sets of weights, in net_a, net_b; container=net_b takes the last one$"
     with pytest.raises(ValueError, match=message):
         load_model(tmp_path / "two.pth")
@@ -110,6 +105,6 @@ def test_common_names_are_no_evidence_of_one_network(keys, tmp_path):
 
 
 def test_options_of_a_training_script_do_not_stand_in_the_way(swinir, tmp_path):
-    content = {"args": argparse.Namespace(lr=0.1, name="x"), "net": swinir.to_official()}
+    content = {"args": argparse.Namespace(lr=0.1, name="x"), "net": official_state(swinir)}
     torch.save(content, tmp_path / "theirs.pth")
     assert_same_function(load_model(tmp_path / "theirs.pth"), swinir)

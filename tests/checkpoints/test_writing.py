@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 import srlab
 from checkpoint_samples import ELAN_ARGUMENTS, assert_same_function, ours
-from srlab.checkpoints import load_model, read_checkpoint, save_official, save_safetensors
-from srlab.checkpoints.writing import official_option_names, untold_by_official
+from srlab.checkpoints import load_model, official_state, read_checkpoint, save_official, save_safetensors
+from srlab.checkpoints.writing import lost_arguments, official_options
 from srlab.models.registry import network_classes
 
 
@@ -49,7 +49,7 @@ def test_masks_of_another_image_size_survive_two_conversions(swinir, tmp_path):
 
 def test_official_keys_in_safetensors_are_bare_for_other_tools(elan, tmp_path):
     save_official(elan, tmp_path / "elan.safetensors")
-    assert load_file(tmp_path / "elan.safetensors").keys() == elan.to_official().keys()
+    assert load_file(tmp_path / "elan.safetensors").keys() == official_state(elan).keys()
     assert_same_function(load_model(tmp_path / "elan.safetensors", window_sizes=[2, 4]), elan)
 
 
@@ -90,8 +90,7 @@ def test_no_option_of_a_layout_is_also_an_argument_of_a_network():
     import inspect
 
     for network in network_classes():
-        arguments = set(inspect.signature(network).parameters)
-        assert not any(official_option_names(other) & arguments for other in network_classes())
+        assert not official_options() & set(inspect.signature(network).parameters)
 
 
 @pytest.mark.parametrize(
@@ -104,4 +103,4 @@ def test_no_option_of_a_layout_is_also_an_argument_of_a_network():
 )
 def test_what_an_official_file_cannot_say_is_listed(changes, expected, tmp_path):
     save_official(srlab.create_model("elan_demo", scale=2), tmp_path / "elan.pt")
-    assert untold_by_official(read_checkpoint(tmp_path / "elan.pt", **changes)) == expected
+    assert lost_arguments(read_checkpoint(tmp_path / "elan.pt", **changes)) == expected

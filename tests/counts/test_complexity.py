@@ -11,10 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import srlab
 from golden_files import golden_files, load_golden
 from preset_cases import cheapest_of_each_class
+from srlab.checkpoints import official_state
 from srlab.counts.complexity import (
     activations,
     count_parameters,
     executed_multiply_adds,
+    extra_multiply_adds,
     multiply_adds,
     uncounted_operations,
 )
@@ -113,7 +115,7 @@ def test_official_state_has_the_recorded_keys_shapes_and_dtypes(file):
     claims = key_lists().get(file, [])
     assert len(claims) == 1, f"{file} is claimed by {claims or 'no tests/recorded file'}"
     name, scale, changes = claims[0]
-    state = on_meta(name, scale, changes).to_official()
+    state = official_state(on_meta(name, scale, changes))
     ours = {key: (list(value.shape), str(value.dtype)) for key, value in state.items()}
     recorded = load_golden(file).about.items()
     assert ours == {key: (shape, f"torch.{dtype.removeprefix('torch.')}") for key, (shape, dtype) in recorded}
@@ -167,7 +169,7 @@ def test_multiply_adds_are_half_of_what_pytorch_counts_on_real_tensors(name):
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         network(torch.zeros(1, 3, 17, 30))
-    apart = network.multiply_adds_apart(17, 30)
+    apart = extra_multiply_adds(network, (17, 30))
     assert multiply_adds(network, (68, 120)) == counter.get_total_flops() // 2 + apart
 
 

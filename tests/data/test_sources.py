@@ -75,7 +75,7 @@ def test_images_beside_hr_are_counted_in_the_log(tmp_path: Path, caplog):
     (tmp_path / "again").symlink_to(tmp_path / "HR")
     with caplog.at_level(logging.INFO):
         assert names_of(folder_images(str(tmp_path))) == ["1"]
-    assert f"2 image(s) beside {tmp_path / 'HR'} are left out" in caplog.text
+    assert f"2 image(s) next to {tmp_path / 'HR'} are left out" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -42,5 +42,5 @@ def test_processes_in_the_same_state_drop_what_one_would_drop(ranks, monkeypatch
 
 @pytest.mark.parametrize("probability", [-0.1, 1.0])
 def test_impossible_probabilities_are_refused(probability):
-    with pytest.raises(ValueError, match=rf"must lie in \[0, 1\), got {probability}"):
+    with pytest.raises(ValueError, match=rf"must be in \[0, 1\), got {probability}"):
         DropPath(probability=probability)

@@ -11,21 +11,17 @@ import torch
 from torch import nn
 
 import srlab
-from preset_cases import preset_cases
+from preset_cases import narrowed, preset_cases
 from srlab.layers.drop_path import DropPath
 from srlab.layers.recomputation import recompute_activations
 
-# One of each frame, smaller than its preset; the presets themselves take 30 s together.
-SMALL = [
-    pytest.param("elan_demo", 2, {}, id="small elan"),
-    pytest.param("swinir_light", 2, {"depths": [2], "num_heads": [6]}, id="small swinir"),
-    pytest.param("esc_light", 2, {"depth": 1, "window_side": 8, "kernel_side": 5}, id="small esc"),
-    pytest.param("rcan", 2, {"dim": 16, "num_groups": 2, "depth": 2}, id="small rcan"),
-]
-PRESETS = [
-    pytest.param(*case.values, {}, id=case.id, marks=pytest.mark.slow)
+# One of each frame in the quick run.
+FRAMES = ("elan_demo", "swinir_light", "esc_light", "rcan")
+SMALL = [pytest.param(name, 2, narrowed(name), id=name) for name in FRAMES]
+OTHERS = [
+    pytest.param(*case.values, narrowed(case.id), id=case.id, marks=pytest.mark.slow)
     for case in preset_cases()
-    if case.id != "bicubic"
+    if case.id not in ("bicubic", *FRAMES)
 ]
 
 
@@ -47,7 +43,7 @@ def passed(network, lr_image):
     return output, held
 
 
-@pytest.mark.parametrize(("name", "scale", "changes"), SMALL + PRESETS)
+@pytest.mark.parametrize(("name", "scale", "changes"), SMALL + OTHERS)
 def test_gradients_and_buffers_are_the_same_to_the_last_bit_and_less_is_kept(name, scale, changes):
     torch.manual_seed(0)
     plain = srlab.create_model(name, scale=scale, **changes).double().train()

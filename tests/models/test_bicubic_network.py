@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from official_networks import counted, detect
 from srlab.models.bicubic import Bicubic
 from srlab.ops.resize import imresize
 
@@ -26,8 +27,8 @@ def test_a_linear_ramp_stays_linear_inside():
 
 def test_has_nothing_to_train_and_no_files():
     network = Bicubic(scale=2)
-    assert network.official_parameters() == (0, 0)
-    assert Bicubic.recognise({"a": torch.zeros(1)}) is None
+    assert counted(network) == (0, 0)
+    assert detect(Bicubic, {"a": torch.zeros(1)}) is None
 
 
 def test_a_fractional_scale_is_refused():

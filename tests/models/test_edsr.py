@@ -6,7 +6,8 @@ from torch.testing import assert_close
 
 import srlab
 from golden_files import golden_files, load_golden
-from official_networks import assert_initialised_as, deviation, rebuild, recorded_pairs
+from official_networks import assert_initialised_as, counted, detect, deviation, rebuild, recorded_pairs
+from srlab.checkpoints import official_state
 from srlab.models.edsr import EDSR
 
 
@@ -21,23 +22,23 @@ def test_whole_network_gives_the_official_output(name, dtype):
 
 
 @pytest.mark.parametrize("name", golden_files("cnn/edsr*.npz"))
-def test_recognised_arguments_and_sizes_are_the_recorded_ones(name):
+def test_detected_arguments_and_sizes_are_the_recorded_ones(name):
     golden = load_golden(name)
-    config, arguments = golden.about["config"], EDSR.recognise(golden.weights())
+    config, arguments = golden.about["config"], detect(EDSR, golden.weights())
     assert (arguments["scale"], arguments["dim"], arguments["depth"]) == (
         config["upscale"],
         config["num_feat"],
         config["num_block"],
     )
     network = rebuild(EDSR, golden)
-    assert network.official_parameters() == (golden.about["params_all"], golden.about["params_trainable"])
+    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
     for key, value in golden.weights().items():
-        assert_close(network.to_official()[key], value, rtol=0, atol=0)
+        assert_close(official_state(network)[key], value, rtol=0, atol=0)
 
 
 def test_the_published_large_network_scales_its_residuals():
     state = {key: torch.empty(shape, device="meta") for key, (shape, _) in _keys(256, 32).items()}
-    assert EDSR.recognise(state)["residual_scale"] == 0.1
+    assert detect(EDSR, state)["residual_scale"] == 0.1
 
 
 def _keys(dim, depth):

@@ -13,14 +13,19 @@ from native_kernels import NEEDS_KERNELS
 from official_networks import (
     assert_gradients_match,
     assert_initialised_as,
+    counted,
+    detect,
     deviation,
+    layout_of,
     rebuild,
     recorded_pairs,
 )
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients, outputs_of
+from srlab.checkpoints import official_state
+from srlab.checkpoints.layouts.keys import rename_all
 from srlab.layers.shift_convolution import LocalFeatures, ShiftConvolution
 from srlab.models.elan import ELAN, ElanBlock, GroupAttention
-from srlab.models.network import BACKENDS, rename_keys
+from srlab.models.network import BACKENDS
 
 SMALL = {
     "scale": 2, "dim": 12, "depth": 4, "n_share": 1, "window_sizes": [2, 4, 8], "expansion": 2,
@@ -33,21 +38,24 @@ def small(**overrides):
     return ELAN(**{**SMALL, **overrides})
 
 
-def block_state(golden, tag):
-    """Our keys for the weights of an official block."""
-    rules = [
-        (r"^conv0\.shift_conv\.conv1x1", "expand.mix"),
-        (r"^conv1\.shift_conv\.conv1x1", "contract.mix"),
-        (r"^conv1x1", "mix"),
-        (r"^project_inp\.0", "project"),
-        (r"^project_inp\.1", "norm"),
-        (r"^project_out", "mix"),
-    ]
-    return rename_keys(ELAN.from_official(golden.weights(f"{tag}/w/")), rules)
+PARTS = (
+    ("conv0.shift_conv.conv1x1.", "expand.mix."),
+    ("conv1.shift_conv.conv1x1.", "contract.mix."),
+    ("conv1x1.", "mix."),
+    ("project_inp.0.", "project."),
+    ("project_inp.1.", "norm."),
+    ("project_out.", "mix."),
+)
+
+
+def block_state(weights):
+    """Our keys for the weights of an official block, or of a part of one."""
+    ours = layout_of(ELAN).to_ours({f"body.0.{key}": value for key, value in weights.items()})
+    return rename_all({key.removeprefix("body.0."): value for key, value in ours.items()}, PARTS)
 
 
 def loaded(module, golden, tag):
-    module.load_state_dict(block_state(golden, tag))
+    module.load_state_dict(block_state(golden.weights(f"{tag}/w/")))
     return module.double().eval()
 
 
@@ -73,9 +81,15 @@ def test_cpu_kernels_give_the_official_output(name):
 
 
 @NEEDS_KERNELS
-@pytest.mark.parametrize("schedule", ["alternate", "every", "none", "late"])
-@pytest.mark.parametrize("n_share", [0, 1, 3])
-@pytest.mark.parametrize("window_sizes", [[2, 4, 8], [3], [5, 2], [4, 4, 8, 2], [16, 16, 16]], ids=str)
+@pytest.mark.parametrize(
+    ("window_sizes", "n_share", "schedule"),
+    [
+        ([2, 4, 8], 0, "every"), ([2, 4, 8], 1, "alternate"), ([2, 4, 8], 3, "late"), ([3], 0, "none"),
+        ([3], 3, "every"), ([5, 2], 1, "late"), ([5, 2], 0, "alternate"), ([4, 4, 8, 2], 3, "alternate"),
+        ([4, 4, 8, 2], 1, "none"), ([16, 16, 16], 0, "late"), ([16, 16, 16], 1, "every"),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_cpu_kernels_are_the_reference_for_any_windows_sharing_and_schedule(window_sizes, n_share, schedule):
     network = small(
         dim=20 if len(window_sizes) != 3 else 12, window_sizes=window_sizes, n_share=n_share,
@@ -114,9 +128,9 @@ def test_cpu_kernels_refuse_what_they_are_not_for():
 
 
 @pytest.mark.parametrize("name", golden_files("elan/elan_*.npz"))
-def test_recognised_arguments_sizes_and_official_state_are_the_recorded_ones(name):
+def test_detected_arguments_sizes_and_official_state_are_the_recorded_ones(name):
     golden = load_golden(name)
-    config, arguments = golden.about["config"], ELAN.recognise(golden.weights())
+    config, arguments = golden.about["config"], detect(ELAN, golden.weights())
     per_block = 1 + config["n_share"]
     expected = {
         "scale": config["scale"], "dim": config["c"], "depth": config["m"] // per_block * per_block,
@@ -124,8 +138,8 @@ def test_recognised_arguments_sizes_and_official_state_are_the_recorded_ones(nam
     }  # fmt: skip
     assert {name: arguments[name] for name in expected} == expected
     network = rebuild(ELAN, golden)
-    assert network.official_parameters() == (golden.about["params_all"], golden.about["params_trainable"])
-    official, weights = network.to_official(), golden.weights()
+    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
+    official, weights = official_state(network), golden.weights()
     assert official.keys() == weights.keys()
     for key, value in weights.items():
         assert_close(official[key], value, rtol=0, atol=0)
@@ -147,7 +161,7 @@ def test_a_training_step_gives_the_official_loss_gradients_and_statistics(name, 
     assert loss.item() == pytest.approx(golden.about["loss_value"], rel=1e-9)
     assert_gradients_match(network, golden)
     state = network.state_dict()
-    for key, expected in ELAN.from_official(golden.weights("after/")).items():
+    for key, expected in layout_of(ELAN).to_ours(golden.weights("after/")).items():
         assert_close(state[key], expected, rtol=1e-9, atol=1e-9)
 
 
@@ -161,7 +175,7 @@ def test_shift_convolution_and_local_features_are_the_official_ones(backend):
         "lfe_r4": LocalFeatures(dim=18, expansion=4),
     }
     for tag, module in cases.items():
-        state = block_state(golden, tag)
+        state = block_state(golden.weights(f"{tag}/w/"))
         state.pop("weight", None)
         module.load_state_dict(state)
         assert deviation(module.double()(x, backend), golden.arrays[f"{tag}/y"]) <= 1e-12
@@ -207,7 +221,7 @@ def test_block_is_the_official_one_in_training_and_keeps_the_same_statistics(nam
     block = loaded(block, golden, tag).train()
     assert deviation(block(x, backend), golden.arrays[f"{tag}/y_train"]) <= 1e-11
     state = block.state_dict()
-    for key, expected in ELAN.from_official(golden.weights(f"{tag}/after/")).items():
+    for key, expected in block_state(golden.weights(f"{tag}/after/")).items():
         assert_close(state[key], expected, rtol=1e-12, atol=1e-12)
     assert deviation(block.eval()(x, backend), golden.arrays[f"{tag}/y_eval_after"]) <= 1e-11
 
@@ -259,7 +273,7 @@ def test_runs_under_bfloat16_autocast(backend):
         ({"n_share": -1}, r"n_share must be an integer of at least 0, got -1"),
         ({"window_sizes": [4, 0, 8]}, r"every entry of window_sizes must be an integer of at least 1, got 0"),
         ({"window_sizes": [4, 8.0, 16]}, r"at least 1, got 8.0"),
-        ({"window_sizes": []}, r"at least one window side, got \[\]"),
+        ({"window_sizes": []}, r"at least one integer, got \[\]"),
         ({"window_sizes": 8}, r"must be a list .* got 8"),
         ({"shift_schedule": [0, 1, 1]}, r"has 3 entries, but the network has 2 blocks"),
         ({"shift_schedule": "odd"}, r"unknown shift_schedule 'odd'; choose one of alternate"),
@@ -295,12 +309,12 @@ def test_weights_are_initialised_as_officially():
 
 
 def test_a_changed_shift_kernel_is_not_passed_over():
-    state = small().to_official()
+    state = official_state(small())
     state["body.0.modules_lfe.lfe_0.conv0.shift_conv.weight"][0] += 0.5
     with pytest.raises(
         ValueError, match=r"conv0.shift_conv.weight differs from the constant of the published ELAN"
     ):
-        ELAN.from_official(state)
+        layout_of(ELAN).to_ours(state)
 
 
 @pytest.mark.parametrize("schedule", ["none", [1, 0]], ids=str)

@@ -77,6 +77,7 @@ def published():
     return network, torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None]
 
 
+@pytest.mark.slow
 def test_the_published_network_needs_that(published):
     network, image = published
     with torch.no_grad():

@@ -7,7 +7,16 @@ from torch.testing import assert_close
 
 import srlab
 from golden_files import golden_files, load_golden
-from official_networks import assert_initialised_as, deviation, rebuild, recorded_pairs
+from official_networks import (
+    assert_initialised_as,
+    assumed,
+    counted,
+    detect,
+    deviation,
+    rebuild,
+    recorded_pairs,
+)
+from srlab.checkpoints import official_state
 from srlab.models.msrresnet import MSRResNet
 
 SMALL = {"scale": 2, "dim": 8, "depth": 2}
@@ -29,18 +38,18 @@ def test_whole_network_gives_the_official_output(name, dtype):
 
 
 @pytest.mark.parametrize("name", golden_files("cnn/msrresnet*.npz", beyond_selection=True))
-def test_recognised_arguments_and_sizes_are_the_recorded_ones(name):
+def test_detected_arguments_and_sizes_are_the_recorded_ones(name):
     golden = load_golden(name)
     config = golden.about["config"]
-    assert MSRResNet.recognise(golden.weights()) == {
+    assert detect(MSRResNet, golden.weights()) == {
         "scale": config["upscale"],
         "dim": config["num_feat"],
         "depth": config["num_block"],
     }
-    assert MSRResNet.untold(golden.weights()) == ()
+    assert assumed(MSRResNet, golden.weights()) == ()
     network = rebuild(MSRResNet, golden)
-    assert network.official_parameters() == (golden.about["params_all"], golden.about["params_trainable"])
-    state = network.to_official()
+    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
+    state = official_state(network)
     assert state.keys() == golden.weights().keys()
     for key, value in golden.weights().items():
         assert_close(state[key], value, rtol=0, atol=0)
@@ -68,8 +77,8 @@ def test_every_size_is_enlarged_exactly(size, scale):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"scale": 8}, r"MSRResNet enlarges by 2, 3 or 4, got scale=8"),
-        ({"scale": 1}, r"MSRResNet enlarges by 2, 3 or 4, got scale=1"),
+        ({"scale": 8}, r"MSRResNet upsamples by 2, 3 or 4, got scale=8"),
+        ({"scale": 1}, r"MSRResNet upsamples by 2, 3 or 4, got scale=1"),
         ({"dim": 0}, r"dim must be an integer of at least 1, got 0"),
         ({"depth": 0}, r"depth must be an integer of at least 1, got 0"),
     ],

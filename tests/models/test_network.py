@@ -10,11 +10,19 @@ from torch.testing import assert_close
 
 import srlab
 from native_kernels import NEEDS_KERNELS
-from preset_cases import preset_cases
+from official_networks import assumed, detect, layout_of
+from preset_cases import narrowed, preset_cases
 from rounding import assert_equal_up_to_rounding, outputs_of, settle_statistics
+from srlab.checkpoints import official_state
+from srlab.checkpoints.layouts import official_layout
 from srlab.models.network import AttentionNetwork
 
 BY_PRESET = pytest.mark.parametrize(("name", "scale"), preset_cases())
+
+
+def narrow(name, scale):
+    """A preset with few channels and blocks: what holds for its parts holds for more of them."""
+    return srlab.create_model(name, scale=scale, **narrowed(name))
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +32,7 @@ def _same_weights():
 
 @BY_PRESET
 def test_an_odd_image_in_a_batch_of_two_is_restored_and_every_weight_learns(name, scale):
-    network = srlab.create_model(name, scale=scale).train()
+    network = narrow(name, scale).train()
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():  # what starts at zero can hide what lies before it
@@ -44,7 +52,7 @@ def test_an_odd_image_in_a_batch_of_two_is_restored_and_every_weight_learns(name
 
 @BY_PRESET
 def test_images_of_a_batch_do_not_see_one_another(name, scale):
-    network, images = srlab.create_model(name, scale=scale).double(), torch.rand(2, 3, 7, 5).double()
+    network, images = narrow(name, scale).double(), torch.rand(2, 3, 7, 5).double()
     settle_statistics(network, images)
     assert_equal_up_to_rounding(_one_by_one(network, images), outputs_of, network, images)
 
@@ -57,7 +65,7 @@ def _one_by_one(network, images):
 @BY_PRESET
 @pytest.mark.parametrize("size", [(1, 1), (2, 17)])
 def test_any_size_is_restored_without_clamping_in_its_own_dtype(name, scale, size):
-    network = srlab.create_model(name, scale=scale).double().eval()
+    network = narrow(name, scale).double().eval()
     with torch.no_grad():
         output = network(3 * torch.rand(1, 3, *size, dtype=torch.float64))
     assert output.dtype == torch.float64
@@ -72,7 +80,7 @@ def test_bright_images_stay_brighter_than_white():
 
 @BY_PRESET
 def test_every_backend_is_the_same_function(name, scale):
-    network = srlab.create_model(name, scale=scale).double().eval()
+    network = narrow(name, scale).double().eval()
     if not isinstance(network, AttentionNetwork):
         assert "backend" not in inspect.signature(type(network)).parameters
         return
@@ -89,21 +97,29 @@ def test_every_backend_is_the_same_function(name, scale):
 
 
 @NEEDS_KERNELS
-@pytest.mark.parametrize("changes", [{"window_side": 4}, {"window_side": 7}, {"window_side": 16}], ids=str)
-@pytest.mark.parametrize("schedule", ["alternate", "every", "none"])
-@pytest.mark.parametrize("size", [(1, 1), (19, 33)])
-def test_cpu_kernels_are_swinirs_reference_for_any_window_and_schedule(changes, schedule, size):
-    network = srlab.create_model(
-        "swinir_light", scale=2, dim=12, depths=[2, 2], num_heads=[2, 3], shift_schedule=schedule, **changes
-    ).eval()
+@pytest.mark.parametrize(
+    ("window_size", "schedule", "size"),
+    [(4, "alternate", (19, 33)), (7, "every", (19, 33)), (16, "none", (19, 33)), (7, "alternate", (1, 1))],
+)
+def test_cpu_kernels_are_swinirs_reference_for_any_window_and_schedule(window_size, schedule, size):
+    changes = {"dim": 12, "depths": [2, 2], "num_heads": [2, 3], "window_size": window_size}
+    network = srlab.create_model("swinir_light", scale=2, shift_schedule=schedule, **changes).eval()
     _check_kernels_against_reference(network, torch.rand(2, 3, *size))
 
 
 @NEEDS_KERNELS
-@pytest.mark.parametrize("window_side", [4, 5, 16, 32])
-@pytest.mark.parametrize("name", ["esc_light", "esc_fp"])
-def test_cpu_kernels_are_escs_reference_for_any_window(name, window_side):
-    network = srlab.create_model(name, scale=2, depth=1, steps_per_block=1, window_side=window_side).eval()
+@pytest.mark.parametrize(
+    ("name", "window_size"),
+    [
+        ("esc_light", 5),
+        ("esc_fp", 16),
+        pytest.param("esc_light", 32, marks=pytest.mark.slow),
+        pytest.param("esc_fp", 4, marks=pytest.mark.slow),
+    ],
+)
+def test_cpu_kernels_are_escs_reference_for_any_window(name, window_size):
+    changes = {**narrowed(name), "window_size": window_size}
+    network = srlab.create_model(name, scale=2, **changes).eval()
     _check_kernels_against_reference(network, torch.rand(2, 3, 19, 33))
 
 
@@ -121,10 +137,10 @@ def _check_kernels_against_reference(network, image):
 
 
 @NEEDS_KERNELS
+@pytest.mark.slow  # compiles
 @pytest.mark.parametrize("name", ["elan_demo", "swinir_light", "esc_light"])
 def test_cpu_kernels_compile_into_one_graph(name):
-    small = {"swinir_light": {"depths": [2], "num_heads": [2], "dim": 8}, "esc_light": {"depth": 1}}
-    network = srlab.create_model(name, scale=2, backend="fused", **small.get(name, {})).eval()
+    network = srlab.create_model(name, scale=2, backend="fused", **narrowed(name)).eval()
     torch.compiler.reset()
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     image = torch.rand(1, 3, 9, 10)
@@ -167,16 +183,16 @@ def test_compiles_to_one_graph_that_computes_the_same(name, changes, backend):
 
 @BY_PRESET
 def test_official_state_restores_the_network_exactly(name, scale):
-    first, second = (srlab.create_model(name, scale=scale).eval() for _ in range(2))
-    if not first.official_landmarks:
+    first, second = (narrow(name, scale).eval() for _ in range(2))
+    if official_layout(type(first)) is None:
         with pytest.raises(ValueError, match="no official"):
-            first.to_official()
+            official_state(first)
         return
-    official = first.to_official()
-    arguments = type(first).recognise(official)
+    official = official_state(first)
+    arguments = detect(type(first), official)
     assert arguments is not None
-    assert arguments["scale"] == scale or "scale" in type(first).untold(official)
-    second.load_state_dict(type(second).from_official(official))
+    assert arguments["scale"] == scale or "scale" in assumed(type(first), official)
+    second.load_state_dict(layout_of(type(second)).to_ours(official))
     image = torch.rand(2, 3, 7, 6)
     with torch.no_grad():
         assert_close(second(image), first(image), rtol=0, atol=0)
@@ -184,7 +200,7 @@ def test_official_state_restores_the_network_exactly(name, scale):
 
 @BY_PRESET
 def test_fused_copies_are_the_same_function_without_norms_that_can_be_folded(name, scale):
-    network = srlab.create_model(name, scale=scale).double().eval()
+    network = narrow(name, scale).double().eval()
     torch.manual_seed(0)
     for module in network.modules():
         if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.LayerNorm)):

@@ -6,7 +6,16 @@ from torch.testing import assert_close
 
 import srlab
 from golden_files import golden_files, load_golden
-from official_networks import assert_initialised_as, deviation, rebuild, recorded_pairs
+from official_networks import (
+    assert_initialised_as,
+    counted,
+    detect,
+    deviation,
+    layout_of,
+    rebuild,
+    recorded_pairs,
+)
+from srlab.checkpoints import official_state
 from srlab.models.rcan import RCAN, ChannelAttention
 
 SMALL = {"scale": 2, "dim": 8, "num_groups": 2, "depth": 1, "squeeze_factor": 4, "value_range": 255.0}
@@ -28,10 +37,10 @@ def test_whole_network_gives_the_official_output(name, dtype):
 
 
 @pytest.mark.parametrize("name", golden_files("cnn/rcan*.npz", beyond_selection=True))
-def test_recognised_arguments_and_sizes_are_the_recorded_ones(name):
+def test_detected_arguments_and_sizes_are_the_recorded_ones(name):
     golden = load_golden(name)
     config = golden.about["config"]
-    assert RCAN.recognise(golden.weights()) == {
+    assert detect(RCAN, golden.weights()) == {
         "scale": config["upscale"],
         "dim": config["num_feat"],
         "num_groups": config["num_group"],
@@ -41,18 +50,18 @@ def test_recognised_arguments_and_sizes_are_the_recorded_ones(name):
         "mean": [0.4488, 0.4371, 0.4040],
     }
     network = rebuild(RCAN, golden)
-    assert network.official_parameters() == (golden.about["params_all"], golden.about["params_trainable"])
-    state = network.to_official()
+    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
+    state = official_state(network)
     assert state.keys() == golden.weights().keys()
     for key, value in golden.weights().items():
         assert_close(state[key], value, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("dim", "squeeze_factor"), [(8, 8), (20, 16), (20, 6), (7, 2)])
-def test_a_squeeze_that_does_not_divide_is_recognised_by_its_effect(dim, squeeze_factor):
-    state = small(dim=dim, squeeze_factor=squeeze_factor).to_official()
-    twin = RCAN(**RCAN.recognise(state))
-    twin.load_state_dict(RCAN.from_official(state))
+def test_a_squeeze_that_does_not_divide_is_detected_by_its_effect(dim, squeeze_factor):
+    state = official_state(small(dim=dim, squeeze_factor=squeeze_factor))
+    twin = RCAN(**detect(RCAN, state))
+    twin.load_state_dict(layout_of(RCAN).to_ours(state))
 
 
 def test_channels_are_weighted_by_what_their_means_say():

@@ -12,16 +12,21 @@ from golden_files import golden_files, load_golden
 from official_networks import (
     assert_gradients_match,
     assert_initialised_as,
+    assumed,
+    counted,
+    detect,
     deviation,
+    layout_of,
     rebuild,
     recorded_pairs,
 )
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
+from srlab.checkpoints import official_state
 from srlab.models.network import BACKENDS
 from srlab.models.swinir import SwinBlock, SwinIR
 
 SMALL = {
-    "scale": 2, "dim": 12, "depths": [2, 2], "num_heads": [2, 3], "window_side": 4, "mlp_ratio": 2,
+    "scale": 2, "dim": 12, "depths": [2, 2], "num_heads": [2, 3], "window_size": 4, "mlp_ratio": 2,
     "head": "pixelshuffledirect", "connection": "1conv", "value_range": 1.0, "drop_path": 0.0,
     "shift_schedule": "alternate", "backend": "reference",
 }  # fmt: skip
@@ -48,19 +53,19 @@ def test_whole_network_gives_the_official_output(name, backend, dtype):
 
 
 @pytest.mark.parametrize("name", golden_files("swinir/swinir_*.npz"))
-def test_recognised_arguments_sizes_and_official_state_are_the_recorded_ones(name):
+def test_detected_arguments_sizes_and_official_state_are_the_recorded_ones(name):
     golden, network = official(name)
     config, weights = golden.about["config"], golden.weights()
-    arguments = SwinIR.recognise(weights)
+    arguments = detect(SwinIR, weights)
     expected = {
         "scale": config["upscale"], "dim": config["embed_dim"], "depths": config["depths"],
-        "num_heads": config["num_heads"], "window_side": config["window_size"],
+        "num_heads": config["num_heads"], "window_size": config["window_size"],
         "mlp_ratio": config["mlp_ratio"],
         "head": config["upsampler"], "connection": config["resi_connection"], "shift_schedule": "alternate",
     }  # fmt: skip
     assert {name: arguments[name] for name in expected} == expected
-    assert network.official_parameters() == (golden.about["params_all"], golden.about["params_trainable"])
-    state = network.to_official(img_size=config["img_size"])
+    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
+    state = official_state(network, img_size=config["img_size"])
     assert state.keys() == weights.keys()
     for key, value in weights.items():
         assert_close(state[key], value, rtol=0, atol=0)
@@ -83,13 +88,13 @@ def test_a_training_step_gives_the_official_loss_and_gradients(name, backend):
 @pytest.mark.parametrize("shift", [0, 4])
 def test_block_is_the_official_one(shift, backend):
     golden = load_golden("swinir/blocks.npz")
-    block = SwinBlock(dim=12, num_heads=2, window_side=8, hidden_dim=24, drop_path=0.1, shifted=shift > 0)
+    block = SwinBlock(dim=12, num_heads=2, window_size=8, hidden_dim=24, drop_path=0.1, shifted=shift > 0)
     prefix = "layers.0.residual_group.blocks.0."
     weights = {prefix + key: value for key, value in golden.weights(f"block_shift{shift}/w/").items()}
     block.load_state_dict(
         {
             key.removeprefix("groups.0.blocks.0."): value
-            for key, value in SwinIR.from_official(weights).items()
+            for key, value in layout_of(SwinIR).to_ours(weights).items()
         }
     )
     y = block.double().eval()(golden.arrays["x"].double().view(2, 16, 24, 12), backend)
@@ -98,9 +103,9 @@ def test_block_is_the_official_one(shift, backend):
 
 @pytest.mark.parametrize("schedule", ["alternate", "every", "late", [0, 1, 1, 0]], ids=str)
 @pytest.mark.parametrize("size", [(4, 4), (3, 13), (17, 8)], ids=str)
-@pytest.mark.parametrize("window_side", [4, 5])
-def test_both_backends_are_one_function_with_one_gradient(window_side, size, schedule):
-    first = small(shift_schedule=schedule, window_side=window_side).double()
+@pytest.mark.parametrize("window_size", [4, 5])
+def test_both_backends_are_one_function_with_one_gradient(window_size, size, schedule):
+    first = small(shift_schedule=schedule, window_size=window_size).double()
     for group in first.groups:
         for block in group.blocks:
             torch.nn.init.normal_(block.attention.position_bias.table)
@@ -115,7 +120,7 @@ def test_both_backends_are_one_function_with_one_gradient(window_side, size, sch
 )
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (8, 5)])
 def test_every_size_is_enlarged_exactly(size, head, scale):
-    network = small(head=head, scale=scale, window_side=8, backend="sdpa").eval()
+    network = small(head=head, scale=scale, window_size=8, backend="sdpa").eval()
     assert network(torch.rand(1, 3, *size)).shape == (1, 3, scale * size[0], scale * size[1])
 
 
@@ -151,7 +156,7 @@ def test_a_network_that_has_run_can_be_copied_pickled_and_trained_after_inferenc
 @pytest.mark.parametrize("schedule", ["alternate", "none"])
 def test_flex_is_the_same_function(schedule):
     torch.compiler.reset()  # each process may compile for a few shapes only
-    network, image = small(shift_schedule=schedule, window_side=8).eval(), torch.rand(2, 3, 21, 30)
+    network, image = small(shift_schedule=schedule, window_size=8).eval(), torch.rand(2, 3, 21, 30)
     with torch.no_grad():
         network.use_backend("reference")
         expected = network(image)
@@ -166,16 +171,16 @@ def test_drop_path_grows_linearly_from_zero_over_all_blocks():
 
 def test_stored_masks_tell_the_schedule_and_its_absence_is_admitted():
     network = small(shift_schedule=[1, 0, 1, 1])
-    state = network.to_official(img_size=8)
-    assert SwinIR.recognise(state)["shift_schedule"] == [True, False, True, True]
-    assert "shift_schedule" not in SwinIR.untold(state)
+    state = official_state(network, img_size=8)
+    assert detect(SwinIR, state)["shift_schedule"] == [True, False, True, True]
+    assert "shift_schedule" not in assumed(SwinIR, state)
     bare = {
         key: value
         for key, value in state.items()
         if not key.endswith(("attn_mask", "relative_position_index"))
     }
-    assert SwinIR.recognise(bare)["shift_schedule"] == "alternate"
-    assert "shift_schedule" in SwinIR.untold(bare)
+    assert detect(SwinIR, bare)["shift_schedule"] == "alternate"
+    assert "shift_schedule" in assumed(SwinIR, bare)
 
 
 @pytest.mark.parametrize(
@@ -185,12 +190,12 @@ def test_stored_masks_tell_the_schedule_and_its_absence_is_admitted():
         ({"depths": [2]}, r"depths has 1 entries and num_heads 2"),
         ({"depths": []}, r"depths has 0 entries"),
         ({"depths": [2, 0]}, r"depths\[1\] must be an integer of at least 1, got 0"),
-        ({"window_side": 0}, r"window_side must be an integer of at least 1, got 0"),
+        ({"window_size": 0}, r"window_size must be an integer of at least 1, got 0"),
         ({"head": "transpose"}, r"unknown head 'transpose'; choose one of pixelshuffledirect"),
-        ({"head": "nearest+conv", "scale": 3}, r"enlarges by 2 or 4, got scale=3"),
+        ({"head": "nearest+conv", "scale": 3}, r"upsamples by 2 or 4, got scale=3"),
         ({"head": "pixelshuffle", "scale": 6}, r"scale 3 and powers of two, got scale=6"),
         ({"connection": "2conv"}, r"unknown connection '2conv'; choose 1conv or 3conv"),
-        ({"drop_path": 1.0}, r"must lie in \[0, 1\), got 1.0"),
+        ({"drop_path": 1.0}, r"must be in \[0, 1\), got 1.0"),
         ({"shift_schedule": [0, 1]}, r"has 2 entries, but the network has 4 blocks"),
     ],
 )
@@ -201,9 +206,9 @@ def test_impossible_arguments_are_refused(overrides, message):
 
 def test_official_buffers_need_a_size_of_several_windows():
     with pytest.raises(
-        ValueError, match=r"img_size=4 must be a multiple of the window side 4, and more than one"
+        ValueError, match=r"img_size=4 must be a multiple of the window size 4, and more than one"
     ):
-        small().to_official(img_size=4)
+        official_state(small(), img_size=4)
 
 
 def test_weights_are_initialised_as_officially():

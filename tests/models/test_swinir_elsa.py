@@ -12,8 +12,9 @@ import torch
 from torch.testing import assert_close
 
 import srlab
-from official_networks import deviation
+from official_networks import counted, detect, deviation
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
+from srlab.checkpoints import official_state
 from srlab.counts.complexity import multiply_adds
 from srlab.models.swinir_elsa import SwinIRElsa
 
@@ -68,7 +69,7 @@ def closed_form_multiply_adds(scale):
     return pixels * (BLOCKS * block + (GROUPS + 1) * 9 * C * C + 9 * 3 * C + 9 * C * 3 * scale**2)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", [4, *(pytest.param(scale, marks=pytest.mark.slow) for scale in (2, 3))])
 def test_size_and_cost_are_those_of_the_closed_forms(scale):
     recorded = RECORDED[f"x{scale}"]
     parameters, cost = closed_form_parameters(scale), closed_form_multiply_adds(scale)
@@ -76,7 +77,7 @@ def test_size_and_cost_are_those_of_the_closed_forms(scale):
     assert recorded["giga_multiply_adds"] == round(cost / 1e9, 2)
     with torch.device("meta"):
         network = srlab.create_model("swinir_light_elsa", scale=scale)
-    assert network.official_parameters() == (parameters, parameters)
+    assert counted(network) == (parameters, parameters)
     assert multiply_adds(network) == cost
 
 
@@ -159,8 +160,8 @@ def test_drop_path_grows_linearly_from_zero_over_all_blocks():
 
 def test_there_is_no_official_layout():
     with pytest.raises(ValueError, match=r"SwinIRElsa has no official implementation"):
-        small().to_official()
-    assert SwinIRElsa.recognise(srlab.create_model("swinir_light", scale=2).to_official()) is None
+        official_state(small())
+    assert detect(SwinIRElsa, official_state(srlab.create_model("swinir_light", scale=2))) is None
 
 
 @pytest.mark.parametrize(

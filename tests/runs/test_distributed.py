@@ -15,7 +15,7 @@ from training_runs import ROOT, SMALL, TINY_ELAN, curve, weights
 
 TINY_SWINIR = (
     *("model=swinir_light", "model.dim=12", "model.depths=[2,2]", "model.num_heads=[2,2]"),
-    *("model.window_side=4", "model.drop_path=0.5"),
+    *("model.window_size=4", "model.drop_path=0.5"),
 )
 STEPS = ("trainer.max_steps=6", "validate_every=3")
 # Sixteen float32 roundings. The order of a sum is all that differs; 20 steps of this ELAN were seen to differ

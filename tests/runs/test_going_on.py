@@ -205,7 +205,7 @@ def test_the_random_numbers_of_a_step_survive_a_kill(train, broken_off):
     """SwinIR drops branches at random in training; oracle: the run that never stopped."""
     network = (
         *("model=swinir_light", "model.dim=12", "model.depths=[2,2]", "model.num_heads=[2,2]"),
-        *("model.window_side=4", "model.drop_path=0.5"),
+        *("model.window_size=4", "model.drop_path=0.5"),
     )
     steps = ("trainer.max_steps=6", "validate_every=2", "trainer.accumulate_grad_batches=2")
     whole = train(*steps, into="whole", network=network)

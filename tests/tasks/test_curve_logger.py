@@ -54,7 +54,7 @@ def test_nothing_logged_leaves_no_file(tmp_path):
 
 
 def test_metrics_without_a_step_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no place in a curve"):
+    with pytest.raises(ValueError, match="no row in a curve"):
         CurveLogger(tmp_path).log_metrics({"train/loss": 1.0})
 
 
@@ -82,4 +82,4 @@ def test_a_curve_that_is_lost_at_the_end_is_named(tmp_path, caplog):
     shutil.rmtree(tmp_path / "run")
     (tmp_path / "run").write_text("")
     logger.finalize("failed")
-    assert "holds not all of the curve" in caplog.records[-1].getMessage()
+    assert "lacks the end of the curve" in caplog.records[-1].getMessage()

@@ -1,5 +1,6 @@
 """Hydra applications over ``conf/`` whose user errors are one message and exit status 2."""
 
+import functools
 import importlib
 import logging
 import os
@@ -110,37 +111,34 @@ def application(config_name: str) -> Callable[[Main | str], Callable[..., Any]]:
         A decorator. The program reads the command line of this process, or the words after ``srlab train``.
     """
     register()
+    return lambda main: functools.partial(_start, main, config_name)
 
-    def decorate(main: Main | str) -> Callable[..., Any]:
-        def start(words: list[str] | None = None) -> Any:
-            before, wants_traceback = sys.argv, os.environ.get(_FULL_ERROR)
-            typed = before if words is None else [before[0], config_name, *words]
 
-            def guarded(cfg: DictConfig) -> Any:
-                with _environment(_FULL_ERROR, wants_traceback):
-                    sys.argv = typed  # Lightning starts the processes of other devices with it
-                    return _run(main, cfg)
+def _start(main: Main | str, config_name: str, words: list[str] | None = None) -> Any:
+    before, wants_traceback = sys.argv, os.environ.get(_FULL_ERROR)
+    typed = before if words is None else [before[0], config_name, *words]
 
-            guarded.__module__ = f"srlab.app.{config_name}"  # names Hydra's job and its log file
-            composed = hydra.main(
-                version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
-            )(guarded)
-            sys.argv = [before[0], *for_hydra(before[1:] if words is None else words)]
-            try:
-                # with this variable Hydra raises what it would print otherwise
-                with lasting_output(), _environment(_FULL_ERROR, "1"):
-                    return composed()
-            except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-                if wants_traceback == "1":
-                    raise
-                sys.stderr.write(f"error: {_reason_not_started(error, config_name)}\n")
-                sys.exit(2)
-            finally:
-                sys.argv = before
+    def guarded(cfg: DictConfig) -> Any:
+        with _environment(_FULL_ERROR, wants_traceback):
+            sys.argv = typed  # Lightning starts the processes of other devices with it
+            return _run(main, cfg)
 
-        return start
-
-    return decorate
+    guarded.__module__ = f"srlab.app.{config_name}"  # names Hydra's job and its log file
+    composed = hydra.main(
+        version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
+    )(guarded)
+    sys.argv = [before[0], *for_hydra(before[1:] if words is None else words)]
+    try:
+        # with this variable Hydra raises what it would print otherwise
+        with lasting_output(), _environment(_FULL_ERROR, "1"):
+            return composed()
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        if wants_traceback == "1":
+            raise
+        sys.stderr.write(f"error: {_reason_not_started(error, config_name)}\n")
+        sys.exit(2)
+    finally:
+        sys.argv = before
 
 
 def _run(main: Main | str, cfg: DictConfig) -> Any:

@@ -66,13 +66,7 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
             f"trainer.precision={cfg.trainer.precision} is not supported: weights, validation and losses are "
             "in float32; use 32-true, bf16-mixed or 16-mixed"
         )
-    for group in ("model", "data"):
-        scale = cfg[group].get("scale", cfg.scale)
-        if scale != cfg.scale:
-            raise ValueError(
-                f"{group}.scale={scale}, but scale={cfg.scale}: network, images and scores have one scale; "
-                "set scale alone"
-            )
+    _check_scale(cfg)
     _check_compilation(cfg)
     check_fused(cfg.optimizer.get("fused"), cfg.trainer)
     decided = sorted(_DECIDED & cfg.trainer.keys())
@@ -102,6 +96,16 @@ def _check_roots(cfg: DictConfig) -> None:
         if key not in known:
             near = get_close_matches(str(key), known) or sorted(known)
             raise ValueError(f"+{key}=… adds what nothing reads; the nearest keys are {', '.join(near)}")
+
+
+def _check_scale(cfg: DictConfig) -> None:
+    for group in ("model", "data"):
+        scale = cfg[group].get("scale", cfg.scale)
+        if scale != cfg.scale:
+            raise ValueError(
+                f"{group}.scale={scale}, but scale={cfg.scale}: network, images and scores have one scale; "
+                "set scale alone"
+            )
 
 
 def _check_numbers(cfg: DictConfig) -> None:

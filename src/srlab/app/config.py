@@ -84,7 +84,7 @@ class TrainConfig(ExperimentConfig):
     resume: str | None = None
     """A run's folder, one of its checkpoints, or ``auto``."""
     rerun: str | None = None
-    """A run whose configuration is run once more."""
+    """A run whose configuration is trained again."""
     initial_weights: str | None = None
     compile: Any = False
     """Whether, or in which mode, training steps run through ``torch.compile``."""

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from srlab.checkpoints import read_checkpoint
+from srlab.checkpoints import at_scale, read_checkpoint
 from srlab.models.network import Network
 
 __all__ = ["start_from"]
@@ -29,7 +29,7 @@ def start_from(network: Network, path: Path) -> None:
         )
     theirs, ours = source.state_dict(), network.state_dict()
     if type(source) is type(network):
-        theirs = network.at_scale(theirs, network.scale)
+        theirs = at_scale(network, theirs)
     fitting = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
     left_out = sorted(ours.keys() ^ theirs.keys() | (ours.keys() - fitting.keys()))
     another_scale = type(source) is type(network) and source.scale != network.scale

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 # Arguments in which networks with the same function may differ: how it is computed, and what training adds.
-_BESIDE_THE_FUNCTION = frozenset({"_target_", "_convert_", "backend", "drop_path"})
+_NOT_THE_FUNCTION = frozenset({"_target_", "_convert_", "backend", "drop_path"})
 
 
 def list_models() -> list[str]:
@@ -36,13 +36,13 @@ def list_models() -> list[str]:
 def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
     """Build the network of preset ``name`` with fresh weights.
 
-    On an Intel processor call the network inside ``with srlab.flush_subnormals():``. ELAN's soft-max makes
-    subnormal numbers, which cost these processors most of the time (docs/speed.md); neither importing srlab
+    On an Intel processor call the network inside ``with srlab.flush_subnormals():``. ELAN's soft-max produces
+    subnormal numbers, which take these processors most of the time (docs/speed.md); neither importing srlab
     nor building a network changes the floating-point mode of your program.
 
     Args:
         name: one of :func:`list_models`.
-        scale: enlargement of both sides.
+        scale: upsampling factor of both sides.
         overrides: constructor arguments that replace the preset's, such as ``window_sizes=[8, 8, 8]``.
 
     Raises:
@@ -56,7 +56,7 @@ def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(list_models())}")
     config = _compose("network", [f"model={name}"])
     OmegaConf.update(config, "scale", scale)
-    return construct({**_plain(config.model), **overrides})
+    return construct({**_arguments(config.model), **overrides})
 
 
 def published_scales(name: str) -> tuple[int, ...]:
@@ -83,7 +83,7 @@ def match_preset(model: Mapping[str, Any]) -> str | None:
     for name in list_models():
         if not _contradicts(name, model):
             config = _compose("network", [f"model={name}", f"scale={model.get('scale')}"])
-            if _function_of(_plain(config.model)) == wanted:
+            if _function_of(_arguments(config.model)) == wanted:
                 return name
     return None
 
@@ -96,7 +96,7 @@ def build_network(model_node: DictConfig | Mapping[str, Any]) -> Network:
     """
     from srlab.models.registry import construct
 
-    return construct(_plain(model_node))
+    return construct(_arguments(model_node))
 
 
 def _choices(group: str) -> list[str]:
@@ -120,32 +120,31 @@ def _contradicts(name: str, model: Mapping[str, Any]) -> bool:
     return any(
         given.get(key, value) != value
         for key, value in own.items()
-        if key not in _BESIDE_THE_FUNCTION - {"_target_"} and "${" not in str(value)
+        if key not in _NOT_THE_FUNCTION - {"_target_"} and "${" not in str(value)
     )
 
 
 def _function_of(model: Mapping[str, Any]) -> dict[str, Any]:
     """Class and arguments that matter, defaults filled in, sequences as lists."""
-    from srlab.models.registry import find_class
+    from srlab.models.registry import comparable, find_class
 
     network_class = find_class(str(model.get("_target_")))
     parameters = inspect.signature(network_class).parameters.values()
     defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
-    arguments = {
-        name: list(value) if isinstance(value, (list, tuple)) else value
-        for name, value in {**defaults, **model}.items()
-        if name not in _BESIDE_THE_FUNCTION
-    }
-    return {"class": network_class, **arguments}
+    arguments = comparable({**defaults, **model})
+    kept = {name: value for name, value in arguments.items() if name not in _NOT_THE_FUNCTION}
+    return {"class": network_class, **kept}
 
 
-def _plain(model_node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Interpolations resolved, containers turned into lists and dictionaries."""
+def _arguments(model_node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values, interpolations resolved; arguments that 0.1.0 named otherwise have today's names."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from srlab.checkpoints.migration import migrate
+
     if not isinstance(model_node, DictConfig):
-        return dict(model_node)
+        return migrate(model_node)
     try:
         container = OmegaConf.to_container(model_node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

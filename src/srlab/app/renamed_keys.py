@@ -6,6 +6,7 @@ __all__ = ["MOVED_TARGETS", "RENAMED_KEYS", "migrated", "new_name"]
 
 #: Dotted key of 0.1.0 and its name now; a prefix stands for all keys below it.
 RENAMED_KEYS: dict[str, str] = {
+    "model.window_side": "model.window_size",
     "explosion": "loss_spike_factor",
     "callbacks.finite.explosion": "callbacks.finite.loss_spike_factor",
 }

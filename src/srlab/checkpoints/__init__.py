@@ -1,12 +1,14 @@
-"""Networks from files and to files: our own, and official ones. No code in a file ever runs."""
+"""Networks from files and to files: our own, and official ones. Code in a file never runs."""
 
-from srlab.checkpoints.loading import LoadedCheckpoint, load_model, load_strictly, read_checkpoint
-from srlab.checkpoints.writing import save_official, save_safetensors
+from srlab.checkpoints.loading import LoadedCheckpoint, at_scale, load_model, load_strictly, read_checkpoint
+from srlab.checkpoints.writing import official_state, save_official, save_safetensors
 
 __all__ = [
     "LoadedCheckpoint",
+    "at_scale",
     "load_model",
     "load_strictly",
+    "official_state",
     "read_checkpoint",
     "save_official",
     "save_safetensors",

@@ -1,4 +1,4 @@
-"""Files as they lie on the disk: what they hold, or why they cannot be read. Pickles are only data."""
+"""Files on the disk: their content, or why they cannot be read. Pickles are only read as data."""
 
 import argparse
 import errno
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from srlab.checkpoints.foreign import HEAD_BYTES, foreign_kind
+from srlab.checkpoints.file_kinds import HEAD_BYTES, other_kind
 
 __all__ = ["OUR_ENTRY", "OUR_PREFIX", "read_file"]
 
@@ -51,9 +51,13 @@ _DAMAGE = (
 # How files begin: PyTorch's before version 1.6, and what is taken for one by mistake.
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _LARGEST_SAFETENSORS_HEADER = 100_000_000
+_READABLE = (
+    "known are checkpoints and run folders of srlab, and state dicts of its networks by torch.save "
+    "or as safetensors (docs/networks.md)"
+)
 
 
-def read_file(file: Path, *, known: str) -> dict[str, Any]:
+def read_file(file: Path, *, known: str = _READABLE) -> dict[str, Any]:
     """The file's top level.
 
     A safetensors file of ours is given the layout of our checkpoints; any other is a dictionary of tensors.
@@ -69,11 +73,11 @@ def read_file(file: Path, *, known: str) -> dict[str, Any]:
         start = stream.read(HEAD_BYTES)
     if _begins_safetensors(start):
         return _read_safetensors(file)
-    foreign = foreign_kind(file, start)
+    foreign = other_kind(file, start)
     if foreign:
         raise ValueError(f"{file} is {foreign}; {known}")
     try:
-        # a stream: given a path, PyTorch goes by the name's end
+        # a stream: given a path, PyTorch goes by its suffix
         with torch.serialization.safe_globals(_INERT_GLOBALS), file.open("rb") as stream:
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where in a file the weights of a network lie: in any dictionary, under any prefix of its keys."""
+"""Where in a file the weights of a network are: in any dictionary, with any prefix before their keys."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from srlab.checkpoints.layouts import Layout
-from srlab.checkpoints.words import in_words
+from srlab.checkpoints.layouts.keys import first_few
 
 __all__ = ["Found", "choose", "find_weights", "state_dicts", "unwrapped"]
 
@@ -40,14 +40,14 @@ class Found(NamedTuple):
         return ".".join(parts) or None
 
     def is_in(self, container: str) -> bool:
-        """Whether the place is ``container`` or lies in it."""
+        """Whether the place is ``container`` or inside it."""
         return f"{self.place}.".startswith(f"{container}.")
 
 
 def state_dicts(
     content: Mapping[Any, Any], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, dict[Any, Tensor]]]:
-    """Every dictionary of the file that holds tensors, by its path from the top, and these tensors."""
+    """Every dictionary of the file that holds tensors: its path from the top, and these tensors."""
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if tensors:
         yield ".".join(path), tensors
@@ -70,7 +70,7 @@ def find_weights(content: Mapping[Any, Any], layouts: Sequence[Layout]) -> list[
 
 
 def _matches(tensors: Mapping[str, Tensor], layouts: Sequence[Layout]) -> Iterator[tuple[str, Layout]]:
-    """Prefixes, each with the layout whose landmarks stand behind it."""
+    """Prefixes, each with a layout of which all landmarks follow it."""
     for layout in layouts:
         first, *others = layout.landmarks
         for key in tensors:
@@ -84,10 +84,10 @@ def _matches(tensors: Mapping[str, Tensor], layouts: Sequence[Layout]) -> Iterat
 
 
 def choose(found: Sequence[Found]) -> tuple[Found, list[str]]:
-    """The one set of weights, averaged ones before others, and the containers of others that differ from it.
+    """The weights to read, averaged ones before others, and the containers of others that differ from them.
 
     Raises:
-        ValueError: several that differ, and none or several of them averaged; all are named.
+        ValueError: several differ, and none or several of them are averaged; all are named.
     """
     averaged = [each for each in found if _AVERAGED.search(each.place)]
     chosen, *others = averaged or found
@@ -95,7 +95,7 @@ def choose(found: Sequence[Found]) -> tuple[Found, list[str]]:
     if rivals:
         names = [str(each.container or "the top") for each in (chosen, *rivals)]
         raise ValueError(
-            f"has several sets of weights, in {in_words(names)}; "
+            f"has several sets of weights, in {first_few(names)}; "
             f"container={rivals[-1].container} takes the last one"
         )
     passed_over = [each for each in found if each is not chosen and _differs(each.state, chosen.state)]
@@ -107,7 +107,7 @@ def _differs(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 
 def unwrapped(key: str) -> str:
-    """``key`` without what wrappers put before it."""
+    """``key`` without the prefixes of wrappers."""
     while key.startswith(_WRAPPERS):
         key = key.split(".", 1)[1]
     return key

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,27 @@ from torch import Tensor
 
 from srlab.atomic_files import atomic_write
 from srlab.checkpoints.files import OUR_ENTRY
+from srlab.checkpoints.layouts import OfficialLayout, known_layouts, official_layout
 from srlab.checkpoints.loading import LoadedCheckpoint
 from srlab.models.network import Network
+from srlab.models.registry import comparable
 
-__all__ = ["official_option_names", "save_official", "save_safetensors", "untold_by_official"]
+__all__ = ["lost_arguments", "official_options", "official_state", "save_official", "save_safetensors"]
 
 _SAFETENSORS = ".safetensors"
+
+
+def official_state(network: Network, **options: Any) -> dict[str, Tensor]:
+    """The state dict of ``network`` under the keys of its official code.
+
+    Args:
+        network: one that has an official implementation.
+        options: those of its layout, such as SwinIR's ``img_size``.
+
+    Raises:
+        ValueError: no official layout, an unknown option, or a network that ``fuse`` made.
+    """
+    return _layout_of(network, options).from_ours(network, **options)
 
 
 def save_official(network: Network, path: str | Path, **options: Any) -> None:
@@ -26,40 +41,33 @@ def save_official(network: Network, path: str | Path, **options: Any) -> None:
     ``torch.save``, with their nesting and prefix.
 
     Args:
-        network: one that has an official implementation.
-        path: the new file; it appears whole or not at all.
-        options: arguments of the network's ``to_official``, such as SwinIR's ``img_size``.
+        network: as for :func:`official_state`.
+        path: the new file, written atomically.
+        options: as for :func:`official_state`.
 
     Raises:
-        ValueError: no official layout, an unknown option, or a network that ``fuse`` made.
+        ValueError: as for :func:`official_state`.
     """
-    known = official_option_names(type(network))
-    unknown = sorted(options.keys() - known)
-    if unknown:
-        raise ValueError(
-            f"the official layout of {type(network).__name__} has no option {', '.join(unknown)}; "
-            f"it has {', '.join(sorted(known)) or 'none'}"
-        )
-    _refuse_fused(network)
-    state = _separate(network.to_official(**options))
+    layout = _layout_of(network, options)
+    state = _separate(layout.from_ours(network, **options))
     with atomic_write(Path(path)) as partial:
         if Path(path).suffix == _SAFETENSORS:
             _save_safetensors(state, partial, {})
             return
-        prefixed = {f"{network.official_prefix}{key}": value for key, value in state.items()}
-        containers = network.official_containers
+        prefixed = {f"{layout.prefix}{key}": value for key, value in state.items()}
         with partial.open("wb") as stream:  # given a path, PyTorch raises errors of its own for what fails
-            torch.save(dict.fromkeys(containers, prefixed) if containers else prefixed, stream)
+            content = dict.fromkeys(layout.containers, prefixed) if layout.containers else prefixed
+            torch.save(content, stream)
 
 
 def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
     """Write the network under our keys, with its description in the file's metadata.
 
-    ``load_model`` needs nothing else to build it again: windows, schedules and all.
+    ``load_model`` needs nothing else to build it again, windows and schedules included.
 
     Args:
         checkpoint: from :func:`srlab.checkpoints.read_checkpoint`.
-        path: the new file; it appears whole or not at all.
+        path: the new file, written atomically.
     """
     _refuse_fused(checkpoint.network)
     left_out = ("file", "layout", "source", "container", "passed_over", "beside")
@@ -69,44 +77,59 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
         _save_safetensors(_separate(checkpoint.network.state_dict()), partial, metadata)
 
 
-def _refuse_fused(network: Network) -> None:
-    if network.is_fused:
-        raise ValueError("a fused network has lost its norms; write the one that it was made from")
-
-
-def untold_by_official(checkpoint: LoadedCheckpoint, **options: Any) -> dict[str, Any]:
-    """Arguments that ``save_official`` cannot write, where they are not what a reader assumes.
+def lost_arguments(checkpoint: LoadedCheckpoint, **options: Any) -> dict[str, Any]:
+    """Arguments that an official file cannot store, where they differ from what a reader assumes.
 
     Args:
         checkpoint: from :func:`srlab.checkpoints.read_checkpoint`.
         options: as of :func:`save_official`.
     """
-    network, model = checkpoint.network, checkpoint.description["model"]
-    state = network.to_official(**options)
-    assumed = type(network).recognise(state) or {}
-    return {
-        name: model[name]
-        for name in type(network).untold(state)
-        if name in model and _plain(model[name]) != _plain(assumed[name])
-    }
+    layout = _layout_of(checkpoint.network, options)
+    state = layout.from_ours(checkpoint.network, **options)
+    detected, assumed = layout.detect(state)
+    model, detected = comparable(checkpoint.description["model"]), comparable(detected)
+    return {name: model[name] for name in assumed if name in model and model[name] != detected[name]}
 
 
-def _plain(value: Any) -> Any:
-    """Sequences of any kind as lists."""
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+def official_options() -> set[str]:
+    """Options of all official layouts."""
+    return set().union(*(_options_of(layout.official) for layout in known_layouts()))
 
 
-def official_option_names(network_class: type[Network]) -> set[str]:
-    """What ``save_official`` takes for such a network beside the path."""
-    return set(inspect.signature(network_class.to_official).parameters) - {"self"}
+def _options_of(layout: OfficialLayout) -> set[str]:
+    return set(inspect.signature(layout.from_ours).parameters) - {"network"}
+
+
+def _layout_of(network: Network, options: Mapping[str, Any]) -> OfficialLayout:
+    """The official layout, if it can be written with these options."""
+    name, layout = type(network).__name__, official_layout(type(network))
+    if layout is None:
+        raise ValueError(
+            f"{name} has no official implementation, so no official layout; "
+            "its own checkpoints and safetensors are exact"
+        )
+    known = _options_of(layout)
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        raise ValueError(
+            f"the official layout of {name} has no option {', '.join(unknown)}; "
+            f"it has {', '.join(sorted(known)) or 'none'}"
+        )
+    _refuse_fused(network)
+    return layout
+
+
+def _refuse_fused(network: Network) -> None:
+    if network.is_fused:
+        raise ValueError("a fused network has lost its norms; write the one that it was made from")
 
 
 def _separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU, each entry in memory of its own: nothing else is dragged into the file."""
+    """On the CPU, each entry in memory of its own, so that files hold nothing else."""
     return {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
 
 
 def _save_safetensors(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     from safetensors.torch import save
 
-    path.write_bytes(save(state, {**metadata, "format": "pt"}))  # save_file would hide it from other users
+    path.write_bytes(save(state, {**metadata, "format": "pt"}))  # save_file makes it unreadable for others

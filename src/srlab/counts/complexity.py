@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from srlab.checkpoints.layouts import official_layout
 from srlab.counts.operations import (
     Call,
     UncountedOperation,
@@ -25,6 +26,7 @@ __all__ = [
     "count_parameters",
     "counted_backend",
     "executed_multiply_adds",
+    "extra_multiply_adds",
     "lr_size_for",
     "multiply_adds",
     "official_calls",
@@ -34,8 +36,8 @@ __all__ = [
 #: Height and width of the upsampled image that papers count for.
 OUTPUT_SIZE = (720, 1280)
 
-# ``multiply_adds_apart`` is of 1x1 convolutions between RGB images: so many for each element of a result.
-_APART_PER_OUTPUT = 3
+# What layouts call extra multiply-adds are 1x1 convolutions of RGB images: so many for each output element.
+_EXTRA_PER_OUTPUT = 3
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,11 @@ def count(network: Network, *, device: torch.device | str) -> Counts:
 
 def count_parameters(network: Network) -> ParameterReport:
     """Count parameters; official constants that we derive are in ``all`` but not in ``held``."""
-    official = network.official_parameters()
-    return ParameterReport(
-        official.all, official.trainable, sum(parameter.numel() for parameter in network.parameters())
-    )
+    held = sum(parameter.numel() for parameter in network.parameters())
+    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    layout = official_layout(type(network))
+    constants = layout.constants(network).values() if layout else ()
+    return ParameterReport(held + sum(tensor.numel() for tensor in constants), trainable, held)
 
 
 def multiply_adds(network: Network, output_size: tuple[int, int] = OUTPUT_SIZE) -> int:
@@ -150,9 +153,15 @@ def uncounted_operations(
 
 
 def official_calls(network: Network, output_size: tuple[int, int]) -> list[Call]:
-    """Operators that the official formulation calls, except those of ``multiply_adds_apart``."""
+    """Operators of the official formulation except those of :func:`extra_multiply_adds`."""
     backend = "reference" if isinstance(network, AttentionNetwork) else None
     return record_calls(network, lr_size_for(network, output_size), backend=backend)
+
+
+def extra_multiply_adds(network: Network, lr_size: tuple[int, int]) -> int:
+    """What the official code executes for an image of ``lr_size`` (height, width) and ours does not."""
+    layout = official_layout(type(network))
+    return layout.extra_multiply_adds(network, *lr_size) if layout else 0
 
 
 def lr_size_for(network: Network, output_size: tuple[int, int]) -> tuple[int, int]:
@@ -170,7 +179,7 @@ def counted_backend(network: AttentionNetwork, backend: str) -> str:
 
 
 def _multiply_adds(network: Network, calls: Iterable[Call], output_size: tuple[int, int]) -> int:
-    return sum(map(multiply_adds_of, calls)) + network.multiply_adds_apart(*lr_size_for(network, output_size))
+    return sum(map(multiply_adds_of, calls)) + extra_multiply_adds(network, lr_size_for(network, output_size))
 
 
 def _activations(
@@ -181,7 +190,7 @@ def _activations(
         for call in calls
         if is_convolution(call) or (is_product(call) and not convolutions_only)
     )
-    return total + network.multiply_adds_apart(*lr_size_for(network, output_size)) // _APART_PER_OUTPUT
+    return total + extra_multiply_adds(network, lr_size_for(network, output_size)) // _EXTRA_PER_OUTPUT
 
 
 def _backend(network: Network, device: torch.device | str | None) -> str | None:

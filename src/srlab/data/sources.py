@@ -81,7 +81,7 @@ def folder_images(
     """Every image below one or several folders, however deep, except those whose names say LR.
 
     If the folder has a subfolder ``HR``, only its images count, and ``LR_bicubic/X{scale}`` or
-    ``LRbicx{scale}`` beside it holds LR files. Linked folders are followed; a folder or file that is reached
+    ``LRbicx{scale}`` next to it holds LR files. Linked folders are followed; a folder or file that is reached
     twice counts once. The names of several folders' images start with the folder's.
 
     Args:
@@ -164,15 +164,15 @@ def _why_empty(scan: FolderScan, remedy: str) -> str:
 def lr_folders_beside(
     hr_folder: Path, files: Sequence[ImageFile], *, pair: bool = True
 ) -> Mapping[int, Path]:
-    """Folders with LR files beside the HR folder, by scale (none without ``pair``); logs what is left out."""
+    """LR folders next to the HR folder, by scale (none without ``pair``); logs what else is there."""
     base = hr_folder.parent
     paired = lr_folders(base) if pair else {}
     scan = scan_folder(base)
     used = {folder.relative_to(base).parts[0] for folder in paired.values()}
     left_out = Counter({name: count for name, count in scan.low_resolution.items() if name not in used})
-    beside = {path.resolve() for path in scan.images} - {file.path.resolve() for file in files}
-    if beside:
-        log_once(f"{len(beside)} image(s) beside {hr_folder} are left out: only those below it count")
+    others = {path.resolve() for path in scan.images} - {file.path.resolve() for file in files}
+    if others:
+        log_once(f"{len(others)} image(s) next to {hr_folder} are left out: only those below it count")
     for sentence in replace(scan, low_resolution=left_out, unsupported=Counter()).left_out():
         log_once(sentence)
     return paired

@@ -29,6 +29,7 @@ from srlab.data.images import decode_image, decoded_bytes
 from srlab.data.pixels import MAX_PIXELS, DecodedImage
 from srlab.data.sources import ImageFile, ImageSet
 from srlab.locks import locked_work
+from srlab.terminal.names import file_safe
 from srlab.terminal.progress import tracked
 
 __all__ = ["open_store"]
@@ -54,7 +55,7 @@ def open_store(
             or has too little space, or if files change while they are decoded.
     """
     plan = _Plan(_key(image_set.files, max_pixels), on_bad_image, max_pixels)
-    folder = cache / f"{_file_safe(image_set.name)}-{plan.key}"
+    folder = cache / f"{file_safe(image_set.name)}-{plan.key}"
     try:
         store = ImageStore(folder=folder)
     except (FileNotFoundError, DamagedStoreError):
@@ -206,7 +207,7 @@ def _bytes_needed(image_set: ImageSet) -> int:
 def _log_stale_stores(image_set: ImageSet, folder: Path) -> None:
     """Name the other stores of some of these files; training and held-out parts share none."""
     sources = {_real_path(file) for file in image_set.files}
-    pattern = f"{glob.escape(_file_safe(image_set.name))}-{'?' * _KEY_LENGTH}"
+    pattern = f"{glob.escape(file_safe(image_set.name))}-{'?' * _KEY_LENGTH}"
     for other in set(folder.parent.glob(pattern)) - {folder}:
         with suppress(OSError, ValueError):  # another process may be deleting it
             before = json.loads((other / "index.json").read_text(encoding="utf-8")).get("sources", [])
@@ -230,7 +231,3 @@ def _key(files: Sequence[ImageFile], max_pixels: int) -> str:
 
 def _real_path(file: ImageFile) -> str:
     return str(file.path.resolve())
-
-
-def _file_safe(name: str) -> str:
-    return "".join(character if character.isalnum() or character in "-_.+" else "_" for character in name)

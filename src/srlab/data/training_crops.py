@@ -1,7 +1,7 @@
 """Training pairs: random HR crops, and LR made on the fly as if the whole image had been downsampled."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.sampling import CropDraw, degradation_random, draw_crop, image_of
 from srlab.data.store import BadImagePolicy, ImageStore
 
-__all__ = ["DegradeOn", "TrainingCrops", "unset_batch"]
+__all__ = ["DegradeOn", "TrainingCrops"]
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,9 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
     """Sample ``i``, for any i >= 0, is a pure function of (seed, i).
 
     It holds ``lr_image`` (3, p, p) and ``hr_image`` (3, sp, sp), uint8, for scale s and patch size p. A batch
-    is made at once, in the stages ``draw``, ``read``, ``degrade`` and ``turn``: there is nothing to collate.
-    With ``degrade_on="device"`` the last two are left to ``finish``: until then a batch holds ``hr_window``
-    (B, 3, sp + 2m, sp + 2m) with the degradation's context m, and ``turn`` (B,).
+    is made at once, so there is nothing to collate. With ``degrade_on="device"``, degradation and augmentation
+    are left to ``finish``: until then a batch holds ``hr_window`` (B, 3, sp + 2m, sp + 2m) with the
+    degradation's context m, and ``turn`` (B,).
 
     Crops are aligned to the LR grid. Augmentation follows the degradation, for both images alike, so that an
     LR crop is a window of the whole LR image. Gray images are replicated to three channels.
@@ -61,52 +61,29 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """The batch of these samples."""
-        draws = self.draw(indices)
-        hr_shape = (len(indices), 3, self.side, self.side)
-        lr_shape = (len(indices), 3, self.patch_size, self.patch_size)
-        window_shape = (*hr_shape[:2], *(side + 2 * self._context for side in hr_shape[2:]))
-        if self.degrade_on == "device":
-            batch = unset_batch({"hr_window": window_shape, "turn": (len(indices),)})
-            self.read(draws, batch["hr_window"].numpy())
-            batch["turn"].numpy()[:] = [crop.turn for _, crop in draws]
-            return batch
-        batch = unset_batch({"lr_image": lr_shape, "hr_image": hr_shape})
-        windows = np.empty(window_shape, np.uint8)
-        self.read(draws, windows)
-        self.turn(draws, self.degrade(windows, indices), batch["lr_image"].numpy())
-        self.turn(draws, windows[..., self._inner, self._inner], batch["hr_image"].numpy())
-        return batch
-
-    def draw(self, indices: Sequence[int]) -> list[tuple[int, CropDraw]]:
-        """Stage 1: the image in the store, the place and the turn of each sample."""
-        draws: list[tuple[int, CropDraw]] = []
-        for index in indices:
-            number = self.images[image_of(self.seed, index, len(self.images))]
-            image = self.store.images[number]
-            rows, columns = (side // self.scale - self.patch_size + 1 for side in (image.height, image.width))
-            draws.append((number, draw_crop(self.seed, index, (rows, columns), augment=self.augment)))
-        return draws
-
-    def read(self, draws: Sequence[tuple[int, CropDraw]], windows: NDArray[np.uint8]) -> None:
-        """Stage 2: copy each HR crop and its context from the store into ``windows`` (B, 3, S, S)."""
-        for (number, crop), window in zip(draws, windows, strict=True):
+        crops = [self._draw(index) for index in indices]
+        side = self.side + 2 * self._context
+        windows = np.empty((len(indices), 3, side, side), np.uint8)
+        for (number, crop), window in zip(crops, windows, strict=True):
             image = self.store[number]
-            height, width = (side // self.scale * self.scale for side in image.shape[1:])
+            height, width = (length // self.scale * self.scale for length in image.shape[1:])
             corner = crop.top * self.scale, crop.left * self.scale
             _cut_window(image[:, :height, :width], corner, self._context, window)
-
-    def degrade(self, windows: NDArray[np.uint8], indices: Sequence[int]) -> NDArray[np.uint8]:
-        """Stage 3: the LR crops (B, 3, p, p), not yet augmented."""
-        return self.degradation(
+        turns = [crop.turn for _, crop in crops]
+        if self.degrade_on == "device":
+            return {"hr_window": torch.from_numpy(windows), "turn": torch.tensor(turns, dtype=torch.uint8)}
+        lr_images = self.degradation(
             windows, self.scale, lambda sample: degradation_random(self.seed, indices[sample])
         )
+        hr_images = windows[..., self._inner, self._inner]
+        return {"lr_image": _augmented(lr_images, turns), "hr_image": _augmented(hr_images, turns)}
 
-    def turn(
-        self, draws: Sequence[tuple[int, CropDraw]], images: NDArray[np.uint8], results: NDArray[np.uint8]
-    ) -> None:
-        """Stage 4: augment ``images`` (B, 3, S, S) into ``results``."""
-        for (_, crop), image, result in zip(draws, images, results, strict=True):
-            augment_crop(image, crop.turn, result)
+    def _draw(self, index: int) -> tuple[int, CropDraw]:
+        """The number of the image in the store, and the crop."""
+        number = self.images[image_of(self.seed, index, len(self.images))]
+        image = self.store.images[number]
+        rows, columns = (side // self.scale - self.patch_size + 1 for side in (image.height, image.width))
+        return number, draw_crop(self.seed, index, (rows, columns), augment=self.augment)
 
     def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Degrade and augment on the device where the batch is now; returns finished batches as they are."""
@@ -120,9 +97,11 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         }
 
 
-def unset_batch(shapes: Mapping[str, tuple[int, ...]], _indices: Sequence[int] = ()) -> dict[str, Tensor]:
-    """A batch of uint8 tensors with undefined values."""
-    return {name: torch.empty(shape, dtype=torch.uint8) for name, shape in shapes.items()}
+def _augmented(images: NDArray[np.uint8], turns: Sequence[int]) -> Tensor:
+    results = np.empty_like(images, order="C")
+    for image, turn, result in zip(images, turns, results, strict=True):
+        augment_crop(image, turn, result)
+    return torch.from_numpy(results)
 
 
 def _cut_window(

@@ -10,7 +10,7 @@ class DropPath(nn.Module):
     """Drop a residual branch for whole images with ``probability`` while training; survivors are scaled up.
 
     Processes whose generators are in the same state draw for their joined batch, in the order of their ranks,
-    and each takes its own share: the images meet the fate that they would meet in one process.
+    and each takes its own share, so that the result is that of one process.
 
     Paper: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016, arXiv 1603.09382.
     """
@@ -18,7 +18,7 @@ class DropPath(nn.Module):
     def __init__(self, *, probability: float) -> None:
         super().__init__()
         if not 0.0 <= probability < 1.0:
-            raise ValueError(f"drop path probability must lie in [0, 1), got {probability}")
+            raise ValueError(f"drop path probability must be in [0, 1), got {probability}")
         self.probability = probability
 
     def forward(self, branch: Tensor) -> Tensor:

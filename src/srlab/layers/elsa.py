@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer
 from srlab.layers.drop_path import DropPath
 from srlab.layers.feed_forward import FeedForward
 from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregation
@@ -53,7 +54,7 @@ class GhostHead(nn.Module):
         gamma: strength of the addend; 0: there is no addend.
 
     Raises:
-        ValueError: ``lam`` is no non-negative integer. Factors are of either sign, so other powers are not
+        ValueError: ``lam`` is not a non-negative integer. Factors have either sign, so other powers are not
             real numbers, or grow without bound near zero.
     """
 
@@ -135,33 +136,10 @@ class HadamardAttention(nn.Module):
 class ElsaBlock(nn.Module):
     """Transformer block, norms first: Hadamard attention, then a feed-forward network."""
 
-    def __init__(
-        self,
-        *,
-        dim: int,
-        num_heads: int,
-        kernel_side: int,
-        group_width: int,
-        qkv_bias: bool,
-        qk_scale: float,
-        lam: int,
-        gamma: float,
-        hidden_dim: int,
-        drop_path: float,
-    ) -> None:
+    def __init__(self, *, dim: int, attention: HadamardAttention, hidden_dim: int, drop_path: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = HadamardAttention(
-            dim=dim,
-            num_heads=num_heads,
-            kernel_side=kernel_side,
-            group_width=group_width,
-            dilation=1,
-            qkv_bias=qkv_bias,
-            qk_scale=qk_scale,
-            lam=lam,
-            gamma=gamma,
-        )
+        self.attention = attention
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = FeedForward(dim=dim, hidden_dim=hidden_dim)
         self.drop_path = DropPath(probability=drop_path)
@@ -174,11 +152,10 @@ class ElsaBlock(nn.Module):
 
 def _check_sizes(dim: int, num_heads: int, kernel_side: int, group_width: int, dilation: int) -> None:
     """Heads divide the features, filters have a middle, and queries at least one channel."""
-    least = {"dim": (dim, 3), "num_heads": (num_heads, 1), "group_width": (group_width, 1)}
-    for name, (value, minimum) in {**least, "dilation": (dilation, 1)}.items():
-        if value < minimum:
-            raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    require_integer("dim", dim, minimum=3)
+    for name, value in (("num_heads", num_heads), ("group_width", group_width), ("dilation", dilation)):
+        require_integer(name, value)
     if dim % num_heads:
         raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}")
-    if kernel_side < 1 or kernel_side % 2 == 0:
+    if require_integer("kernel_side", kernel_side) % 2 == 0:
         raise ValueError(f"kernel_side must be odd, so that a filter has a middle; got {kernel_side}")

@@ -1,4 +1,4 @@
-"""Activation checkpointing: what a block computes inside is dropped, and computed again for its gradients.
+"""Activation checkpointing: blocks drop their activations and recompute them for the backward pass.
 
 Paper:      Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016, arXiv 1604.06174
 """
@@ -17,7 +17,7 @@ __all__ = ["keep_activations", "recompute_activations"]
 
 
 def recompute_activations(block: nn.Module) -> None:
-    """Let ``block`` keep only its inputs for the backward pass, and compute the rest anew there.
+    """Let ``block`` keep only its inputs for the backward pass, and recompute the rest there.
 
     Its function, keys, copies and pickles stay the same. Random numbers are drawn again as they were, and
     running statistics count a batch once. Without gradients nothing changes.

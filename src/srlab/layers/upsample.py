@@ -1,8 +1,4 @@
-"""Heads that turn low-resolution features into a larger image."""
-
-import math
-import re
-from collections.abc import Mapping
+"""Heads that make the high-resolution image from low-resolution features."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +11,6 @@ __all__ = [
     "ShuffleHead",
     "build_head",
     "pixel_shuffle_stages",
-    "recognise_head",
 ]
 
 #: SwinIR's ways to make the image: one convolution (light), stages (classical), nearest (real photos).
@@ -62,12 +57,12 @@ class ShuffleHead(nn.Module):
 
 
 class NearestStages(nn.Module):
-    """Nearest-neighbour enlargement by 2 and a convolution, once or twice, then two convolutions."""
+    """Nearest-neighbour upsampling by 2 and a convolution, once or twice, then two convolutions."""
 
     def __init__(self, *, dim: int, scale: int) -> None:
         super().__init__()
         if scale not in (2, 4):
-            raise ValueError(f"the nearest+conv head enlarges by 2 or 4, got scale={scale}")
+            raise ValueError(f"the nearest+conv head upsamples by 2 or 4, got scale={scale}")
         self.stages = nn.ModuleList(nn.Conv2d(dim, dim, 3, padding=1) for _ in range(scale // 2))
         self.refine = nn.Conv2d(dim, dim, 3, padding=1)
         self.last = nn.Conv2d(dim, 3, 3, padding=1)
@@ -98,15 +93,3 @@ def build_head(kind: str, *, dim: int, scale: int) -> nn.Module:
     if kind not in heads:
         raise ValueError(f"unknown head {kind!r}; choose one of {', '.join(HEADS)}")
     return heads[kind](dim=dim, scale=scale)
-
-
-def recognise_head(state: Mapping[str, Tensor]) -> tuple[str, int]:
-    """Name of the head and scale, read from an official state dict of SwinIR's family."""
-    if "conv_before_upsample.0.weight" not in state:
-        rows = state["upsample.0.weight"].shape[0] if "upsample.0.weight" in state else 0
-        return "pixelshuffledirect", math.isqrt(rows // 3)
-    if "conv_up1.weight" in state:
-        return "nearest+conv", 4 if "conv_up2.weight" in state else 2
-    channels = state["upsample.0.weight"].shape[1]
-    stages = sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
-    return "pixelshuffle", 3 if state["upsample.0.weight"].shape[0] == 9 * channels else 2**stages

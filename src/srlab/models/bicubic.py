@@ -1,4 +1,4 @@
-"""Bicubic enlargement in a network's clothes: the floor that every table starts from.
+"""Bicubic upsampling behind the Network interface: the baseline of every table.
 
 Reference:  MATLAB's ``imresize``, which the papers' tables use.
 Deviations: none.
@@ -20,5 +20,5 @@ class Bicubic(Network):
     """
 
     def restore(self, lr_image: Tensor) -> Tensor:
-        """Enlarge without rounding or clamping."""
+        """Upsample without rounding or clamping."""
         return imresize(lr_image, scale=self.scale, mode="float")

@@ -7,48 +7,31 @@ Deviations: mean shifts and shift kernels are constants, not frozen parameters; 
             blocks silently is an error; images may be smaller than the padding; backend "sdpa" hands
             queries, not maps, to sharing modules.
 
-Shape legend: B batch, C features, H/W padded low-resolution size, S window side, T = S * S tokens, G number
+Shape legend: B batch, C features, H/W padded low-resolution size, S window size, T = S * S tokens, G number
 of window sizes, d = C / G channels of a group; windows are (B * H/S, W/S, T, d).
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from srlab.layers.color import RGB_MEAN, is_rounding_of, mean_shift_entries, rgb_mean, stored_mean_shift
+from srlab.layers.arguments import require_integer, require_integers
+from srlab.layers.color import RGB_MEAN
 from srlab.layers.folding import Foldable, absorb_batch_norm
 from srlab.layers.inference_cache import InferenceCache
-from srlab.models.network import count_numbered, rename_keys, require_integer
-from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, count_blocks
+from srlab.models.shared_attention import (
+    SharedAttentionBlock,
+    SharedAttentionNetwork,
+    channels_per_group,
+    count_blocks,
+)
 from srlab.ops.group_attention import attend_as_published, attend_channels_last
 from srlab.ops.kernels import find_kernel
-from srlab.ops.shift import resolve_shift_schedule, shift_kernel
+from srlab.ops.shift import resolve_shift_schedule
 
 __all__ = ["ELAN", "ElanBlock", "GroupAttention"]
-
-_PUBLISHED_WINDOWS = (4, 8, 16)
-
-_TO_OURS = (
-    (r"^head\.0\.", r"head."),
-    (r"^tail\.0\.", r"tail."),
-    (r"modules_lfe\.lfe_(\d+)\.conv0\.shift_conv\.conv1x1\.", r"local.\1.expand.mix."),
-    (r"modules_lfe\.lfe_(\d+)\.conv1\.shift_conv\.conv1x1\.", r"local.\1.contract.mix."),
-    (r"modules_gmsa\.gmsa_(\d+)\.project_inp\.0\.", r"attention.\1.project."),
-    (r"modules_gmsa\.gmsa_(\d+)\.project_inp\.1\.", r"attention.\1.norm."),
-    (r"modules_gmsa\.gmsa_(\d+)\.project_out\.", r"attention.\1.mix."),
-)
-_TO_OFFICIAL = (
-    (r"^head\.", r"head.0."),
-    (r"^tail\.", r"tail.0."),
-    (r"\.local\.(\d+)\.expand\.mix\.", r".modules_lfe.lfe_\1.conv0.shift_conv.conv1x1."),
-    (r"\.local\.(\d+)\.contract\.mix\.", r".modules_lfe.lfe_\1.conv1.shift_conv.conv1x1."),
-    (r"\.attention\.(\d+)\.project\.", r".modules_gmsa.gmsa_\1.project_inp.0."),
-    (r"\.attention\.(\d+)\.norm\.", r".modules_gmsa.gmsa_\1.project_inp.1."),
-    (r"\.attention\.(\d+)\.mix\.", r".modules_gmsa.gmsa_\1.project_out."),
-)
 
 
 class GroupAttention(nn.Module, Foldable):
@@ -70,10 +53,10 @@ class GroupAttention(nn.Module, Foldable):
         """Attend inside windows.
 
         Args:
-            features: (B, C, H, W); H and W must be multiples of every window side.
+            features: (B, C, H, W); H and W must be multiples of every window size.
             shared: one tensor for each group from the module that computed: the maps (``reference``) or the
                 queries (other back ends); None in that module itself.
-            shifted: move the windows of each group cyclically by half their side.
+            shifted: move the windows of each group cyclically by half their size.
             backend: ``reference`` or ``sdpa``.
 
         Returns:
@@ -130,7 +113,7 @@ class ELAN(SharedAttentionNetwork):
         dim: feature channels C, a multiple of the number of window sizes.
         depth: attention modules in all, m in the paper, a multiple of 1 + n_share.
         n_share: how many following modules reuse the maps that one module computes.
-        window_sizes: side of the windows of each group of channels; any number of groups.
+        window_sizes: of each group of channels; any number of groups.
         expansion: channels inside the local feature extraction, in units of dim.
         shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
         backend: see :class:`AttentionNetwork`.
@@ -139,9 +122,6 @@ class ELAN(SharedAttentionNetwork):
     """
 
     operators = ("elan_block", "elan_body")
-    official_containers = ("model_state_dict",)
-    official_prefix = "module."
-    official_landmarks = ("body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight", "tail.0.weight")
 
     def __init__(
         self,
@@ -157,7 +137,8 @@ class ELAN(SharedAttentionNetwork):
         mean: Sequence[float] = RGB_MEAN,
         value_range: float = 255.0,
     ) -> None:
-        window_sizes = _checked_windows(window_sizes, require_integer("dim", dim))
+        window_sizes = require_integers("window_sizes", window_sizes)
+        channels_per_group(require_integer("dim", dim), window_sizes, "windows")
         shifts = resolve_shift_schedule(shift_schedule, [count_blocks(depth, n_share)])
 
         def make_block(index: int) -> ElanBlock:
@@ -192,72 +173,3 @@ class ELAN(SharedAttentionNetwork):
         if find_kernel("elan_body", backend, device) is not None:
             return torch.contiguous_format
         return super().memory_format(backend, device)
-
-    def _frozen(self) -> dict[str, Tensor]:
-        """Official entries that are constants here."""
-        frozen = mean_shift_entries(self.color_offset.flatten())
-        for key, parameter in rename_keys(dict(self.named_parameters()), _TO_OFFICIAL).items():
-            if key.endswith("conv1x1.weight"):
-                frozen[key.replace(".conv1x1", "")] = shift_kernel(parameter.shape[1]).to(parameter)
-        return frozen
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read all but windows and shifts, which leave no trace in the file."""
-        if any(key not in state for key in cls.official_landmarks):
-            return None
-        n_share = count_numbered(state, "body.0.modules_gmsa.gmsa_") - 1
-        blocks = count_numbered(state, "body.")
-        hidden, dim = state[cls.official_landmarks[0]].shape[:2]
-        shift = stored_mean_shift(state)
-        return {
-            "scale": math.isqrt(state["tail.0.weight"].shape[0] // 3),
-            "dim": dim,
-            "depth": blocks * (1 + n_share),
-            "n_share": n_share,
-            "window_sizes": list(_PUBLISHED_WINDOWS),
-            "expansion": hidden // dim,
-            "shift_schedule": "alternate",
-            "backend": "auto",
-            "mean": list(shift.mean),
-            "value_range": shift.value_range,
-        }
-
-    @classmethod
-    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Windows have no weights of their own; nor has a mean shift that is left out."""
-        color = () if stored_mean_shift(state).is_known else ("mean", "value_range")
-        return ("window_sizes", "shift_schedule", *color)
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename keys; the frozen constants are compared with ours and left out."""
-        kept, shift = {}, stored_mean_shift(state)
-        frozen = mean_shift_entries(rgb_mean(shift.value_range, shift.mean).flatten())
-        for key, value in state.items():
-            is_kernel = key.endswith(".shift_conv.weight")
-            expected = shift_kernel(value.shape[0]) if is_kernel else frozen.get(key)
-            if expected is None:
-                kept[key] = value
-            elif not is_rounding_of(value, expected):
-                raise ValueError(
-                    f"{key} differs from the constant of the published ELAN; this file cannot be represented"
-                )
-        return rename_keys(kept, _TO_OURS)
-
-    def to_official(self) -> dict[str, Tensor]:
-        """Rename keys and write the constants out."""
-        return {**rename_keys(self.state_dict(), _TO_OFFICIAL), **self._frozen()}
-
-
-def _checked_windows(window_sizes: Sequence[int], dim: int) -> tuple[int, ...]:
-    """The window sides, if the channels can be divided among them."""
-    if isinstance(window_sizes, (str, int)) or not len(window_sizes):
-        raise ValueError(f"window_sizes must be a list of at least one window side, got {window_sizes!r}")
-    sizes = tuple(require_integer("every entry of window_sizes", side) for side in window_sizes)
-    if dim % len(sizes):
-        raise ValueError(
-            f"dim={dim} channels cannot be divided equally among {len(sizes)} windows {list(sizes)}; "
-            f"use a multiple of {len(sizes)}"
-        )
-    return sizes

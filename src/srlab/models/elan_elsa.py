@@ -5,17 +5,17 @@ Paper:      none; nobody has published ELSA for super-resolution. The question: 
             Frame: Zhang et al., arXiv 2203.06697. Attention: Zhou et al., arXiv 2112.12786.
 Reference:  none for the whole; the frame is held against github.com/xindongzhang/ELAN at 97ab3fa0, the
             weights of neighbours and the ghost head against github.com/damo-cv/ELSA at f3b7ac7a.
-Deviations: from ELAN, the attention alone: local features, sharing, batch norms, head and tail are its own.
+Deviations: from ELAN, only the attention: local features, sharing, batch norms, head and tail are its own.
             From ELSA, queries serve as keys, each group of channels has one head and a kernel of its own
             side, and what a module reuses are the soft-max weights of another. Nothing is padded: filters
             see zeros outside.
 
 There are no windows, so nothing is shifted: in every block a pixel sees the K x K pixels around it, wherever
-it lies, and rolling the map would change its borders only. Kernels of 3, 5 and 7 stand where ELAN has windows
+it is, and rolling the map would change its borders only. Kernels of 3, 5 and 7 replace ELAN's windows
 of 4, 8 and 16: the largest has 49 taps where a window has 256 tokens. At x4 (1280 x 720) the preset has
 742,644 parameters and 44.2 G multiply-adds, ELAN-light 601,488 (trainable) and 53.5 G.
 
-As queries serve as keys, the products are squares: they tell how strongly a pixel answers, not with which
+As queries serve as keys, the products are squares: they have the strength of a pixel's response, not its
 sign. The convolution that gathers them has weights of either sign.
 
 What is shared are the soft-max weights; computing them costs five times as much as applying them. A ghost
@@ -31,10 +31,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer, require_integers
 from srlab.layers.elsa import GhostHead, HadamardWeights
 from srlab.layers.folding import Foldable, absorb_batch_norm
-from srlab.models.network import require_integer
-from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork
+from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, channels_per_group
 from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregation
 
 __all__ = ["ElanElsa", "GroupHadamardAttention"]
@@ -48,7 +48,7 @@ class GroupHadamardAttention(nn.Module, Foldable):
         kernel_sides: side of the neighbourhood of each group of channels, odd.
         group_width: channels in a group of the convolutions that gather products, a divisor of d.
         lam: see :class:`srlab.layers.elsa.GhostHead`.
-        gamma: likewise.
+        gamma: see :class:`srlab.layers.elsa.GhostHead`.
         computes_weights: whether this module computes the weights of neighbours or reuses another's.
     """
 
@@ -141,7 +141,8 @@ class ElanElsa(SharedAttentionNetwork):
         expansion: int,
         backend: str = "auto",
     ) -> None:
-        kernel_sides = _checked_kernels(kernel_sides, require_integer("dim", dim), group_width)
+        kernel_sides = require_integers("kernel_sides", kernel_sides)
+        _check_kernels(require_integer("dim", dim), kernel_sides, group_width)
 
         def make_attention(computes: bool) -> GroupHadamardAttention:
             return GroupHadamardAttention(
@@ -170,25 +171,16 @@ class ElanElsa(SharedAttentionNetwork):
         )
 
 
-def _checked_kernels(kernel_sides: Sequence[int], dim: int, group_width: int) -> tuple[int, ...]:
-    """The kernel sides, if they have a middle and the channels can be divided among them and once more."""
-    if isinstance(kernel_sides, (str, int)) or not len(kernel_sides):
-        raise ValueError(f"kernel_sides must be a list of at least one kernel side, got {kernel_sides!r}")
-    sides = tuple(require_integer("every entry of kernel_sides", side) for side in kernel_sides)
-    if any(side % 2 == 0 for side in sides):
+def _check_kernels(dim: int, kernel_sides: Sequence[int], group_width: int) -> None:
+    """Kernels have a middle, and the channels can be divided among them and once more."""
+    if any(side % 2 == 0 for side in kernel_sides):
         raise ValueError(
-            f"every entry of kernel_sides must be odd, so that a filter has a middle; got {sides}"
+            f"every entry of kernel_sides must be odd, so that a filter has a middle; got {kernel_sides}"
         )
-    width, rest = divmod(dim, len(sides))
-    if rest:
-        raise ValueError(
-            f"dim={dim} channels cannot be divided equally among {len(sides)} kernels {list(sides)}; "
-            f"use a multiple of {len(sides)}"
-        )
+    width = channels_per_group(dim, kernel_sides, "kernels")
     if width % require_integer("group_width", group_width):
         divisors = [str(divisor) for divisor in range(1, width + 1) if width % divisor == 0]
         raise ValueError(
-            f"group_width={group_width} does not divide the {width} channels of each of {len(sides)} "
+            f"group_width={group_width} does not divide the {width} channels of each of {len(kernel_sides)} "
             f"kernels; use {', '.join(divisors)}"
         )
-    return sides

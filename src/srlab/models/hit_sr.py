@@ -12,31 +12,24 @@ tokens, K side of the grid that they merge to, f = S / K, M heads, d = C / 2M; m
 (B * H/S, W/S, T, C).
 """
 
-import math
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer
 from srlab.layers.color import RGB_MEAN
 from srlab.layers.feed_forward import FeedForward
 from srlab.layers.inference_cache import InferenceCache
 from srlab.layers.position_bias import RelativePositionBias
-from srlab.layers.upsample import recognise_head
-from srlab.models.network import rename_keys, require_integer
 from srlab.models.residual_groups import (
-    FRAME_TO_OFFICIAL,
-    FRAME_TO_OURS,
     ResidualGroupNetwork,
     check_groups,
-    count_groups,
     initialise_linear,
 )
-from srlab.ops.attention import attention_maps, relative_position_index
+from srlab.ops.attention import attention_maps
 from srlab.ops.padding import pad_to_multiple
 from srlab.ops.precision import without_float16_autocast
 from srlab.ops.shift import resolve_shift_schedule
@@ -45,28 +38,7 @@ from srlab.ops.windows import merge_windows, roll_map, split_windows
 __all__ = ["FEED_FORWARDS", "ConvFeedForward", "HiTSR", "HierarchicalBlock", "SpatialChannelCorrelation"]
 
 # The paper's base window: tokens merge to a grid of this side; windows above it are its multiples.
-_MERGED_SIDE = 8
-
-_BLOCK = "layers.{}.residual_group.blocks.{}"
-_CONTEXT = ".correlation.ngram_window_partition.ngram_context"
-
-# Parts of keys inside a block, official and ours.
-_NAMES = (
-    (".mlp.fc1.", ".mlp.expand."),
-    (".mlp.fc2.", ".mlp.contract."),
-    (".mlp.dwconv.depthwise_conv.0.", ".mlp.local."),
-    (".correlation.qv.conv.", ".correlation.features.bottleneck."),
-    (".correlation.qv.linear.", ".correlation.features.gate."),
-    (".correlation.spatial_linear.", ".correlation.merge."),
-    (".correlation.pos.pos_proj.", ".correlation.position_bias.embed."),
-    (".correlation.pos.pos", ".correlation.position_bias.stage"),
-    (f"{_CONTEXT}.unigram_embed.", ".correlation.context.embed."),
-    (f"{_CONTEXT}.ngram_attn.relative_position_bias_", ".correlation.context.position_bias."),
-    (f"{_CONTEXT}.ngram_attn.", ".correlation.context.attention_"),
-    (f"{_CONTEXT}.merge.", ".correlation.context.merge."),
-)
-_TO_OURS = (*FRAME_TO_OURS, *((re.escape(official), ours) for official, ours in _NAMES))
-_TO_OFFICIAL = (*FRAME_TO_OFFICIAL, *((re.escape(ours), official) for official, ours in _NAMES))
+MERGED_SIZE = 8
 
 
 class DualFeatures(nn.Module):
@@ -95,7 +67,7 @@ class MergedPositionBias(nn.Module):
     def __init__(self, *, dim: int, num_heads: int, side: int) -> None:
         super().__init__()
         self.side = side
-        self.factor = side // min(side, _MERGED_SIDE)
+        self.factor = side // min(side, MERGED_SIZE)
         hidden = dim // 16
         self.embed = nn.Linear(2, hidden)
         self.stage1, self.stage2, self.stage3 = (
@@ -156,33 +128,33 @@ class WindowContext(nn.Module):
 class SpatialChannelCorrelation(nn.Module):
     """Spatial-channel correlation (SCC): half of the channels compare tokens, half channels; no softmax."""
 
-    def __init__(self, *, dim: int, num_heads: int, window_side: int, shifted: bool, context: bool) -> None:
+    def __init__(self, *, dim: int, num_heads: int, window_size: int, shifted: bool, context: bool) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.window_side = window_side
-        self.factor = window_side // min(window_side, _MERGED_SIDE)
-        self.shift = window_side // 2 if shifted else 0
+        self.window_size = window_size
+        self.factor = window_size // min(window_size, MERGED_SIZE)
+        self.shift = window_size // 2 if shifted else 0
         self.features = DualFeatures(dim=dim)
-        self.context = WindowContext(dim=dim, num_heads=num_heads, side=window_side) if context else None
+        self.context = WindowContext(dim=dim, num_heads=num_heads, side=window_size) if context else None
         self.merge = nn.Linear(self.factor**2, 1)
-        self.position_bias = MergedPositionBias(dim=dim, num_heads=num_heads, side=window_side)
+        self.position_bias = MergedPositionBias(dim=dim, num_heads=num_heads, side=window_size)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) to the same shape; H and W must be multiples of S, with a context at least 2S."""
         height = features.shape[1]
-        windows = split_windows(roll_map(self.features(features), -self.shift), self.window_side)
+        windows = split_windows(roll_map(self.features(features), -self.shift), self.window_size)
         if self.context is not None:
-            windows = windows + self.context(windows, height // self.window_side)
+            windows = windows + self.context(windows, height // self.window_size)
         query, value = windows.chunk(2, dim=-1)
         correlate = self._spatial_reference if backend == "reference" else self._spatial_linear
         by_channel = value @ (value.transpose(-2, -1) @ query / query.shape[-2])
         mixed = torch.cat([correlate(query, self._merged(value)), by_channel], dim=-1)
-        return self.proj(roll_map(merge_windows(mixed, self.window_side, height), self.shift))
+        return self.proj(roll_map(merge_windows(mixed, self.window_size, height), self.shift))
 
     def _merged(self, value: Tensor) -> Tensor:
         """(..., T, C/2) to (..., K * K, C/2): one learned sum of the tokens in each cell of the grid."""
-        grid, side = self.window_side // self.factor, self.factor
+        grid, side = self.window_size // self.factor, self.factor
         cells = rearrange(value, "h w (ky y kx x) c -> h w (ky kx) c (y x)", ky=grid, kx=grid, y=side)
         return self.merge(cells).squeeze(-1)
 
@@ -233,7 +205,7 @@ class HierarchicalBlock(nn.Module):
 
     def __init__(self, *, dim: int, correlation: SpatialChannelCorrelation, mlp: FeedForward) -> None:
         super().__init__()
-        self.size_multiple = correlation.window_side * (1 if correlation.context is None else 2)
+        self.size_multiple = correlation.window_size * (1 if correlation.context is None else 2)
         self.correlation = correlation
         self.norm1 = nn.LayerNorm(dim)
         self.mlp = mlp
@@ -272,11 +244,6 @@ class HiTSR(ResidualGroupNetwork):
     plain_backends = ("reference", "linear")
     default_backend = "linear"
     beyond_float16 = "the correlation reaches 1e14 in published weights"
-    official_landmarks = (
-        "layers.0.residual_group.blocks.0.correlation.qv.linear.weight",
-        "conv_first.weight",
-        "layers.0.residual_group.blocks.0.mlp.fc1.weight",
-    )
 
     def __init__(
         self,
@@ -304,7 +271,7 @@ class HiTSR(ResidualGroupNetwork):
         def make_block(group: int, position: int) -> HierarchicalBlock:
             heads, side = num_heads[group], window_sizes[position]
             correlation = SpatialChannelCorrelation(
-                dim=dim, num_heads=heads, window_side=side, shifted=next(shifts), context=window_context
+                dim=dim, num_heads=heads, window_size=side, shifted=next(shifts), context=window_context
             )
             mlp = FEED_FORWARDS[feed_forward](dim=dim, hidden_dim=int(dim * mlp_ratio))
             return HierarchicalBlock(dim=dim, correlation=correlation, mlp=mlp)
@@ -323,66 +290,6 @@ class HiTSR(ResidualGroupNetwork):
         )
         self.apply(initialise_linear)
 
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read all but the colour range; windows of 8 and less look alike without a context."""
-        if any(key not in state for key in cls.official_landmarks):
-            return None
-        if "upsample.0.weight" not in state and "conv_up1.weight" not in state:
-            raise KeyError("upsample.0.weight")
-        depths, (head, scale) = count_groups(state), recognise_head(state)
-        blocks = [_BLOCK.format(group, 0) for group in range(len(depths))]
-        dim, hidden = state["conv_first.weight"].shape[0], state[f"{blocks[0]}.mlp.fc1.weight"].shape[0]
-        convolves = any(".mlp.dwconv." in key for key in state)
-        return {
-            "scale": scale,
-            "dim": dim,
-            "depths": depths,
-            "num_heads": [state[f"{block}.correlation.pos.pos3.2.weight"].shape[0] for block in blocks],
-            "window_sizes": _read_windows(state, depths),
-            "mlp_ratio": hidden / dim if hidden % dim == 0 else (hidden + 0.5) / dim,
-            "feed_forward": "convolution" if convolves else "linear",
-            "window_context": any(_CONTEXT in key for key in state),
-            "head": head,
-            "connection": "3conv" if "conv_after_body.0.weight" in state else "1conv",
-            "value_range": 1.0,
-            "shift_schedule": "none",
-            "backend": "auto",
-            "mean": list(RGB_MEAN),
-        }
-
-    @classmethod
-    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Windows of 8 and less have the same shapes, unless they have a context."""
-        small = [key.endswith("spatial_linear.weight") and state[key].shape[1] == 1 for key in state]
-        told = any(_CONTEXT in key for key in state) or not any(small)
-        return (*(() if told else ("window_sizes",)), "mean", "value_range", "shift_schedule")
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename keys; derivable buffers are left out."""
-        kept = {key: value for key, value in state.items() if not key.endswith("relative_position_index")}
-        return rename_keys(kept, _TO_OURS)
-
-    def to_official(self) -> dict[str, Tensor]:
-        """Rename keys and write the buffers of the contexts."""
-        state = rename_keys(self.state_dict(), _TO_OFFICIAL)
-        for key in [key for key in state if key.endswith("relative_position_bias_table")]:
-            state[key.replace("_bias_table", "_index")] = relative_position_index(2, self.mean.device)
-        return state
-
-
-def _read_windows(state: Mapping[str, Tensor], depths: Sequence[int]) -> list[int]:
-    """Side of the windows at each position, as the deepest group has them; what is not told, as published."""
-    windows = []
-    for position in range(max(depths)):
-        block = _BLOCK.format(list(depths).index(max(depths)), position)
-        merged = state[f"{block}.correlation.spatial_linear.weight"].shape[1]
-        likely = 4 if merged == 1 and position == 0 else _MERGED_SIDE * math.isqrt(merged)
-        embed = state.get(f"{block}{_CONTEXT}.unigram_embed.weight")
-        windows.append(likely if embed is None else embed.shape[-1])
-    return windows
-
 
 def _check_sizes(dim: int, depths: Sequence[int], num_heads: Sequence[int], windows: Sequence[int]) -> None:
     """Depth and heads for each group, a window for each position; the channels can be shared out."""
@@ -396,5 +303,5 @@ def _check_sizes(dim: int, depths: Sequence[int], num_heads: Sequence[int], wind
             f"window_sizes={windows!r} must list one side for each of {max(depths)} positions in a group"
         )
     for side in windows:
-        if require_integer("every entry of window_sizes", side) > _MERGED_SIDE and side % _MERGED_SIDE:
-            raise ValueError(f"window side {side} must be at most {_MERGED_SIDE} or a multiple of it")
+        if require_integer("every entry of window_sizes", side) > MERGED_SIZE and side % MERGED_SIZE:
+            raise ValueError(f"window side {side} must be at most {MERGED_SIZE} or a multiple of it")

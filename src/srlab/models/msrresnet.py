@@ -8,15 +8,13 @@ Deviations: none.
 Shape legend: B batch, C features, H/W low-resolution size.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer
 from srlab.layers.upsample import pixel_shuffle_stages
-from srlab.models.network import Network, count_numbered, rename_keys, require_integer
+from srlab.models.network import Network
 from srlab.models.residual_cnn import ResidualBlock
 
 __all__ = ["MSRResNet"]
@@ -24,9 +22,6 @@ __all__ = ["MSRResNet"]
 _SLOPE = 0.1
 # Every convolution starts at a tenth of He's spread: the untrained network is nearly the interpolation.
 _INITIAL_GAIN = 0.1
-
-_TO_OURS = ((r"^upconv1\.", "upsample.0."), (r"^upconv2\.", "upsample.2."))
-_TO_OFFICIAL = ((r"^upsample\.0\.", "upconv1."), (r"^upsample\.2\.", "upconv2."))
 
 
 class MSRResNet(Network):
@@ -38,12 +33,10 @@ class MSRResNet(Network):
         depth: residual blocks.
     """
 
-    official_landmarks = ("body.0.conv1.weight", "conv_first.weight", "upconv1.weight", "conv_hr.weight")
-
     def __init__(self, *, scale: int, dim: int, depth: int) -> None:
         super().__init__(scale=scale)
         if scale not in self.published_scales:
-            raise ValueError(f"MSRResNet enlarges by 2, 3 or 4, got scale={scale}")
+            raise ValueError(f"MSRResNet upsamples by 2, 3 or 4, got scale={scale}")
         require_integer("dim", dim)
         self.conv_first = nn.Conv2d(3, dim, 3, padding=1)
         self.body = nn.Sequential(
@@ -55,7 +48,7 @@ class MSRResNet(Network):
         self.apply(_initialise)
 
     def restore(self, lr_image: Tensor) -> Tensor:
-        """The interpolated image and the detail that the network adds."""
+        """The interpolated image plus the detail from the network."""
         image = lr_image.contiguous(memory_format=torch.channels_last)
         features = self.body(F.leaky_relu(self.conv_first(image), _SLOPE))
         for layer in self.upsample:
@@ -64,28 +57,6 @@ class MSRResNet(Network):
                 features = F.leaky_relu(features, _SLOPE)
         detail = self.conv_last(F.leaky_relu(self.conv_hr(features), _SLOPE))
         return detail + F.interpolate(lr_image, scale_factor=self.scale, mode="bilinear", align_corners=False)
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read everything."""
-        if any(key not in state for key in cls.official_landmarks):
-            return None
-        rows, dim = state["upconv1.weight"].shape[:2]
-        by_two = 4 if "upconv2.weight" in state else 2
-        return {
-            "scale": 3 if rows == 9 * dim else by_two,
-            "dim": dim,
-            "depth": count_numbered(state, "body."),
-        }
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename keys."""
-        return rename_keys(state, _TO_OURS)
-
-    def to_official(self) -> dict[str, Tensor]:
-        """Rename keys."""
-        return rename_keys(self.state_dict(), _TO_OFFICIAL)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -2,15 +2,14 @@
 
 import copy
 import logging
-import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer
 from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
 from srlab.ops.backends import kernels_for
@@ -23,12 +22,7 @@ __all__ = [
     "BACKENDS",
     "AttentionNetwork",
     "Network",
-    "ParameterCount",
-    "count_numbered",
-    "rename_keys",
     "require_image",
-    "require_integer",
-    "require_positive",
 ]
 
 logger = logging.getLogger(__name__)
@@ -39,18 +33,11 @@ BACKENDS = ("reference", "sdpa")
 _NO_KERNELS = "no compiled kernels are installed (srlab.extensions.kernels)"
 
 
-class ParameterCount(NamedTuple):
-    """Numbers of parameters: all, and those that training changes."""
-
-    all: int
-    trainable: int
-
-
 class Network(nn.Module, ABC):
     """A super-resolver of RGB images in [0, 1] of any size; its output is not clamped.
 
     Args:
-        scale: enlargement of both sides.
+        scale: upsampling factor of both sides.
     """
 
     #: Sides are padded to multiples of this inside ``forward``.
@@ -59,63 +46,20 @@ class Network(nn.Module, ABC):
     pads_image: ClassVar[bool] = True
     #: Regular expression of the names of the blocks that follow one another in the body.
     block_names: ClassVar[str] = r"body\.\d+"
-    #: What exceeds float16's largest number, so that weights in float16 are refused; empty: nothing known.
+    #: Why weights in float16 are refused: what exceeds its largest number; empty: nothing known.
     beyond_float16: ClassVar[str] = ""
-    #: Under which names official files hold this network's state dict, all the same; none: it lies bare.
-    official_containers: ClassVar[tuple[str, ...]] = ("params",)
-    #: What official files write before every key.
-    official_prefix: ClassVar[str] = ""
-    #: Official keys without which ``recognise`` cannot read a state dict, the most distinctive one first.
-    official_landmarks: ClassVar[tuple[str, ...]] = ()
     #: Scales that the presets of this network exist for; its constructor may take others.
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
 
     def __init__(self, *, scale: int) -> None:
         super().__init__()
         self.scale = require_integer("scale", scale)
-        #: Whether this is what ``fuse`` made: for inference alone.
+        #: Whether ``fuse`` made this copy, which is for inference only.
         self.is_fused = False
 
     @abstractmethod
     def restore(self, lr_image: Tensor) -> Tensor:
         """What ``forward`` does once the input is known to be an image."""
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Constructor arguments read from an official state dict; None if it is another network's.
-
-        Raises:
-            KeyError: it is this network's, but the named key is missing.
-        """
-        return None
-
-    @classmethod
-    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Arguments that this state dict does not tell: there ``recognise`` gives the published value."""
-        return ()
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Our state dict from an official one; entries that can be derived may be absent."""
-        raise ValueError(_without_official_layout(cls))
-
-    @classmethod
-    def official_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Arguments of ``to_official`` that write an official state dict like ``state``."""
-        return {}
-
-    @classmethod
-    def at_scale(cls, state: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
-        """Our state dict of another scale made ready for this one, where the authors define how."""
-        return dict(state)
-
-    def to_official(self) -> dict[str, Tensor]:
-        """The official state dict of this network, complete.
-
-        Raises:
-            ValueError: there is no official implementation of this network.
-        """
-        raise ValueError(_without_official_layout(type(self)))
 
     def forward(self, lr_image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1], any floating dtype, to (B, 3, scale * H, scale * W).
@@ -132,9 +76,9 @@ class Network(nn.Module, ABC):
         return self.restore(lr_image)
 
     def fuse(self) -> "Self":
-        """A copy for inference, the same function: norms are folded into the linear maps beside them.
+        """A copy for inference, the same function: norms are folded into adjacent linear maps.
 
-        It can be exported and compiled; it has other keys, and neither trains nor goes into a checkpoint.
+        It can be exported and compiled; it has other keys, and cannot be trained or saved as a checkpoint.
         """
         with torch.inference_mode(False), torch.no_grad():
             fused = copy.deepcopy(self).eval().requires_grad_(False)
@@ -145,7 +89,7 @@ class Network(nn.Module, ABC):
         return fused
 
     def train(self, mode: bool = True) -> "Self":
-        """As in PyTorch; refused for what :meth:`fuse` made."""
+        """As in PyTorch; copies made by :meth:`fuse` cannot train."""
         if mode and self.is_fused:
             raise ValueError("a fused network is for inference; train the one that it was made from")
         return super().train(mode)
@@ -167,21 +111,12 @@ class Network(nn.Module, ABC):
         for block in blocks:
             (recompute_activations if enabled else keep_activations)(block)
 
-    def official_parameters(self) -> ParameterCount:
-        """Parameters as the official formulation has them, with constants that it keeps as parameters."""
-        counts = [(parameter.numel(), parameter.requires_grad) for parameter in self.parameters()]
-        return ParameterCount(sum(n for n, _ in counts), sum(n for n, trainable in counts if trainable))
-
-    def multiply_adds_apart(self, height: int, width: int) -> int:
-        """Multiply-adds for an LR image that the official code executes and ours does not."""
-        return 0
-
 
 class AttentionNetwork(Network):
     """A network whose attention has several implementations of one function.
 
     Args:
-        scale: enlargement of both sides.
+        scale: upsampling factor of both sides.
         backend: one of :attr:`backends`, or ``auto``: chosen for the device, dtype and mode at hand; each
             choice is logged when it is first made.
     """
@@ -205,7 +140,7 @@ class AttentionNetwork(Network):
 
     @property
     def backend(self) -> str:
-        """The implementation in use where the parameters lie, never ``auto``."""
+        """The implementation in use on the device of the parameters, never ``auto``."""
         parameter = next(self.parameters(), None)
         return self.backend_for(torch.empty(0, device="cpu") if parameter is None else parameter)
 
@@ -234,7 +169,7 @@ class AttentionNetwork(Network):
         return requested
 
     def backend_for(self, tensor: Tensor) -> str:
-        """The implementation where ``tensor`` lies, for its dtype; choices of ``auto`` are logged."""
+        """The implementation for device and dtype of ``tensor``; choices of ``auto`` are logged."""
         choice, device_type = self.resolved_backend(tensor.device, tensor.dtype), tensor.device.type
         if self._requested_backend == "auto":
             self._log_once(logging.INFO, f"backend auto means {choice} on {device_type}")
@@ -277,54 +212,9 @@ class AttentionNetwork(Network):
         self._logged.add(message)
 
 
-def _without_official_layout(network_class: type[Network]) -> str:
-    return (
-        f"{network_class.__name__} has no official implementation, so no official layout; "
-        "its own checkpoints and safetensors are exact"
-    )
-
-
 def require_image(lr_image: Tensor) -> None:
     """A ValueError unless it is a batch of RGB images in a floating dtype."""
     if lr_image.ndim != 4 or lr_image.shape[1] != 3 or 0 in lr_image.shape:
         raise ValueError(f"expected RGB images (B, 3, H, W), none of them empty, got {tuple(lr_image.shape)}")
     if not lr_image.is_floating_point():
         raise ValueError(f"expected values in [0, 1], got {lr_image.dtype}; convert with image.float() / 255")
-
-
-def require_integer(name: str, value: object, *, minimum: int = 1) -> int:
-    """``value`` if it is an integer of at least ``minimum``, else a ValueError that names it."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
-    return value
-
-
-def require_positive(name: str, value: object) -> float:
-    """``value`` if it is a finite number above 0, else a ValueError that names it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a number above 0, got {value!r}")
-    return value
-
-
-def count_numbered(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many modules a state dict holds under ``prefix`` and a number, which start from 0.
-
-    Raises:
-        KeyError: a number is left out; the first such module is named.
-    """
-    numbers = {int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix)}
-    for number in range(len(numbers)):
-        if number not in numbers:
-            raise KeyError(f"{prefix}{number}")
-    return len(numbers)
-
-
-def rename_keys(state: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-    """State dict with all rules (regular expression, replacement) applied to each key in order."""
-    renamed = {}
-    for key, value in state.items():
-        name = key
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return renamed

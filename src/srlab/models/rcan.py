@@ -1,4 +1,4 @@
-"""RCAN: residual channel attention network, the deep convolutional yardstick.
+"""RCAN: residual channel attention network, the deep convolutional baseline.
 
 Paper:      Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks",
             ECCV 2018, arXiv 1807.02758
@@ -8,35 +8,17 @@ Deviations: no factor on the residual branches; the published options have 1.
 Shape legend: B batch, C features, H/W low-resolution size.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer
 from srlab.layers.color import RGB_MEAN
-from srlab.models.network import count_numbered, rename_keys, require_integer
-from srlab.models.residual_cnn import ResidualCNN, recognise_frame
+from srlab.models.residual_cnn import ResidualCNN
 
 __all__ = ["RCAN", "ChannelAttention", "ChannelAttentionBlock", "ChannelAttentionGroup"]
-
-_BLOCK = "body.0.residual_group.0.rcab"
-
-_TO_OURS = (
-    (r"\.residual_group\.", r".blocks."),
-    (r"\.rcab\.0\.", r".conv1."),
-    (r"\.rcab\.2\.", r".conv2."),
-    (r"\.rcab\.3\.attention\.1\.", r".attention.squeeze."),
-    (r"\.rcab\.3\.attention\.3\.", r".attention.excite."),
-)
-_TO_OFFICIAL = (
-    (r"\.blocks\.", r".residual_group."),
-    (r"\.conv1\.", r".rcab.0."),
-    (r"\.conv2\.", r".rcab.2."),
-    (r"\.attention\.squeeze\.", r".rcab.3.attention.1."),
-    (r"\.attention\.excite\.", r".rcab.3.attention.3."),
-)
 
 
 class ChannelAttention(nn.Module):
@@ -95,14 +77,6 @@ class RCAN(ResidualCNN):
         mean: that colour, in [0, 1].
     """
 
-    official_landmarks = (
-        f"{_BLOCK}.3.attention.1.weight",
-        f"{_BLOCK}.0.weight",
-        "conv_first.weight",
-        "conv_after_body.weight",
-        "upsample.0.weight",
-    )
-
     def __init__(
         self,
         *,
@@ -125,30 +99,3 @@ class RCAN(ResidualCNN):
             for _ in range(num_groups)
         )
         super().__init__(scale=scale, dim=dim, body=body, value_range=value_range, mean=mean)
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read all but the colour range."""
-        if any(key not in state for key in cls.official_landmarks):
-            return None
-        hidden, dim = state[f"{_BLOCK}.3.attention.1.weight"].shape[:2]
-        return {
-            **recognise_frame(state),
-            "num_groups": count_numbered(state, "body."),
-            "depth": count_numbered(state, "body.0.residual_group."),
-            "squeeze_factor": dim // hidden,
-        }
-
-    @classmethod
-    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Constants without weights."""
-        return "mean", "value_range"
-
-    @classmethod
-    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename keys."""
-        return rename_keys(state, _TO_OURS)
-
-    def to_official(self) -> dict[str, Tensor]:
-        """Rename keys."""
-        return rename_keys(self.state_dict(), _TO_OFFICIAL)

@@ -9,35 +9,32 @@ from typing import Any
 import srlab.models
 from srlab.models.network import Network
 
-__all__ = ["construct", "find_class", "network_classes"]
+__all__ = ["comparable", "construct", "find_class", "import_path", "network_classes"]
 
 
 def network_classes() -> list[type[Network]]:
     """All network classes, in the order of their modules' names."""
-    classes = []
-    for module_info in pkgutil.walk_packages(srlab.models.__path__, "srlab.models."):
-        module = importlib.import_module(module_info.name)
-        classes += [
-            member
-            for member in vars(module).values()
-            if inspect.isclass(member)
-            and issubclass(member, Network)
-            and not inspect.isabstract(member)
-            and member.__module__ == module.__name__
-        ]
-    return classes
+    return [network for name in _module_names() for network in _classes_in(name)]
 
 
 def find_class(target: str) -> type[Network]:
-    """The class with the import path ``target``; nothing outside ``srlab.models`` is ever imported.
+    """The class with the import path ``target``; only its module is imported, only from ``srlab.models``.
 
     Raises:
-        ValueError: ``target`` is no network of this package.
+        ValueError: ``target`` is not a network of this package.
     """
-    known = {f"{network.__module__}.{network.__qualname__}": network for network in network_classes()}
-    if target not in known:
-        raise ValueError(f"{target!r} is no network of srlab; known are {', '.join(known)}")
-    return known[target]
+    module_name = target.rpartition(".")[0]
+    classes = _classes_in(module_name) if module_name in _module_names() else []
+    for network in classes:
+        if import_path(network) == target:
+            return network
+    known = ", ".join(map(import_path, network_classes()))
+    raise ValueError(f"{target!r} is not a network of srlab; known are {known}")
+
+
+def import_path(network: type[Network]) -> str:
+    """What presets and checkpoints call ``_target_``."""
+    return f"{network.__module__}.{network.__qualname__}"
 
 
 def construct(model: Mapping[str, Any]) -> Network:
@@ -58,3 +55,26 @@ def construct(model: Mapping[str, Any]) -> Network:
             f"missing: {', '.join(sorted(missing)) or 'none'}"
         )
     return network_class(**arguments)
+
+
+def comparable(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments with sequences as lists, whatever they were read from."""
+    return {
+        name: list(value) if isinstance(value, (list, tuple)) else value for name, value in arguments.items()
+    }
+
+
+def _module_names() -> list[str]:
+    """Nothing is imported but packages."""
+    return [module.name for module in pkgutil.walk_packages(srlab.models.__path__, "srlab.models.")]
+
+
+def _classes_in(module_name: str) -> list[type[Network]]:
+    return [
+        member
+        for member in vars(importlib.import_module(module_name)).values()
+        if inspect.isclass(member)
+        and issubclass(member, Network)
+        and not inspect.isabstract(member)
+        and member.__module__ == module_name
+    ]

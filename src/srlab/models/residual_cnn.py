@@ -8,22 +8,20 @@ Deviations: none.
 Shape legend: B batch, C features, H/W low-resolution size.
 """
 
-import math
-import re
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
 from srlab.layers.folding import Foldable
 from srlab.layers.upsample import pixel_shuffle_stages
-from srlab.models.network import Network, require_integer, require_positive
+from srlab.models.network import Network
 
-__all__ = ["ResidualBlock", "ResidualCNN", "recognise_frame"]
+__all__ = ["ResidualBlock", "ResidualCNN"]
 
 
 class ResidualBlock(nn.Module, Foldable):
@@ -58,6 +56,7 @@ class ResidualCNN(Network):
         mean: that colour, in [0, 1].
     """
 
+    @abstractmethod
     def __init__(
         self,
         *,
@@ -83,16 +82,3 @@ class ResidualCNN(Network):
         shallow = self.conv_first(image)
         features = self.conv_after_body(self.body(shallow)) + shallow
         return self.conv_last(self.upsample(features)) / self.value_range + self.mean
-
-    @classmethod
-    @abstractmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """See :meth:`Network.recognise`; the frame alone is no network."""
-
-
-def recognise_frame(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of the frame, read from an official state dict; the published colour range is assumed."""
-    dim = state["conv_first.weight"].shape[0]
-    stages = sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
-    factor = math.isqrt(state["upsample.0.weight"].shape[0] // dim)
-    return {"scale": factor**stages, "dim": dim, "value_range": 255.0, "mean": list(RGB_MEAN)}

@@ -2,59 +2,31 @@
 
 Paper:      Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCVW 2021, arXiv 2108.10257
 Reference:  github.com/JingyunLiang/SwinIR at 65458505
-Deviations: images may be smaller than the padding; no absolute position embedding, no head without
-            enlargement.
+Deviations: images may be smaller than the padding; no absolute position embedding, no head
+            without upsampling.
 
-Networks that put other blocks into this frame keep its keys in their official files. Shape legend: B batch, C
+Shape legend: B batch, C
 features, H/W low-resolution size, padded where a network pads; maps are (B, H, W, C).
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
 from srlab.layers.upsample import build_head
-from srlab.models.network import AttentionNetwork, count_numbered, require_integer, require_positive
+from srlab.models.network import AttentionNetwork
 from srlab.ops.padding import pad_to_multiple
 
 __all__ = [
-    "FRAME_TO_OFFICIAL",
-    "FRAME_TO_OURS",
     "ResidualGroup",
     "ResidualGroupNetwork",
     "check_groups",
-    "count_groups",
     "initialise_linear",
 ]
-
-#: Rules for :func:`srlab.models.network.rename_keys`; those of the blocks' inside follow them.
-FRAME_TO_OURS = (
-    (r"^layers\.", "groups."),
-    (r"\.residual_group\.", "."),
-    (r"^norm\.", "norm_out."),
-    (r"^patch_embed\.norm\.", "norm_in."),
-    (r"^conv_before_upsample\.0\.", "head.widen."),
-    (r"^upsample\.", "head.upsample."),
-    (r"^conv_up1\.", "head.stages.0."),
-    (r"^conv_up2\.", "head.stages.1."),
-    (r"^conv_hr\.", "head.refine."),
-    (r"^conv_last\.", "head.last."),
-)
-FRAME_TO_OFFICIAL = (
-    (r"^groups\.(\d+)\.blocks\.", r"layers.\1.residual_group.blocks."),
-    (r"^groups\.", "layers."),
-    (r"^norm_out\.", "norm."),
-    (r"^norm_in\.", "patch_embed.norm."),
-    (r"^head\.widen\.", "conv_before_upsample.0."),
-    (r"^head\.upsample\.", "upsample."),
-    (r"^head\.stages\.0\.", "conv_up1."),
-    (r"^head\.stages\.1\.", "conv_up2."),
-    (r"^head\.refine\.", "conv_hr."),
-    (r"^head\.last\.", "conv_last."),
-)
 
 
 class ResidualGroup(nn.Module):
@@ -74,7 +46,7 @@ class ResidualGroup(nn.Module):
 
 
 class ResidualGroupNetwork(AttentionNetwork):
-    """The frame; a subclass says which blocks stand in it.
+    """The frame; a subclass provides the blocks.
 
     Args:
         scale: 2, 3, 4 or any integer that the head can make.
@@ -137,12 +109,6 @@ class ResidualGroupNetwork(AttentionNetwork):
         features = _convolve(self.conv_after_body, self.norm_out(features)).permute(0, 3, 1, 2) + shallow
         image = self.head(features) / self.value_range + self.mean
         return image[..., : height * self.scale, : width * self.scale]
-
-
-def count_groups(state: Mapping[str, Tensor]) -> list[int]:
-    """Blocks in each group of an official state dict, in order."""
-    groups = count_numbered(state, "layers.")
-    return [count_numbered(state, f"layers.{group}.residual_group.blocks.") for group in range(groups)]
 
 
 def check_groups(dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:

@@ -9,7 +9,6 @@ Deviations: mean shifts and shift kernels are constants, not frozen parameters; 
 Shape legend: B batch, C features, H/W low-resolution size, padded where a network pads.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -17,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.arguments import require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
 from srlab.layers.shift_convolution import LocalFeatures
-from srlab.models.network import AttentionNetwork, ParameterCount, require_integer, require_positive
+from srlab.models.network import AttentionNetwork
 from srlab.ops.padding import pad_to_multiple
 
-__all__ = ["SharedAttentionBlock", "SharedAttentionNetwork", "count_blocks"]
+__all__ = ["SharedAttentionBlock", "SharedAttentionNetwork", "channels_per_group", "count_blocks"]
 
 
 class SharedAttentionBlock(nn.Module):
@@ -57,12 +57,12 @@ class SharedAttentionBlock(nn.Module):
     def attend(
         self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
     ) -> tuple[Tensor, list[Tensor]]:
-        """Call one of the attention modules; a block that tells its modules more overrides this."""
+        """Call one attention module; blocks that pass it more arguments override this."""
         return attention(features, shared, backend=backend)
 
 
 class SharedAttentionNetwork(AttentionNetwork):
-    """The frame; a subclass says which blocks stand in it.
+    """The frame; a subclass provides the blocks.
 
     Args:
         scale: 2, 3, 4 or any other integer.
@@ -70,7 +70,7 @@ class SharedAttentionNetwork(AttentionNetwork):
         depth: attention modules in all, m in the paper, a multiple of 1 + n_share.
         n_share: how many following modules of a block reuse what its first one computes.
         expansion: channels inside the local feature extraction, in units of dim.
-        make_block: the block at a position, called in order; usually a :class:`SharedAttentionBlock`. It maps
+        make_block: the block at a position, called in order, usually a :class:`SharedAttentionBlock`. It maps
             (B, C, H, W) and the name of the backend to (B, C, H, W).
         size_multiple: the image is padded to multiples of this before the first convolution.
         backend: see :class:`AttentionNetwork`.
@@ -126,31 +126,23 @@ class SharedAttentionNetwork(AttentionNetwork):
             features = block(features, backend)
         return features
 
-    def official_parameters(self) -> ParameterCount:
-        """With the constants that the official code keeps as frozen parameters."""
-        held = super().official_parameters()
-        frozen = sum(tensor.numel() for tensor in self._frozen().values())
-        return ParameterCount(held.all + frozen, held.trainable)
 
-    def multiply_adds_apart(self, height: int, width: int) -> int:
-        """Frozen mean shifts, 1x1 convolutions there: of each padded pixel, before and after enlarging."""
-        frozen = self._frozen()
-        before, after = (
-            frozen[key].numel() if key in frozen else 0 for key in ("sub_mean.weight", "add_mean.weight")
+def channels_per_group(dim: int, sizes: Sequence[int], kind: str) -> int:
+    """Channels of each group, if ``dim`` can be divided equally among windows or kernels of these sizes."""
+    width, rest = divmod(dim, len(sizes))
+    if rest:
+        raise ValueError(
+            f"dim={dim} channels cannot be divided equally among {len(sizes)} {kind} {list(sizes)}; "
+            f"use a multiple of {len(sizes)}"
         )
-        pixels = math.prod(side + -side % self.size_multiple for side in (height, width))
-        return pixels * (before + after * self.scale**2)
-
-    def _frozen(self) -> dict[str, Tensor]:
-        """Official entries that are constants here; none where there is no official code."""
-        return {}
+    return width
 
 
 def count_blocks(depth: int, n_share: int) -> int:
-    """Number of blocks, if the modules divide into blocks without a rest.
+    """Number of blocks, if the modules divide into blocks without remainder.
 
     Raises:
-        ValueError: they do not, or an argument is no integer; the nearest depths that do are named.
+        ValueError: they do not, or an argument is not an integer; the message names the nearest depths.
     """
     per_block = 1 + require_integer("n_share", n_share, minimum=0)
     require_integer("depth", depth)

@@ -5,11 +5,11 @@ Paper:      none; nobody has published ELSA for super-resolution. The question: 
             Frame: Liang et al., arXiv 2108.10257. Attention: Zhou et al., arXiv 2112.12786.
 Reference:  none for the whole; the parts are held against github.com/JingyunLiang/SwinIR at 65458505 and
             github.com/damo-cv/ELSA at f3b7ac7a.
-Deviations: from SwinIR, the attention alone: norms, feed-forward networks, drop path, groups, convolutions,
+Deviations: from SwinIR, only the attention: norms, feed-forward networks, drop path, groups, convolutions,
             head and the bias of the projections are its own. Nothing is padded: filters see zeros outside.
 
 There are no windows, so nothing is shifted: in every block a pixel sees the K x K pixels around it, wherever
-it lies, and rolling the map would change its borders only. K = 7 gives 49 neighbours; a window of SwinIR has
+it is, and rolling the map would change its borders only. K = 7 gives 49 neighbours; a window of SwinIR has
 64 tokens, but at its edge a token sees none beyond. Gathering products over K x K pixels costs more than
 windows: 1,575,804 parameters and 89.4 G multiply-adds at x4 (1280 x 720) against 929,628 and 62.7 G.
 
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 import torch
 
-from srlab.layers.elsa import ElsaBlock
+from srlab.layers.elsa import ElsaBlock, HadamardAttention
 from srlab.models.residual_groups import ResidualGroupNetwork, check_groups, initialise_linear
 
 __all__ = ["SwinIRElsa"]
@@ -77,18 +77,19 @@ class SwinIRElsa(ResidualGroupNetwork):
         drops = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
 
         def make_block(group: int, _position: int) -> ElsaBlock:
-            return ElsaBlock(
+            attention = HadamardAttention(
                 dim=dim,
                 num_heads=num_heads[group],
                 kernel_side=kernel_side,
                 group_width=group_width,
+                dilation=1,
                 qkv_bias=True,  # as in SwinIR
                 qk_scale=1.0,  # as in ELSA's own block
                 lam=lam,
                 gamma=gamma,
-                hidden_dim=int(dim * mlp_ratio),
-                drop_path=next(drops),
             )
+            hidden_dim = int(dim * mlp_ratio)
+            return ElsaBlock(dim=dim, attention=attention, hidden_dim=hidden_dim, drop_path=next(drops))
 
         super().__init__(
             scale=scale,

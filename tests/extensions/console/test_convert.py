@@ -7,7 +7,7 @@ import torch
 
 import srlab
 from checkpoint_samples import ELAN_ARGUMENTS, assert_same_function, ours
-from srlab.checkpoints import load_model, save_official
+from srlab.checkpoints import load_model, official_state, save_official
 from srlab.extensions.console.main import main
 
 
@@ -30,7 +30,7 @@ def test_a_run_becomes_an_official_file_and_a_safetensors_file(run, capsys):
     assert_same_function(load_model("elan.safetensors"), run)
     assert_same_function(load_model("elan.pt", window_sizes=[2, 4]), run)
     state = torch.load("elan.pt", weights_only=True)["model_state_dict"]
-    assert state.keys() == {f"module.{key}" for key in run.to_official()}
+    assert state.keys() == {f"module.{key}" for key in official_state(run)}
 
 
 def test_what_the_file_does_not_hold_is_given_on_the_command_line(run):
@@ -61,7 +61,7 @@ def test_what_the_file_does_not_hold_is_given_on_the_command_line(run):
         ),
         (
             ["outputs", "a.pt", "--to", "official", "--scale", "4"],
-            "holds ELAN x3, and its weights do not carry over to x4",
+            "holds ELAN x3, and its weights cannot be converted to x4",
         ),
         (["outputs", "outputs", "--to", "official"], "outputs is a folder; name a file in it"),
         (["outputs", "pipe", "--to", "official", "--overwrite"], "is not an ordinary file"),

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from golden_files import golden_files, load_golden
-from official_networks import deviation
+from official_networks import deviation, layout_of
 from srlab.models.esc.blocks import (
     ChannelNorm,
     ConvFeedForward,
@@ -25,13 +25,13 @@ BLOCKS = golden_files("esc/blocks.npz", beyond_selection=True)
 def official(module, golden, name, *, inside, ours, network=ESC):
     """``module`` with the recorded weights, which are those at ``inside`` of an official network."""
     weights = {inside + key: value for key, value in golden.weights(f"{name}/w/").items()}
-    state = network.from_official(weights)
+    state = layout_of(network).to_ours(weights)
     module.load_state_dict({key.removeprefix(ours): value for key, value in state.items()})
     return module.double()
 
 
 def attention():
-    return WindowAttention(dim=16, num_heads=2, window_side=8)
+    return WindowAttention(dim=16, num_heads=2, window_size=8)
 
 
 @pytest.mark.parametrize("name", BLOCKS)

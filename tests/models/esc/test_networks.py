@@ -8,9 +8,19 @@ from torch.testing import assert_close
 
 import srlab
 from golden_files import golden_files, load_golden
-from official_networks import assert_initialised_as, deviation, rebuild, recorded_pairs
+from official_networks import (
+    assert_initialised_as,
+    assumed,
+    counted,
+    detect,
+    deviation,
+    layout_of,
+    rebuild,
+    recorded_pairs,
+)
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
-from srlab.models.esc.encoder import resize_subpixels
+from srlab.checkpoints import official_state
+from srlab.checkpoints.layouts.esc import resize_subpixels
 from srlab.models.esc.esc import ESC
 from srlab.models.esc.esc_fp import EscFP
 from srlab.models.esc.esc_lte import EscLTE
@@ -23,7 +33,7 @@ WHOLE = [name for name in golden_files("esc/esc*.npz", beyond_selection=True) if
 BACKENDS = ("reference", "sdpa")
 
 SMALL = {
-    "dim": 8, "mixed_dim": 4, "kernel_side": 5, "depth": 2, "steps_per_block": 2, "window_side": 4,
+    "dim": 8, "mixed_dim": 4, "kernel_side": 5, "depth": 2, "steps_per_block": 2, "window_size": 4,
     "num_heads": 2, "ffn_ratio": 2, "step_ffn_ratio": 1.25,
 }  # fmt: skip
 OWN = {ESC: {"normed_steps": True, "scale": 3}, EscReal: {"scale": 4}, EscLTE: {"query_dim": 8, "scale": 2}}
@@ -66,24 +76,24 @@ def test_evaluation_of_a_batch_is_what_the_official_training_computes(name, back
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_recognised_arguments_sizes_and_official_state_are_the_recorded_ones(name):
+def test_detected_arguments_sizes_and_official_state_are_the_recorded_ones(name):
     golden, network, _ = official(name)
     config, weights = golden.about["config"], golden.weights()
     first_ratios = {"ESC": 2, "ESCFP": 1.5, "ESCReal": 2}
     expected = {
         "scale": config["upscaling_factor"], "dim": config["dim"], "mixed_dim": config["pdim"],
         "kernel_side": config["kernel_size"], "depth": config["n_blocks"],
-        "steps_per_block": config["conv_blocks"], "window_side": config["window_size"],
+        "steps_per_block": config["conv_blocks"], "window_size": config["window_size"],
         "num_heads": config["num_heads"], "ffn_ratio": first_ratios[config["cls"]],
         "step_ffn_ratio": config["exp_ratio"], "backend": "auto",
     }  # fmt: skip
     if config["cls"] == "ESC":
         expected["normed_steps"] = config.get("use_ln", False)
-    recognising = {cls: cls.recognise(weights) for cls in network_classes()}
+    recognising = {cls: detect(cls, weights) for cls in network_classes()}
     assert {cls: found for cls, found in recognising.items() if found} == {type(network): expected}
-    assert network.untold(weights) == ()
-    assert network.official_parameters() == (golden.about["params_all"], golden.about["params_trainable"])
-    state = network.to_official()
+    assert assumed(type(network), weights) == ()
+    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
+    state = official_state(network)
     assert state.keys() == weights.keys()
     for key, value in weights.items():
         assert_close(state[key], value, rtol=0, atol=0)
@@ -94,7 +104,7 @@ def test_recognised_arguments_sizes_and_official_state_are_the_recorded_ones(nam
 def test_a_preset_is_what_its_official_file_tells(preset):
     with torch.device("meta"):
         network = srlab.create_model(preset, scale=4)
-        arguments = type(network).recognise(network.to_official())
+        arguments = detect(type(network), official_state(network))
         again = type(network)(**arguments)
     assert {key: value.shape for key, value in again.state_dict().items()} == {
         key: value.shape for key, value in network.state_dict().items()
@@ -105,17 +115,17 @@ def test_a_preset_is_what_its_official_file_tells(preset):
 def test_preset_has_the_official_keys_shapes_and_dtypes(name):
     preset, scale = name.removeprefix("keys/").removesuffix(".json").rsplit("_x", 1)
     with torch.device("meta"):
-        state = srlab.create_model(preset, scale=int(scale)).to_official()
+        state = official_state(srlab.create_model(preset, scale=int(scale)))
     recorded = load_golden(name).about
     assert {key: [list(v.shape), str(v.dtype).removeprefix("torch.")] for key, v in state.items()} == recorded
 
 
 @pytest.mark.parametrize("ratio", [1.25, 1.1, 1.7, 2, 1.999, 0.7])
 @pytest.mark.parametrize("dim", [8, 10, 58, 64])
-def test_hidden_widths_are_recognised_although_they_were_cut_off(dim, ratio):
+def test_hidden_widths_are_detected_although_they_were_cut_off(dim, ratio):
     with torch.device("meta"):
         network = small(EscFP, dim=dim, ffn_ratio=ratio, step_ffn_ratio=ratio / 1.1)
-        again = EscFP(**EscFP.recognise(network.to_official()))
+        again = EscFP(**detect(EscFP, official_state(network)))
     assert [value.shape for value in again.parameters()] == [value.shape for value in network.parameters()]
 
 
@@ -149,7 +159,7 @@ def test_training_and_evaluation_are_one_function(network_class):
 @pytest.mark.parametrize("overrides", [{"depth": 1}, {"steps_per_block": 1}], ids=str)
 @pytest.mark.parametrize("preset", ["esc", "esc_light", "esc_xl", "esc_fp", "esc_real", "esc_lte"])
 def test_gradient_reaches_every_parameter_of_a_preset_at_an_odd_size(preset, overrides):
-    thinned = {"dim": 12, "mixed_dim": 4, "num_heads": 2, "window_side": 8, "depth": 2, "steps_per_block": 2}
+    thinned = {"dim": 12, "mixed_dim": 4, "num_heads": 2, "window_size": 8, "depth": 2, "steps_per_block": 2}
     if preset == "esc_lte":
         thinned["query_dim"] = 12
     network = srlab.create_model(preset, scale=4, **{**thinned, **overrides})
@@ -185,7 +195,7 @@ def test_compiles_to_one_graph_that_computes_the_same(network_class, backend):
 
 @pytest.mark.slow  # compiles C++
 def test_flex_is_the_same_function():
-    network, image = small(ESC, window_side=8).eval(), torch.rand(2, 3, 9, 10)
+    network, image = small(ESC, window_size=8).eval(), torch.rand(2, 3, 9, 10)
     with torch.no_grad():
         network.use_backend("reference")
         expected = network(image)
@@ -198,7 +208,7 @@ def test_flex_is_the_same_function():
 def test_another_scale_starts_as_officially(name, scale):
     recorded = load_golden(name).arrays
     state = {f"to_image.{kind}": recorded[f"x2/to_img.{kind}"] for kind in ("weight", "bias")}
-    for kind, value in ESC.at_scale(state, scale).items():
+    for kind, value in layout_of(ESC).at_scale(state, scale).items():
         expected = recorded[f"x{scale}/to_img.{kind.removeprefix('to_image.')}"]
         assert_close(value, expected, rtol=0, atol=1e-7)
 
@@ -206,9 +216,9 @@ def test_another_scale_starts_as_officially(name, scale):
 @pytest.mark.parametrize("network_class", [ESC, EscFP, EscLTE])
 def test_weights_of_one_scale_fit_every_other(network_class):
     source, target = small(network_class, scale=2), small(network_class, scale=5)
-    target.load_state_dict(network_class.at_scale(source.state_dict(), 5))
+    target.load_state_dict(layout_of(network_class).at_scale(source.state_dict(), 5))
     assert target(torch.rand(1, 3, 4, 4)).shape[-1] == 20
-    for key, value in network_class.at_scale(source.state_dict(), 2).items():
+    for key, value in layout_of(network_class).at_scale(source.state_dict(), 2).items():
         assert_close(value, source.state_dict()[key], rtol=0, atol=0)
 
 
@@ -223,7 +233,7 @@ def test_only_the_convolution_that_makes_the_image_can_be_resized():
 def test_weights_are_initialised_as_officially(preset):
     torch.manual_seed(1)
     network = srlab.create_model(preset, scale=4)
-    state, recorded = network.to_official(), load_golden("keys/init_stats.json").about[preset]
+    state, recorded = official_state(network), load_golden("keys/init_stats.json").about[preset]
     # ESC-FP's smallest biases: the spread of four numbers says nothing, but their bound is known.
     few = {name for name in recorded if state[name].numel() == 4}
     assert all(name.endswith("plk.proj.1.bias") and state[name].abs().max() <= 16**-0.5 for name in few)
@@ -231,15 +241,15 @@ def test_weights_are_initialised_as_officially(preset):
 
 
 def test_a_missing_key_is_named():
-    state = small(ESC).to_official()
+    state = official_state(small(ESC))
     del state["blocks.0.attn.relative_position_bias"]
     with pytest.raises(KeyError, match=r"blocks\.0\.attn\.relative_position_bias"):
-        ESC.recognise(state)
+        detect(ESC, state)
 
 
 def test_padding_the_image_is_another_function_than_padding_the_attention():
     """Why ``size_multiple`` is the window: the official validation pads the image."""
-    network, image = small(ESC, window_side=8).double(), torch.rand(1, 3, 7, 7).double()
+    network, image = small(ESC, window_size=8).double(), torch.rand(1, 3, 7, 7).double()
     assert network.size_multiple == 8
     padded = torch.nn.functional.pad(image, (0, 1, 0, 1), mode="reflect")
     assert deviation(network(padded)[..., :21, :21], network(image)) > 1e-4
@@ -249,20 +259,20 @@ def test_padding_the_image_is_another_function_than_padding_the_attention():
     ("network_class", "overrides", "message"),
     [
         (ESC, {"num_heads": 3}, r"dim=8 must be a multiple of num_heads=3"),
-        (ESC, {"mixed_dim": 9}, r"mixed_dim=9 must lie between 2 and dim=8"),
-        (EscFP, {"mixed_dim": 3}, r"mixed_dim=3 must lie between 4 and dim=8"),
+        (ESC, {"mixed_dim": 9}, r"mixed_dim=9 must be between 2 and dim=8"),
+        (EscFP, {"mixed_dim": 3}, r"mixed_dim=3 must be between 4 and dim=8"),
         (ESC, {"kernel_side": 4}, r"kernel_side must be odd and at least 3, got 4; try 5"),
         (EscFP, {"kernel_side": 1}, r"kernel_side must be odd and at least 3, got 1; try 3"),
         (ESC, {"depth": 0}, r"depth must be an integer of at least 1, got 0"),
         (ESC, {"steps_per_block": 0}, r"steps_per_block must be an integer of at least 1, got 0"),
-        (ESC, {"window_side": 2.5}, r"window_side must be an integer of at least 1, got 2.5"),
+        (ESC, {"window_size": 2.5}, r"window_size must be an integer of at least 1, got 2.5"),
         (ESC, {"ffn_ratio": 0.1}, r"ffn_ratio=0.1 leaves no channel of dim=8; use at least 0.125"),
         (
             ESC,
             {"backend": "linear"},
             r"no backend 'linear'; choose one of reference, sdpa, flex, fused",
         ),
-        (EscReal, {"scale": 2}, r"ESC-Real enlarges by 4 only, got scale=2; use scale=4"),
+        (EscReal, {"scale": 2}, r"ESC-Real upsamples by 4 only, got scale=2; use scale=4"),
         (EscLTE, {"query_dim": 7}, r"query_dim=7 must be even: half cosines, half sines; use 8"),
         (EscLTE, {"scale": 0}, r"scale must be an integer of at least 1, got 0"),
     ],
@@ -274,5 +284,3 @@ def test_impossible_arguments_are_refused(network_class, overrides, message):
 
 def test_esc_real_has_no_other_scale_to_start_from():
     assert EscReal.published_scales == (4,)
-    with pytest.raises(ValueError, match=r"enlarges by 4 only, got scale=3"):
-        EscReal.at_scale({}, 3)

@@ -1,22 +1,33 @@
-"""How files name the weights of our networks: one table for each code base, found by its file's name."""
+"""How files name the weights of our networks: a module for each network, found by a scan of this folder."""
 
 import importlib
 import pkgutil
+from functools import cache
 
-from srlab.checkpoints.layouts.layout import Layout
-from srlab.models.registry import network_classes
+from srlab.checkpoints.layouts.layout import Layout, OfficialLayout
+from srlab.models.network import Network
 
-__all__ = ["Layout", "known_layouts"]
+__all__ = ["Layout", "OfficialLayout", "known_layouts", "official_layout"]
 
 
-def known_layouts() -> list[Layout]:
-    """The networks' own official layouts, then every ``Layout`` in the modules of this package."""
-    layouts = [
-        Layout(name=network.__name__, network=network, landmarks=network.official_landmarks)
-        for network in network_classes()
-        if network.official_landmarks
-    ]
-    for module_info in pkgutil.iter_modules(__path__, f"{__name__}."):
-        members = vars(importlib.import_module(module_info.name)).values()
-        layouts += [member for member in members if isinstance(member, Layout)]
-    return layouts
+@cache
+def known_layouts() -> tuple[Layout, ...]:
+    """All official layouts, then those of other code, each in the order of the modules' names."""
+    others = (member for member in _members() if isinstance(member, Layout))
+    return (*(Layout.of(each) for each in _official_layouts().values()), *others)
+
+
+def official_layout(network_class: type[Network]) -> OfficialLayout | None:
+    """The layout of the official implementation; None if there is none."""
+    layouts = _official_layouts()
+    return next((layouts[base] for base in network_class.__mro__ if base in layouts), None)
+
+
+@cache
+def _official_layouts() -> dict[type, OfficialLayout]:
+    return {member.network: member for member in _members() if isinstance(member, OfficialLayout)}
+
+
+def _members() -> list[object]:
+    modules = pkgutil.iter_modules(__path__, f"{__name__}.")
+    return [member for module in modules for member in vars(importlib.import_module(module.name)).values()]

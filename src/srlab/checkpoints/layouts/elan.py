@@ -1,17 +1,100 @@
-"""ELAN's files of other code than the authors'.
+"""ELAN's files: the authors' and FriedRiceLab's.
 
-Source: modelzoo/ELAN of github.com/Fried-Rice-Lab/FriedRiceLab at e4340dcd (branch rssr). Files of its later
-commits and of github.com/the-database/traiNNer-redux have the authors' keys.
+Sources: github.com/xindongzhang/ELAN at 97ab3fa0; modelzoo/ELAN of github.com/Fried-Rice-Lab/FriedRiceLab at
+e4340dcd (branch rssr). Files of its later commits and of github.com/the-database/traiNNer-redux have the
+authors' keys.
 """
 
-from srlab.checkpoints.layouts.layout import Layout
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from srlab.checkpoints.layouts.keys import count_numbered, rename, rename_all, reverse
+from srlab.checkpoints.layouts.layout import Layout, OfficialLayout
+from srlab.checkpoints.layouts.mean_shift import is_rounding_of, mean_shift_entries, stored_mean_shift
+from srlab.layers.color import rgb_mean
 from srlab.models.elan import ELAN
+from srlab.models.network import Network
+from srlab.ops.shift import shift_kernel
+
+
+class ElanLayout(OfficialLayout):
+    """Mean shifts and shift kernels are frozen parameters there, constants here."""
+
+    network = ELAN
+    containers = ("model_state_dict",)
+    prefix = "module."
+    landmarks = ("body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight", "tail.0.weight")
+    names = (
+        ("head.0.", "head."),
+        ("tail.0.", "tail."),
+        (".modules_lfe.lfe_{}.conv0.shift_conv.conv1x1.", ".local.{}.expand.mix."),
+        (".modules_lfe.lfe_{}.conv1.shift_conv.conv1x1.", ".local.{}.contract.mix."),
+        (".modules_gmsa.gmsa_{}.project_inp.0.", ".attention.{}.project."),
+        (".modules_gmsa.gmsa_{}.project_inp.1.", ".attention.{}.norm."),
+        (".modules_gmsa.gmsa_{}.project_out.", ".attention.{}.mix."),
+    )
+
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Windows have no weights of their own; nor has a mean shift that is left out."""
+        n_share = count_numbered(state, "body.0.modules_gmsa.gmsa_") - 1
+        blocks = count_numbered(state, "body.")
+        hidden, dim = state[self.landmarks[0]].shape[:2]
+        shift = stored_mean_shift(state)
+        arguments = {
+            "scale": math.isqrt(state["tail.0.weight"].shape[0] // 3),
+            "dim": dim,
+            "depth": blocks * (1 + n_share),
+            "n_share": n_share,
+            "window_sizes": [4, 8, 16],
+            "expansion": hidden // dim,
+            "shift_schedule": "alternate",
+            "backend": "auto",
+            "mean": list(shift.mean),
+            "value_range": shift.value_range,
+        }
+        color = () if shift.is_known else ("mean", "value_range")
+        return arguments, ("window_sizes", "shift_schedule", *color)
+
+    def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compare the frozen constants with ours and leave them out."""
+        kept, shift = {}, stored_mean_shift(state)
+        frozen = mean_shift_entries(rgb_mean(shift.value_range, shift.mean).flatten())
+        for key, value in state.items():
+            is_kernel = key.endswith(".shift_conv.weight")
+            expected = shift_kernel(value.shape[0]) if is_kernel else frozen.get(key)
+            if expected is None:
+                kept[key] = value
+            elif not is_rounding_of(value, expected):
+                raise ValueError(
+                    f"{key} differs from the constant of the published ELAN; this file cannot be represented"
+                )
+        return rename_all(kept, self.names)
+
+    def constants(self, network: Network) -> dict[str, Tensor]:
+        """Mean shifts and shift kernels."""
+        constants = mean_shift_entries(network.get_buffer("color_offset").flatten())
+        for name, weight in network.named_parameters():
+            key = rename(name, reverse(self.names))
+            if key.endswith("conv1x1.weight"):
+                constants[key.replace(".conv1x1", "")] = shift_kernel(weight.shape[1]).to(weight)
+        return constants
+
+    def extra_multiply_adds(self, network: Network, height: int, width: int) -> int:
+        """Mean shifts are 1x1 convolutions there, of each padded pixel before and after upsampling."""
+        pixels = math.prod(side + -side % network.size_multiple for side in (height, width))
+        return pixels * 9 * (1 + network.scale**2)
+
+
+OFFICIAL = ElanLayout()
 
 _LOCAL, _LOCAL_OFFICIAL = "body.{}.modules_lfe.{}.lfe", "body.{}.modules_lfe.lfe_{}"
 
 FRIED_RICE = Layout(
     name="FriedRiceLab's ELAN",
-    network=ELAN,
+    official=OFFICIAL,
     landmarks=("body.0.modules_lfe.0.lfe.0.weight", "head.weight", "tail.0.weight"),
     names=(
         ("head.*", "head.0.*"),
@@ -19,8 +102,6 @@ FRIED_RICE = Layout(
         (f"{_LOCAL}.0.*", f"{_LOCAL_OFFICIAL}.conv0.shift_conv.conv1x1.*"),
         (f"{_LOCAL}.2.mask", f"{_LOCAL_OFFICIAL}.conv1.shift_conv.weight"),
         (f"{_LOCAL}.2.*", f"{_LOCAL_OFFICIAL}.conv1.shift_conv.conv1x1.*"),
-        ("body.{}.modules_gmsa.{}.project_inp.0.*", "body.{}.modules_gmsa.gmsa_{}.project_inp.0.*"),
-        ("body.{}.modules_gmsa.{}.project_inp.1.*", "body.{}.modules_gmsa.gmsa_{}.project_inp.1.*"),
-        ("body.{}.modules_gmsa.{}.project_out.*", "body.{}.modules_gmsa.gmsa_{}.project_out.*"),
+        (".modules_gmsa.{}.", ".modules_gmsa.gmsa_{}."),
     ),
 )

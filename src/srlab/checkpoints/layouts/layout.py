@@ -1,74 +1,123 @@
-"""What is known of a layout: which keys tell it, and how they become the network's official ones."""
+"""Files of one code base for one network: how to detect, read and write them."""
 
-import re
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from srlab.checkpoints.layouts.keys import Names, rename, rename_all, reverse
 from srlab.checkpoints.layouts.mean_shift import absorb_mean_shift
 from srlab.models.network import Network
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "OfficialLayout"]
 
-# What templates stand for: a module's number, and the last part of a key.
-_PATTERNS = {"{}": r"(\d+)", "*": r"([^.]+)"}
+State = Mapping[str, Tensor]
+
+
+class OfficialLayout(ABC):
+    """Files of the implementation that a network reproduces, read and written.
+
+    A subclass has one instance, in a module of this package. The key names in ``landmarks`` and in all state
+    dicts are those of the file without prefix, unless "our" is said.
+    """
+
+    #: The class that computes the same function.
+    network: ClassVar[type[Network]]
+    #: Keys that only this layout has together, the most distinctive one first.
+    landmarks: ClassVar[tuple[str, ...]]
+    #: Names under which files hold the state dict, all the same; none: the file is the state dict.
+    containers: ClassVar[tuple[str, ...]] = ("params",)
+    #: What files write before every key.
+    prefix: ClassVar[str] = ""
+    #: Keys of the file and ours.
+    names: ClassVar[Names] = ()
+
+    @abstractmethod
+    def detect(self, state: State) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Constructor arguments from keys and shapes of a state dict that has all landmarks.
+
+        Returns:
+            The arguments, and names of those that leave no trace in the file, which are assumed as published.
+
+        Raises:
+            KeyError: the named key is missing.
+        """
+
+    def to_ours(self, state: State) -> dict[str, Tensor]:
+        """Our state dict; entries that can be derived may be absent."""
+        return rename_all(state, self.names)
+
+    def from_ours(self, network: Network) -> dict[str, Tensor]:
+        """The complete state dict of ``network``; a subclass may have keyword options."""
+        return rename_all(network.state_dict(), reverse(self.names)) | self.constants(network)
+
+    def options(self, state: State) -> dict[str, Any]:
+        """Options of :meth:`from_ours` that write a file like this one."""
+        return {}
+
+    def at_scale(self, state: State, scale: int) -> dict[str, Tensor]:
+        """Our state dict of another scale, converted as the authors do it; the same if they do not."""
+        return dict(state)
+
+    def constants(self, network: Network) -> dict[str, Tensor]:
+        """Frozen parameters of the official code that ``network`` derives."""
+        return {}
+
+    def extra_multiply_adds(self, network: Network, height: int, width: int) -> int:
+        """What the official code executes for a low-resolution image and ``network`` does not."""
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The key names of one code base for one network.
+    """Files of one code base for one network: the official code, or other code whose files become official.
 
     Args:
         name: what messages call it.
-        network: the class of ours that computes the same function.
+        official: the official layout of the network.
         landmarks: keys that only this layout has together, the most distinctive one first.
-        names: pairs of key templates, this layout's and the network's official one. ``{}`` stands for a
-            number, ``*`` for the last part of a key; they keep their order. Other keys stay as they are.
-        arguments: constructor arguments that this code base sets otherwise than the official one.
+        names: keys of this code base and official ones; other keys are the same.
+        arguments: constructor arguments that this code sets differently.
         shifts_mean: whether the file may hold the mean colour, as EDSR's own does.
-        refusal: why its function cannot be represented, and what can be read instead; empty if it can.
+        refusal: why this function cannot be represented, and what can be read instead; empty if it can.
     """
 
     name: str
-    network: type[Network]
+    official: OfficialLayout
     landmarks: tuple[str, ...]
-    names: tuple[tuple[str, str], ...] = ()
+    names: Names = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     shifts_mean: bool = False
     refusal: str = ""
 
+    @classmethod
+    def of(cls, official: OfficialLayout) -> "Layout":
+        """That of the official code itself."""
+        return cls(name=official.network.__name__, official=official, landmarks=official.landmarks)
+
     def official_name(self, key: str) -> str:
-        """The network's official name of a key in the file."""
-        return _translate(key, self.names)
+        """The official name of a key in the file."""
+        return rename(key, self.names)
 
     def name_in_file(self, official: str) -> str:
-        """The way back, for messages; a number that the official name does not tell is ``N``."""
-        return _translate(official, ((theirs, ours) for ours, theirs in self.names))
+        """The way back, for messages."""
+        return rename(official, reverse(self.names))
 
-    def read(self, official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any], set[str]]:
-        """What of ``official``, under official names, is not only a matter of names.
+    def file_name(self, ours: str) -> str:
+        """The key in the file of one of ours, for messages."""
+        return self.name_in_file(rename(ours, reverse(self.official.names)))
+
+    def convert(self, official: State) -> tuple[dict[str, Tensor], dict[str, Any], set[str]]:
+        """Convert values, under official names.
 
         Returns:
-            The weights for the official layout, constructor arguments that differ from what the network reads
-            off it, and which of these the file tells.
+            The weights, constructor arguments that differ from what the official layout detects, and which
+            of these the file determines.
         """
         if not self.shifts_mean:
             return dict(official), dict(self.arguments), set()
         weights, shift = absorb_mean_shift(official)
         arguments = {**self.arguments, "mean": list(shift.mean), "value_range": shift.value_range}
         return weights, arguments, {"mean", "value_range"} if shift.is_known else set()
-
-
-def _translate(key: str, names: Iterable[tuple[str, str]]) -> str:
-    """``key`` by the first pair of templates whose first one it matches."""
-    for template, replacement in names:
-        parts = re.split(r"(\{\}|\*)", template)
-        found = re.fullmatch("".join(_PATTERNS.get(part) or re.escape(part) for part in parts), key)
-        if found:
-            *numbers, last = (*found.groups(), "") if "*" not in template else found.groups()
-            for number in numbers:
-                replacement = replacement.replace("{}", number, 1)
-            return replacement.replace("{}", "N").replace("*", last)
-    return key

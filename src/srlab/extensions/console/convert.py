@@ -52,16 +52,14 @@ def run(arguments: argparse.Namespace) -> None:
         FileExistsError: OUT exists.
     """
     from srlab.checkpoints import read_checkpoint, save_official, save_safetensors
-    from srlab.checkpoints.writing import official_option_names, untold_by_official
-    from srlab.models.registry import network_classes
+    from srlab.checkpoints.writing import lost_arguments, official_options
 
     source, destination = arguments.source, arguments.destination
     _check_destination(source, destination, arguments.overwrite)
     if arguments.to == "safetensors" and destination.suffix != ".safetensors":
         raise ValueError(f"{destination} would hold safetensors: give it a name that ends in .safetensors")
     given = {name: value for name, (value,) in parse_settings(arguments.set).items()}
-    layout_options = set().union(*(official_option_names(known) for known in network_classes()))
-    options = {name: given.pop(name) for name in layout_options & given.keys()}
+    options = {name: given.pop(name) for name in official_options() & given.keys()}
     if options and arguments.to != "official":
         raise ValueError(f"{', '.join(options)}: only the official layout has such options")
     choices = {"scale": arguments.scale, "container": arguments.container}
@@ -71,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.to == "official":
         options = {**checkpoint.description.get("official_options", {}), **options}
         save_official(checkpoint.network, destination, **options)
-        missing = untold_by_official(checkpoint, **options)
+        missing = lost_arguments(checkpoint, **options)
     else:
         save_safetensors(checkpoint, destination)
     _read_back(checkpoint, destination)

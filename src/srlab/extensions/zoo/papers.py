@@ -13,7 +13,7 @@ from srlab.extensions.literature.schema import DATASETS, Row, Source
 from srlab.terminal.tables import PlainTable
 
 if TYPE_CHECKING:
-    from srlab.counts.conventions import ConventionReport
+    from srlab.extensions.zoo.conventions import ConventionReport
 
 __all__ = ["convention_table", "literature_table"]
 
@@ -25,7 +25,7 @@ def convention_table(names: Sequence[str] | None, *, convention: str, scale: int
 
     Args:
         names: presets; None: all that the convention is defined for and that upsample by ``scale``.
-        convention: see :mod:`srlab.counts.conventions`.
+        convention: see :mod:`srlab.extensions.zoo.conventions`.
         scale: of both sides.
 
     Raises:
@@ -35,7 +35,7 @@ def convention_table(names: Sequence[str] | None, *, convention: str, scale: int
     import torch
 
     from srlab.app.presets import create_model, published_scales
-    from srlab.counts.conventions import CONVENTIONS, UndefinedConventionError, cost_under
+    from srlab.extensions.zoo.conventions import CONVENTIONS, UndefinedConventionError, cost_under
     from srlab.extensions.zoo.networks import known_presets
     from srlab.models.network import require_integer
 

@@ -67,9 +67,9 @@ class ConvFeedForward(nn.Module):
 
 
 class SymmetricKernel(nn.Module):
-    """Dense kernel, shared by all blocks, that sees an image and its turned or mirrored copies alike.
+    """Dense kernel, shared by all blocks, that treats an image and its rotated or mirrored copies the same.
 
-    What convolves is the mean of the weight's 8 rotations and reflections, in training and evaluation.
+    The kernel is the mean of the 8 rotations and reflections of the weight, in training and evaluation.
 
     Args:
         dim: channels P.
@@ -120,7 +120,7 @@ def convolve_each(features: Tensor, kernels: Tensor) -> Tensor:
 
 
 class ConvolutionalAttention(nn.Module):
-    """The first P channels see far through the shared kernel and react to the image through predicted ones.
+    """The first P channels are convolved with the large shared kernel and with small predicted ones.
 
     Args:
         dim: channels C.
@@ -131,7 +131,7 @@ class ConvolutionalAttention(nn.Module):
         super().__init__()
         self.mixed_dim = mixed_dim
         self.predictor = KernelPredictor(dim=mixed_dim, hidden_dim=mixed_dim // 2)
-        # Training starts from the shared kernel alone.
+        # Training starts with the shared kernel only.
         nn.init.zeros_(self.predictor.predict.weight)
         nn.init.zeros_(self.predictor.predict.bias)  # pyright: ignore[reportArgumentType] it has one
         self.mix = nn.Conv2d(dim, dim, 1)
@@ -150,36 +150,36 @@ class WindowAttention(nn.Module):
     Args:
         dim: channels C, a multiple of num_heads.
         num_heads: heads M.
-        window_side: side S.
+        window_size: side S.
     """
 
-    def __init__(self, *, dim: int, num_heads: int, window_side: int) -> None:
+    def __init__(self, *, dim: int, num_heads: int, window_size: int) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}")
         self.num_heads = num_heads
-        self.window_side = window_side
+        self.window_size = window_size
         self.logit_scale = (dim // num_heads) ** -0.5
-        self.position_bias = RelativePositionBias(num_heads=num_heads, side=window_side, std=0.001)
+        self.position_bias = RelativePositionBias(num_heads=num_heads, side=window_size, std=0.001)
         self.qkv = nn.Conv2d(dim, 3 * dim, 1)
         self.out = nn.Conv2d(dim, dim, 1)
 
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, C, H, W) of any size to the same shape; padded to whole windows by reflection inside."""
         height, width = features.shape[-2:]
-        qkv = self.qkv(pad_to_multiple(features, self.window_side)).permute(0, 2, 3, 1)
+        qkv = self.qkv(pad_to_multiple(features, self.window_size)).permute(0, 2, 3, 1)
         kernel = find_kernel("window_attention", backend, features.device)
         mixed = self._in_cut_windows(qkv, backend) if kernel is None else self._on_map(qkv, kernel)
         return self.out(mixed.permute(0, 3, 1, 2)[..., :height, :width])
 
     def _on_map(self, qkv: Tensor, kernel: Callable[..., Tensor]) -> Tensor:
-        """(B, H, W, 3C) to (B, H, W, C) by a kernel, which reads channels that lie side by side."""
+        """(B, H, W, 3C) to (B, H, W, C) by a kernel, which reads adjacent channels."""
         query, key, value = qkv.contiguous().chunk(3, dim=-1)
         return kernel(
             query,
             key,
             value,
-            side=self.window_side,
+            side=self.window_size,
             scale=self.logit_scale,
             bias=self.position_bias,
             num_heads=self.num_heads,
@@ -187,13 +187,13 @@ class WindowAttention(nn.Module):
 
     def _in_cut_windows(self, qkv: Tensor, backend: str) -> Tensor:
         """(B, H, W, 3C) to (B, H, W, C)."""
-        windows = split_windows(qkv, self.window_side)
+        windows = split_windows(qkv, self.window_size)
         query, key, value = rearrange(
             windows, "n nw t (three m d) -> three (n nw) m t d", three=3, m=self.num_heads
         )
         mixed = self._attend(query, key, value, backend)
         mixed = rearrange(mixed, "(n nw) m t d -> n nw t (m d)", nw=windows.shape[1])
-        return merge_windows(mixed, self.window_side, qkv.shape[1])
+        return merge_windows(mixed, self.window_size, qkv.shape[1])
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, backend: str) -> Tensor:
         """All (windows, M, T, d)."""

@@ -6,11 +6,9 @@ Reference:  github.com/dslisleedh/ESC at e7e6938c
 Deviations: those of the encoder.
 
 Shape legend: B batch, C features, P channels that convolutional attention mixes (the first P of C), H/W
-low-resolution size, K side of the large kernel, r scale.
+low-resolution size, K side of the large kernel.
 """
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.models.esc.blocks import PREDICTED_SIDE, ChannelNorm, KernelPredictor, convolve_each
-from srlab.models.esc.encoder import EscEncoder, EscNetwork, check_mixed
+from srlab.models.esc.encoder import EscNetwork
 
 __all__ = ["EscFP", "FactorizedAttention", "FactorizedKernel"]
 
@@ -72,65 +70,21 @@ class EscFP(EscNetwork):
     Args:
         scale: 2, 3, 4 or any other integer.
         dim: feature channels C.
-        mixed_dim: how many of the channels convolutional attention mixes.
-        kernel_side: side of the shared kernel, odd.
-        depth: blocks.
-        steps_per_block: steps of convolutional attention in each block.
-        window_side: side of the attention's windows in low-resolution pixels.
-        num_heads: attention heads.
-        ffn_ratio: channels inside the first feed-forward network of a block, in units of dim.
-        step_ffn_ratio: channels inside the others, in units of dim.
-        backend: see :class:`srlab.models.network.AttentionNetwork`.
+        encoder: further arguments of :class:`EscNetwork`.
     """
 
-    own_to_official = ((r"\.plk\.dwc_proj\.", ".plk.proj."),)
-    official_landmarks = ("blocks.0.convffns.0.proj.weight", "lk_channel", "lk_spatial", "to_img.weight")
+    kernel_type = FactorizedKernel
+    mixer_type = FactorizedAttention
+    smallest_mixed_dim = 4
+    norm_last_type = ChannelNorm
 
-    def __init__(
-        self,
-        *,
-        scale: int,
-        dim: int,
-        mixed_dim: int,
-        kernel_side: int,
-        depth: int,
-        steps_per_block: int,
-        window_side: int,
-        num_heads: int,
-        ffn_ratio: float,
-        step_ffn_ratio: float,
-        backend: str = "auto",
-    ) -> None:
-        check_mixed(dim=dim, mixed_dim=mixed_dim, kernel_side=kernel_side, smallest=4)
-        encoder = EscEncoder(
-            dim=dim,
-            depth=depth,
-            steps_per_block=steps_per_block,
-            window_side=window_side,
-            num_heads=num_heads,
-            ffn_ratio=ffn_ratio,
-            step_ffn_ratio=step_ffn_ratio,
-            normed_steps=True,
-            kernel=FactorizedKernel(dim=mixed_dim, side=kernel_side),
-            make_mixer=lambda: FactorizedAttention(dim=dim, mixed_dim=mixed_dim),
-            norm_last=ChannelNorm(dim=dim),
-        )
-        super().__init__(scale=scale, encoder=encoder, window_side=window_side, backend=backend)
+    def __init__(self, *, scale: int, dim: int, **encoder: Any) -> None:
+        super().__init__(scale=scale, dim=dim, **encoder)
         self.to_image = nn.Conv2d(dim, 3 * scale**2, 3, padding=1)
 
     def restore(self, lr_image: Tensor) -> Tensor:
-        """All sub-pixels at once, and the image as PyTorch's bicubic interpolation enlarges it."""
+        """All sub-pixels at once, added to PyTorch's bicubic interpolation."""
         size = [self.scale * side for side in lr_image.shape[-2:]]
         features = self.encoder(lr_image, self.backend_for(lr_image))
-        enlarged = F.interpolate(lr_image, size, mode="bicubic", align_corners=False)
-        return F.pixel_shuffle(self.to_image(features), self.scale) + enlarged
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Everything can be read."""
-        if any(key not in state for key in cls.official_landmarks):
-            return None
-        return {
-            "scale": math.isqrt(state["to_img.weight"].shape[0] // 3),
-            **cls.recognise_encoder(state, kernel="lk_spatial"),
-        }
+        upsampled = F.interpolate(lr_image, size, mode="bicubic", align_corners=False)
+        return F.pixel_shuffle(self.to_image(features), self.scale) + upsampled

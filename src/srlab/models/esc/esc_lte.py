@@ -1,4 +1,4 @@
-"""ESC-LTE: ESC's features and a local texture estimator, which enlarges by any factor.
+"""ESC-LTE: ESC's features and a local texture estimator, which upsamples by any factor.
 
 Paper:      Lee et al., "Emulating Self-attention with Convolution for Efficient Image Super-Resolution",
             ICCV 2025, arXiv 2503.06671; Lee and Jin, "Local Texture Estimator for Implicit Representation
@@ -10,7 +10,6 @@ Deviations: those of the encoder. Neighbours of a query are found in integers, w
 Shape legend: B batch, C features, Q channels of a query, H/W low-resolution size, h/w size of the result.
 """
 
-from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -18,16 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.models.esc.blocks import ConvolutionalAttention, SymmetricKernel
-from srlab.models.esc.encoder import EscEncoder, EscNetwork, check_mixed
-from srlab.models.network import require_image, require_integer
+from srlab.layers.arguments import require_integer
+from srlab.models.esc.encoder import EscNetwork
+from srlab.models.network import require_image
 
 __all__ = ["EscLTE", "TextureEstimator"]
 
 # The official training draws scales up to this.
 _LARGEST_TRAINED_SCALE = 4
 
-# Where both neighbours of a query are the same pixel, in its very centre, all areas would be 0.
+# Where both neighbours of a query are the same pixel, at its centre, all areas would be 0.
 _SMALLEST_AREA = 1e-9
 
 # Pixels of the result that are computed at a time without gradients: 16 MiB for each tensor of 256 channels.
@@ -35,26 +34,13 @@ _QUERIES_AT_A_TIME = 2**14
 
 _HIDDEN_LAYERS = 3
 
-_TO_OURS = (
-    (r"^coef\.", "estimator.amplitude."),
-    (r"^freq\.", "estimator.frequency."),
-    (r"^phase\.", "estimator.phase."),
-    (r"^imnet\.layers\.", "estimator.mlp."),
-)
-_TO_OFFICIAL = (
-    (r"^estimator\.amplitude\.", "coef."),
-    (r"^estimator\.frequency\.", "freq."),
-    (r"^estimator\.phase\.", "phase."),
-    (r"^estimator\.mlp\.", "imnet.layers."),
-)
-
 
 class Neighbours(NamedTuple):
     """For each of the n positions on an axis of the result: the features before and after it."""
 
     #: (2, n) which features; at the border both are the same.
     feature: Tensor
-    #: (2, n) how far the position lies behind them; 2 is the distance between features.
+    #: (2, n) how far the position is behind them; 2 is the distance between features.
     distance: Tensor
 
 
@@ -68,7 +54,7 @@ def _neighbours(features: int, positions: int, dtype: torch.dtype, device: torch
 
 
 class TextureEstimator(nn.Module):
-    """Colours anywhere between features: local waves, whose amplitudes and frequencies the features tell.
+    """Colours anywhere between features: local waves with amplitudes and frequencies from the features.
 
     Args:
         dim: channels C of the features.
@@ -117,7 +103,7 @@ class TextureEstimator(nn.Module):
     def _estimate(
         self, amplitude: Tensor, frequency: Tensor, phase: Tensor, rows: Neighbours, columns: Neighbours
     ) -> Tensor:
-        """(B, h, w, 3): the mean of what the four neighbours say, the nearer the weightier."""
+        """(B, h, w, 3): the mean of the four neighbours' colours, weighted by proximity."""
         total = weights = 0.0
         for i, j in product((0, 1), repeat=2):
             y, x = rows.distance[i][:, None, None], columns.distance[j][:, None]
@@ -141,78 +127,33 @@ def _pick(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 class EscLTE(EscNetwork):
-    """Super-resolver of any scale: :meth:`enlarge` makes an image of any size, one network for all.
+    """Super-resolver of any scale: :meth:`upsample` makes an image of any size, one network for all.
 
     Args:
-        scale: what ``forward`` enlarges by; any integer.
+        scale: the scale of ``forward``; any integer.
         dim: feature channels C.
-        mixed_dim: how many of the channels convolutional attention mixes.
-        kernel_side: side of the shared kernel, odd.
-        depth: blocks.
-        steps_per_block: steps of convolutional attention in each block.
-        window_side: side of the attention's windows in low-resolution pixels.
-        num_heads: attention heads.
-        ffn_ratio: channels inside the first feed-forward network of a block, in units of dim.
-        step_ffn_ratio: channels inside the others, in units of dim.
-        query_dim: channels of the texture estimator, even.
-        backend: see :class:`srlab.models.network.AttentionNetwork`.
+        query_dim: channels Q of the texture estimator, even.
+        normed_steps: whether the steps begin with a norm.
+        encoder: further arguments of :class:`EscNetwork`.
     """
 
-    encoder_prefix = "encoder."
-    own_to_ours = _TO_OURS
-    own_to_official = _TO_OFFICIAL
-    official_containers = ()
-    official_landmarks = (
-        "encoder.blocks.0.convffns.0.proj.weight",
-        "encoder.plk_filter",
-        "coef.weight",
-        "imnet.layers.0.weight",
-    )
-
     def __init__(
-        self,
-        *,
-        scale: int,
-        dim: int,
-        mixed_dim: int,
-        kernel_side: int,
-        depth: int,
-        steps_per_block: int,
-        window_side: int,
-        num_heads: int,
-        ffn_ratio: float,
-        step_ffn_ratio: float,
-        query_dim: int,
-        backend: str = "auto",
+        self, *, scale: int, dim: int, query_dim: int, normed_steps: bool = False, **encoder: Any
     ) -> None:
-        check_mixed(dim=dim, mixed_dim=mixed_dim, kernel_side=kernel_side, smallest=2)
+        super().__init__(scale=scale, dim=dim, normed_steps=normed_steps, **encoder)
         if require_integer("query_dim", query_dim, minimum=2) % 2:
             raise ValueError(
                 f"query_dim={query_dim} must be even: half cosines, half sines; use {query_dim + 1}"
             )
-        encoder = EscEncoder(
-            dim=dim,
-            depth=depth,
-            steps_per_block=steps_per_block,
-            window_side=window_side,
-            num_heads=num_heads,
-            ffn_ratio=ffn_ratio,
-            step_ffn_ratio=step_ffn_ratio,
-            normed_steps=False,
-            kernel=SymmetricKernel(dim=mixed_dim, side=kernel_side),
-            make_mixer=lambda: ConvolutionalAttention(dim=dim, mixed_dim=mixed_dim),
-            norm_last=nn.Identity(),
-        )
-        super().__init__(scale=scale, encoder=encoder, window_side=window_side, backend=backend)
         self.estimator = TextureEstimator(dim=dim, query_dim=query_dim)
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """All pixels of a result ``scale`` times as large."""
         height, width = lr_image.shape[-2:]
-        return self._enlarge(lr_image, (height * self.scale, width * self.scale))
+        return self._upsample(lr_image, (height * self.scale, width * self.scale))
 
-    def enlarge(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Restore an image of any size; the two sides may grow by different factors, or shrink.
+    def upsample(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Restore an image of any size; its sides may have different scales, also below 1.
 
         Without gradients, pixels are computed in parts of bounded size, a row or more at a time.
 
@@ -224,15 +165,15 @@ class EscLTE(EscNetwork):
             (B, 3, h, w), not clamped; it covers the same area.
 
         Raises:
-            ValueError: ``size`` is no pair of positive integers, or ``lr_image`` no RGB image.
+            ValueError: ``size`` is not a pair of positive integers, or ``lr_image`` not an RGB image.
         """
         if len(size) != 2:
             raise ValueError(f"size must be (height, width), got {size}")
         height, width = (require_integer(f"each side of size={tuple(size)}", side) for side in size)
         require_image(lr_image)
-        return self._enlarge(lr_image, (height, width))
+        return self._upsample(lr_image, (height, width))
 
-    def _enlarge(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
+    def _upsample(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
         image = 2.0 * lr_image - 1.0
         sides = lr_image.shape[-2:]
         scales = [size[axis] / sides[axis] for axis in (0, 1)]
@@ -240,21 +181,5 @@ class EscLTE(EscNetwork):
         clip = max(1.0, max(scales) / _LARGEST_TRAINED_SCALE)
         features = self.encoder(image, self.backend_for(lr_image))
         details = self.estimator(features, size, (2 * clip / scales[0], 2 * clip / scales[1]))
-        enlarged = F.interpolate(image, size, mode="bilinear", align_corners=False)
-        return (details.to(image.dtype) + enlarged + 1.0) / 2.0
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read all but the scale: a file serves every one."""
-        if any(key not in state for key in cls.official_landmarks):
-            return None
-        return {
-            "scale": 4,
-            "query_dim": state["coef.weight"].shape[0],
-            **cls.recognise_encoder(state, kernel="encoder.plk_filter"),
-        }
-
-    @classmethod
-    def untold(cls, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """The scale leaves no trace."""
-        return ("scale",)
+        upsampled = F.interpolate(image, size, mode="bilinear", align_corners=False)
+        return (details.to(image.dtype) + upsampled + 1.0) / 2.0

@@ -9,8 +9,8 @@ from torch.testing import assert_close
 import srlab
 
 SMALL = {
-    "swinir_light": {"dim": 12, "depths": [2], "num_heads": [2], "window_side": 4},
-    "esc_light": {"dim": 16, "depth": 1, "steps_per_block": 1, "num_heads": 2, "window_side": 4},
+    "swinir_light": {"dim": 12, "depths": [2], "num_heads": [2], "window_size": 4},
+    "esc_light": {"dim": 16, "depth": 1, "steps_per_block": 1, "num_heads": 2, "window_size": 4},
 }
 
 

@@ -5,11 +5,11 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from srlab.checkpoints.words import in_words
+from srlab.checkpoints.layouts.keys import first_few
 
-__all__ = ["HEAD_BYTES", "foreign_kind"]
+__all__ = ["HEAD_BYTES", "other_kind"]
 
-#: How much of a file's beginning :func:`foreign_kind` looks at.
+#: How much of a file's beginning :func:`other_kind` looks at.
 HEAD_BYTES = 512
 
 _SAVE_STATE = "save its state dict by torch.save or as safetensors"
@@ -41,7 +41,7 @@ _TORCH7 = re.compile(rb"\A[\x03\x04]\0\0\0.{0,16}V 1|\A[\x03\x04]\0\0\0.{0,24}(t
 _UTF8_TAIL = 3
 
 
-def foreign_kind(file: Path, head: bytes) -> str | None:
+def other_kind(file: Path, head: bytes) -> str | None:
     """What the file is and a remedy, after "is"; None if it may be a checkpoint.
 
     Args:
@@ -80,7 +80,7 @@ def _kind_of_zip(file: Path) -> str | None:
     kind = "NumPy" if any(name.endswith(".npy") for name in names) else "zip"
     inside = [name for name in names if name.endswith((".pth", ".pt", ".ckpt", ".safetensors"))]
     remedy = f"; {_UNPACK}" if inside else ""
-    return f"a {kind} archive, not a checkpoint; it holds {in_words(inside or names) or 'nothing'}{remedy}"
+    return f"a {kind} archive, not a checkpoint; it holds {first_few(inside or names) or 'nothing'}{remedy}"
 
 
 def _kind_of_model(file: Path, head: bytes) -> str | None:
@@ -107,7 +107,7 @@ def _kind_of_tar(file: Path) -> str:
         return "a damaged tar archive; download or copy it again"
     if set(names) >= _TORCH_TAR:
         return f"of PyTorch before 0.2 (a tar archive); load it there or by torch.load, and {_SAVE_STATE}"
-    return f"a tar archive; it holds {in_words(names) or 'nothing'}; {_UNPACK}"
+    return f"a tar archive; it holds {first_few(names) or 'nothing'}; {_UNPACK}"
 
 
 def _kind_of_text(file: Path, head: bytes) -> str | None:

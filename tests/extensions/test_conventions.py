@@ -7,7 +7,7 @@ from torch import nn
 
 import srlab
 from srlab.counts.complexity import multiply_adds
-from srlab.counts.conventions import CONVENTIONS, cost_under
+from srlab.extensions.zoo.conventions import CONVENTIONS, cost_under
 from srlab.models.network import Network
 
 # fvcore 0.1.5 run on the official code at x4, 1e9 multiply-adds.
@@ -104,7 +104,7 @@ class EveryKind(Network):
 
 def test_every_formula_of_fvcore_is_applied(monkeypatch):
     """Oracle: fvcore 0.1.5, run once on the CPU with an image of 10x12."""
-    monkeypatch.setattr("srlab.counts.conventions.OUTPUT_SIZE", (10, 12))
+    monkeypatch.setattr("srlab.extensions.zoo.conventions.OUTPUT_SIZE", (10, 12))
     assert cost_under(EveryKind(), "fvcore").multiply_adds == 119640
 
 

@@ -1,0 +1,201 @@
+"""Files of the ESC networks.
+
+Source: github.com/dslisleedh/ESC at e7e6938c.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from srlab.checkpoints.layouts.keys import Names, count_numbered
+from srlab.checkpoints.layouts.layout import OfficialLayout
+from srlab.models.esc.esc import ESC
+from srlab.models.esc.esc_fp import EscFP
+from srlab.models.esc.esc_lte import EscLTE
+from srlab.models.esc.esc_real import EscReal
+from srlab.models.network import Network
+
+_TABLES = ".attention.position_bias.table"
+_OFFICIAL_TABLES = ".attn.relative_position_bias"
+
+
+def _encoder_names(prefix: str = "") -> Names:
+    """Keys of the encoder, which may have a prefix in the file."""
+    return (
+        (f"{prefix}plk_filter", "encoder.kernel.weight"),
+        (f"{prefix}lk_channel", "encoder.kernel.channel"),
+        (f"{prefix}lk_spatial", "encoder.kernel.spatial"),
+        (f"{prefix}proj.", "encoder.first."),
+        (f"{prefix}ln_last.", "encoder.norm_last."),
+        (f"{prefix}last.", "encoder.last."),
+        (f"{prefix}blocks.", "encoder.blocks."),
+        (".ln_proj.", ".norm_in."),
+        (".ln_attn.", ".norm_attention."),
+        (".ln_out.", ".norm_out."),
+        (".lns.{}.", ".steps.{}.norm."),
+        (".pconvs.{}.plk.dwc_proj.1.", ".steps.{}.mixer.predictor.squeeze."),
+        (".pconvs.{}.plk.dwc_proj.3.", ".steps.{}.mixer.predictor.predict."),
+        (".pconvs.{}.aggr.", ".steps.{}.mixer.mix."),
+        (".convffns.{}.", ".steps.{}.feed_forward."),
+        ("encoder.blocks.{}.proj.", "encoder.blocks.{}.feed_forward."),
+        (".feed_forward.proj.", ".feed_forward.expand."),
+        (".feed_forward.dwc.", ".feed_forward.local."),
+        (".feed_forward.aggr.", ".feed_forward.contract."),
+        (_OFFICIAL_TABLES, _TABLES),
+        (".attn.to_qkv.", ".attention.qkv."),
+        (".attn.to_out.", ".attention.out."),
+    )
+
+
+class EscLayout(OfficialLayout):
+    """Tables hold the key's position minus the query's there, the query's minus the key's here."""
+
+    network = ESC
+    containers = ("params", "params_ema")
+    landmarks = ("blocks.0.convffns.0.proj.weight", "plk_filter", "to_img.weight")
+    names = (*_encoder_names(), ("to_img.", "to_image."))
+    #: What stands before the encoder's keys.
+    encoder_prefix: ClassVar[str] = ""
+    #: Key of the shared kernel, (P, ..., K, K).
+    kernel: ClassVar[str] = "plk_filter"
+
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """All arguments are detected."""
+        return {"normed_steps": "blocks.0.lns.0.weight" in state, **self.detect_encoder(state)}, ()
+
+    def detect_encoder(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Arguments that all networks have; scale 4 where no convolution of that name depends on it."""
+        image = state.get("to_img.weight")
+        blocks = f"{self.encoder_prefix}blocks."
+        heads, rows = state[f"{blocks}0{_OFFICIAL_TABLES}"].shape
+        dim = state[f"{self.encoder_prefix}proj.weight"].shape[0]
+        return {
+            "scale": 4 if image is None else math.isqrt(image.shape[0] // 3),
+            "mixed_dim": state[self.kernel].shape[0],
+            "kernel_side": state[self.kernel].shape[-1],
+            "dim": dim,
+            "depth": count_numbered(state, blocks),
+            "steps_per_block": count_numbered(state, f"{blocks}0.convffns."),
+            "window_size": (math.isqrt(rows) + 1) // 2,
+            "num_heads": heads,
+            "ffn_ratio": _ratio(dim, state[f"{blocks}0.proj.proj.weight"].shape[0]),
+            "step_ffn_ratio": _ratio(dim, state[f"{blocks}0.convffns.0.proj.weight"].shape[0]),
+            "backend": "auto",
+        }
+
+    def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename keys, and reverse the tables."""
+        renamed = super().to_ours(state)
+        return {key: value.T.flip(0) if key.endswith(_TABLES) else value for key, value in renamed.items()}
+
+    def from_ours(self, network: Network) -> dict[str, Tensor]:
+        """The way back."""
+        return {
+            key: value.flip(0).T.contiguous() if key.endswith(_OFFICIAL_TABLES) else value
+            for key, value in super().from_ours(network).items()
+        }
+
+    def at_scale(self, state: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
+        """Only the last convolution depends on the scale; its sub-pixels are resized."""
+        return {
+            key: resize_subpixels(value, scale) if key.startswith("to_image.") else value
+            for key, value in state.items()
+        }
+
+
+class EscFPLayout(EscLayout):
+    """The kernel has two parts, and the predictor another name."""
+
+    network = EscFP
+    landmarks = ("blocks.0.convffns.0.proj.weight", "lk_channel", "lk_spatial", "to_img.weight")
+    names = ((".plk.proj.", ".plk.dwc_proj."), *_encoder_names(), ("to_img.", "to_image."))
+    kernel = "lk_spatial"
+
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """All arguments are detected."""
+        return self.detect_encoder(state), ()
+
+
+class EscLTELayout(EscLayout):
+    """Files of implicit image functions; one serves every scale."""
+
+    network = EscLTE
+    containers = ()
+    landmarks = (
+        "encoder.blocks.0.convffns.0.proj.weight",
+        "encoder.plk_filter",
+        "coef.weight",
+        "imnet.layers.0.weight",
+    )
+    encoder_prefix = "encoder."
+    kernel = "encoder.plk_filter"
+    names = (
+        *_encoder_names("encoder."),
+        ("coef.", "estimator.amplitude."),
+        ("freq.", "estimator.frequency."),
+        ("phase.", "estimator.phase."),
+        ("imnet.layers.", "estimator.mlp."),
+    )
+
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The scale leaves no trace."""
+        return {"query_dim": state["coef.weight"].shape[0], **self.detect_encoder(state)}, ("scale",)
+
+
+class EscRealLayout(EscLayout):
+    """Another head, for scale 4 only."""
+
+    network = EscReal
+    landmarks = ("blocks.0.convffns.0.proj.weight", "plk_filter", "to_img.8.weight", "skip.0.weight")
+    names = (
+        *_encoder_names(),
+        ("to_img.1.", "head.stages.0."),
+        ("to_img.4.", "head.stages.1."),
+        ("to_img.6.", "head.refine."),
+        ("to_img.8.", "head.last."),
+        ("skip.0.", "skip.expand."),
+        ("skip.1.", "skip.local."),
+        ("skip.3.", "skip.contract."),
+    )
+
+    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """All arguments are detected."""
+        return self.detect_encoder(state), ()
+
+
+def resize_subpixels(parameter: Tensor, scale: int) -> Tensor:
+    """Weight or bias of a convolution before a pixel shuffle, resized to another scale as the authors do it.
+
+    The sub-pixels of each colour, input channel and tap form a grid; it is interpolated bilinearly.
+
+    Args:
+        parameter: (3 * s * s, ...) for any scale s.
+        scale: the new scale t.
+
+    Returns:
+        (3 * t * t, ...).
+    """
+    old, rest = math.isqrt(len(parameter) // 3), parameter.shape[1:]
+    if len(parameter) != 3 * old**2:
+        raise ValueError(
+            f"expected 3 * scale * scale rows before a pixel shuffle, got {len(parameter)} rows; "
+            "only the convolution that makes the image has them"
+        )
+    grids = parameter.reshape(3, old, old, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(grids, (scale, scale), mode="bilinear", align_corners=False)
+    return resized.permute(0, 2, 3, 1).reshape(3 * scale**2, *rest)
+
+
+def _ratio(dim: int, hidden_dim: int) -> float:
+    """A ratio of which the network makes ``hidden_dim`` channels."""
+    ratio = hidden_dim / dim
+    return ratio if int(dim * ratio) == hidden_dim else (hidden_dim + 0.5) / dim
+
+
+OFFICIAL_ESC = EscLayout()
+OFFICIAL_FP = EscFPLayout()
+OFFICIAL_LTE = EscLTELayout()
+OFFICIAL_REAL = EscRealLayout()

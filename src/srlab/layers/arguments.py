@@ -1,0 +1,27 @@
+"""Checks of constructor arguments."""
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["require_integer", "require_integers", "require_positive"]
+
+
+def require_integer(name: str, value: object, *, minimum: int = 1) -> int:
+    """``value`` if it is an integer of at least ``minimum``, else a ValueError that names it."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return value
+
+
+def require_integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """``values`` if it is a list of at least one positive integer, else a ValueError that names it."""
+    if isinstance(values, (str, int)) or not len(values):
+        raise ValueError(f"{name} must be a list of at least one integer, got {values!r}")
+    return tuple(require_integer(f"every entry of {name}", value) for value in values)
+
+
+def require_positive(name: str, value: object) -> float:
+    """``value`` if it is a finite number above 0, else a ValueError that names it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a number above 0, got {value!r}")
+    return value
