@@ -28,13 +28,11 @@ def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]
 
 
 def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines from ``def`` to the end, without the docstring."""
+    """Lines from the first statement to the end: signatures with an argument a line are tables."""
+    documented = ast.get_docstring(function, clean=False) is not None
+    first = function.body[documented] if len(function.body) > documented else function.body[0]
     assert function.end_lineno is not None
-    docstring = 0
-    if ast.get_docstring(function, clean=False) is not None:
-        assert function.body[0].end_lineno is not None
-        docstring = function.body[0].end_lineno - function.body[0].lineno + 1
-    return function.end_lineno - function.lineno + 1 - docstring
+    return function.end_lineno - first.lineno + 1
 
 
 def imported_at_load(tree: ast.Module) -> set[str]:
@@ -59,7 +57,7 @@ def test_files_fit_on_a_few_screens():
     assert not [name_of(path) for path, limit in limits.items() if len(path.read_text().splitlines()) > limit]
 
 
-def test_functions_have_at_most_40_lines():
+def test_bodies_of_functions_have_at_most_40_lines():
     long = [
         f"{path.relative_to(SOURCE)}:{node.lineno} {node.name}"
         for path, node in functions()

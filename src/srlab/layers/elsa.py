@@ -100,7 +100,7 @@ class HadamardAttention(nn.Module):
         num_heads: int,
         kernel_side: int,
         group_width: int,
-        dilation: int,
+        dilation: int = 1,
         qkv_bias: bool,
         qk_scale: float,
         lam: int,

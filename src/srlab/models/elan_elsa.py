@@ -154,18 +154,15 @@ class ElanElsa(SharedAttentionNetwork):
                 computes_weights=computes,
             )
 
-        def make_block(_index: int) -> SharedAttentionBlock:
-            return SharedAttentionBlock(
-                dim=dim, n_share=n_share, expansion=expansion, make_attention=make_attention
-            )
-
         super().__init__(
             scale=scale,
             dim=dim,
             depth=depth,
             n_share=n_share,
             expansion=expansion,
-            make_block=make_block,
+            make_block=lambda _index: SharedAttentionBlock(
+                dim=dim, n_share=n_share, expansion=expansion, make_attention=make_attention
+            ),
             size_multiple=1,
             backend=backend,
         )

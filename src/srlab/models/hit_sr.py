@@ -13,6 +13,7 @@ tokens, K side of the grid that they merge to, f = S / K, M heads, d = C / 2M; m
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,6 @@ from srlab.layers.position_bias import RelativePositionBias
 from srlab.models.residual_groups import (
     ResidualGroupNetwork,
     check_groups,
-    initialise_linear,
 )
 from srlab.ops.attention import attention_maps
 from srlab.ops.padding import pad_to_multiple
@@ -264,31 +264,32 @@ class HiTSR(ResidualGroupNetwork):
         mean: Sequence[float] = RGB_MEAN,
     ) -> None:
         _check_sizes(dim, depths, num_heads, window_sizes)
-        if feed_forward not in FEED_FORWARDS:
-            raise ValueError(f"unknown feed_forward {feed_forward!r}; choose {' or '.join(FEED_FORWARDS)}")
+        make_mlp = partial(_feed_forward(feed_forward), dim=dim, hidden_dim=int(dim * mlp_ratio))
+        make_correlation = partial(SpatialChannelCorrelation, dim=dim, context=window_context)
         shifts = iter(resolve_shift_schedule(shift_schedule, depths))
-
-        def make_block(group: int, position: int) -> HierarchicalBlock:
-            heads, side = num_heads[group], window_sizes[position]
-            correlation = SpatialChannelCorrelation(
-                dim=dim, num_heads=heads, window_size=side, shifted=next(shifts), context=window_context
-            )
-            mlp = FEED_FORWARDS[feed_forward](dim=dim, hidden_dim=int(dim * mlp_ratio))
-            return HierarchicalBlock(dim=dim, correlation=correlation, mlp=mlp)
-
         super().__init__(
             scale=scale,
             dim=dim,
             depths=depths,
-            make_block=make_block,
-            size_multiple=1,  # every block pads for itself
+            make_block=lambda group, position: HierarchicalBlock(
+                dim=dim,
+                correlation=make_correlation(
+                    num_heads=num_heads[group], window_size=window_sizes[position], shifted=next(shifts)
+                ),
+                mlp=make_mlp(),
+            ),
             head=head,
             connection=connection,
             value_range=value_range,
             backend=backend,
             mean=mean,
         )
-        self.apply(initialise_linear)
+
+
+def _feed_forward(kind: str) -> type[FeedForward]:
+    if kind not in FEED_FORWARDS:
+        raise ValueError(f"unknown feed_forward {kind!r}; choose {' or '.join(FEED_FORWARDS)}")
+    return FEED_FORWARDS[kind]
 
 
 def _check_sizes(dim: int, depths: Sequence[int], num_heads: Sequence[int], windows: Sequence[int]) -> None:

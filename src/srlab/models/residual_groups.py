@@ -25,7 +25,6 @@ __all__ = [
     "ResidualGroup",
     "ResidualGroupNetwork",
     "check_groups",
-    "initialise_linear",
 ]
 
 
@@ -72,11 +71,11 @@ class ResidualGroupNetwork(AttentionNetwork):
         dim: int,
         depths: Sequence[int],
         make_block: Callable[[int, int], nn.Module],
-        size_multiple: int,
         head: str,
         connection: str,
         value_range: float,
         backend: str,
+        size_multiple: int = 1,
         mean: Sequence[float] = RGB_MEAN,
     ) -> None:
         super().__init__(scale=scale, backend=backend)
@@ -96,6 +95,7 @@ class ResidualGroupNetwork(AttentionNetwork):
         self.norm_out = nn.LayerNorm(dim)
         self.conv_after_body = _connection(connection, dim)
         self.head = build_head(head, dim=dim, scale=scale)
+        self.apply(_initialise_linear)
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """Pad, subtract the mean colour, restore, crop."""
@@ -124,7 +124,7 @@ def check_groups(dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> N
             require_integer(f"{name}[{group}]", value)
 
 
-def initialise_linear(module: nn.Module) -> None:
+def _initialise_linear(module: nn.Module) -> None:
     """Linear layers start as in the Swin transformer; everything else as PyTorch has it."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)

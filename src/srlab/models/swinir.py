@@ -10,6 +10,7 @@ d = C / M; maps are (B, H, W, C), windows (B * H/S, W/S, T, C).
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -17,14 +18,13 @@ from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
 from srlab.layers.color import RGB_MEAN
-from srlab.layers.drop_path import DropPath
+from srlab.layers.drop_path import DropPath, drop_path_schedule
 from srlab.layers.feed_forward import FeedForward
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.position_bias import RelativePositionBias
 from srlab.models.residual_groups import (
     ResidualGroupNetwork,
     check_groups,
-    initialise_linear,
 )
 from srlab.ops.attention import (
     attention_maps,
@@ -195,19 +195,13 @@ class SwinIR(ResidualGroupNetwork):
         mean: Sequence[float] = RGB_MEAN,
     ) -> None:
         check_groups(dim, depths, num_heads)
-        require_integer("window_size", window_size)
         shifts = iter(resolve_shift_schedule(shift_schedule, depths))
-        drops = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
+        drops = drop_path_schedule(drop_path, depths)
+        require_integer("window_size", window_size)
+        block = partial(SwinBlock, dim=dim, window_size=window_size, hidden_dim=int(dim * mlp_ratio))
 
         def make_block(group: int, _position: int) -> SwinBlock:
-            return SwinBlock(
-                dim=dim,
-                num_heads=num_heads[group],
-                window_size=window_size,
-                hidden_dim=int(dim * mlp_ratio),
-                drop_path=next(drops),
-                shifted=next(shifts),
-            )
+            return block(num_heads=num_heads[group], drop_path=next(drops), shifted=next(shifts))
 
         super().__init__(
             scale=scale,
@@ -221,4 +215,3 @@ class SwinIR(ResidualGroupNetwork):
             backend=backend,
             mean=mean,
         )
-        self.apply(initialise_linear)

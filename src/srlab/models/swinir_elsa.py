@@ -22,13 +22,16 @@ Shape legend: B batch, C features, H/W low-resolution size; maps are (B, H, W, C
 """
 
 from collections.abc import Sequence
+from functools import partial
 
-import torch
-
+from srlab.layers.drop_path import drop_path_schedule
 from srlab.layers.elsa import ElsaBlock, HadamardAttention
-from srlab.models.residual_groups import ResidualGroupNetwork, check_groups, initialise_linear
+from srlab.models.residual_groups import ResidualGroupNetwork, check_groups
 
 __all__ = ["SwinIRElsa"]
+
+# biased as in SwinIR, not scaled as in ELSA's own block
+_Attention = partial(HadamardAttention, qkv_bias=True, qk_scale=1.0)
 
 
 class SwinIRElsa(ResidualGroupNetwork):
@@ -74,32 +77,25 @@ class SwinIRElsa(ResidualGroupNetwork):
         backend: str = "auto",
     ) -> None:
         check_groups(dim, depths, num_heads)
-        drops = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
-
-        def make_block(group: int, _position: int) -> ElsaBlock:
-            attention = HadamardAttention(
-                dim=dim,
-                num_heads=num_heads[group],
-                kernel_side=kernel_side,
-                group_width=group_width,
-                dilation=1,
-                qkv_bias=True,  # as in SwinIR
-                qk_scale=1.0,  # as in ELSA's own block
-                lam=lam,
-                gamma=gamma,
-            )
-            hidden_dim = int(dim * mlp_ratio)
-            return ElsaBlock(dim=dim, attention=attention, hidden_dim=hidden_dim, drop_path=next(drops))
-
+        drops = drop_path_schedule(drop_path, depths)
+        block = partial(ElsaBlock, dim=dim, hidden_dim=int(dim * mlp_ratio))
         super().__init__(
             scale=scale,
             dim=dim,
             depths=depths,
-            make_block=make_block,
-            size_multiple=1,
+            make_block=lambda group, _position: block(
+                attention=_Attention(
+                    dim=dim,
+                    num_heads=num_heads[group],
+                    kernel_side=kernel_side,
+                    group_width=group_width,
+                    lam=lam,
+                    gamma=gamma,
+                ),
+                drop_path=next(drops),
+            ),
             head=head,
             connection=connection,
             value_range=value_range,
             backend=backend,
         )
-        self.apply(initialise_linear)

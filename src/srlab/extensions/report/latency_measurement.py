@@ -69,10 +69,7 @@ def measure_latencies(
     plan, labels = _plan(arguments, networks, faults)
     scale = _only("scale", {network.scale for network in networks.values()}, "x{}".format)
     lr_size = lr_size or _lr_size(comparison.runs, output_size, scale)
-    place = find_device(device)
-    # fail before minutes of measuring if the folder cannot be written
-    record.parent.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=record.parent).close()
+    _require_writable(record.parent)
     settings = LabSettings(
         step="inference", scale=scale, batch=1, warmup=_WARMUP, repeats=repeats, baseline=plan.baseline
     )
@@ -81,7 +78,7 @@ def measure_latencies(
         plan,
         settings,
         lr_sizes=[lr_size],
-        device=place,
+        device=find_device(device),
         command=command,
         threads=threads,
         progress=progress,
@@ -90,6 +87,12 @@ def measure_latencies(
     if not measured.complete:
         raise KeyboardInterrupt
     return read_latencies(record)
+
+
+def _require_writable(folder: Path) -> None:
+    """Fail before minutes of measuring if the folder cannot be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def _distinct_networks(comparison: Comparison) -> dict[str, dict[str, Any]]:
