@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_write"]
-
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
-__all__ = ["Registry", "load_extensions"]
-
 _PACKAGE = "srlab.extensions"
 
 T = TypeVar("T")

@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["HolderHangsError", "Lease", "holder", "is_held", "locked_work", "take", "take_within"]
-
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.05

@@ -3,8 +3,6 @@
 import os
 import sys
 
-__all__ = ["shorten_thread_spin"]
-
 # libgomp's default of 30 billion rounds keeps an idle thread on its core for seconds. Beside another busy
 # program the two then starve each other: a forward pass of elan_light took 9.7 s instead of 1.0 s. 10,000
 # rounds (some 10 us) cost nothing on a quiet machine (docs/LOG.md).

@@ -26,8 +26,6 @@ from srlab.app.multirun import multirun
 from srlab.app.saved_config import run_folder
 from srlab.terminal.output import lasting_output
 
-__all__ = ["Hooks", "application", "env", "register"]
-
 log = logging.getLogger(__name__)
 
 # What a user's configuration, files or data can raise; anything else is a bug and keeps its traceback.

@@ -19,18 +19,6 @@ from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, TRAIN_LOSS, val
 from srlab.runs.folder import RunFolder
 from srlab.terminal.command_lines import typed_override
 
-__all__ = [
-    "check_config",
-    "check_fused",
-    "check_kernels_train",
-    "check_monitors",
-    "check_room",
-    "clips_under_autocast",
-    "compile_mode",
-    "refuse_overrides",
-    "single_protocol",
-]
-
 # Modes of torch.compile; those that replay CUDA graphs need a GPU.
 _COMPILE_MODES = ("default", "max-autotune-no-cudagraphs", "max-autotune", "reduce-overhead")
 _MODES_WITH_GRAPHS = ("max-autotune", "reduce-overhead")

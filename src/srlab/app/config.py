@@ -5,13 +5,6 @@ from typing import Any
 
 from srlab.metrics.protocol import ProtocolConfig
 
-__all__ = [
-    "EvaluateConfig",
-    "LatencyConfig",
-    "LatencyLimitConfig",
-    "TrainConfig",
-]
-
 
 @dataclass(kw_only=True)
 class ShiftScheduleConfig:

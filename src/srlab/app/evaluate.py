@@ -2,6 +2,4 @@
 
 from srlab.app.application import application
 
-__all__ = ["main"]
-
 main = application("evaluate")("srlab.app.scoring:score_sets")

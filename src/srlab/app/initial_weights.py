@@ -6,8 +6,6 @@ from pathlib import Path
 from srlab.checkpoints import at_scale, read_checkpoint
 from srlab.models.network import Network
 
-__all__ = ["start_from"]
-
 log = logging.getLogger(__name__)
 
 

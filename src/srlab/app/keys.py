@@ -16,8 +16,6 @@ from omegaconf.errors import OmegaConfBaseException
 from srlab.app.launch import configuration_folder
 from srlab.app.renamed_keys import new_name
 
-__all__ = ["check_known", "misspelt", "parsed_overrides"]
-
 _MOST_NAMED = 3
 _ALIKE = 0.6  # difflib's default
 _ALMOST_ALIKE = 0.85

@@ -10,21 +10,6 @@ from pathlib import Path
 
 from srlab.terminal.command_lines import command
 
-__all__ = [
-    "Launch",
-    "check_launch",
-    "check_shared_name",
-    "configuration_folder",
-    "first_process_log",
-    "for_hydra",
-    "is_first_process",
-    "new_run_name",
-    "number_of_devices",
-    "program",
-    "resume_command",
-    "typed_overrides",
-]
-
 # An override of Hydra's grammar, as far as its beginning shows: KEY=…, +KEY=…, ++KEY=…, ~KEY.
 _OVERRIDE = re.compile(r"(?P<sign>~|\+{0,2})(?P<key>[A-Za-z_][\w@./:]*)(?P<value>=.*)?", re.DOTALL)
 

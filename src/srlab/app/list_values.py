@@ -9,8 +9,6 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-__all__ = ["single_values_as_lists"]
-
 
 def single_values_as_lists(node: DictConfig, prefix: str = "") -> None:
     """Change a configuration in place: ``data.sets=Set5`` becomes ``[Set5]``.

@@ -6,8 +6,6 @@ from typing import Any
 
 from srlab.extension_points import Registry
 
-__all__ = ["MULTIRUN", "Multirun", "multirun"]
-
 
 @dataclass(frozen=True)
 class Multirun:

@@ -14,16 +14,6 @@ if TYPE_CHECKING:
 
     from srlab.models.network import Network
 
-__all__ = [
-    "build_network",
-    "configuration_folder",
-    "create_model",
-    "list_models",
-    "list_recipes",
-    "match_preset",
-    "published_scales",
-]
-
 # Arguments in which networks with the same function may differ: how it is computed, and what training adds.
 _NOT_THE_FUNCTION = frozenset({"_target_", "_convert_", "backend", "drop_path"})
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-__all__ = ["MOVED_TARGETS", "RENAMED_KEYS", "migrated", "new_name"]
-
 #: Dotted key of 0.1.0 and its name now; a prefix stands for all keys below it.
 RENAMED_KEYS: dict[str, str] = {
     "model.window_side": "model.window_size",

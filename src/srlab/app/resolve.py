@@ -27,8 +27,6 @@ from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.folder import RunFolder
 from srlab.runs.provenance import provenance
 
-__all__ = ["RunConfig", "resolve"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:

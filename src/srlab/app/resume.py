@@ -27,16 +27,6 @@ from srlab.runs.provenance import provenance
 from srlab.tasks.checkpoint_io import validation_is_due
 from srlab.terminal.command_lines import typed_override
 
-__all__ = [
-    "adopt_unfinished",
-    "check_obeyed",
-    "finished_score",
-    "in_new_folder",
-    "repeated_config",
-    "resumed_config",
-    "start_state",
-]
-
 log = logging.getLogger(__name__)
 
 # What an attempt leaves that ended before its first checkpoint.

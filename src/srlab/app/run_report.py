@@ -42,8 +42,6 @@ from srlab.tasks.super_resolution import SuperResolutionTask, to_unit_range
 from srlab.terminal.command_lines import command
 from srlab.terminal.tables import PlainTable, plain_console
 
-__all__ = ["RunReport"]
-
 _SHOWN_IMAGES = 3  # rows of the picture
 _LISTED_IMAGES = 20  # of more, the console shows only the means; summary.json has every image
 

@@ -20,20 +20,6 @@ from srlab.metrics.protocol import earlier_gray_rule
 from srlab.runs.contract import CONFIG_FILE, SCHEMA_KEY, SCHEMA_VERSION
 from srlab.runs.folder import RunFolder
 
-__all__ = [
-    "AUTO",
-    "PATH_KEYS",
-    "differing_keys",
-    "finish",
-    "flat",
-    "load_config",
-    "named_run",
-    "run_folder",
-    "save_config",
-    "typed_again",
-    "write_config",
-]
-
 #: ``resume=auto``: continue from the newest good state if there is one, else start anew.
 AUTO = "auto"
 

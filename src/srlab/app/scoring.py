@@ -30,8 +30,6 @@ from srlab.tasks.evaluation import evaluate
 from srlab.tasks.report_tables import Evaluation, display_tables, write_evaluations
 from srlab.terminal.tables import plain_console
 
-__all__ = ["Candidate", "evaluate_network", "score_sets"]
-
 log = logging.getLogger(__name__)
 
 _PAPER_SCALES = (2, 3, 4)

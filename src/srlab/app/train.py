@@ -2,6 +2,4 @@
 
 from srlab.app.application import application
 
-__all__ = ["main"]
-
 main = application("train")("srlab.app.training:train")

@@ -38,8 +38,6 @@ from srlab.tasks.interruption import GracefulStop, ending_of, stoppable
 from srlab.tasks.optimization import Construct, optimizer_builder
 from srlab.tasks.super_resolution import SuperResolutionTask
 
-__all__ = ["train"]
-
 log = logging.getLogger(__name__)
 
 

@@ -12,8 +12,6 @@ from srlab.checkpoints.layouts.keys import first_few
 from srlab.checkpoints.places import Found, choose, find_weights, state_dicts
 from srlab.models.registry import import_path, network_classes
 
-__all__ = ["DetectedFile", "detect_file"]
-
 # What layouts raise when a file has other keys or shapes than they expect.
 _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 

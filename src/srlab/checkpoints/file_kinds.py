@@ -7,8 +7,6 @@ from pathlib import Path
 
 from srlab.checkpoints.layouts.keys import first_few
 
-__all__ = ["HEAD_BYTES", "other_kind"]
-
 #: How much of a file's beginning :func:`other_kind` looks at.
 HEAD_BYTES = 512
 

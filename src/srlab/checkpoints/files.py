@@ -15,8 +15,6 @@ import torch
 
 from srlab.checkpoints.file_kinds import HEAD_BYTES, other_kind
 
-__all__ = ["OUR_ENTRY", "OUR_PREFIX", "read_file"]
-
 #: Our entry in a Lightning checkpoint and in the metadata of a safetensors file: a plain dictionary with the
 #: model's description, protocol and versions.
 OUR_ENTRY = "srlab"

@@ -16,8 +16,6 @@ from srlab.checkpoints.places import unwrapped
 from srlab.models.network import Network
 from srlab.models.registry import construct
 
-__all__ = ["LoadedCheckpoint", "at_scale", "load_model", "load_strictly", "read_checkpoint"]
-
 logger = logging.getLogger(__name__)
 
 _RUN_FILES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")

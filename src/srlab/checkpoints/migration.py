@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["RENAMED_ARGUMENTS", "migrate"]
-
 #: Constructor arguments of version 0.1.0 and their names today.
 RENAMED_ARGUMENTS = {"window_side": "window_size"}
 

@@ -9,8 +9,6 @@ from torch import Tensor
 from srlab.checkpoints.layouts import Layout
 from srlab.checkpoints.layouts.keys import first_few
 
-__all__ = ["Found", "choose", "find_weights", "state_dicts", "unwrapped"]
-
 # What wrappers put before every key: DataParallel and torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
 # What training scripts call averaged weights: params_ema, params-ema, ema, generator_ema, ema_model.

@@ -16,8 +16,6 @@ from srlab.checkpoints.loading import LoadedCheckpoint
 from srlab.models.network import Network
 from srlab.models.registry import comparable
 
-__all__ = ["lost_arguments", "official_options", "official_state", "save_official", "save_safetensors"]
-
 _SAFETENSORS = ".safetensors"
 
 

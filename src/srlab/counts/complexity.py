@@ -17,22 +17,6 @@ from srlab.counts.operations import (
 )
 from srlab.models.network import AttentionNetwork, Network
 
-__all__ = [
-    "OUTPUT_SIZE",
-    "Counts",
-    "ParameterReport",
-    "activations",
-    "count",
-    "count_parameters",
-    "counted_backend",
-    "executed_multiply_adds",
-    "extra_multiply_adds",
-    "lr_size_for",
-    "multiply_adds",
-    "official_calls",
-    "uncounted_operations",
-]
-
 #: Height and width of the upsampled image that papers count for.
 OUTPUT_SIZE = (720, 1280)
 

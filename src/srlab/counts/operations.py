@@ -13,16 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from srlab.models.network import AttentionNetwork, Network
 
-__all__ = [
-    "Call",
-    "UncountedOperation",
-    "group_uncounted",
-    "is_convolution",
-    "is_product",
-    "multiply_adds_of",
-    "record_calls",
-]
-
 # Matrix products, and which argument is the left factor; the right one follows it.
 _PRODUCTS = {
     "aten.mm": 0,

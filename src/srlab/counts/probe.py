@@ -9,19 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "backend_of",
-    "device_name",
-    "dtype_name",
-    "evaluation_mode",
-    "explain_out_of_memory",
-    "find_device",
-    "is_out_of_memory",
-    "random_lr_image",
-    "ready_network",
-    "synchronize",
-]
-
 
 @contextmanager
 def ready_network(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Iterator[nn.Module]:

@@ -6,8 +6,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["FLIP_COLUMNS", "FLIP_ROWS", "TRANSPOSE", "TURNS", "augment_crop", "augment_on_device"]
-
 TRANSPOSE, FLIP_ROWS, FLIP_COLUMNS = 1, 2, 4
 TURNS = 8
 

@@ -23,8 +23,6 @@ from torch.nn import functional as F
 
 from srlab.ops.resize import resize_weights
 
-__all__ = ["context", "downsample", "downsample_tensor", "downsample_window"]
-
 log = logging.getLogger(__name__)
 
 _EXACT_IN_FIXED_POINT = (2, 3, 4, 8)

@@ -21,8 +21,6 @@ from srlab.data.sources import ImageSet, Source
 from srlab.data.store import open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
 
-__all__ = ["SuperResolutionData"]
-
 log = logging.getLogger(__name__)
 
 

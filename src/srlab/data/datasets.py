@@ -11,8 +11,6 @@ from srlab.data.datamodule import SuperResolutionData
 from srlab.data.known_sets import benchmark_images, demo_photographs, df2k_images, div2k_images
 from srlab.data.sources import folder_images
 
-__all__ = ["benchmark", "demo", "df2k", "div2k", "folder", "images"]
-
 
 def demo(**loading: Any) -> SuperResolutionData:
     """Photographs that come with scikit-image; two of them are held out."""

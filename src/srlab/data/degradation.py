@@ -12,8 +12,6 @@ from torch import Tensor
 
 from srlab.data import bicubic_window
 
-__all__ = ["BicubicDegradation", "Degradation", "TensorDegradation"]
-
 
 class Degradation(Protocol):
     """A function of windows and of one random generator for each sample; it must pickle."""

@@ -18,8 +18,6 @@ from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sources import ImageFile, ImageSet
 from srlab.data.store import open_store
 
-__all__ = ["EvaluationSet", "EvaluationSets", "RankShare"]
-
 log = logging.getLogger(__name__)
 
 _MOST_NAMED = 5

@@ -11,8 +11,6 @@ from pathlib import Path
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import is_lr_folder, lr_stems
 
-__all__ = ["FolderScan", "log_once", "numbered", "scan_folder", "unique_names"]
-
 log = logging.getLogger(__name__)
 
 # Image formats that are not supported; the log says how many such files were passed over.

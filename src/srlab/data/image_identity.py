@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-__all__ = ["check_same_images"]
-
 log = logging.getLogger(__name__)
 
 Identity = Mapping[str, str]

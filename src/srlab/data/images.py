@@ -37,8 +37,6 @@ from srlab.data.pixels import (
 )
 from srlab.data.tiff import TIFF_SIGNATURES, read_tiff
 
-__all__ = ["IMAGE_SUFFIXES", "decode_image", "decoded_bytes", "read_image"]
-
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
 )

@@ -7,8 +7,6 @@ from typing import Literal
 from srlab.data.low_resolution import lr_folders
 from srlab.data.sources import ImageFile, ImageSet, find_images, listing, lr_folders_beside
 
-__all__ = ["benchmark_images", "demo_photographs", "df2k_images", "div2k_images"]
-
 _DEMO_TRAINING = (
     *("astronaut.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "ihc.png", "camera.png"),
     *("brick.png", "grass.png", "gravel.png"),

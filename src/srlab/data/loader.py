@@ -27,8 +27,6 @@ from torch import Tensor
 from srlab.data.loader_faults import LoaderProcessError, shortage, why_broken, why_not_started
 from srlab.ops.subnormals import set_flush_subnormals
 
-__all__ = ["PREFETCHED", "Loader", "LoaderProcessError", "leave_signals_to_the_parent"]
-
 Batch = Mapping[str, Any]
 Make = Callable[[Sequence[int]], Batch]
 

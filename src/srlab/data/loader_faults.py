@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 
-__all__ = ["LoaderProcessError", "shortage", "why_broken", "why_not_started"]
-
 _FEWER_FILES = "raise the limit (ulimit -n 65536), or load without loader processes: data.num_workers=0"
 _MORE_SHARED_MEMORY = (
     "give /dev/shm more room (docker run --shm-size=8g, or --ipc=host), set a smaller data.batch_size, or "

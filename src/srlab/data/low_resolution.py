@@ -9,8 +9,6 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ["is_lr_folder", "lr_folders", "lr_stems"]
-
 _SEPARATORS = re.compile(r"[ _.\-]+")
 _LR = re.compile(
     r"(lr|lq)(bic|bicubic|bi|bd|dn|unknown|mild|difficult|wild)?(x?[2348])?|lowres|lowresolution", re.I

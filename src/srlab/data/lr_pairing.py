@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from srlab.data.bicubic_window import downsample
 
-__all__ = ["check_lr"]
-
 log = logging.getLogger(__name__)
 
 # All 57 LR files of Set5 and Set14 equal the exact bicubic of their HR images bit for bit (infinite dB); for

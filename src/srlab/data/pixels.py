@@ -11,17 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-__all__ = [
-    "GRAY_MODES",
-    "MAX_PIXELS",
-    "DecodedImage",
-    "check_pixels",
-    "from_pillow",
-    "from_samples",
-    "is_oriented",
-    "pillow_without_limit",
-]
-
 MAX_PIXELS = 2**30
 """Default of ``data.max_pixels``, the largest image that is read."""
 

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 from srlab.data import bicubic_window
 
-__all__ = ["RealisticDegradation"]
-
 
 @dataclass(kw_only=True)
 class RealisticDegradation:

@@ -17,9 +17,6 @@ from torch.utils.data import Sampler
 
 from srlab.data.augmentation import TURNS
 
-__all__ = ["CropDraw", "GlobalBatchSampler", "degradation_random", "draw_crop", "image_of"]
-
-
 # Random words for different purposes come from different streams, so that one use never shifts another.
 _IMAGE_ORDER, _CROP, _DEGRADATION = 1, 2, 3
 

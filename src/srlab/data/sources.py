@@ -15,8 +15,6 @@ from srlab.data.folder_scan import FolderScan, log_once, numbered, scan_folder, 
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import lr_folders
 
-__all__ = ["ImageFile", "ImageSet", "Source", "find_images", "folder_images", "listing", "lr_folders_beside"]
-
 _MOST_HELD_OUT = 20
 # A split that depended on pixels would move images into the training set when a file is repaired.
 _IF_NONE_HELD_OUT = (

@@ -32,8 +32,6 @@ from srlab.locks import locked_work
 from srlab.terminal.names import file_safe
 from srlab.terminal.progress import tracked
 
-__all__ = ["open_store"]
-
 log = logging.getLogger(__name__)
 
 # Part of the key: raise it when read_image or the layout of a store changes.

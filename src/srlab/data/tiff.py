@@ -24,8 +24,6 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLE
 
 from srlab.data.pixels import DecodedImage, check_pixels, from_pillow, from_samples, pillow_without_limit
 
-__all__ = ["TIFF_SIGNATURES", "read_tiff"]
-
 # Little- and big-endian, classic and BigTIFF.
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 

@@ -17,8 +17,6 @@ from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.sampling import CropDraw, degradation_random, draw_crop, image_of
 from srlab.data.store import BadImagePolicy, ImageStore
 
-__all__ = ["DegradeOn", "TrainingCrops"]
-
 log = logging.getLogger(__name__)
 
 DegradeOn = Literal["worker", "device"]

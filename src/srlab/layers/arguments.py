@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["require_integer", "require_integers", "require_positive"]
-
 
 def require_integer(name: str, value: object, *, minimum: int = 1) -> int:
     """``value`` if it is an integer of at least ``minimum``, else a ValueError that names it."""

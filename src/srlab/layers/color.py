@@ -6,8 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["RGB_MEAN", "rgb_mean"]
-
 # Mean colour of DIV2K in [0, 1], as in EDSR and its descendants.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 

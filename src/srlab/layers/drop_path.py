@@ -6,8 +6,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["DropPath", "drop_path_schedule"]
-
 
 def drop_path_schedule(last: float, depths: Sequence[int]) -> Iterator[float]:
     """Probabilities of all blocks of a network in order, growing linearly from 0 to ``last``."""

@@ -17,8 +17,6 @@ from srlab.layers.drop_path import DropPath
 from srlab.layers.feed_forward import FeedForward
 from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregation
 
-__all__ = ["ElsaBlock", "GhostHead", "HadamardAttention", "HadamardWeights"]
-
 
 class HadamardWeights(nn.Module):
     """Weights of all neighbours from the product of query and key at a pixel and around it."""

@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["FeedForward"]
-
 
 class FeedForward(nn.Module):
     """Linear, exact GELU, Linear on the last axis."""

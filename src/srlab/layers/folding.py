@@ -5,8 +5,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Foldable", "absorb_batch_norm", "fold_batch_norm", "fold_layer_norm"]
-
 
 class Foldable(ABC):
     """A module that can fold parts of itself into others."""

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from srlab.ops.precision import without_autocast
 
-__all__ = ["InferenceCache"]
-
 
 class InferenceCache(nn.Module):
     """Caches a function of parameters for as long as they hold the same values.

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from srlab.layers.inference_cache import InferenceCache
 
-__all__ = ["RelativePositionBias", "expand_bias"]
-
 # Expanded biases of at most this many entries are cached: those of SwinIR-light's 24 blocks take 2.4 MB. One
 # of ESC's 32x32 windows would take 17 MB, in every block, and is cheap compared to its attention.
 _LARGEST_CACHED = 2**18

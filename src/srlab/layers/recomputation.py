@@ -13,8 +13,6 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["keep_activations", "recompute_activations"]
-
 
 def recompute_activations(block: nn.Module) -> None:
     """Let ``block`` keep only its inputs for the backward pass, and recompute the rest there.

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from srlab.ops.shift import shift_channels, shift_channels_by_convolution
 
-__all__ = ["LocalFeatures", "ShiftConvolution"]
-
 
 class ShiftConvolution(nn.Module):
     """Shift groups of channels by one pixel, then mix all channels by a 1x1 convolution."""

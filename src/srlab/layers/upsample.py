@@ -3,16 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = [
-    "HEADS",
-    "DirectHead",
-    "NearestHead",
-    "NearestStages",
-    "ShuffleHead",
-    "build_head",
-    "pixel_shuffle_stages",
-]
-
 #: SwinIR's ways to make the image: one convolution (light), stages (classical), nearest (real photos).
 HEADS = ("pixelshuffledirect", "pixelshuffle", "nearest+conv")
 

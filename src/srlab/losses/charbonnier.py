@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from srlab.losses.difference import image_difference, positive
 
-__all__ = ["CharbonnierLoss"]
-
 
 class CharbonnierLoss(nn.Module):
     """Mean of sqrt(d² + epsilon²): an absolute error, smooth at zero (Lai et al., LapSRN, CVPR 2017, eq. 3).

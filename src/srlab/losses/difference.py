@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["image_difference", "positive"]
-
 
 def image_difference(sr_image: Tensor, hr_image: Tensor) -> Tensor:
     """Elementwise difference, at least float32.

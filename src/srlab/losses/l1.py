@@ -4,8 +4,6 @@ from torch import Tensor, nn
 
 from srlab.losses.difference import image_difference, positive
 
-__all__ = ["L1Loss"]
-
 
 class L1Loss(nn.Module):
     """Mean absolute error of the images as if they lay in 0..value_range.

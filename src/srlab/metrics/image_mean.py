@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-__all__ = ["ImageMean"]
-
 
 class ImageMean(Metric):
     """Mean over all counted images of all ranks, with equal weights whatever their sizes.

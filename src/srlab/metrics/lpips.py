@@ -17,8 +17,6 @@ from torch import Tensor
 
 from srlab.metrics.registry import Metric
 
-__all__ = ["METRIC", "lpips_distance", "read_weights"]
-
 _VARIABLE = "SRLAB_LPIPS_WEIGHTS"
 
 # File: where to download it, and how its SHA-256 begins (torchvision's names say it).

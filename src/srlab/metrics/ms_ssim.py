@@ -7,8 +7,6 @@ from torch import Tensor
 from srlab.metrics.registry import Metric
 from srlab.metrics.ssim import WINDOW_SIZE, similarity
 
-__all__ = ["METRIC"]
-
 # Exponents of the scales, from full size to a sixteenth (section 3.2 of the paper).
 _EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 

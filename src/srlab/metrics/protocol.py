@@ -7,17 +7,6 @@ from typing import Any
 
 from srlab.ops.input_padding import InputPadding
 
-__all__ = [
-    "Arithmetic",
-    "ColorSpace",
-    "GrayRule",
-    "ProtocolConfig",
-    "earlier_gray_rule",
-    "papers_gray_rule",
-    "protocol_label",
-    "recorded_gray_rule",
-]
-
 
 class ColorSpace(Enum):
     """What the metrics compare."""

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from srlab.metrics.registry import Metric
 
-__all__ = ["METRIC"]
-
 
 def _psnr(restored: Tensor, reference: Tensor, peak: float) -> Tensor:
     """In dB; infinite where the images are equal."""

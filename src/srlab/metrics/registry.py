@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["DEFAULT_METRICS", "Metric", "find_metric", "list_metrics", "ready_metrics"]
-
 DEFAULT_METRICS = ("psnr", "ssim")
 
 _PACKAGE = "srlab.metrics"

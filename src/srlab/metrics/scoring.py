@@ -10,8 +10,6 @@ from srlab.metrics.registry import DEFAULT_METRICS, Metric, find_metric
 from srlab.ops.color import gray_level, luma_double, luma_eight_bit, luma_single
 from srlab.ops.resize import imresize
 
-__all__ = ["least_side", "score", "score_bicubic", "to_levels"]
-
 _LUMA = {
     Arithmetic.double: luma_double,
     Arithmetic.single: luma_single,

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from srlab.metrics.registry import Metric
 
-__all__ = ["METRIC", "WINDOW_SIZE", "similarity"]
-
 WINDOW_SIZE = 11
 _WINDOW_SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03

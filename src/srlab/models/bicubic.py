@@ -9,8 +9,6 @@ from torch import Tensor
 from srlab.models.network import Network
 from srlab.ops.resize import imresize
 
-__all__ = ["Bicubic"]
-
 
 class Bicubic(Network):
     """MATLAB's bicubic interpolation; nothing to train.

@@ -12,8 +12,6 @@ from srlab.layers.arguments import require_integer
 from srlab.layers.color import RGB_MEAN
 from srlab.models.residual_cnn import ResidualBlock, ResidualCNN
 
-__all__ = ["EDSR"]
-
 
 class EDSR(ResidualCNN):
     """Enhanced deep residual network.

@@ -31,8 +31,6 @@ from srlab.ops.group_attention import attend_as_published, attend_channels_last
 from srlab.ops.kernels import find_kernel
 from srlab.ops.shift import resolve_shift_schedule
 
-__all__ = ["ELAN", "ElanBlock", "GroupAttention"]
-
 
 class GroupAttention(nn.Module, Foldable):
     """Group-wise multi-scale self-attention (GMSA): a window size for each group, queries serve as keys."""

@@ -37,8 +37,6 @@ from srlab.layers.folding import Foldable, absorb_batch_norm
 from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, channels_per_group
 from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregation
 
-__all__ = ["ElanElsa", "GroupHadamardAttention"]
-
 
 class GroupHadamardAttention(nn.Module, Foldable):
     """Group-wise multi-scale Hadamard attention: a kernel side for each group, queries serve as keys.

@@ -35,8 +35,6 @@ from srlab.ops.precision import without_float16_autocast
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
-__all__ = ["FEED_FORWARDS", "ConvFeedForward", "HiTSR", "HierarchicalBlock", "SpatialChannelCorrelation"]
-
 # The paper's base window: tokens merge to a grid of this side; windows above it are its multiples.
 MERGED_SIZE = 8
 

@@ -17,8 +17,6 @@ from srlab.layers.upsample import pixel_shuffle_stages
 from srlab.models.network import Network
 from srlab.models.residual_cnn import ResidualBlock
 
-__all__ = ["MSRResNet"]
-
 _SLOPE = 0.1
 # Every convolution starts at a tenth of He's spread: the untrained network is nearly the interpolation.
 _INITIAL_GAIN = 0.1

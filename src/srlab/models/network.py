@@ -18,13 +18,6 @@ from srlab.ops.kernels import require_kernels
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = [
-    "BACKENDS",
-    "AttentionNetwork",
-    "Network",
-    "require_image",
-]
-
 logger = logging.getLogger(__name__)
 
 # "reference" follows the paper step by step; "sdpa" computes the same without storing attention maps.

@@ -18,8 +18,6 @@ from srlab.layers.arguments import require_integer
 from srlab.layers.color import RGB_MEAN
 from srlab.models.residual_cnn import ResidualCNN
 
-__all__ = ["RCAN", "ChannelAttention", "ChannelAttentionBlock", "ChannelAttentionGroup"]
-
 
 class ChannelAttention(nn.Module):
     """Multiply each channel by a number in (0, 1) that depends on the means of all channels."""

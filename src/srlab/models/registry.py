@@ -9,8 +9,6 @@ from typing import Any
 import srlab.models
 from srlab.models.network import Network
 
-__all__ = ["comparable", "construct", "find_class", "import_path", "network_classes"]
-
 
 def network_classes() -> list[type[Network]]:
     """All network classes, in the order of their modules' names."""

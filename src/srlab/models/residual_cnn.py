@@ -21,8 +21,6 @@ from srlab.layers.folding import Foldable
 from srlab.layers.upsample import pixel_shuffle_stages
 from srlab.models.network import Network
 
-__all__ = ["ResidualBlock", "ResidualCNN"]
-
 
 class ResidualBlock(nn.Module, Foldable):
     """Convolution, ReLU, convolution, scaled, and the input added; no normalisation."""

@@ -21,12 +21,6 @@ from srlab.layers.upsample import build_head
 from srlab.models.network import AttentionNetwork
 from srlab.ops.padding import pad_to_multiple
 
-__all__ = [
-    "ResidualGroup",
-    "ResidualGroupNetwork",
-    "check_groups",
-]
-
 
 class ResidualGroup(nn.Module):
     """Blocks, a convolution, and the input added: SwinIR's RSTB."""

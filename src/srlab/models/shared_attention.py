@@ -22,8 +22,6 @@ from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.network import AttentionNetwork
 from srlab.ops.padding import pad_to_multiple
 
-__all__ = ["SharedAttentionBlock", "SharedAttentionNetwork", "channels_per_group", "count_blocks"]
-
 
 class SharedAttentionBlock(nn.Module):
     """Efficient long-range attention block (ELAB): 1 + n_share pairs of local features and attention.

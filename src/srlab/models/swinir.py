@@ -37,8 +37,6 @@ from srlab.ops.kernels import find_kernel
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
-__all__ = ["SwinBlock", "SwinIR", "WindowAttention"]
-
 
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside windows with a learned bias for each relative position."""

@@ -28,8 +28,6 @@ from srlab.layers.drop_path import drop_path_schedule
 from srlab.layers.elsa import ElsaBlock, HadamardAttention
 from srlab.models.residual_groups import ResidualGroupNetwork, check_groups
 
-__all__ = ["SwinIRElsa"]
-
 # biased as in SwinIR, not scaled as in ELSA's own block
 _Attention = partial(HadamardAttention, qkv_bias=True, qk_scale=1.0)
 

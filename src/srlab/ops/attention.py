@@ -13,18 +13,6 @@ from torch import Tensor
 
 from srlab.ops.precision import without_autocast
 
-__all__ = [
-    "attention_maps",
-    "attention_regions",
-    "flex_attention",
-    "forget_masks",
-    "fused_attention",
-    "rebuilt_masks",
-    "relative_position_index",
-    "shifted_window_mask",
-    "shifted_window_masks_by_row",
-]
-
 # Added to the logits of tokens that only the cyclic shift made neighbours (SwinIR; not -inf, to match it).
 _FOREIGN = -100.0
 

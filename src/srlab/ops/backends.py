@@ -23,8 +23,6 @@ from srlab.extension_points import Registry
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Kernel", "kernels_for", "register_kernel"]
-
 
 @dataclass(frozen=True)
 class Kernel:

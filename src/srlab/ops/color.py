@@ -6,8 +6,6 @@ All functions take (..., 3, H, W) with values in 0..255 and return (..., 1, H, W
 import torch
 from torch import Tensor
 
-__all__ = ["gray_level", "luma_double", "luma_eight_bit", "luma_single"]
-
 # ITU-R BT.601 luma, studio swing, for RGB in [0, 1]: black is 16 and white 235, as in MATLAB's rgb2ycbcr.
 # The full-swing variant (weights summing to 255) reads 1.32 dB lower: 20*log10(255/219).
 _LUMA_WEIGHTS = (65.481, 128.553, 24.966)

@@ -11,8 +11,6 @@ from torch import Tensor
 from srlab.ops.attention import attention_maps, fused_attention
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
-__all__ = ["attend_as_published", "attend_channels_last"]
-
 
 def attend_as_published(group: Tensor, maps: Tensor | None, side: int, shift: int) -> tuple[Tensor, Tensor]:
     """Step by step, in the authors' memory layout.

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["InputPadding", "pad_input"]
-
 
 class InputPadding(Enum):
     """How an LR image is padded to a multiple of the network's window; the output is cropped to match."""

@@ -22,8 +22,6 @@ import torch
 
 from srlab.ops.backends import kernels_for
 
-__all__ = ["find_kernel", "require_kernels"]
-
 
 def find_kernel(operator: str, backend: str, device: torch.device) -> Callable[..., Any] | None:
     """The function that runs ``operator`` on ``device``; None if this back end leaves it to PyTorch."""

@@ -18,8 +18,6 @@ from einops import rearrange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["fused_local_aggregation", "local_aggregation"]
-
 
 def local_aggregation(
     values: Tensor,

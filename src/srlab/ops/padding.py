@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["pad_to_multiple", "reflected_positions"]
-
 
 def reflected_positions(length: int, padded: int) -> list[int]:
     """Which of ``length`` pixels each of ``padded`` positions shows when a row is reflected again and again.

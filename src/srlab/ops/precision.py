@@ -4,8 +4,6 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-__all__ = ["without_autocast", "without_float16_autocast"]
-
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Disable autocast on ``device``; does nothing for a device without autocast, such as meta."""

@@ -24,8 +24,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["imresize", "resize_weights"]
-
 _KERNEL_WIDTH = 4.0
 
 

@@ -7,15 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    "SHIFT_SCHEDULES",
-    "move_channels",
-    "resolve_shift_schedule",
-    "shift_channels",
-    "shift_channels_by_convolution",
-    "shift_kernel",
-]
-
 SHIFT_SCHEDULES = ("alternate", "every", "none", "late")
 
 # Offsets (rows, columns) of the pixel that each of the first four fifths of the channels reads.

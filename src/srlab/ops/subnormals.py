@@ -13,8 +13,6 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-__all__ = ["flush_subnormals", "set_flush_subnormals", "subnormal_mode", "subnormals_are_flushed"]
-
 _OMP_PAUSE_SOFT = 1  # OpenMP 5.0, omp_pause_resource_t
 
 

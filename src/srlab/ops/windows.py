@@ -4,8 +4,6 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-__all__ = ["merge_windows", "require_whole_windows", "roll_map", "split_windows"]
-
 
 def split_windows(feature_map: Tensor, side: int) -> Tensor:
     """Cut (B, H, W, C) into (B * H/side, W/side, side * side, C): rows, windows of a row, tokens row by row.

@@ -4,29 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = [
-    "BEST_CHECKPOINT",
-    "CELL_FILE",
-    "CHECKPOINTS_FOLDER",
-    "COMPARISON_FILE",
-    "CONFIG_FILE",
-    "COSTS_FILE",
-    "IMAGES_FOLDER",
-    "LAST_CHECKPOINT",
-    "METRICS_FILE",
-    "MONITOR",
-    "OVER_LATENCY_LIMIT",
-    "SCHEMA_KEY",
-    "SCHEMA_VERSION",
-    "STEP",
-    "STEP_AXIS",
-    "SUMMARY_FILE",
-    "SWEEP_FILE",
-    "TRAIN_LOSS",
-    "ResultLogger",
-    "validation_key",
-]
-
 CONFIG_FILE = "config.yaml"
 SUMMARY_FILE = "summary.json"  # written last: a folder with a summary holds a finished run
 METRICS_FILE = "metrics.csv"

@@ -21,8 +21,6 @@ from srlab.runs.contract import (
 )
 from srlab.runs.lock import is_running
 
-__all__ = ["RunFolder"]
-
 
 @dataclass(frozen=True)
 class RunFolder:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from srlab.locks import holder, is_held, take_within
 
-__all__ = ["LOCK_NAME", "is_running", "locked_run"]
-
 LOCK_NAME = ".running"
 
 # A process that only asks whether a run is training holds the lock for an instant.

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import srlab
 
-__all__ = ["provenance", "source_commit"]
-
 
 def provenance() -> dict[str, str | None]:
     """Versions of srlab and of what it computes with, its commit, and the processor's mode of subnormals."""

@@ -10,8 +10,6 @@ from typing import Any
 
 from srlab.atomic_files import atomic_write
 
-__all__ = ["plain", "write_json"]
-
 
 def plain(value: Any) -> Any:
     """Data as JSON can hold it: enum members by name, paths and non-finite numbers as text."""

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["read_scores"]
-
 # srlab 0.1.0 knew two metrics, each in a field of its own: psnr, ssim, bicubic_psnr, bicubic_ssim.
 _EARLIER_METRICS = ("psnr", "ssim")
 

@@ -13,8 +13,6 @@ from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["BatchNormSync", "SyncedBatchNorm2d"]
-
 _OVER_IMAGES = (0, 2, 3)
 
 

@@ -17,17 +17,6 @@ from torch.optim import Optimizer
 from srlab.atomic_files import atomic_write
 from srlab.tasks.curve_logger import CurveLogger
 
-__all__ = [
-    "AtomicCheckpointIO",
-    "KeptCheckpoint",
-    "LastState",
-    "NonFiniteError",
-    "are_finite",
-    "checkpoint_io_of",
-    "is_validated_after",
-    "validation_is_due",
-]
-
 log = logging.getLogger(__name__)
 
 

@@ -18,18 +18,6 @@ if TYPE_CHECKING:
     from srlab.tasks.evaluation import EvaluationReport
     from srlab.terminal.tables import PlainTable
 
-__all__ = [
-    "COMPARERS",
-    "METERS",
-    "Comparer",
-    "Comparison",
-    "Meter",
-    "MeterSettings",
-    "Reading",
-    "absent_columns",
-    "listed",
-]
-
 Row = dict[str, Any]
 
 

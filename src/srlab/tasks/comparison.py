@@ -8,8 +8,6 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-__all__ = ["Example", "comparison_picture"]
-
 _PANEL = 256  # pixels of each square panel
 _MARGIN = 8
 _LABEL = 20  # pixels of the line of text above a panel

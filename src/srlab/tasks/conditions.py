@@ -13,8 +13,6 @@ from srlab.ops.subnormals import subnormal_mode
 from srlab.runs.provenance import source_commit
 from srlab.tasks.costs import Costs
 
-__all__ = ["Conditions", "training_data"]
-
 # What papers call the data that data=… trains on; other choices are called by their own names.
 _TRAINING_DATA = {"div2k": "DIV2K", "df2k": "DF2K"}
 

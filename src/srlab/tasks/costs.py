@@ -15,8 +15,6 @@ from srlab.runs.contract import COSTS_FILE, OVER_LATENCY_LIMIT, ResultLogger
 from srlab.runs.records import write_json
 from srlab.tasks.columns import METERS, MeterSettings, Reading, absent_columns, listed
 
-__all__ = ["CostRecord", "Costs", "measure_costs"]
-
 log = logging.getLogger(__name__)
 
 

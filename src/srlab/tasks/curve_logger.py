@@ -16,8 +16,6 @@ from lightning.pytorch.loggers import Logger
 from srlab.atomic_files import atomic_write
 from srlab.runs.contract import METRICS_FILE, STEP
 
-__all__ = ["CurveLogger"]
-
 log = logging.getLogger(__name__)
 
 # Lightning calls save() after every logged row; writing the whole file each time would cost O(rows²) in all.

@@ -4,8 +4,6 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
-__all__ = ["ExponentialMovingAverage"]
-
 
 class ExponentialMovingAverage(WeightAveraging):
     """Validates and saves the moving average of the weights; training continues with the weights themselves.

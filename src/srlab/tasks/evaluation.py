@@ -23,8 +23,6 @@ from srlab.models.network import Network
 from srlab.ops.input_padding import InputPadding, pad_input
 from srlab.terminal.progress import tracked
 
-__all__ = ["EvaluationReport", "ImageRecord", "SetMean", "evaluate", "restore", "saved_image"]
-
 log = logging.getLogger(__name__)
 
 _LONGEST_STEM = 200  # bytes of a saved picture's name without its ending

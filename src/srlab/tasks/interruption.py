@@ -17,8 +17,6 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from srlab.tasks.checkpoint_io import NonFiniteError, are_finite, is_validated_after
 
-__all__ = ["Ending", "GracefulStop", "ending_of", "stoppable"]
-
 log = logging.getLogger(__name__)
 
 _HANGUP: int | None = getattr(signal, "SIGHUP", None)  # Windows has none

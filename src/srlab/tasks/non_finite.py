@@ -16,8 +16,6 @@ from srlab.data.training_crops import TrainingCrops
 from srlab.runs.contract import LAST_CHECKPOINT
 from srlab.tasks.checkpoint_io import NonFiniteError, are_finite, is_validated_after
 
-__all__ = ["OnNaN", "SkipBadSteps", "StopOnBadLoss", "bad_loss_policy", "describe_step"]
-
 log = logging.getLogger(__name__)
 
 OnNaN = Literal["stop", "skip"]

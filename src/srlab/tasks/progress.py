@@ -10,8 +10,6 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 from srlab.terminal.progress import OncePerInterval, duration
 
-__all__ = ["RunProgress"]
-
 log = logging.getLogger(__name__)
 
 

@@ -16,17 +16,6 @@ from srlab.tasks.evaluation import EvaluationReport, SetMean
 from srlab.terminal.names import escape_markdown
 from srlab.terminal.tables import PlainTable, to_csv
 
-__all__ = [
-    "Evaluation",
-    "comparison_tables",
-    "cost_table",
-    "display_tables",
-    "image_rows",
-    "summary_rows",
-    "to_markdown",
-    "write_evaluations",
-]
-
 Row = dict[str, Any]
 
 _TEXT = ("model", "set", "protocol")

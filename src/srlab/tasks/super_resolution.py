@@ -19,8 +19,6 @@ from srlab.models.network import Network
 from srlab.runs.contract import MONITOR, TRAIN_LOSS, validation_key
 from srlab.tasks.evaluation import restore
 
-__all__ = ["SuperResolutionTask", "to_unit_range"]
-
 
 def to_unit_range(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 0..255 to floating point in [0, 1], on the image's device."""

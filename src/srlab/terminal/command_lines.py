@@ -4,8 +4,6 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
-__all__ = ["command", "override", "shell_path", "typed_override"]
-
 # Strings that Hydra's grammar reads as strings without quotes: neither a number, null, a boolean, a sweep nor
 # a list (https://hydra.cc/docs/advanced/override_grammar/basic). A leading dot may begin a number.
 _PLAIN = re.compile(r"(?:\.{0,2}/|[A-Za-z_])[A-Za-z0-9_./+-]*")

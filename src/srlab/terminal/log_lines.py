@@ -6,8 +6,6 @@ import sys
 import textwrap
 from typing import Any
 
-__all__ = ["ConsoleFormatter"]
-
 _COMPLETE = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's format
 _NARROWEST = 40
 

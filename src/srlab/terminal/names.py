@@ -2,8 +2,6 @@
 
 import re
 
-__all__ = ["escape_markdown", "file_safe", "one_line"]
-
 # Underscores within a word are no markup (https://spec.commonmark.org/0.31.2/#emphasis-and-strong-emphasis).
 _MARKUP = re.compile(r"[\\|*`\[\]<>#&$~]|(?<![^\W_])_|_(?![^\W_])")
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
-__all__ = ["OUTPUT_LOST", "READER_GONE", "lasting_output"]
-
 #: Exit status of a program that did its work but could not print all of it: standard output is full.
 OUTPUT_LOST = 1
 #: The same if the reader has closed the pipe, as in ``| head -1``: what a shell reports for SIGPIPE.

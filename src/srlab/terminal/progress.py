@@ -10,8 +10,6 @@ from typing import TypeVar
 from srlab.terminal.names import one_line
 from srlab.terminal.tables import plain_console
 
-__all__ = ["INTERVAL_S", "OncePerInterval", "duration", "progress_line", "tracked"]
-
 log = logging.getLogger(__name__)
 
 #: Seconds between two lines.

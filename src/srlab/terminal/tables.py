@@ -15,8 +15,6 @@ from rich.text import Text
 
 from srlab.terminal.names import escape_markdown, one_line
 
-__all__ = ["PlainTable", "markdown_table", "plain_console", "to_csv"]
-
 _ABSENT = "–"  # a cell without a value
 
 # Columns of text are folded down to this width before rows are printed as blocks.

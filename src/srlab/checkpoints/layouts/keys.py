@@ -6,8 +6,6 @@ from functools import cache
 
 from torch import Tensor
 
-__all__ = ["Names", "count_numbered", "first_few", "rename", "rename_all", "reverse"]
-
 #: Pairs of templates, applied in order: what a key contains and what takes its place. ``{}`` stands for a
 #: number, ``*`` for the last part of a key. A template matches at the start of a key, or, if it begins with a
 #: dot, anywhere inside.

@@ -11,8 +11,6 @@ from srlab.checkpoints.layouts.keys import Names, rename, rename_all, reverse
 from srlab.checkpoints.layouts.mean_shift import absorb_mean_shift
 from srlab.models.network import Network
 
-__all__ = ["Layout", "OfficialLayout"]
-
 State = Mapping[str, Tensor]
 
 

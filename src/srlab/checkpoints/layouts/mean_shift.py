@@ -8,8 +8,6 @@ from torch import Tensor
 
 from srlab.layers.color import RGB_MEAN, rgb_mean
 
-__all__ = ["MeanShift", "absorb_mean_shift", "is_rounding_of", "mean_shift_entries", "stored_mean_shift"]
-
 # DIV2K's mean and others in use: DF2K's in github.com/yulunzhang/RCAN, ImageNet's, the middle of the range.
 _KNOWN_MEANS = (RGB_MEAN, (0.4690, 0.4490, 0.4036), (0.485, 0.456, 0.406), (0.5, 0.5, 0.5))
 _KNOWN_RANGES = (255.0, 1.0)

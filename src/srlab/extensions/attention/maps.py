@@ -16,17 +16,6 @@ from torch import Tensor, nn
 from srlab.models.elan import ELAN, ElanBlock, GroupAttention
 from srlab.models.network import Network
 
-__all__ = [
-    "WindowMaps",
-    "attended_distance",
-    "attended_pixels",
-    "attention_of_pixel",
-    "influence_on_pixel",
-    "read_attention_maps",
-    "similarity",
-    "similarity_between_blocks",
-]
-
 
 @dataclass(frozen=True)
 class WindowMaps:

@@ -20,8 +20,6 @@ from srlab.extensions.console.flags import integer, parse_settings
 if TYPE_CHECKING:
     from srlab.checkpoints import LoadedCheckpoint
 
-__all__ = ["add_arguments", "run"]
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add source, destination, layout."""

@@ -16,8 +16,6 @@ from pathlib import Path
 
 from srlab.extensions.console.flags import words
 
-__all__ = ["add_arguments", "run"]
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add project, server and output."""

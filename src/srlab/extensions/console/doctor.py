@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["add_arguments", "run"]
-
 _PACKAGES = ("lightning", "hydra-core", "omegaconf", "wandb", "torchmetrics", "numpy")
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")  # as Linux names them
 _VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "CXX", "CUDA_VISIBLE_DEVICES")

@@ -6,16 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = [
-    "Parser",
-    "add_size_flags",
-    "integer",
-    "integers",
-    "parse_settings",
-    "refuse_old_spelling",
-    "words",
-]
-
 #: Flags of earlier versions that have another name now.
 _RENAMED = {"repeats": "--rounds"}
 _REMOVED = "--roofline"

@@ -14,8 +14,6 @@ from srlab import __version__
 from srlab.extensions.console.flags import Parser, refuse_old_spelling
 from srlab.terminal.output import lasting_output
 
-__all__ = ["main"]
-
 _NO_VERBS = ("main", "flags")
 #: Hydra applications, which read the rest of the command line themselves.
 _APPLICATIONS = {
@@ -38,9 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_application(name: str, words: Sequence[str]) -> int:
-    """Hydra reads ``sys.argv``; signals, log and exit status are the application's own."""
-    sys.argv = [f"srlab {name}", *words]
-    importlib.import_module(f"srlab.app.{name}").main()
+    """Signals, log and exit status are the application's own."""
+    importlib.import_module(f"srlab.app.{name}").main(list(words))
     return 0
 
 

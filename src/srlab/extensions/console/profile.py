@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from srlab.extensions.lab.subjects import Plan
     from srlab.models.network import Network
 
-__all__ = ["add_arguments", "run"]
-
 _WIDTH = 160  # columns where the output is not a terminal
 _DEFAULT_SCALE = 4
 _INFERENCE_ONLY = ("size", "output", "mask")

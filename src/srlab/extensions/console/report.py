@@ -24,8 +24,6 @@ from srlab.extensions.console.flags import add_size_flags, integer
 if TYPE_CHECKING:
     from srlab.extensions.report import Comparison, LabLatencies
 
-__all__ = ["add_arguments", "run"]
-
 _FOLDER = "report"
 _RECORD = "latency.json"
 _MEASURING = ("size", "output", "rounds", "threads", "device")

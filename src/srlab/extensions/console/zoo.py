@@ -17,8 +17,6 @@ from srlab.extensions.console.flags import integer
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["add_arguments", "run"]
-
 _WIDTH = 120  # columns where the output is not a terminal
 
 

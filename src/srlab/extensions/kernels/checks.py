@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 from srlab.ops.windows import require_whole_windows
 
-__all__ = ["check_windows"]
-
 
 def check_windows(shape: Sequence[int], heads: int, side: int, shift: int) -> None:
     """A ValueError unless maps (B, H, W, C) of this shape have such heads and windows."""

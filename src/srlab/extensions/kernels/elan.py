@@ -7,8 +7,6 @@ from srlab.layers.folding import fold_batch_norm
 from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.elan import ElanBlock, GroupAttention
 
-__all__ = ["affine", "folded_projection", "pairs_of", "projection_tensors"]
-
 
 def pairs_of(block: ElanBlock) -> list[tuple[LocalFeatures, GroupAttention]]:
     """The modules of a block, in order."""

@@ -12,8 +12,6 @@ from srlab.ops.backends import Kernel, register_kernel
 if TYPE_CHECKING:
     import torch
 
-__all__: list[str] = []
-
 # Triton reads it when it is imported, and interprets the kernels on a CPU, slowly: for tests.
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 

@@ -10,8 +10,6 @@ from srlab.app.application import register
 from srlab.app.launch import configuration_folder
 from srlab.data.datamodule import SuperResolutionData
 
-__all__ = ["chosen_data"]
-
 
 def chosen_data(
     name: str, *, scale: int, patch_size: int, batch_size: int, roots: Sequence[str] = ()

@@ -17,14 +17,6 @@ from srlab.counts.probe import device_name
 from srlab.extensions.lab.load import CoreLoad
 from srlab.runs.provenance import source_commit
 
-__all__ = [
-    "arithmetic",
-    "busy_warning",
-    "describe_machine",
-    "installed_version",
-    "load_average",
-]
-
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 

@@ -19,17 +19,6 @@ from srlab.counts.probe import (
 from srlab.extensions.lab.load import CoreLoad, LoadMeter
 from srlab.ops.subnormals import subnormal_mode
 
-__all__ = [
-    "BUSY_MARK",
-    "LatencyReport",
-    "Spread",
-    "interleaved",
-    "measure_latency",
-    "spread_of",
-    "time_ms",
-]
-
-
 #: Marks a latency that was timed while other programs used the same cores; it may be many times too long.
 BUSY_MARK = "*"
 

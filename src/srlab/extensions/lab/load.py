@@ -5,8 +5,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CoreLoad", "LoadMeter"]
-
 _STAT = Path("/proc/stat")
 # Columns of a cpu line: user nice system idle iowait irq softirq steal; guest time is part of user time.
 # Time stolen by the host counts as busy.

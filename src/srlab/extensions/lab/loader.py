@@ -14,8 +14,6 @@ from srlab.data.sampling import GlobalBatchSampler
 from srlab.extensions.lab.latency import Spread, interleaved, spread_of
 from srlab.extensions.lab.record import LabRecord
 
-__all__ = ["bottlenecks", "measure_loading", "with_loading"]
-
 _BATCHES, _ROUNDS = 20, 5  # batches timed for each number of workers in each round
 
 

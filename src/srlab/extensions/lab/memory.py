@@ -24,14 +24,6 @@ from srlab.counts.probe import (
     synchronize,
 )
 
-__all__ = [
-    "MemoryReport",
-    "count_live_bytes",
-    "cuda_peak",
-    "measure_peak_memory",
-    "resident_growth",
-]
-
 _MIB = 2**20
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")

@@ -8,8 +8,6 @@ from srlab.tasks.columns import METERS, Meter, MeterSettings, Reading, listed
 if TYPE_CHECKING:
     from srlab.models.network import Network
 
-__all__: list[str] = []
-
 
 def _latency(network: "Network", settings: MeterSettings) -> Reading:
     import torch

@@ -14,8 +14,6 @@ from srlab.extensions.lab.subjects import Subject
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.attention import rebuilt_masks
 
-__all__ = ["Prepared", "Workload", "prepare", "training_step"]
-
 # Every subject compiles code of its own, and torch.compile would give up after 8.
 _COMPILED_SUBJECTS = 4096
 _LEARNING_RATE = 1e-4

@@ -10,8 +10,6 @@ from srlab.extensions.lab.latency import Spread
 from srlab.extensions.lab.subjects import Skipped
 from srlab.runs.records import plain
 
-__all__ = ["KIND", "LabRecord", "LabSettings", "read_record"]
-
 #: Identifies a file as a record of the lab.
 KIND = "srlab profile"
 

@@ -24,8 +24,6 @@ from srlab.extensions.lab.subjects import Plan
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.subnormals import flush_subnormals
 
-__all__ = ["run_lab"]
-
 # Matrices grow until one product takes so long: by then the rate has settled.
 _LONG_ENOUGH_MS = {"cpu": 50.0, "cuda": 5.0}
 _FIRST_SIDE, _LAST_SIDE, _TRIALS = 256, 16384, 5

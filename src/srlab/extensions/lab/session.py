@@ -17,8 +17,6 @@ from srlab.models.network import Network
 from srlab.ops.attention import forget_masks
 from srlab.ops.subnormals import flush_subnormals
 
-__all__ = ["Memory", "Session", "Timed"]
-
 _MIB = 2**20
 _SMALL = (8, 8)
 _REASON = 300  # characters of an error's message

@@ -7,8 +7,6 @@ from typing import Any
 
 from srlab.models.network import AttentionNetwork, Network
 
-__all__ = ["Plan", "Skipped", "Subject", "plan_subjects"]
-
 
 @dataclass(frozen=True)
 class Subject:

@@ -5,8 +5,6 @@ from typing import Any
 
 from srlab.terminal.tables import PlainTable
 
-__all__ = ["markdown_tables", "size_table"]
-
 # What a subject may differ in from the others of a table.
 _DIALS = ("backend", "dtype", "compile", "mask", "checkpointing", "subnormals")
 _WIDE = 110  # columns of a terminal that shows all figures

@@ -11,8 +11,6 @@ from srlab.tasks.columns import Comparison
 from srlab.tasks.evaluation import EvaluationReport, SetMean
 from srlab.terminal.tables import PlainTable
 
-__all__ = ["Difference", "compare", "difference_table", "differences"]
-
 _BICUBIC = "bicubic"
 
 

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from srlab.tasks.evaluation import EvaluationReport
     from srlab.terminal.tables import PlainTable
 
-__all__: list[str] = []
-
 
 def _compare(report: "EvaluationReport", preset: str | None, training: str | None) -> Comparison:
     from srlab.extensions.literature.differences import compare

@@ -7,8 +7,6 @@ from functools import cache
 from srlab.extensions.literature.reading import sources
 from srlab.extensions.literature.schema import TRAINING_DATA, Row, Source
 
-__all__ = ["UNVERIFIED", "PublishedScore", "Reference", "published", "references"]
-
 #: Follows a figure that was read by eye or at second hand and that nothing else confirms.
 UNVERIFIED = "*"
 

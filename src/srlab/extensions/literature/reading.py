@@ -9,8 +9,6 @@ import yaml
 
 from srlab.extensions.literature.schema import DATASETS, Card, LatencyConditions, Row, Score, Source, Weights
 
-__all__ = ["cards", "packaged", "read_card", "read_source", "sources"]
-
 
 @cache
 def sources() -> tuple[Source, ...]:

@@ -9,10 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-__all__ = [
-    "DATASETS", "READINGS", "TRAINING_DATA", "Card", "LatencyConditions", "Row", "Score", "Source", "Weights",
-]  # fmt: skip
-
 #: Test sets that tables have columns for, and their numbers of images (of DIV2K, 801 to 900).
 DATASETS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100, "Manga109": 109, "DIV2K": 100}
 #: Training data that rows may name; ``none`` is for interpolation, ``unstated`` if the source does not say.

@@ -13,8 +13,6 @@ from srlab.extensions.report.runs import Run, RunCosts
 from srlab.extensions.report.tables import AblationTable, Column, Estimate, Mark, Row
 from srlab.metrics.registry import find_metric, list_metrics
 
-__all__ = ["ablation_table", "mean_score", "metric_heading"]
-
 _MEAN_SET = "mean of sets"
 _PSNR = "psnr"
 # What a column shows of one configuration.

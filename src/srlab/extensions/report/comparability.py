@@ -13,8 +13,6 @@ from srlab.extensions.report.runs import Run
 from srlab.metrics.protocol import GrayRule
 from srlab.runs.contract import validation_key
 
-__all__ = ["comparability_warnings", "latencies_are_comparable", "scored_under", "under_one_gray_rule"]
-
 _SHOWN = 4  # values listed; more are counted
 # Where the data lie and how they are loaded, which is not what they are.
 _NOT_THE_DATA = frozenset({"cache", "num_workers", "degrade_on", "seed", "scale"})

@@ -11,8 +11,6 @@ from srlab.extensions.report.latencies import LabLatencies, latency_warnings
 from srlab.extensions.report.parameters import Parameter, parameter_values, varied_parameters
 from srlab.extensions.report.runs import Run
 
-__all__ = ["Comparison", "Configuration", "as_comparison", "compare"]
-
 
 @dataclass(frozen=True)
 class Configuration:

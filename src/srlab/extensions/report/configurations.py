@@ -6,8 +6,6 @@ from typing import Any
 from srlab.runs.contract import CONFIG_FILE
 from srlab.runs.folder import RunFolder
 
-__all__ = ["configured_protocol", "flat", "read_configuration"]
-
 
 def read_configuration(folder: RunFolder, problems: list[str]) -> tuple[dict[str, Any], frozenset[str]]:
     """Resolved values by dotted key, and the keys that are computed from others (``model.scale: ${scale}``).

@@ -10,8 +10,6 @@ from typing import Any
 
 from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
 
-__all__ = ["Dashboard", "logged_keys", "save", "specification"]
-
 _NAME = "srlab"
 _VIEW = f"nw-{_NAME}-v"  # as the package names views, but the same in every call
 _BEST = f"best/{MONITOR}"

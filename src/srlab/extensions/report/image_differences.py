@@ -7,8 +7,6 @@ from statistics import fmean
 from srlab.extensions.report.comparison import Comparison, Configuration
 from srlab.extensions.report.parameters import differing_keys
 
-__all__ = ["ImageDifference", "PairComparison", "compare_images", "compare_with_baseline"]
-
 
 @dataclass(frozen=True)
 class ImageDifference:

@@ -9,11 +9,6 @@ from typing import Any
 
 from srlab.extensions.report.runs import Run
 
-__all__ = [
-    "NETWORKS", "LabLatencies", "latency_caption", "latency_source", "latency_warnings", "network_arguments",
-    "read_latencies", "width_by_height",
-]  # fmt: skip
-
 #: Entry of a record that holds the constructor arguments of each subject's network.
 NETWORKS = "networks"
 # Arguments that only matter in training.

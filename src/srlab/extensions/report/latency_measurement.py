@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from srlab.extensions.lab.subjects import Plan
     from srlab.models.network import Network
 
-__all__ = ["measure_latencies"]
-
 _WARMUP = 2
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from srlab.extensions.report.runs import Run
 
-__all__ = ["Parameter", "differing_keys", "parameter_values", "shown_value", "varied_parameters"]
-
 _ABSENT = "–"
 _SEED, _NETWORK = "seed", "model"
 # Places and names; neither they nor what follows changes what a network learns.

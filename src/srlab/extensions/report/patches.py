@@ -15,8 +15,6 @@ from srlab.extensions.report.ablation import mean_score
 from srlab.extensions.report.comparison import Comparison, Configuration
 from srlab.extensions.report.runs import ImageScore
 
-__all__ = ["Panel", "Patch", "PatchSelection", "select_patches", "shown_configurations"]
-
 _SIDE = 64  # of a scored square, in HR pixels
 _CONTEXT = 128  # side of what is embedded around it
 _STRIDE = 32

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["SERIES", "curves_figure", "inline_svg", "pareto_figure", "save_figure"]
-
 # Okabe and Ito's colours, which the colour-blind can tell apart, without their black and yellow.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f6fbf", "#8c6d46")
 _INK = {"text": "#1b1f24", "muted": "#6a737d", "grid": "#dfe3e8"}

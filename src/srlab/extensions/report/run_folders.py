@@ -24,8 +24,6 @@ from srlab.runs.contract import (
 from srlab.runs.folder import RunFolder
 from srlab.runs.scores import read_scores
 
-__all__ = ["read_runs"]
-
 _MARKS = (CELL_FILE, CONFIG_FILE, SUMMARY_FILE)
 # Folders of a run or a sweep that hold no runs of their own.
 _SKIPPED = frozenset({CHECKPOINTS_FOLDER, IMAGES_FOLDER, "report", "wandb"})

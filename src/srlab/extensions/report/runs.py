@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-__all__ = ["FINISHED", "ImageScore", "Run", "RunCosts"]
-
 FINISHED = "finished"
 _Scores = Mapping[str, float]  # by metric
 

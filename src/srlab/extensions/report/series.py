@@ -11,8 +11,6 @@ from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.tables import Estimate
 from srlab.runs.contract import MONITOR, TRAIN_LOSS, validation_key
 
-__all__ = ["COSTS", "Curve", "Point", "axis_title", "curve_panels", "pareto_front", "pareto_points"]
-
 # Cost in `pareto_figure`: column of the ablation table, title of the axis, divisor from the column's unit.
 COSTS = {
     "latency": ("latency_ms", "latency (ms)", 1.0),

@@ -10,11 +10,6 @@ from srlab.terminal.names import escape_markdown, one_line
 from srlab.terminal.tables import markdown_table
 from srlab.terminal.tables import to_csv as csv_of
 
-__all__ = [
-    "AblationTable", "Column", "Estimate", "Mark", "Row", "shown_estimate", "to_csv", "to_latex",
-    "to_markdown",
-]  # fmt: skip
-
 _EXACT = ("", "std", "n", "p10", "p90", "mark")  # columns of an estimate in CSV
 _ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 _LATEX = {

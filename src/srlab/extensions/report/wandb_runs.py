@@ -8,8 +8,6 @@ from srlab.extensions.report.runs import FINISHED, Run, RunCosts
 from srlab.metrics.protocol import recorded_gray_rule
 from srlab.runs.contract import STEP_AXIS, TRAIN_LOSS, validation_key
 
-__all__ = ["read_wandb"]
-
 _VALIDATION = validation_key("")  # what all validation keys begin with
 _SAMPLES = 2000  # points of a curve, at most
 _STATES = {"finished": "finished", "running": "running", "killed": "stopped", "preempted": "stopped"}

@@ -31,8 +31,6 @@ from srlab.terminal.command_lines import shell_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["write_report"]
-
 _FIGURE_SUFFIXES = (".svg", ".pdf", ".png")  # for pages, LaTeX and slides
 _LISTED_IMAGES = 40  # of a pair: the largest gains and the largest losses
 

@@ -28,8 +28,6 @@ from srlab.runs.contract import MONITOR, OVER_LATENCY_LIMIT
 from srlab.runs.folder import RunFolder
 from srlab.terminal.command_lines import override
 
-__all__ = ["CALL_VARIABLE", "run_cell"]
-
 CALL_VARIABLE = "SRLAB_SWEEP_CALL"
 
 # Exit statuses of a run that a signal stopped.

@@ -12,8 +12,6 @@ from typing import BinaryIO
 
 from srlab.extensions.sweep.records import StopRequest
 
-__all__ = ["ATTEMPT", "last_lines", "say", "supervise"]
-
 # Start of the line that a log has above each attempt.
 ATTEMPT = "==== attempt"
 

@@ -14,19 +14,6 @@ from srlab.app.launch import number_of_devices
 from srlab.extensions.sweep.child import say
 from srlab.locks import Lease, holder, is_held, take
 
-__all__ = [
-    "THREAD_LIMITS_VARIABLE",
-    "borrow_gpus",
-    "cell_environment",
-    "devices_wanted",
-    "list_gpus",
-    "lock_folder",
-    "thread_limits",
-    "threads_per_process",
-    "visible_gpus",
-    "wait_for",
-]
-
 # The thread limits that the user has set; joblib sets some for its workers, too.
 THREAD_LIMITS_VARIABLE = "SRLAB_SWEEP_THREAD_LIMITS"
 

@@ -28,8 +28,6 @@ from srlab.terminal.output import READER_GONE
 from srlab.terminal.progress import OncePerInterval
 from srlab.terminal.tables import PlainTable, plain_console
 
-__all__ = ["begin", "standing"]
-
 _POLL_S = 0.1
 # A stopped sweep without running cells waits this long for cells that are just starting.
 _IDLE_S = 3.0

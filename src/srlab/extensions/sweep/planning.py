@@ -19,8 +19,6 @@ from srlab.extensions.sweep.records import Sweep, newest_sweep
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.provenance import source_commit
 
-__all__ = ["planned_cells", "requested_sweep"]
-
 # Overrides of Hydra that concern the sweep and not its cells.
 _OF_THE_SWEEP = re.compile(r"[+~]*hydra([./](sweep|sweeper|launcher|callbacks|mode)\b|\.run\.dir)")
 

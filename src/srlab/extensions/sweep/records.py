@@ -14,8 +14,6 @@ from srlab.locks import is_held
 from srlab.runs.contract import CELL_FILE, SWEEP_FILE
 from srlab.runs.records import write_json
 
-__all__ = ["LOCK_NAME", "Cell", "StopRequest", "Sweep", "cell_name", "newest_sweep", "read_cells"]
-
 #: Lock file of a cell, held by the process that runs it.
 LOCK_NAME = ".cell.lock"
 

@@ -18,8 +18,6 @@ from srlab.extensions.wandb.result import pictures, result_summary
 from srlab.metrics.registry import find_metric, list_metrics
 from srlab.runs.contract import STEP_AXIS, TRAIN_LOSS, validation_key
 
-__all__ = ["TolerantWandbLogger"]
-
 log = logging.getLogger(__name__)
 
 # W&B accepts "run" and "dryrun" as older names of the first two.

@@ -8,8 +8,6 @@ from srlab.metrics.registry import find_metric
 from srlab.runs.contract import MONITOR, validation_key
 from srlab.runs.scores import read_scores
 
-__all__ = ["COMPARISON", "RESTORED", "pictures", "result_summary"]
-
 COMPARISON = "comparison"
 #: One key for each picture: W&B distorts pictures of different sizes under one key.
 RESTORED = tuple(f"restored/{number}" for number in range(1, 5))

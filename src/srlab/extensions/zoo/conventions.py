@@ -28,8 +28,6 @@ from srlab.models.elan import ELAN, GroupAttention
 from srlab.models.network import Network
 from srlab.models.swinir import SwinBlock, SwinIR
 
-__all__ = ["CONVENTIONS", "ConventionReport", "UndefinedConventionError", "cost_under"]
-
 _NTIRE_SCALE, _NTIRE_LR_SIDE = 4, 256
 
 # fvcore's estimates for each element: normalisation with statistics of the image 5 (4 without gain and bias),

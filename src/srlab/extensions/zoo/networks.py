@@ -19,8 +19,6 @@ from srlab.extensions.literature.reading import cards
 from srlab.extensions.literature.schema import Card
 from srlab.terminal.tables import PlainTable, markdown_table
 
-__all__ = ["ZooRow", "find_card", "known_presets", "to_markdown", "update_readme", "zoo_rows", "zoo_table"]
-
 _SHOWN_SETS = ("Set5", "Urban100")
 _USUAL_SCALE = 4
 _DESCRIBED_FROM = 100  # columns of a terminal

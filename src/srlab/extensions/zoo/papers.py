@@ -15,8 +15,6 @@ from srlab.terminal.tables import PlainTable
 if TYPE_CHECKING:
     from srlab.extensions.zoo.conventions import ConventionReport
 
-__all__ = ["convention_table", "literature_table"]
-
 _FIGURE_WIDTH = len("0.9611")
 
 

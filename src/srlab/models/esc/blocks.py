@@ -19,18 +19,6 @@ from srlab.ops.kernels import find_kernel
 from srlab.ops.padding import pad_to_multiple
 from srlab.ops.windows import merge_windows, split_windows
 
-__all__ = [
-    "ChannelNorm",
-    "ConvFeedForward",
-    "ConvolutionStep",
-    "ConvolutionalAttention",
-    "EscBlock",
-    "KernelPredictor",
-    "SymmetricKernel",
-    "WindowAttention",
-    "convolve_each",
-]
-
 # Side of the kernels that are predicted for each image.
 PREDICTED_SIDE = 3
 

@@ -29,8 +29,6 @@ from srlab.models.esc.blocks import (
 )
 from srlab.models.network import AttentionNetwork
 
-__all__ = ["EscEncoder", "EscNetwork"]
-
 
 class EscEncoder(nn.Module):
     """Image to features: convolution, blocks, convolution, and the output of the first added.

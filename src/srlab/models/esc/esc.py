@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from srlab.models.esc.encoder import EscNetwork
 
-__all__ = ["ESC"]
-
 
 class ESC(EscNetwork):
     """Super-resolver of ESC, ESC-light and ESC-XL.

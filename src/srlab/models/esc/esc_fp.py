@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from srlab.models.esc.blocks import PREDICTED_SIDE, ChannelNorm, KernelPredictor, convolve_each
 from srlab.models.esc.encoder import EscNetwork
 
-__all__ = ["EscFP", "FactorizedAttention", "FactorizedKernel"]
-
 
 class FactorizedKernel(nn.Module):
     """What all steps share: a mixture of channels, then a large depth-wise kernel.

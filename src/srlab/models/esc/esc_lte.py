@@ -21,8 +21,6 @@ from srlab.layers.arguments import require_integer
 from srlab.models.esc.encoder import EscNetwork
 from srlab.models.network import require_image
 
-__all__ = ["EscLTE", "TextureEstimator"]
-
 # The official training draws scales up to this.
 _LARGEST_TRAINED_SCALE = 4
 

@@ -18,8 +18,6 @@ from srlab.layers.upsample import NearestStages
 from srlab.models.esc.encoder import EscNetwork
 from srlab.ops.padding import reflected_positions
 
-__all__ = ["EscReal", "ImageSkip", "check_scale"]
-
 _SLOPE = 0.2
 
 

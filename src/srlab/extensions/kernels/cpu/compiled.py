@@ -17,8 +17,6 @@ from torch import Tensor
 
 from srlab.locks import locked_work
 
-__all__ = ["NativeUnavailableError", "library", "require_inference", "why_unavailable"]
-
 log = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent

@@ -12,8 +12,6 @@ from srlab.extensions.kernels.elan import affine, folded_projection, pairs_of, p
 from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.elan import ElanBlock, GroupAttention
 
-__all__ = ["elan_body"]
-
 
 def elan_body(blocks: nn.ModuleList, features: Tensor) -> Tensor:
     """All blocks of an ELAN in evaluation: (B, C, H, W) to the same, float32."""

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from srlab.extensions.kernels.cpu.compiled import library
 
-__all__ = ["local_features", "pack_convolutions"]
-
 
 def pack_convolutions(convolutions: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Weights (N, K, 1, 1) and biases (N,) of 1x1 convolutions as one flat tensor for the kernels."""

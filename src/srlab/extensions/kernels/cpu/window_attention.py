@@ -13,8 +13,6 @@ from srlab.extensions.kernels.checks import check_windows
 from srlab.extensions.kernels.cpu.compiled import library, require_inference
 from srlab.layers.position_bias import RelativePositionBias, expand_bias
 
-__all__ = ["WindowGroup", "attend_in_windows", "pack_bias", "window_attention"]
-
 
 class WindowGroup(NamedTuple):
     """Consecutive channels that attend inside windows of one size.

@@ -24,8 +24,6 @@ from srlab.extensions.kernels.triton.launch import (
 )
 from srlab.layers.position_bias import RelativePositionBias
 
-__all__ = ["window_attention"]
-
 # Wider heads would not fit into registers together with their sums.
 _WIDEST_HEAD = 64
 

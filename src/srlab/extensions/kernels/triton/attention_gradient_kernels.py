@@ -11,8 +11,6 @@ import triton.language as tl
 
 from srlab.extensions.kernels.triton.placement import Extent, Place, View, locate, logits_between, read, write
 
-__all__ = ["attend_gradients", "bias_gradient"]
-
 
 @triton.jit
 def attend_gradients(

@@ -12,8 +12,6 @@ import triton.language as tl
 
 from srlab.extensions.kernels.triton.placement import Extent, View, locate, logits_between, read, write
 
-__all__ = ["attend"]
-
 
 @triton.jit
 def attend(

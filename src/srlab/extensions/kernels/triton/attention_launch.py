@@ -19,8 +19,6 @@ from srlab.extensions.kernels.triton.launch import launch, product_precision
 from srlab.extensions.kernels.triton.placement import Extent, View, view_of
 from srlab.ops.windows import roll_map, split_windows
 
-__all__ = ["Attention", "attend", "attention_gradients"]
-
 # Tokens of a tile: the logits between so many take 32 of a thread's registers, of 128 threads.
 _TILE = 64
 # Windows of at most as many tokens are cut into blocks of 64 queries, larger ones into blocks of 128: more

@@ -12,8 +12,6 @@ from srlab.extensions.kernels.triton.attention import window_attention
 from srlab.extensions.kernels.triton.local_features import local_features
 from srlab.models.elan import ElanBlock, GroupAttention
 
-__all__ = ["elan_block"]
-
 
 def elan_block(block: ElanBlock, features: Tensor) -> Tensor:
     """(B, C, H, W), channels last, to the same; the modules of a block share the map of queries."""

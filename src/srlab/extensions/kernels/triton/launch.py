@@ -8,16 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = [
-    "autocast_together",
-    "channels_together",
-    "launch",
-    "product_precision",
-    "require_kernel_maps",
-    "require_kernels",
-    "why_unavailable",
-]
-
 # Ampere: before it, no tensor-core products of bfloat16.
 _LEAST_CAPABILITY = (8, 0)
 

@@ -18,8 +18,6 @@ import triton.language as tl
 
 from srlab.extensions.kernels.triton.placement import View
 
-__all__ = ["Pixels", "mix_locally"]
-
 
 class Pixels(NamedTuple):
     """Size of the map, and number of its pixels in the whole batch."""

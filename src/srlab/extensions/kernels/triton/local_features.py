@@ -17,8 +17,6 @@ from srlab.extensions.kernels.triton.launch import (
 )
 from srlab.ops.shift import move_channels
 
-__all__ = ["local_features"]
-
 # The kernel holds all output channels of its pixels.
 _WIDEST = 256
 # Pixels of a tile.

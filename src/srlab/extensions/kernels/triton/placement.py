@@ -14,8 +14,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["Extent", "Place", "View", "locate", "logits_between", "read", "view_of", "write"]
-
 # Added to the logits of tokens that only the cyclic shift made neighbours, as in srlab.ops.attention.
 _FOREIGN = tl.constexpr(-100.0)
 # Stands for minus infinity where a tile has more columns than there are keys: finite, so that rows without
