@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "create_model", "flush_subnormals", "list_models", "load_model"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # Imported when first used: PyTorch takes seconds, and not everyone who imports srlab needs it.
 _HOMES = {

@@ -206,10 +206,11 @@ def _log(description: Mapping[str, Any]) -> None:
     if description["assumed"]:
         first = description["assumed"][0]
         logger.info(
-            "assumed, since %s: %s. To change it, give %s=… to load_model or srlab convert, "
+            "assumed, since %s: %s. To change it, give %s=… to load_model, --set %s=… to srlab convert "
             "or +overrides.%s=… to evaluate.py",
             "the official file did not say" if description["layout"] == "srlab" else "the file does not say",
             ", ".join(f"{name}={model[name]}" for name in description["assumed"]),
+            first,
             first,
             first,
         )
