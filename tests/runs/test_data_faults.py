@@ -171,7 +171,7 @@ def run_to_resume(output: str) -> str:
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds loader processes in /proc")
 def test_a_killed_loader_process_ends_the_run_soon_and_resuming_learns_the_same(photos: Path, tmp_path: Path):
     """In the middle of training; oracle: a run left in peace, and the command that is printed."""
-    steps = ("trainer.max_steps=600", "validate_every=100", "trainer.log_every_n_steps=1")
+    steps = ("trainer.max_steps=300", "validate_every=50", "trainer.log_every_n_steps=1")
     finished(start(photos, tmp_path / "peaceful", *steps))
     harmed = tmp_path / "har'med run"
     run = start(photos, harmed, *steps)

@@ -137,7 +137,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_it_can_go_on(photos, tm
     os.killpg(run.pid, number)
     output = run.communicate(timeout=120)[0]
     assert run.returncode == 128 + number, output
-    assert f"python train.py resume={folder}" in output
+    assert f"train.py resume={folder}" in output
     steps = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     resume = [
         sys.executable,
