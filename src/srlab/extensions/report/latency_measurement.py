@@ -67,6 +67,7 @@ def measure_latencies(
     plan, labels = _plan(arguments, networks, faults)
     scale = _only("scale", {network.scale for network in networks.values()}, "x{}".format)
     lr_size = lr_size or _lr_size(comparison.runs, output_size, scale)
+    place = find_device(device)
     _require_writable(record.parent)
     settings = LabSettings(
         step="inference", scale=scale, batch=1, warmup=_WARMUP, repeats=repeats, baseline=plan.baseline
@@ -76,7 +77,7 @@ def measure_latencies(
         plan,
         settings,
         lr_sizes=[lr_size],
-        device=find_device(device),
+        device=place,
         command=command,
         threads=threads,
         progress=progress,
