@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -22,6 +23,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _few_threads():
     """Small tensors: more threads only add overhead, and parallel test runs share the cores."""
     torch.set_num_threads(int(os.environ.get("SRLAB_TEST_THREADS", "1")))
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers_are_left():
+    """Hydra adds handlers for the log of a run to the root logger, and their streams close with the test."""
+    before = set(logging.root.handlers)
+    yield
+    for handler in set(logging.root.handlers) - before:
+        if type(handler) in (logging.StreamHandler, logging.FileHandler):
+            logging.root.removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture(scope="session")
