@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from srlab.runs.contract import (
-    BEST_CHECKPOINT,
     CHECKPOINTS_FOLDER,
     CONFIG_FILE,
     COSTS_FILE,
@@ -41,11 +40,6 @@ class RunFolder:
     def last_checkpoint(self) -> Path:
         """The newest state."""
         return self.path / CHECKPOINTS_FOLDER / LAST_CHECKPOINT
-
-    @property
-    def best_checkpoint(self) -> Path:
-        """The state with the best validation score."""
-        return self.path / CHECKPOINTS_FOLDER / BEST_CHECKPOINT
 
     @property
     def is_finished(self) -> bool:
