@@ -13,12 +13,11 @@ from lightning.pytorch import LightningDataModule
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.evaluation import EvaluationSet, EvaluationSets, RankShare
 from srlab.data.image_identity import check_same_images
-from srlab.data.image_store import BadImagePolicy, ImageStore
 from srlab.data.loader import Loader
 from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import ImageSet, Source
-from srlab.data.store import open_store
+from srlab.data.store import BadImagePolicy, ImageStore, open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
 
 log = logging.getLogger(__name__)

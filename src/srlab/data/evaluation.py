@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from srlab.data.bicubic_window import downsample
-from srlab.data.image_store import BadImagePolicy, ImageStore, StoredImage
 from srlab.data.lr_pairing import check_lr
 from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sources import ImageFile, ImageSet
-from srlab.data.store import open_store
+from srlab.data.store import BadImagePolicy, ImageStore, StoredImage, open_store
 
 log = logging.getLogger(__name__)
 
