@@ -12,17 +12,22 @@ OpenCV and Pillow apply the orientation tag, in some cases wrongly: they get a c
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLEFORMAT, TiffFile, TiffPage
 
-from srlab.data.pixels import DecodedImage, check_pixels, from_pillow, from_samples, pillow_without_limit
+from srlab.data.pixels import (
+    DecodedImage,
+    check_pixels,
+    from_pillow,
+    from_samples,
+    open_with_pillow,
+    samples_by_opencv,
+)
 
 # Little- and big-endian, classic and BigTIFF.
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -113,37 +118,28 @@ def _decode_with_tifffile(page: TiffPage, _content: io.BytesIO) -> DecodedImage:
 
 
 def _decode_with_opencv(page: TiffPage, content: io.BytesIO) -> DecodedImage:
-    samples = cv2.imdecode(np.frombuffer(content.getbuffer(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None:
-        raise ValueError("it is damaged")
-    rgb = samples if samples.ndim == 2 else samples[..., [2, 1, 0, 3][: samples.shape[2]]]
-    return from_samples(_levels(page, rgb))
+    return from_samples(_levels(page, samples_by_opencv(content.getbuffer())))
 
 
 def _decode_with_pillow(page: TiffPage, content: io.BytesIO) -> DecodedImage:
     content.seek(0)
-    with pillow_without_limit():
-        try:
-            image = Image.open(content, formats=["TIFF"])
-        except UnidentifiedImageError:
-            raise _unsupported(page) from None
-        image.load()
-        if EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
-            _check_opaque(page, image.getchannel(len(image.getbands()) - 1).getextrema() == (255, 255))
-        return from_pillow(image)
+    try:
+        image = open_with_pillow(content, "TIFF")
+    except UnidentifiedImageError:
+        raise _unsupported(page) from None
+    _check_alpha(page, np.asarray(image))
+    return from_pillow(image)
 
 
 def _levels(page: TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
     """Samples with black at 0."""
-    most = np.iinfo(samples.dtype).max
-    if EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
-        _check_opaque(page, bool((samples[..., -1] == most).all()))
-    return most - samples if page.photometric == PHOTOMETRIC.MINISWHITE else samples
+    _check_alpha(page, samples)
+    return np.iinfo(samples.dtype).max - samples if page.photometric == PHOTOMETRIC.MINISWHITE else samples
 
 
-def _check_opaque(page: TiffPage, opaque: bool) -> None:
+def _check_alpha(page: TiffPage, samples: NDArray[Any]) -> None:
     """Premultiplied colours are those of the image only where alpha is at its maximum."""
-    if not opaque:
+    if EXTRASAMPLE.ASSOCALPHA in page.extrasamples and samples[..., -1].min() < np.iinfo(samples.dtype).max:
         raise ValueError(
             f"its layout ({_name(page)}) has colours multiplied by their alpha; save it without alpha"
         )
@@ -156,24 +152,5 @@ def _unsupported(page: TiffPage) -> ValueError:
 
 
 def _name(page: TiffPage) -> str:
-    """Such as ``RGB, 5 samples of 16 bits, uint, separate planes, LZW``."""
-    bits = page.bitspersample
-    depth = bits if isinstance(bits, int) else "+".join(map(str, bits))
-    parts = [
-        _tag_name(PHOTOMETRIC, page.photometric),
-        f"{page.samplesperpixel} sample{'s' * (page.samplesperpixel > 1)} of {depth} bits",
-        _tag_name(SAMPLEFORMAT, page.sampleformat).lower(),
-        *(_tag_name(EXTRASAMPLE, extra) for extra in page.extrasamples),
-        *(["separate planes"] if page.planarconfig == PLANARCONFIG.SEPARATE else []),
-        *([] if page.compression == COMPRESSION.NONE else [_tag_name(COMPRESSION, page.compression)]),
-        *(["a volume"] if page.imagedepth > 1 else []),
-        *(["a reduced copy of another page"] if page.is_reduced else []),
-    ]
-    return ", ".join(parts)
-
-
-def _tag_name(kind: type[Enum], value: object) -> str:
-    try:
-        return kind(value).name
-    except ValueError:
-        return f"{kind.__name__.lower()} {value}"
+    """Such as ``6x10x5 uint16 rgb lzw separate``."""
+    return " ".join(str(page).split()[3:])
