@@ -11,6 +11,7 @@ from pathlib import Path
 
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import is_lr_folder, lr_stems
+from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,6 @@ _SYSTEM_FOLDERS = (
     *("@eadir", "@__thumb", "#recycle", "@recycle", "#snapshot", "__macosx"),
     *("$recycle.bin", "lost+found", "system volume information"),
 )
-_MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class FolderScan:
             (self.unsupported, "because their format is not supported"),
         )
         return [
-            f"{found.total()} file(s) below {self.top} are left out {reason}: {_some(found)}"
+            f"{found.total()} file(s) below {self.top} are left out {reason}: "
+            + some([f"{name} ({count})" for name, count in found.most_common()])
             for found, reason in reasons
             if found
         ]
@@ -145,8 +146,3 @@ def _visible_entries(folder: Path) -> list[Path]:
         for entry in entries
         if not entry.name.startswith(".") and entry.name.casefold() not in _SYSTEM_FOLDERS
     ]
-
-
-def _some(counts: Counter[str]) -> str:
-    named = [f"{name} ({count})" for name, count in counts.most_common(_MOST_NAMED)]
-    return ", ".join(named) + (", …" if len(counts) > _MOST_NAMED else "")

@@ -95,6 +95,13 @@ class Loader:
     def __len__(self) -> int:
         return len(cast(Sized, self.batches))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Empty, which lets Lightning resume: ``batches`` start where they should by themselves."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
     def __iter__(self) -> Iterator[Batch]:
         """All batches; the processes start with the first one and end with the iterator."""
         if self.num_workers:

@@ -29,7 +29,7 @@ from srlab.data.images import decode_image, decoded_bytes
 from srlab.data.pixels import MAX_PIXELS, DecodedImage
 from srlab.data.sources import ImageFile, ImageSet
 from srlab.locks import locked_work
-from srlab.terminal.names import file_safe
+from srlab.terminal.names import file_safe, some
 from srlab.terminal.progress import tracked
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ BadImagePolicy = Literal["error", "skip"]
 
 # Part of the key: raise it when read_image or the layout of a store changes.
 _FORMAT = 4
-_MOST_NAMED = 5
 _DECODING_THREADS = 4
 
 
@@ -163,7 +162,7 @@ def _log_unusual_files(image_set: ImageSet, store: ImageStore) -> None:
         log.warning(
             "%d %s have 16 bits a sample and no value above 4095, as 12-bit data do: they are used as they "
             "are, nearly black (%s); if 4095 means white, multiply them by 16",
-            *(len(dark), of_all, ", ".join(dark[:_MOST_NAMED])),
+            *(len(dark), of_all, some(dark)),
         )
 
 

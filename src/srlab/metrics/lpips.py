@@ -8,11 +8,11 @@ import functools
 import hashlib
 import os
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import torchmetrics
 from torch import Tensor
 
 from srlab.metrics.registry import Metric
@@ -120,13 +120,10 @@ def _checked_file(name: str) -> Path:
 
 def _folders() -> list[Path]:
     """Where the files may lie, the first being the one to download to."""
-    folders = [Path(torch.hub.get_dir()) / "checkpoints"]
-    if os.environ.get(_VARIABLE):
-        folders.insert(0, Path(os.environ[_VARIABLE]))
+    named = os.environ.get(_VARIABLE)
     # torchmetrics ships the small one of the two, LPIPS's own weights
-    if (spec := find_spec("torchmetrics")) and spec.origin:
-        folders.append(Path(spec.origin).parent / "functional" / "image" / "lpips_models")
-    return folders
+    shipped = Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models"
+    return [*([Path(named)] if named else []), Path(torch.hub.get_dir()) / "checkpoints", shipped]
 
 
 METRIC = Metric(
