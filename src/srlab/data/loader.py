@@ -41,7 +41,6 @@ _MORE_SHARED_MEMORY = (
     "give /dev/shm more room (docker run --shm-size=8g, or --ipc=host), set a smaller data.batch_size, "
     f"or {_WITHOUT}"
 )
-_FEWER_PROCESSES = "memory or processes are short: set a smaller data.num_workers, or 0"
 # By what torch and the operating system say.
 _REMEDIES = {
     "Too many open files": f"raise the limit (ulimit -n 65536), or {_WITHOUT}",
@@ -49,12 +48,10 @@ _REMEDIES = {
     "No space left on device": _MORE_SHARED_MEMORY,
     "unable to allocate shared memory": _MORE_SHARED_MEMORY,
     "unable to write to file </torch": _MORE_SHARED_MEMORY,
-    "Resource temporarily unavailable": _FEWER_PROCESSES,
-    "Cannot allocate memory": _FEWER_PROCESSES,
-}
-_REMEDIES_BY_SIGNAL = {
-    "SIGKILL": "often because memory is short: set a smaller data.num_workers or data.batch_size",
     "SIGBUS": f"/dev/shm or the disk with decoded images is full: {_MORE_SHARED_MEMORY}",
+    "SIGKILL": "often because memory is short: set a smaller data.num_workers or data.batch_size",
+    "Cannot allocate memory": "memory is short: set a smaller data.num_workers or data.batch_size",
+    "Resource temporarily unavailable": "set a smaller data.num_workers, or 0",
 }
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -124,7 +121,7 @@ class Loader:
                 yield batch
         except LoaderProcessError:
             raise
-        except (BrokenProcessPool, OSError, EOFError, RuntimeError) as error:
+        except (OSError, EOFError, RuntimeError) as error:
             if isinstance(error, BrokenProcessPool):
                 executors[0].shutdown()  # its thread has collected the exit codes then
             if fault := _fault(error, context.processes):
@@ -198,7 +195,7 @@ def _result(future: "Future[Batch]", processes: "Sequence[_LoaderProcess]") -> B
 
 
 class _LoaderProcess(_Context.Process):
-    """A process that is killed rather than waited for; Python does the same at its exit."""
+    """A process that is killed rather than waited for when others have died."""
 
     was_killed_here = False
 
@@ -208,12 +205,6 @@ class _LoaderProcess(_Context.Process):
         if self.is_alive():
             self.was_killed_here = True
             self.kill()
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for its end, which comes at once if there is no limit."""
-        if timeout is None:
-            self.kill()
-        super().join(timeout)
 
 
 class _LoaderContext(_Context):
@@ -245,7 +236,7 @@ def _fault(error: BaseException, processes: Sequence[_LoaderProcess]) -> str | N
     if dead:
         return "; ".join(map(_cause_of_death, dead))
     cause = (broken and error.__cause__) or error
-    remedy = next((remedy for words, remedy in _REMEDIES.items() if words in str(cause)), None)
+    remedy = _remedy(str(cause))
     # an error of ``make`` has its traceback in the process as its cause
     if not broken and not remedy and (isinstance(error, RuntimeError) or error.__cause__):
         return None
@@ -260,4 +251,8 @@ def _cause_of_death(process: _LoaderProcess) -> str:
     if code is None or code >= 0:
         return f"loader process {process.pid} ended with exit status {code}; see its output above"
     name = signal.Signals(-code).name
-    return f"loader process {process.pid} was killed by {name}; {_REMEDIES_BY_SIGNAL.get(name, _WITHOUT)}"
+    return f"loader process {process.pid} was killed by {name}; {_remedy(name) or _WITHOUT}"
+
+
+def _remedy(fault: str) -> str | None:
+    return next((remedy for words, remedy in _REMEDIES.items() if words in fault), None)

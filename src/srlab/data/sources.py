@@ -14,6 +14,7 @@ from typing import Literal
 from srlab.data.folder_scan import log_once, scan_folder, unique_names
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import lr_folders
+from srlab.terminal.names import some
 
 _MOST_HELD_OUT = 20
 # A split that depended on pixels would move images into the training set when a file is repaired.
@@ -124,7 +125,7 @@ def _named(paths: Sequence[Path], base: Path) -> list[ImageFile]:
 def _split(files: list[ImageFile], *, held_out: bool, roots: Sequence[Path]) -> list[ImageFile]:
     if len(files) < 2:
         raise ValueError(
-            f"{listing(roots)} holds {len(files)} image, which cannot be split into training and validation; "
+            f"{some(roots)} holds {len(files)} image, which cannot be split into training and validation; "
             "add images or give data.validation_root=PATH"
         )
     number = min(_MOST_HELD_OUT, max(1, round(len(files) / 20)))
@@ -164,8 +165,8 @@ def lr_folders_beside(
     others = {path.resolve() for path in scan.images} - {file.path.resolve() for file in files}
     if others:
         log_once(f"{len(others)} image(s) next to {hr_folder} are left out: only those below it count")
-    for sentence in scan.left_out()[: bool(scan.low_resolution)]:
-        log_once(sentence)
+    if scan.low_resolution:
+        log_once(scan.left_out()[0])
     return paired
 
 
@@ -176,8 +177,3 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
         for part in re.split(r"(\d+)", name)
     ]
     return [*parts, (2, 0, name)]
-
-
-def listing(paths: Sequence[Path]) -> str:
-    """For messages."""
-    return ", ".join(map(str, paths))

@@ -147,6 +147,6 @@ def _check_pair(sr_image: Tensor, hr_image: Tensor) -> None:
     shapes = tuple(sr_image.shape), tuple(hr_image.shape)
     if shapes[0] != (3, *shapes[1][1:]) or len(shapes[1]) != 3 or shapes[1][0] not in (1, 3):
         raise ValueError(
-            "sr_image must be (3, H, W) and hr_image (3, H, W) or (1, H, W), got "
-            f"{shapes[0]} and {shapes[1]}; score the images of a batch one by one, and crop HR to scale times the LR size"
+            f"sr_image must be (3, H, W) and hr_image (3 or 1, H, W), got {shapes[0]} and {shapes[1]}; score "
+            "the images of a batch one by one, and crop HR to scale times the LR size"
         )

@@ -25,6 +25,6 @@ def file_safe(text: str) -> str:
     return re.sub(r"[^\w.+-]", "_", text)
 
 
-def some(names: Sequence[str], separator: str = ", ", most: int = 5) -> str:
+def some(names: Sequence[object], separator: str = ", ", most: int = 5) -> str:
     """The first names in one line, and ``…`` if there are more than ``most``."""
-    return separator.join([*names[:most], "…"] if len(names) > most else names)
+    return separator.join([*map(str, names[:most]), *(["…"] if len(names) > most else [])])
