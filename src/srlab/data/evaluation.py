@@ -121,14 +121,16 @@ class EvaluationSet:
         name, image = self.store.images[number].name, self.store[number]
         height, width = (side // self.scale * self.scale for side in image.shape[1:])
         hr_image = np.array(image[:, :height, :width])
-        made = self.lr_store is None
-        lr_image = downsample(hr_image, self.scale) if made else self.lr_store[self._lr_numbers[name]]
+        if self.lr_store is None:
+            lr_image = downsample(hr_image, self.scale)
+        else:
+            lr_image = self.lr_store[self._lr_numbers[name]]
         return {
             "lr_image": torch.from_numpy(np.array(np.broadcast_to(lr_image, (3, *lr_image.shape[1:])))),
             "hr_image": torch.from_numpy(hr_image),
             "name": name,
             "set_name": self.name,
-            "lr_source": "made" if made else "file",
+            "lr_source": "made" if self.lr_store is None else "file",
             "counted": True,
         }
 

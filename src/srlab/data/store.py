@@ -210,7 +210,8 @@ def _build(image_set: ImageSet, folder: Path, max_pixels: int) -> None:
                 continue
             pixels.write(outcome.pixels.data)
             properties = outcome.digest(), outcome.oriented, outcome.twelve_bit
-            images.append(StoredImage(file.name, *outcome.pixels.shape, offset, *properties))
+            channels, height, width = outcome.pixels.shape
+            images.append(StoredImage(file.name, channels, height, width, offset, *properties))
             offset = images[-1].end
         pixels.flush()
         os.fsync(pixels.fileno())  # or a power cut could leave a finished store of zeros

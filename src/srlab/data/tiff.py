@@ -10,7 +10,6 @@ OpenCV and Pillow apply the orientation tag, in some cases wrongly: they get a c
 """
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,6 @@ _DEFLATE = (COMPRESSION.DEFLATE, COMPRESSION.ADOBE_DEFLATE)
 _TIFFFILE_READS = (COMPRESSION.NONE, COMPRESSION.PACKBITS, *_DEFLATE)
 _ORIENTATION, _SUBSAMPLING = 274, 530
 
-_Decoder = Callable[[TiffPage, io.BytesIO], DecodedImage]
-
 
 def read_tiff(path: Path, max_pixels: int) -> DecodedImage:
     """Decode the first page.
@@ -52,46 +49,37 @@ def read_tiff(path: Path, max_pixels: int) -> DecodedImage:
             page = file.pages.first
             assert isinstance(page, TiffPage)  # TiffFrames stand for later pages only
             check_pixels(page.imagewidth, page.imagelength, max_pixels)
-            decode = _decoder_of(page)
-            if decode is None:
-                raise _unsupported(page)
             _check_complete(page, len(content.getbuffer()))
             orientation = page.tags.get(_ORIENTATION)
             oriented = orientation is not None and orientation.value != 1
             if orientation is not None:
                 orientation.overwrite(1)
-            return replace(decode(page, content), oriented=oriented)
+            return replace(_decode(page, content), oriented=oriented)
     except (MemoryError, ValueError):
         raise
     except Exception as error:  # tifffile raises many kinds of errors for damaged files
         raise ValueError(f"it is damaged ({type(error).__name__}: {error})") from error
 
 
-def _decoder_of(page: TiffPage) -> _Decoder | None:
-    """None if no decoder is known to read this layout correctly."""
-    bits, samples = page.bitspersample, page.samplesperpixel
-    if page.sampleformat != SAMPLEFORMAT.UINT or bits not in (1, 2, 4, 8, 16):
-        return None
-    if page.imagedepth > 1 or page.is_reduced:
-        return None
-    if page.photometric not in _COLORS or bits < 8:
-        return _decode_with_pillow if bits <= 8 and not _is_raw_and_subsampled(page) else None
-    if not _has_alpha_at_most(page):
-        return None
-    if page.compression in _TIFFFILE_READS:
-        return _decode_with_tifffile
-    if bits == 8:
-        return _decode_with_pillow
-    in_one_plane = samples == 1 or page.planarconfig == PLANARCONFIG.CONTIG
-    opencv_reads = in_one_plane and samples != 2 and page.compression == COMPRESSION.LZW
-    return _decode_with_opencv if opencv_reads else None
-
-
-def _has_alpha_at_most(page: TiffPage) -> bool:
-    """Whether only alpha follows the colours; an undeclared fourth sample of RGB is alpha by custom."""
-    extra = page.samplesperpixel - _COLORS[page.photometric]
-    undeclared = page.photometric == PHOTOMETRIC.RGB and extra == 1 and not page.extrasamples
-    return extra == len(page.extrasamples) <= 1 or undeclared
+def _decode(page: TiffPage, content: io.BytesIO) -> DecodedImage:
+    """By the decoder that is known to read this layout correctly; a ValueError if there is none."""
+    bits, colors = page.bitspersample, _COLORS.get(page.photometric)
+    is_whole = page.imagedepth == 1 and not page.is_reduced
+    if page.sampleformat != SAMPLEFORMAT.UINT or bits not in (1, 2, 4, 8, 16) or not is_whole:
+        raise _unsupported(page)
+    if colors and bits >= 8:
+        # an undeclared fourth sample of RGB is alpha by custom
+        extra, declared = page.samplesperpixel - colors, len(page.extrasamples)
+        if extra > 1 or (extra != declared and not (colors == 3 and declared == 0)):
+            raise _unsupported(page)
+        if page.compression in _TIFFFILE_READS:
+            return from_samples(_levels(page, _samples_by_tifffile(page)))
+        in_one_plane = page.samplesperpixel == 1 or page.planarconfig == PLANARCONFIG.CONTIG
+        if bits == 16 and page.compression == COMPRESSION.LZW and in_one_plane and page.samplesperpixel != 2:
+            return from_samples(_levels(page, samples_by_opencv(content.getbuffer())))
+    if bits == 16 or _is_raw_and_subsampled(page):
+        raise _unsupported(page)
+    return _decode_with_pillow(page, content)
 
 
 def _is_raw_and_subsampled(page: TiffPage) -> bool:
@@ -110,15 +98,11 @@ def _check_complete(page: TiffPage, file_size: int) -> None:
         raise ValueError(f"it is truncated: {file_size} bytes where its pixels end at {max(ends)}")
 
 
-def _decode_with_tifffile(page: TiffPage, _content: io.BytesIO) -> DecodedImage:
+def _samples_by_tifffile(page: TiffPage) -> NDArray[Any]:
     # (separate planes, depth, H, W, interleaved samples)
     stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]
     samples = np.moveaxis(stored, 0, 2).reshape(*stored.shape[1:3], -1)
-    return from_samples(_levels(page, samples.astype(samples.dtype.newbyteorder("="), copy=False)))
-
-
-def _decode_with_opencv(page: TiffPage, content: io.BytesIO) -> DecodedImage:
-    return from_samples(_levels(page, samples_by_opencv(content.getbuffer())))
+    return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 
 def _decode_with_pillow(page: TiffPage, content: io.BytesIO) -> DecodedImage:

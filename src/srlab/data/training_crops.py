@@ -113,8 +113,9 @@ def _cut_window(
         return
     # The piece extends at least ``context`` pixels into the image, or over all of it: mirroring the piece
     # mirrors the image.
+    above, below, before, after = missing
     for source, target in zip(piece, window, strict=True):
-        cv2.copyMakeBorder(source, *missing, cv2.BORDER_REFLECT, dst=target)
+        cv2.copyMakeBorder(source, above, below, before, after, cv2.BORDER_REFLECT, dst=target)
 
 
 def _large_enough(store: ImageStore, side: int, on_bad_image: BadImagePolicy) -> list[int]:
