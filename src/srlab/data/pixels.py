@@ -2,6 +2,8 @@
 
 import hashlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +21,7 @@ _DEEP_GRAY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 GRAY_MODES = ("1", "L", "LA", "La", *_DEEP_GRAY_MODES)
 """Modes of Pillow that become one plane."""
 
-_opening = threading.Lock()
+_opening = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,18 @@ def is_oriented(data: bytes) -> bool:
         return False
 
 
-def open_with_pillow(source: Path | BinaryIO, *formats: str) -> Image.Image:
-    """``Image.open`` without Pillow's limit of 179 megapixels, which is global; see ``check_pixels``."""
+@contextmanager
+def pillow_without_limit() -> Iterator[None]:
+    """Context without Pillow's limit of 179 megapixels, which is global: one thread at a time."""
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(source, formats=formats)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def open_with_pillow(source: Path | BinaryIO, *formats: str) -> Image.Image:
+    """``Image.open`` whose only limit is ``check_pixels``; nothing is decoded yet."""
+    with pillow_without_limit():
+        return Image.open(source, formats=formats)

@@ -10,13 +10,14 @@ OpenCV and Pillow apply the orientation tag, in some cases wrongly: they get a c
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLEFORMAT, TiffFile, TiffPage
 
 from srlab.data.pixels import (
@@ -37,31 +38,62 @@ _TIFFFILE_READS = (COMPRESSION.NONE, COMPRESSION.PACKBITS, *_DEFLATE)
 _ORIENTATION, _SUBSAMPLING = 274, 530
 
 
+Stored = NDArray[Any] | Image.Image
+"""Samples as in the file with black at 0, alpha included: (H, W) or (H, W, C), or an image of Pillow's."""
+
+
+class StoredTiff(NamedTuple):
+    """The first page of a file: its samples, the value of its orientation tag (not applied), all pages."""
+
+    samples: Stored
+    orientation: int
+    pages: int
+
+
 def read_tiff(path: Path, max_pixels: int) -> DecodedImage:
     """Decode the first page.
 
     Raises:
         ValueError: for damaged files, and for unsupported layouts, by name.
     """
+    content = io.BytesIO(path.read_bytes())
+    stored = load_tiff(content, lambda width, height: check_pixels(width, height, max_pixels))
+    samples = stored.samples
+    decoded = from_pillow(samples) if isinstance(samples, Image.Image) else from_samples(samples)
+    return replace(decoded, oriented=stored.orientation != 1)
+
+
+def load_tiff(content: io.BytesIO, check_size: Callable[[int, int], None]) -> StoredTiff:
+    """The samples of the first page as they are stored; pages that are reduced copies or masks don't count.
+
+    Args:
+        content: the file; its orientation tag is set to 1.
+        check_size: called with width and height before anything is decoded; raises where they are too large.
+
+    Raises:
+        ValueError: for damaged files, and for unsupported layouts, by name.
+    """
     try:
-        content = io.BytesIO(path.read_bytes())
         with TiffFile(content) as file:
             page = file.pages.first
             assert isinstance(page, TiffPage)  # TiffFrames stand for later pages only
-            check_pixels(page.imagewidth, page.imagelength, max_pixels)
+            check_size(page.imagewidth, page.imagelength)
             _check_complete(page, len(content.getbuffer()))
-            orientation = page.tags.get(_ORIENTATION)
-            oriented = orientation is not None and orientation.value != 1
-            if orientation is not None:
-                orientation.overwrite(1)
-            return replace(_decode(page, content), oriented=oriented)
+            tag = page.tags.get(_ORIENTATION)
+            orientation = 1 if tag is None else int(tag.value)
+            if tag is not None:
+                tag.overwrite(1)
+            pages = sum(
+                not (isinstance(each, TiffPage) and (each.is_reduced or each.is_mask)) for each in file.pages
+            )
+            return StoredTiff(_decode(page, content), orientation, pages)
     except (MemoryError, ValueError):
         raise
     except Exception as error:  # tifffile raises many kinds of errors for damaged files
         raise ValueError(f"it is damaged ({type(error).__name__}: {error})") from error
 
 
-def _decode(page: TiffPage, content: io.BytesIO) -> DecodedImage:
+def _decode(page: TiffPage, content: io.BytesIO) -> Stored:
     """By the decoder that is known to read this layout correctly; a ValueError if there is none."""
     bits, colors = page.bitspersample, _COLORS.get(page.photometric)
     is_whole = page.imagedepth == 1 and not page.is_reduced
@@ -73,10 +105,10 @@ def _decode(page: TiffPage, content: io.BytesIO) -> DecodedImage:
         if extra > 1 or (extra != declared and not (colors == 3 and declared == 0)):
             raise _unsupported(page)
         if page.compression in _TIFFFILE_READS:
-            return from_samples(_levels(page, _samples_by_tifffile(page)))
+            return _levels(page, _samples_by_tifffile(page))
         in_one_plane = page.samplesperpixel == 1 or page.planarconfig == PLANARCONFIG.CONTIG
         if bits == 16 and page.compression == COMPRESSION.LZW and in_one_plane and page.samplesperpixel != 2:
-            return from_samples(_levels(page, samples_by_opencv(content.getbuffer())))
+            return _levels(page, samples_by_opencv(content.getbuffer()))
     if bits == 16 or _is_raw_and_subsampled(page):
         raise _unsupported(page)
     return _decode_with_pillow(page, content)
@@ -105,20 +137,23 @@ def _samples_by_tifffile(page: TiffPage) -> NDArray[Any]:
     return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 
-def _decode_with_pillow(page: TiffPage, content: io.BytesIO) -> DecodedImage:
+def _decode_with_pillow(page: TiffPage, content: io.BytesIO) -> Image.Image:
     content.seek(0)
     try:
         image = open_with_pillow(content, "TIFF")
     except UnidentifiedImageError:
         raise _unsupported(page) from None
     _check_alpha(page, np.asarray(image))
-    return from_pillow(image)
+    return image
 
 
 def _levels(page: TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
     """Samples with black at 0."""
     _check_alpha(page, samples)
-    return np.iinfo(samples.dtype).max - samples if page.photometric == PHOTOMETRIC.MINISWHITE else samples
+    if page.photometric != PHOTOMETRIC.MINISWHITE:
+        return samples
+    most = np.iinfo(samples.dtype).max
+    return most - samples if samples.ndim == 2 else np.dstack([most - samples[..., :1], samples[..., 1:]])
 
 
 def _check_alpha(page: TiffPage, samples: NDArray[Any]) -> None:
