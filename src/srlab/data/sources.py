@@ -81,7 +81,8 @@ def folder_images(
 
     If the folder has a subfolder ``HR``, only its images count, and ``LR_bicubic/X{scale}`` or
     ``LRbicx{scale}`` next to it holds LR files. Linked folders are followed; a folder or file that is reached
-    twice counts once. The names of several folders' images are paths below what the folders share.
+    twice counts once. The names of several folders' images start with the folder's, or where two have the
+    same, with its path below what the folders share.
 
     Args:
         root: folder, or several.
@@ -96,17 +97,17 @@ def folder_images(
         raise ValueError(f"{option} names no folder; give {option}=PATH")
     files: dict[Path, ImageFile] = {}
     paired: Mapping[int, Path] = {}
+    base = Path(os.path.commonpath([folder.parent for folder in roots]))
+    names_differ = len({folder.name.casefold() for folder in roots}) == len(roots)
     for folder in roots:
         hr_folder = folder / "HR" if (folder / "HR").is_dir() else folder
         found = find_images(hr_folder, remedy=f"check {option}")
         if hr_folder != folder:
             paired = lr_folders_beside(hr_folder, found, pair=len(roots) == 1)
+        prefix = f"{folder.name if names_differ else folder.relative_to(base)}/" if len(roots) > 1 else ""
         for file in found:
-            files.setdefault(file.path.resolve(), file)
+            files.setdefault(file.path.resolve(), ImageFile(prefix + file.name, file.path))
     chosen = list(files.values())
-    if len(roots) > 1:
-        base = Path(os.path.commonpath([folder.parent for folder in roots]))
-        chosen = _named([file.path for file in chosen], base)
     if part != "all":
         chosen = _split(chosen, held_out=part == "held_out", roots=roots)
     return ImageSet(
@@ -115,11 +116,6 @@ def folder_images(
         paired,
         **({"if_none_usable": _IF_NONE_HELD_OUT} if part == "held_out" else {}),
     )
-
-
-def _named(paths: Sequence[Path], base: Path) -> list[ImageFile]:
-    names = unique_names([path.relative_to(base) for path in paths])
-    return [ImageFile(name, path) for name, path in zip(names, paths, strict=True)]
 
 
 def _split(files: list[ImageFile], *, held_out: bool, roots: Sequence[Path]) -> list[ImageFile]:
@@ -150,7 +146,9 @@ def find_images(folder: Path, *, remedy: str = "check data.root or SRLAB_DATA") 
         raise ValueError("; ".join([*parts, *scan.left_out(), remedy]))
     for sentence in scan.left_out():
         log_once(sentence)
-    return sorted(_named(scan.images, folder), key=lambda file: _natural(file.name))
+    names = unique_names([path.relative_to(folder) for path in scan.images])
+    files = [ImageFile(name, path) for name, path in zip(names, scan.images, strict=True)]
+    return sorted(files, key=lambda file: _natural(file.name))
 
 
 def lr_folders_beside(
