@@ -171,9 +171,7 @@ def test_numpy_files_are_told_what_they_are(tmp_path):
 
 def test_numbered_tensors_are_no_state_dict(tmp_path):
     torch.save({0: torch.zeros(1), "a": torch.zeros(1)}, tmp_path / "list.pth")
-    with pytest.raises(
-        ValueError, match=r"list.pth: no known network .* keys .* are names, here are 0 \(int\)"
-    ):
+    with pytest.raises(ValueError, match=r"list.pth: no known network .* it holds 2 tensors: 0, a$"):
         load_model(tmp_path / "list.pth")
 
 
@@ -221,7 +219,7 @@ def test_links_folders_and_devices_are_told_apart(elan, tmp_path):
     for name, error, message in [
         ("loop.pth", FileNotFoundError, "it is a broken link to loop.pth"),
         ("dangling.pth", FileNotFoundError, "it is a broken link to gone.pth"),
-        ("folder", FileNotFoundError, "is a folder .* name a checkpoint file, such as elan.pt$"),
+        ("folder", FileNotFoundError, "is a folder .* name a checkpoint file$"),
         ("pipe", ValueError, "is not a regular file, so it cannot be a checkpoint$"),
     ]:
         with pytest.raises(error, match=message):

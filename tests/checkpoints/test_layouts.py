@@ -292,7 +292,7 @@ def test_a_moved_shift_kernel_is_still_refused_in_half_precision(elan, tmp_path)
     key = next(key for key in state if key.endswith("shift_conv.weight"))
     state[key] = state[key] + 0.01
     torch.save(state, tmp_path / "elan.pth")
-    with pytest.raises(ValueError, match=r"shift_conv.weight .* differs from the constant"):
+    with pytest.raises(ValueError, match=r"shift_conv.weight differs from the constant"):
         load_model(tmp_path / "elan.pth")
 
 

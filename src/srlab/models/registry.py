@@ -9,6 +9,9 @@ from typing import Any
 import srlab.models
 from srlab.models.network import Network
 
+#: Constructor arguments of version 0.1.0 and their names today.
+RENAMED_ARGUMENTS = {"window_side": "window_size"}
+
 
 def network_classes() -> list[type[Network]]:
     """All network classes, in the order of their modules' names."""
@@ -53,6 +56,11 @@ def construct(model: Mapping[str, Any]) -> Network:
             f"missing: {', '.join(sorted(missing)) or 'none'}"
         )
     return network_class(**arguments)
+
+
+def migrate(model: Mapping[str, Any]) -> dict[str, Any]:
+    """``_target_`` and constructor arguments of any version, with today's names."""
+    return {RENAMED_ARGUMENTS.get(name, name): value for name, value in model.items()}
 
 
 def comparable(arguments: Mapping[str, Any]) -> dict[str, Any]:
