@@ -72,8 +72,6 @@ def detect_file(
     if not found:
         raise ValueError(f"{file}{_why_nothing(content, container, everything)}")
     chosen, passed_over = _choose(file, found)
-    if chosen.layout.refusal:
-        raise ValueError(f"{file} holds {chosen.layout.name}, which cannot be read: {chosen.layout.refusal}")
     return _interpret(file, chosen, passed_over if container is None else ())
 
 

@@ -13,16 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from srlab.models.network import AttentionNetwork, Network
 
-# Matrix products, and which argument is the left factor; the right one follows it.
-_PRODUCTS = {
-    "aten.mm": 0,
-    "aten.bmm": 0,
-    "aten.mv": 0,
-    "aten.dot": 0,
-    "aten.addmm": 1,
-    "aten.baddbmm": 1,
-    "aten.addmv": 1,
-}
+# Matrix products by the position of their left factor, which the right one follows.
+_PRODUCTS = dict.fromkeys(("aten.mm", "aten.bmm", "aten.mv", "aten.dot"), 0)
+_PRODUCTS |= dict.fromkeys(("aten.addmm", "aten.baddbmm", "aten.addmv"), 1)
 _CONVOLUTION = "aten.convolution"
 
 # Adds the product of two tensors: a back end may sum up a matrix product term by term.
@@ -31,43 +24,20 @@ _MULTIPLY_ADD = "aten.addcmul"
 # Kinds of work that is not counted, in the order of the list; arithmetic is all other element-wise work.
 _ARITHMETIC, _OTHER = "element-wise arithmetic", "other"
 _GROUPS = {
-    "normalisation": ("native_layer_norm", "native_batch_norm", "native_group_norm"),
-    "soft-max": ("_softmax", "_safe_softmax"),
-    "activation function": ("relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh"),
-    "pooling and sums": ("mean", "sum", "avg_pool2d", "_adaptive_avg_pool2d"),
-    "interpolation": (
-        "upsample_nearest2d",
-        "upsample_bilinear2d",
-        "upsample_bicubic2d",
-        "grid_sampler_2d",
-    ),
-    _ARITHMETIC: (),
-    "moving memory": (
-        "clone",
-        "_to_copy",
-        "copy",
-        "cat",
-        "stack",
-        "roll",
-        "flip",
-        "repeat",
-        "repeat_interleave",
-        "index",
-        "index_select",
-        "gather",
-        "masked_fill",
-        "pixel_shuffle",
-        "reflection_pad2d",
-        "constant_pad_nd",
-        "im2col",
-        "fill",
-    ),
-    _OTHER: (),
+    "normalisation": "native_layer_norm native_batch_norm native_group_norm",
+    "soft-max": "_softmax _safe_softmax",
+    "activation function": "relu leaky_relu gelu silu sigmoid tanh",
+    "pooling and sums": "mean sum avg_pool2d _adaptive_avg_pool2d",
+    "interpolation": "upsample_nearest2d upsample_bilinear2d upsample_bicubic2d grid_sampler_2d",
+    _ARITHMETIC: "",
+    "moving memory": "clone _to_copy copy cat stack roll flip repeat repeat_interleave index index_select "
+    "gather masked_fill pixel_shuffle reflection_pad2d constant_pad_nd im2col fill",
+    _OTHER: "",
 }
 # Views whose signature does not say so.
 _UNDECLARED_VIEWS = ("_unsafe_view", "squeeze_", "unsqueeze_", "transpose_")
 
-_GROUP_OF = {f"aten.{name}": group for group, names in _GROUPS.items() for name in names}
+_GROUP_OF = {f"aten.{name}": group for group, names in _GROUPS.items() for name in names.split()}
 
 
 class Call(NamedTuple):

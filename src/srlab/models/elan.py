@@ -13,12 +13,12 @@ of window sizes, d = C / G channels of a group; windows are (B * H/S, W/S, T, d)
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer, require_integers
-from srlab.layers.color import RGB_MEAN
 from srlab.layers.folding import Foldable, absorb_batch_norm
 from srlab.layers.inference_cache import InferenceCache
 from srlab.models.shared_attention import (
@@ -107,16 +107,13 @@ class ELAN(SharedAttentionNetwork):
     """Efficient long-range attention network.
 
     Args:
-        scale: 2, 3, 4 or any other integer.
         dim: feature channels C, a multiple of the number of window sizes.
         depth: attention modules in all, m in the paper, a multiple of 1 + n_share.
         n_share: how many following modules reuse the maps that one module computes.
         window_sizes: of each group of channels; any number of groups.
         expansion: channels inside the local feature extraction, in units of dim.
         shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
-        backend: see :class:`AttentionNetwork`.
-        mean: colour in [0, 1] that is subtracted.
-        value_range: the network sees (image - mean colour) times this.
+        frame: further arguments of :class:`SharedAttentionNetwork`.
     """
 
     operators = ("elan_block", "elan_body")
@@ -124,42 +121,24 @@ class ELAN(SharedAttentionNetwork):
     def __init__(
         self,
         *,
-        scale: int,
         dim: int,
         depth: int,
         n_share: int,
         window_sizes: Sequence[int],
         expansion: int,
         shift_schedule: str | Sequence[bool | int],
-        backend: str = "auto",
-        mean: Sequence[float] = RGB_MEAN,
-        value_range: float = 255.0,
+        **frame: Any,
     ) -> None:
         window_sizes = require_integers("window_sizes", window_sizes)
         channels_per_group(require_integer("dim", dim), window_sizes, "windows")
         shifts = resolve_shift_schedule(shift_schedule, [count_blocks(depth, n_share)])
 
-        def make_block(index: int) -> ElanBlock:
-            return ElanBlock(
-                dim=dim,
-                n_share=n_share,
-                window_sizes=window_sizes,
-                expansion=expansion,
-                shifted=shifts[index],
-            )
+        sizes = {"dim": dim, "n_share": n_share}
 
-        super().__init__(
-            scale=scale,
-            dim=dim,
-            depth=depth,
-            n_share=n_share,
-            expansion=expansion,
-            make_block=make_block,
-            size_multiple=math.lcm(*window_sizes),
-            backend=backend,
-            mean=mean,
-            value_range=value_range,
-        )
+        def make_block(index: int) -> ElanBlock:
+            return ElanBlock(**sizes, window_sizes=window_sizes, expansion=expansion, shifted=shifts[index])
+
+        super().__init__(make_block, math.lcm(*window_sizes), **sizes, depth=depth, **frame)
 
     def run_body(self, features: Tensor, backend: str) -> Tensor:
         """All blocks in their order, or a kernel for all of them."""

@@ -39,6 +39,7 @@ class SharedAttentionBlock(nn.Module):
         self, *, dim: int, n_share: int, expansion: int, make_attention: Callable[[bool], nn.Module]
     ) -> None:
         super().__init__()
+        require_integer("expansion", expansion)
         self.local = nn.ModuleList(LocalFeatures(dim=dim, expansion=expansion) for _ in range(1 + n_share))
         self.attention = nn.ModuleList(make_attention(index == 0) for index in range(1 + n_share))
 
@@ -63,14 +64,13 @@ class SharedAttentionNetwork(AttentionNetwork):
     """The frame; a subclass provides the blocks.
 
     Args:
+        make_block: the block at a position, called in order, usually a :class:`SharedAttentionBlock`. It maps
+            (B, C, H, W) and the name of the backend to (B, C, H, W).
+        size_multiple: the image is padded to multiples of this before the first convolution.
         scale: 2, 3, 4 or any other integer.
         dim: feature channels C.
         depth: attention modules in all, m in the paper, a multiple of 1 + n_share.
         n_share: how many following modules of a block reuse what its first one computes.
-        expansion: channels inside the local feature extraction, in units of dim.
-        make_block: the block at a position, called in order, usually a :class:`SharedAttentionBlock`. It maps
-            (B, C, H, W) and the name of the backend to (B, C, H, W).
-        size_multiple: the image is padded to multiples of this before the first convolution.
         backend: see :class:`AttentionNetwork`.
         mean: colour in [0, 1] that is subtracted.
         value_range: the network sees (image - mean colour) times this.
@@ -79,21 +79,19 @@ class SharedAttentionNetwork(AttentionNetwork):
     @abstractmethod
     def __init__(
         self,
+        make_block: Callable[[int], nn.Module],
+        size_multiple: int = 1,
         *,
         scale: int,
         dim: int,
         depth: int,
         n_share: int,
-        expansion: int,
-        make_block: Callable[[int], nn.Module],
-        size_multiple: int,
-        backend: str,
+        backend: str = "auto",
         mean: Sequence[float] = RGB_MEAN,
         value_range: float = 255.0,
     ) -> None:
         super().__init__(scale=scale, backend=backend)
         require_integer("dim", dim)
-        require_integer("expansion", expansion)
         self.size_multiple = size_multiple
         self.value_range = require_positive("value_range", value_range)
         self.register_buffer("color_offset", rgb_mean(value_range, mean), persistent=False)

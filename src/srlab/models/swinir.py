@@ -11,21 +11,18 @@ d = C / M; maps are (B, H, W, C), windows (B * H/S, W/S, T, C).
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
-from srlab.layers.color import RGB_MEAN
 from srlab.layers.drop_path import DropPath, drop_path_schedule
 from srlab.layers.feed_forward import FeedForward
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.position_bias import RelativePositionBias
-from srlab.models.residual_groups import (
-    ResidualGroupNetwork,
-    check_groups,
-)
+from srlab.models.residual_groups import ResidualGroupNetwork, check_groups
 from srlab.ops.attention import (
     attention_maps,
     flex_attention,
@@ -157,19 +154,14 @@ class SwinIR(ResidualGroupNetwork):
     """Image restoration with shifted-window transformers.
 
     Args:
-        scale: 2, 3, 4 or any integer that the head can make.
         dim: feature channels C.
         depths: Swin blocks in each group.
         num_heads: attention heads in each group.
         window_size: side of the windows in low-resolution pixels.
         mlp_ratio: hidden channels of the feed-forward networks in units of dim.
-        head: one of :data:`srlab.layers.upsample.HEADS`.
-        connection: ``1conv`` or ``3conv``, the convolutions after each group and after the body.
-        value_range: the network sees (image - mean colour) times this.
         drop_path: probability at the last block that training skips a branch; it grows linearly from 0.
         shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
-        backend: see :class:`AttentionNetwork`.
-        mean: colour in [0, 1] that is subtracted.
+        frame: further arguments of :class:`ResidualGroupNetwork`.
     """
 
     plain_backends = ("reference", "sdpa", "flex")
@@ -178,19 +170,14 @@ class SwinIR(ResidualGroupNetwork):
     def __init__(
         self,
         *,
-        scale: int,
         dim: int,
         depths: Sequence[int],
         num_heads: Sequence[int],
         window_size: int,
         mlp_ratio: float,
-        head: str,
-        connection: str,
-        value_range: float,
         drop_path: float,
         shift_schedule: str | Sequence[bool | int],
-        backend: str = "auto",
-        mean: Sequence[float] = RGB_MEAN,
+        **frame: Any,
     ) -> None:
         check_groups(dim, depths, num_heads)
         shifts = iter(resolve_shift_schedule(shift_schedule, depths))
@@ -201,15 +188,4 @@ class SwinIR(ResidualGroupNetwork):
         def make_block(group: int, _position: int) -> SwinBlock:
             return block(num_heads=num_heads[group], drop_path=next(drops), shifted=next(shifts))
 
-        super().__init__(
-            scale=scale,
-            dim=dim,
-            depths=depths,
-            make_block=make_block,
-            size_multiple=window_size,
-            head=head,
-            connection=connection,
-            value_range=value_range,
-            backend=backend,
-            mean=mean,
-        )
+        super().__init__(make_block, window_size, dim=dim, depths=depths, **frame)
