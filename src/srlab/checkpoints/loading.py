@@ -168,12 +168,10 @@ def _read_ours(
 def _warn_of_weights(file: Path, state: Mapping[str, Tensor]) -> None:
     """Weights that load, but probably not as the user expects."""
     floating = {key: value for key, value in state.items() if value.is_floating_point()}
-    dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in floating.values()} - {"float32"})
-    if dtypes:
-        logger.warning("%s has weights in %s; they are converted to float32", file, ", ".join(dtypes))
-    broken = [key for key, value in floating.items() if not value.isfinite().all()]
-    if broken:
-        logger.warning("%s has NaN or infinite weights: %s", file, first_few(broken))
+    if dtypes := sorted({str(value.dtype)[6:] for value in floating.values()} - {"float32"}):
+        logger.warning(f"{file} has weights in {', '.join(dtypes)}; they are converted to float32")
+    if broken := [key for key, value in floating.items() if not value.isfinite().all()]:
+        logger.warning(f"{file} has NaN or infinite weights: {first_few(broken)}")
 
 
 def _log(description: Mapping[str, Any]) -> None:

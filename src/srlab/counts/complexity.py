@@ -1,13 +1,13 @@
 """Size and arithmetic of a network: of its official formulation, as papers count, and as executed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from srlab.checkpoints.layouts import official_layout
 from srlab.counts import operations
-from srlab.counts.operations import Call, UncountedOperation
+from srlab.counts.operations import Call
 from srlab.models.network import AttentionNetwork, Network
 
 #: Height and width of the upsampled image that papers count for.
@@ -35,14 +35,14 @@ class Counts:
         multiply_adds: for an image restored to 1280x720, of the official formulation.
         executed_multiply_adds: likewise, of what the back end in use executes on the device.
         activations: likewise, elements of the results of convolutions and matrix products, official.
-        uncounted: what multiply-adds leave out of one forward pass.
+        uncounted: operators that multiply-adds leave out of one forward pass; elements of their results.
     """
 
     parameters: ParameterReport
     multiply_adds: int
     executed_multiply_adds: int
     activations: int
-    uncounted: tuple[UncountedOperation, ...]
+    uncounted: Mapping[str, int]
 
 
 def count(network: Network, *, device: torch.device | str) -> Counts:
@@ -53,7 +53,7 @@ def count(network: Network, *, device: torch.device | str) -> Counts:
         multiply_adds=multiply_adds(network, calls=calls),
         executed_multiply_adds=executed_multiply_adds(network, device=device),
         activations=activations(network, calls=calls),
-        uncounted=tuple(operations.group_uncounted(calls)),
+        uncounted=operations.uncounted_operations(calls),
     )
 
 
@@ -72,7 +72,7 @@ def multiply_adds(
     """Multiply-adds of the official formulation for one image, padding to windows included.
 
     Convolutions and matrix products are counted, attention with both of its products, whatever back end the
-    network is set to; :func:`group_uncounted` lists the rest. Only shapes are computed, on the meta device.
+    network is set to; :class:`Counts` lists the rest. Only shapes are computed, on the meta device.
 
     Args:
         network: any, on any device; it is left as it is.

@@ -142,7 +142,7 @@ def _counted(network: Network, settings: MeterSettings) -> Reading:
         summary={name: value for _, value, _, _, name in table},
         lines=(
             f"parameters: {listed(asdict(parameters))}",
-            "multiply-adds: of the official formulation at 1280x720, padding included; not counted: "
-            + "; ".join(map(str, counts.uncounted)),
+            "multiply-adds: of the official formulation at 1280x720, padding included; elements not "
+            f"counted: {listed(counts.uncounted)}",
         ),
     )

@@ -146,13 +146,7 @@ class GracefulStop(Checkpoint):
 
 @dataclass(frozen=True)
 class Ending:
-    """How far a training came.
-
-    Attributes:
-        steps: completed optimizer steps.
-        planned: ``trainer.max_steps``.
-        cause: what ended it early; None if all steps are done.
-    """
+    """How far a training came: completed and planned steps, and what ended it early, if anything did."""
 
     steps: int
     planned: int

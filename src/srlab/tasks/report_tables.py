@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from srlab.atomic_files import atomic_write
-from srlab.metrics.protocol import GrayRule
 from srlab.metrics.registry import find_metric
 from srlab.runs.records import plain, write_json
 from srlab.tasks.columns import COMPARERS, Comparer, Comparison, listed
@@ -21,10 +20,7 @@ Row = dict[str, Any]
 _TEXT = ("model", "set", "protocol")
 # A terminal has 80 columns.
 _FILES_ONLY = ("trainable (K)", "activations (M)")
-_GRAY_COUNTS = {
-    GrayRule.replicate.name: "counted as three equal channels",
-    GrayRule.own.name: "scored on their own values",
-}
+_GRAY_COUNTS = {"replicate": "counted as three equal channels", "own": "scored on their own values"}
 
 
 @dataclass(frozen=True)

@@ -138,9 +138,8 @@ class SuperResolutionTask(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start an empty mean for each validation set and metric."""
         names = self.trainer.datamodule.validation_names  # type: ignore[attr-defined]
-        self._means = {
-            (name, metric): ImageMean().to(self.device) for name in names for metric in self.metrics
-        }
+        keys = [(name, metric) for name in names for metric in self.metrics]
+        self._means = {key: ImageMean().to(self.device) for key in keys}
 
     def validation_step(self, sample: dict[str, Any], batch_idx: int) -> None:
         """Restore and score one image; duplicates that even out the ranks' shares are not counted."""
@@ -179,8 +178,6 @@ class SuperResolutionTask(LightningModule):
         passed_again = batches % int(self.trainer.val_check_interval) == 0
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = step - passed_again
         progress = loop["epoch_loop.batch_progress"]
-        progress["is_last_batch"] = (
-            False  # not of the one long epoch, when the resumed run is given more steps
-        )
+        progress["is_last_batch"] = False  # of the one long epoch, if the resumed run is given more steps
         for counter in (progress["current"], progress["total"]):
             counter.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))
