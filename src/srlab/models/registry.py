@@ -50,10 +50,10 @@ def construct(model: Mapping[str, Any]) -> Network:
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
     unknown, missing = arguments.keys() - parameters.keys(), required - arguments.keys()
     if unknown or missing:
+        faults = [", ".join(sorted(names)) or "none" for names in (unknown, missing)]
         raise ValueError(
             f"{network_class.__name__} takes {', '.join(parameters)}; "
-            f"unknown: {', '.join(sorted(unknown)) or 'none'}; "
-            f"missing: {', '.join(sorted(missing)) or 'none'}"
+            f"unknown: {faults[0]}; missing: {faults[1]}"
         )
     return network_class(**arguments)
 
@@ -65,9 +65,7 @@ def migrate(model: Mapping[str, Any]) -> dict[str, Any]:
 
 def comparable(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments with sequences as lists, whatever they were read from."""
-    return {
-        name: list(value) if isinstance(value, (list, tuple)) else value for name, value in arguments.items()
-    }
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
 
 
 def _module_names() -> list[str]:

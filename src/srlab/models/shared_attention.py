@@ -18,9 +18,35 @@ from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
-from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.network import AttentionNetwork
 from srlab.ops.padding import pad_to_multiple
+from srlab.ops.shift import shift_channels, shift_channels_by_convolution
+
+
+class ShiftConvolution(nn.Module):
+    """Shift groups of channels by one pixel, then mix all channels by a 1x1 convolution."""
+
+    def __init__(self, *, dim_in: int, dim_out: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(dim_in, dim_out, 1)
+
+    def forward(self, features: Tensor, backend: str) -> Tensor:
+        """(B, dim_in, H, W) to (B, dim_out, H, W)."""
+        shift = shift_channels_by_convolution if backend == "reference" else shift_channels
+        return self.mix(shift(features))
+
+
+class LocalFeatures(nn.Module):
+    """Local feature extraction (LFE): shift-convolution, ReLU, shift-convolution."""
+
+    def __init__(self, *, dim: int, expansion: int) -> None:
+        super().__init__()
+        self.expand = ShiftConvolution(dim_in=dim, dim_out=dim * expansion)
+        self.contract = ShiftConvolution(dim_in=dim * expansion, dim_out=dim)
+
+    def forward(self, features: Tensor, backend: str) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return self.contract(F.relu(self.expand(features, backend)), backend)
 
 
 class SharedAttentionBlock(nn.Module):
@@ -48,16 +74,10 @@ class SharedAttentionBlock(nn.Module):
         shared = None
         for local, attention in zip(self.local, self.attention, strict=True):
             features = local(features, backend) + features
-            mixed, handed_on = self.attend(attention, features, shared, backend)
+            mixed, handed_on = attention(features, shared, backend=backend)
             features = mixed + features
             shared = handed_on if shared is None else shared
         return features
-
-    def attend(
-        self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Call one attention module; blocks that pass it more arguments override this."""
-        return attention(features, shared, backend=backend)
 
 
 class SharedAttentionNetwork(AttentionNetwork):

@@ -1,8 +1,8 @@
 """The parts that all ESC networks share, small ones first.
 
 Shape legend: B batch, C features, P channels that convolutional attention mixes (the first P of C), H/W
-low-resolution size, K side of the large kernel, S window side, T = S * S tokens, M heads, d = C / M; maps are
-(B, C, H, W).
+low-resolution size, K side of the large kernel (odd), S window side, T = S * S tokens, M heads, d = C / M;
+maps are (B, C, H, W). Arguments ``dim`` are C, or P in kernels and their predictors; ``mixed_dim`` is P.
 """
 
 from collections.abc import Callable
@@ -35,12 +35,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class ConvFeedForward(nn.Module):
-    """Feed-forward network whose hidden channels see their 3x3 neighbourhood (ConvFFN); without a residual.
-
-    Args:
-        dim: channels C.
-        hidden_dim: channels inside.
-    """
+    """Feed-forward network whose hidden channels see their 3x3 neighbourhood (ConvFFN), without residual."""
 
     def __init__(self, *, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -58,10 +53,6 @@ class SymmetricKernel(nn.Module):
     """Dense kernel, shared by all blocks, that treats an image and its rotated or mirrored copies the same.
 
     The kernel is the mean of the 8 rotations and reflections of the weight, in training and evaluation.
-
-    Args:
-        dim: channels P.
-        side: side K, odd.
     """
 
     def __init__(self, *, dim: int, side: int) -> None:
@@ -77,12 +68,7 @@ class SymmetricKernel(nn.Module):
 
 
 class KernelPredictor(nn.Module):
-    """A 3x3 kernel for every channel of every image, from the channels' means over the whole map.
-
-    Args:
-        dim: channels P.
-        hidden_dim: channels inside.
-    """
+    """A 3x3 kernel for every channel of every image, from the channels' means over the whole map."""
 
     def __init__(self, *, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -108,12 +94,7 @@ def convolve_each(features: Tensor, kernels: Tensor) -> Tensor:
 
 
 class ConvolutionalAttention(nn.Module):
-    """The first P channels are convolved with the large shared kernel and with small predicted ones.
-
-    Args:
-        dim: channels C.
-        mixed_dim: channels P.
-    """
+    """The first P channels are convolved with the large shared kernel and with small predicted ones."""
 
     def __init__(self, *, dim: int, mixed_dim: int) -> None:
         super().__init__()
@@ -133,13 +114,7 @@ class ConvolutionalAttention(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention inside windows with a learned bias for each relative position.
-
-    Args:
-        dim: channels C, a multiple of num_heads.
-        num_heads: heads M.
-        window_size: side S.
-    """
+    """Multi-head self-attention inside windows with a learned bias for each relative position."""
 
     def __init__(self, *, dim: int, num_heads: int, window_size: int) -> None:
         super().__init__()

@@ -22,11 +22,7 @@ _SLOPE = 0.2
 
 
 class ImageSkip(nn.Module):
-    """The image as features, by its 7x7 neighbourhood.
-
-    Args:
-        dim: channels C.
-    """
+    """The image as features, by its 7x7 neighbourhood."""
 
     def __init__(self, *, dim: int) -> None:
         super().__init__()
