@@ -250,7 +250,9 @@ class HiTSR(ResidualGroupNetwork):
         **frame: Any,
     ) -> None:
         _check_sizes(dim, depths, num_heads, window_sizes)
-        make_mlp = partial(_feed_forward(feed_forward), dim=dim, hidden_dim=int(dim * mlp_ratio))
+        if feed_forward not in FEED_FORWARDS:
+            raise ValueError(f"unknown feed_forward {feed_forward!r}; choose {' or '.join(FEED_FORWARDS)}")
+        make_mlp = partial(FEED_FORWARDS[feed_forward], dim=dim, hidden_dim=int(dim * mlp_ratio))
         make_correlation = partial(SpatialChannelCorrelation, dim=dim, context=window_context)
         shifts = iter(resolve_shift_schedule(shift_schedule, depths))
 
@@ -260,12 +262,6 @@ class HiTSR(ResidualGroupNetwork):
             return HierarchicalBlock(dim=dim, correlation=correlation, mlp=make_mlp())
 
         super().__init__(make_block, dim=dim, depths=depths, **frame)
-
-
-def _feed_forward(kind: str) -> type[FeedForward]:
-    if kind not in FEED_FORWARDS:
-        raise ValueError(f"unknown feed_forward {kind!r}; choose {' or '.join(FEED_FORWARDS)}")
-    return FEED_FORWARDS[kind]
 
 
 def _check_sizes(dim: int, depths: Sequence[int], num_heads: Sequence[int], windows: Sequence[int]) -> None:

@@ -52,7 +52,7 @@ def imresize(
     """
     _check_input(image, mode)
     axes = _plan(image.shape[-2:], scale, size)
-    working = image.to(_working_dtype(image.dtype))
+    working = image.double() if mode == "uint8" else image.to(torch.promote_types(image.dtype, torch.float32))
     for axis, factor, output_side in axes:
         working = _resize_axis(working, axis, factor, output_side, antialias)
         if mode == "uint8":
@@ -132,9 +132,3 @@ def _check_input(image: Tensor, mode: str) -> None:
     if not fits:
         takes = "a torch.uint8 image" if mode == "uint8" else "a floating-point image"
         raise ValueError(f"mode={mode!r} takes {takes}, got {image.dtype}; convert it or use the other mode")
-
-
-def _working_dtype(dtype: torch.dtype) -> torch.dtype:
-    if dtype == torch.uint8:
-        return torch.float64
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

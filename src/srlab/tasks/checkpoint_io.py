@@ -12,7 +12,6 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, WeightAveraging
 from torch import Tensor
-from torch.optim import Optimizer
 
 from srlab.atomic_files import atomic_write
 from srlab.tasks.curve_logger import CurveLogger
@@ -186,15 +185,11 @@ class LastState(Checkpoint):
         """Record where this process started."""
         self._started_at = trainer.global_step
 
-    def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
-    ) -> None:
+    def on_before_optimizer_step(self, *_: Any) -> None:
         """From here on weights and moments may belong to two steps."""
         self._is_stepping = True
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:
         """The step is complete."""
         self._is_stepping = False
 

@@ -77,8 +77,30 @@ class _LossPolicy(Callback):
         """Continue with them."""
         self.losses.extend(state_dict["losses"])
 
-    def _describe(self, trainer: Trainer, first_bad: float, value: float) -> str:
-        return describe_step(trainer, first_bad, value, self.limit, self.checkpoints)
+    def describe(self, trainer: Trainer, first_bad: float, value: float) -> str:
+        """One message with step, micro-batch, samples and remedies; every rank must call it.
+
+        Args:
+            trainer: of the run.
+            first_bad: number of this rank's first bad micro-batch from the start of the run, or infinite.
+            value: its loss; a good one means that the gradient was bad.
+        """
+        mine = torch.tensor([first_bad, value], dtype=torch.float64, device=trainer.strategy.root_device)
+        found = trainer.strategy.all_gather(mine).reshape(-1, 2).tolist()
+        rank = min(range(len(found)), key=lambda number: found[number][0])
+        micro_batch, value = int(found[rank][0]), found[rank][1]
+        step, part = divmod(micro_batch, trainer.accumulate_grad_batches)
+        parts = trainer.accumulate_grad_batches
+        place = f"step {step + 1}{f', micro-batch {part + 1} of {parts}' if parts > 1 else ''}"
+        process = f" on rank {rank}" if len(found) > 1 else ""
+        last = self.checkpoints / LAST_CHECKPOINT
+        saved = f"{last} is from before" if last.exists() else "nothing was saved before"
+        return (
+            f"{_fault(value, self.limit)} in {place}{process} (precision {trainer.precision}), on "
+            f"{_samples(trainer, step, part, rank)}: lower optimizer.lr, set trainer.gradient_clip_val, use "
+            "trainer.precision=bf16-mixed or 32-true (ELAN's and SwinIR's activations leave fp16's range), "
+            f"or skip such steps with on_nan=skip; {saved}"
+        )
 
 
 class StopOnBadLoss(_LossPolicy):
@@ -108,12 +130,10 @@ class StopOnBadLoss(_LossPolicy):
         # over all devices: every rank of a resumed run gets the first one's limit
         now = float(trainer.strategy.reduce(loss.double(), reduce_op="mean"))
         if is_validated and not are_finite([*pl_module.parameters(), *pl_module.buffers()]):
-            raise NonFiniteError(self._describe(trainer, float(batch_idx), now))
+            raise NonFiniteError(self.describe(trainer, float(batch_idx), now))
         self.losses.append(now)
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, *_: Any) -> None:
         """Read, also where a signal saves a step that was not read yet."""
         if self._first_bad is not None:
             self._read(trainer)
@@ -122,7 +142,7 @@ class StopOnBadLoss(_LossPolicy):
         assert self._first_bad is not None
         first, value = self._first_bad.tolist()
         if trainer.strategy.reduce_boolean_decision(first != float("inf"), all=False):
-            raise NonFiniteError(self._describe(trainer, first, value))
+            raise NonFiniteError(self.describe(trainer, first, value))
 
     def _record(self, loss: Tensor, batch_idx: int) -> None:
         now = torch.stack([torch.full_like(loss, float(batch_idx)), loss]).double()
@@ -182,7 +202,7 @@ class SkipBadSteps(_LossPolicy):
         self.skipped += 1
         self.in_a_row += 1
         first = float(trainer.global_step * trainer.accumulate_grad_batches)
-        message = self._describe(trainer, first, value)
+        message = self.describe(trainer, first, value)
         if self.in_a_row > _SKIPS_IN_A_ROW:
             raise NonFiniteError(f"{_SKIPS_IN_A_ROW} bad steps in a row were skipped; {message}")
         if trainer.scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
@@ -205,34 +225,6 @@ class SkipBadSteps(_LossPolicy):
         super().load_state_dict(state_dict)
         self.skipped = state_dict.get("skipped", 0)
         self.in_a_row = state_dict.get("in_a_row", 0)
-
-
-def describe_step(trainer: Trainer, first_bad: float, value: float, limit: float, checkpoints: Path) -> str:
-    """One message with step, micro-batch, samples and remedies; every rank must call it.
-
-    Args:
-        trainer: of the run.
-        first_bad: number of this rank's first bad micro-batch from the start of the run, infinite for none.
-        value: its loss.
-        limit: the largest good loss; a good loss means that the gradient was bad.
-        checkpoints: the run's folder of checkpoints.
-    """
-    mine = torch.tensor([first_bad, value], dtype=torch.float64, device=trainer.strategy.root_device)
-    found = trainer.strategy.all_gather(mine).reshape(-1, 2).tolist()
-    rank = min(range(len(found)), key=lambda number: found[number][0])
-    micro_batch, value = int(found[rank][0]), found[rank][1]
-    step, part = divmod(micro_batch, trainer.accumulate_grad_batches)
-    parts = trainer.accumulate_grad_batches
-    place = f"step {step + 1}{f', micro-batch {part + 1} of {parts}' if parts > 1 else ''}"
-    process = f" on rank {rank}" if len(found) > 1 else ""
-    last = checkpoints / LAST_CHECKPOINT
-    saved = f"{last} is from before" if last.exists() else "nothing was saved before"
-    return (
-        f"{_fault(value, limit)} in {place}{process} (precision {trainer.precision}), on "
-        f"{_samples(trainer, step, part, rank)}: lower optimizer.lr, set trainer.gradient_clip_val, use "
-        "trainer.precision=bf16-mixed or 32-true (ELAN's and SwinIR's activations leave fp16's range), or "
-        f"skip such steps with on_nan=skip; {saved}"
-    )
 
 
 def _fault(value: float, limit: float) -> str:
