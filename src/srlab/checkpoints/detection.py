@@ -28,14 +28,12 @@ _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticErr
 class _Found(NamedTuple):
     """Weights in the key names of a layout.
 
-    ``place`` names the dictionary, from the top of the file, and the prefix of its keys, joined by dots;
-    ``beside`` are the first parts of the dictionary's other keys.
+    ``place`` names the dictionary, from the top of the file, and the prefix of its keys, joined by dots.
     """
 
     layout: Layout
     place: str
     state: dict[str, Tensor]
-    beside: tuple[str, ...]
 
     @property
     def container(self) -> str | None:
@@ -101,9 +99,7 @@ def _find_weights(content: Mapping[Any, Any]) -> list[_Found]:
         named = {key: value for key, value in tensors.items() if isinstance(key, str)}
         for prefix, layout in _matches(named):
             state = {key[len(prefix) :]: value for key, value in named.items() if key.startswith(prefix)}
-            others = (key.split(".")[0] for key in named if not key.startswith(prefix))
-            beside = tuple(dict.fromkeys(others))
-            found.append(_Found(layout, f"{path}.{prefix}".strip("."), state, beside))
+            found.append(_Found(layout, f"{path}.{prefix}".strip("."), state))
     return sorted(found, key=lambda each: not _AVERAGED.search(each.place))
 
 
@@ -159,7 +155,6 @@ def _interpret(
         "source": layout.name,
         "container": chosen.container,
         "passed_over": tuple(passed_over),
-        "beside": chosen.beside,
         "official_options": options,
         "model": {"_target_": import_path(official.network), **arguments, **differing},
         "assumed": tuple(name for name in assumed if name not in known),

@@ -53,8 +53,8 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
     (import path and constructor arguments) and ``assumed`` (arguments that the file does not determine). One
     of our checkpoints adds all that it holds, such as ``protocol`` and ``versions``; an official file its
     ``source`` (the code base whose key names it has), its ``container`` (None for a bare state dict), the
-    containers with other weights that were ``passed_over``, what else is ``beside`` the network with other
-    prefixes, and ``official_options``, which write a file like it.
+    containers with other weights that were ``passed_over``, and ``official_options``, which write a file
+    like it.
     """
     file = _find_file(Path(path))
     content = read_file(file)
@@ -180,8 +180,6 @@ def _log(description: Mapping[str, Any]) -> None:
     layout = description["layout"] if source == description["network"] else source
     arguments = ", ".join(f"{name}={value}" for name, value in model.items() if not name.startswith("_"))
     logger.info("%s: %s layout, %s: %s", description["file"], layout, description["network"], arguments)
-    if description.get("beside"):
-        logger.info("not read: %s beside the network", first_few(description["beside"]))
     if others := description.get("passed_over"):
         read = f"read {description['container']}, not the other weights in {first_few(others)}"
         logger.warning(f"{read}; container={others[0]} reads those")

@@ -59,7 +59,7 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
         path: the new file, written atomically.
     """
     _refuse_fused(checkpoint.network)
-    left_out = ("file", "layout", "source", "container", "passed_over", "beside")
+    left_out = ("file", "layout", "source", "container", "passed_over")
     description = {name: value for name, value in checkpoint.description.items() if name not in left_out}
     state, metadata = _separate(checkpoint.network.state_dict()), {OUR_ENTRY: json.dumps(description)}
     with atomic_write(Path(path)) as partial:
