@@ -108,16 +108,13 @@ def load_strictly(
         ValueError: an entry is missing, unexpected or of another shape; the first few are named.
     """
     own = network.state_dict()
-    shapes = {
-        file_name(key): (tuple(state[key].shape), tuple(own[key].shape)) for key in own.keys() & state.keys()
-    }
+    differing = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     faults = {
         "missing": map(file_name, own.keys() - state.keys()),
         "unexpected": map(file_name, state.keys() - own.keys()),
         "of another shape": (
-            f"{key} is {in_file} in the file, {in_network} in the network"
-            for key, (in_file, in_network) in shapes.items()
-            if in_file != in_network
+            f"{file_name(key)} is {(*state[key].shape,)} in the file, {(*own[key].shape,)} in the network"
+            for key in differing
         ),
     }
     found = {fault: sorted(keys) for fault, keys in faults.items()}

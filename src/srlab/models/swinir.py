@@ -16,8 +16,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
-from srlab.layers.drop_path import DropPath, drop_path_schedule
-from srlab.layers.feed_forward import FeedForward
+from srlab.layers.drop_path import drop_path_schedule
+from srlab.layers.feed_forward import TransformerBlock
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.window_attention import MultiHeadWindows
 from srlab.models.residual_groups import ResidualGroupNetwork, check_groups
@@ -29,41 +29,33 @@ from srlab.ops.windows import merge_windows, roll_map, split_windows
 class WindowAttention(MultiHeadWindows):
     """Attention of SwinIR's blocks: windows that may be shifted, between linear projections."""
 
-    def __init__(self, *, dim: int, num_heads: int, window_size: int) -> None:
+    def __init__(self, *, dim: int, num_heads: int, window_size: int, shift: int) -> None:
         super().__init__(dim=dim, num_heads=num_heads, window_size=window_size, std=0.02)
+        self.shift = shift
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, features: Tensor, *, shift: int, backend: str) -> Tensor:
+    def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) to the same shape; H and W must be multiples of the window side."""
+        height, shift = features.shape[1], self.shift
         kernel = find_kernel("window_attention", backend, features.device)
         if kernel is not None:
             return self.proj(self.on_map(self.qkv(features), kernel, shift=shift))
-        height = features.shape[1]
         windows = split_windows(roll_map(features, -shift), self.window_size)
         mixed = self.proj(self.in_windows(self.qkv(windows), height=height, shift=shift, backend=backend))
         return roll_map(merge_windows(mixed, self.window_size, height), shift)
 
 
-class SwinBlock(nn.Module, Foldable):
-    """Swin transformer block, norms first: attention in (shifted) windows, then a feed-forward network."""
+class SwinBlock(TransformerBlock, Foldable):
+    """Swin transformer block: attention in (shifted) windows, then a feed-forward network."""
 
     def __init__(
         self, *, dim: int, num_heads: int, window_size: int, hidden_dim: int, drop_path: float, shifted: bool
     ) -> None:
-        super().__init__()
-        self.shift = window_size // 2 if shifted else 0
-        self.norm1 = nn.LayerNorm(dim)
-        self.attention = WindowAttention(dim=dim, num_heads=num_heads, window_size=window_size)
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = FeedForward(dim=dim, hidden_dim=hidden_dim)
-        self.drop_path = DropPath(probability=drop_path)
-
-    def forward(self, features: Tensor, backend: str) -> Tensor:
-        """(B, H, W, C) to the same shape; H and W must be multiples of the window side."""
-        mixed = self.attention(self.norm1(features), shift=self.shift, backend=backend)
-        features = features + self.drop_path(mixed)
-        return features + self.drop_path(self.mlp(self.norm2(features)))
+        shift = window_size // 2 if shifted else 0
+        attention = WindowAttention(dim=dim, num_heads=num_heads, window_size=window_size, shift=shift)
+        super().__init__(dim=dim, attention=attention, hidden_dim=hidden_dim, drop_path=drop_path)
+        self.shift = shift
 
     def fold(self) -> None:
         """The norms' factors and offsets become part of the linear maps behind them."""

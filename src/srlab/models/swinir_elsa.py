@@ -26,7 +26,8 @@ from functools import partial
 from typing import Any
 
 from srlab.layers.drop_path import drop_path_schedule
-from srlab.layers.elsa import ElsaBlock, HadamardAttention
+from srlab.layers.elsa import HadamardAttention
+from srlab.layers.feed_forward import TransformerBlock
 from srlab.models.residual_groups import ResidualGroupNetwork, check_groups
 
 # biased as in SwinIR, not scaled as in ELSA's own block
@@ -69,10 +70,10 @@ class SwinIRElsa(ResidualGroupNetwork):
     ) -> None:
         check_groups(dim, depths, num_heads)
         drops = drop_path_schedule(drop_path, depths)
-        block = partial(ElsaBlock, dim=dim, hidden_dim=int(dim * mlp_ratio))
+        block = partial(TransformerBlock, dim=dim, hidden_dim=int(dim * mlp_ratio))
         sizes = {"kernel_side": kernel_side, "group_width": group_width, "lam": lam, "gamma": gamma}
 
-        def make_block(group: int, _position: int) -> ElsaBlock:
+        def make_block(group: int, _position: int) -> TransformerBlock:
             attention = _Attention(dim=dim, num_heads=num_heads[group], **sizes)
             return block(attention=attention, drop_path=next(drops))
 

@@ -185,11 +185,11 @@ class LastState(Checkpoint):
         """Record where this process started."""
         self._started_at = trainer.global_step
 
-    def on_before_optimizer_step(self, *_: Any) -> None:
+    def on_before_optimizer_step(self, *_: Any, **__: Any) -> None:
         """From here on weights and moments may belong to two steps."""
         self._is_stepping = True
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         """The step is complete."""
         self._is_stepping = False
 

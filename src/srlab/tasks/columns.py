@@ -100,7 +100,7 @@ COMPARERS: Registry[Comparer] = Registry("comparer")
 
 def absent_columns() -> str | None:
     """A log line that names the columns that are missing with their extensions; None if all are there."""
-    columns = {name: METERS.get(name) for name in ("latency", "memory")}
+    columns: dict[str, object] = {name: METERS.get(name) for name in ("latency", "memory")}
     columns["published scores"] = COMPARERS.get("published")
     absent = ", ".join(name for name, found in columns.items() if found is None)
     return f"without columns for {absent}: no installed extension provides them" if absent else None

@@ -59,7 +59,7 @@ class CostRecord(Callback):
     ) -> None:
         self.folder = folder
         self.limit_ms = limit_ms
-        self._settings = {"output_size": output_size, "warmup": warmup, "repeats": repeats}
+        self._settings: dict[str, Any] = {"output_size": output_size, "warmup": warmup, "repeats": repeats}
         self._counted: Reading | None = None
         self._latency = METERS.get("latency")
         if limit_ms is not None and self._latency is None:
@@ -80,9 +80,9 @@ class CostRecord(Callback):
         if trainer.is_global_zero:
             reading = self._latency.measure(_network_of(pl_module), self._settings_on(trainer))
             is_over = reading.value is not None and reading.value > self.limit_ms
-        if is_over:
-            limit = f"{reading.value:.2f} ms where latency.limit_ms={self.limit_ms:g}"
-            log.error(f"not trained: the network takes {limit}; {'; '.join(reading.lines)}")
+            if is_over:
+                limit = f"{reading.value:.2f} ms where latency.limit_ms={self.limit_ms:g}"
+                log.error(f"not trained: the network takes {limit}; {'; '.join(reading.lines)}")
         if trainer.strategy.reduce_boolean_decision(is_over, all=False):
             sys.exit(OVER_LATENCY_LIMIT)
 
@@ -118,27 +118,20 @@ def _network_of(module: LightningModule) -> Network:
 
 def _counted(network: Network, settings: MeterSettings) -> Reading:
     counts = count(network, device=settings.device)
-    parameters, size = counts.parameters, f"{OUTPUT_SIZE[0]}x{OUTPUT_SIZE[1]}"
+    parameters, executed = counts.parameters, counts.executed_multiply_adds
+    size = f"{OUTPUT_SIZE[0]}x{OUTPUT_SIZE[1]}"
     # column of files, value, heading in tables, its unit, name for loggers
     table = (
         ("parameters", parameters.all, "params (K)", 1e3, "params/all"),
         ("trainable_parameters", parameters.trainable, "trainable (K)", 1e3, "params/trainable"),
         ("multiply_adds", counts.multiply_adds, "mult-adds (G)", 1e9, f"multiply_adds/{size}"),
-        (
-            "executed_multiply_adds",
-            counts.executed_multiply_adds,
-            "executed (G)",
-            1e9,
-            f"executed_multiply_adds/{size}",
-        ),
+        ("executed_multiply_adds", executed, "executed (G)", 1e9, f"executed_multiply_adds/{size}"),
         ("activations", counts.activations, "activations (M)", 1e6, f"activations/{size}"),
     )
     return Reading(
         record={"output_size": settings.output_size, **asdict(counts)},
         fields={column: value for column, value, *_ in table},
-        cells={
-            heading: f"{value / unit:.{2 if unit == 1e9 else 1}f}" for _, value, heading, unit, _ in table
-        },
+        cells={name: f"{value / unit:.{2 if unit == 1e9 else 1}f}" for _, value, name, unit, _ in table},
         summary={name: value for _, value, _, _, name in table},
         lines=(
             f"parameters: {listed(asdict(parameters))}",

@@ -44,8 +44,8 @@ class CurveLogger(Logger):
             with self.path.open(newline="") as file:
                 self.rows = [{**row, STEP: int(row[STEP])} for row in csv.DictReader(file)]
 
-    name = "curve"
-    version = ""
+    name = "curve"  # type: ignore[assignment] Lightning has properties
+    version = ""  # type: ignore[assignment]
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

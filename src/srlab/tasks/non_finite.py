@@ -133,7 +133,7 @@ class StopOnBadLoss(_LossPolicy):
             raise NonFiniteError(self.describe(trainer, float(batch_idx), now))
         self.losses.append(now)
 
-    def on_save_checkpoint(self, trainer: Trainer, *_: Any) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Read, also where a signal saves a step that was not read yet."""
         if self._first_bad is not None:
             self._read(trainer)

@@ -124,11 +124,8 @@ def comparison_tables(evaluations: Sequence[Evaluation]) -> list[PlainTable]:
 
 def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     """The table, then the conditions that belong to it."""
-    rows = [
-        {**_score_cells(each, mean), **each.costs("cells")}
-        for each in evaluations
-        for mean in each.report.means
-    ]
+    pairs = [(each, mean) for each in evaluations for mean in each.report.means]
+    rows = [{**_score_cells(each, mean), **each.costs("cells")} for each, mean in pairs]
     lines = [PlainTable.of(rows, text=_TEXT).to_markdown().rstrip("\n")]
     for evaluation in evaluations:
         lines += ["", *_condition_lines(evaluation)]
@@ -147,11 +144,8 @@ def write_evaluations(evaluations: Sequence[Evaluation], folder: Path) -> list[P
         for each in evaluations
     ]
     write_json(folder / "evaluation.json", {"rows": rows, "evaluations": details})
-    texts = {
-        "evaluation.csv": to_csv(rows),
-        "evaluation.md": to_markdown(evaluations),
-        "images.csv": to_csv(images),
-    }
+    texts = {"evaluation.csv": to_csv(rows), "images.csv": to_csv(images)}
+    texts["evaluation.md"] = to_markdown(evaluations)
     for name, text in texts.items():
         with atomic_write(folder / name) as partial:
             # names of files need not be Unicode
@@ -178,9 +172,8 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
     lines += [f"protocol {name}: skipped, it scores only model=bicubic" for name in report.skipped_protocols]
     lines += [f"set {escape_markdown(name)}: absent" for name in report.absent_sets]
     lines += [_source_line(mean) for mean in report.means]
-    lines += [
-        line for reading in (conditions.costs.readings if conditions.costs else ()) for line in reading.lines
-    ]
+    readings = conditions.costs.readings if conditions.costs else ()
+    lines += [line for reading in readings for line in reading.lines]
     lines += [line for _, comparison in evaluation.comparisons for line in comparison.lines]
     head = (
         f"**{escape_markdown(conditions.model)} x{report.scale}**: "
