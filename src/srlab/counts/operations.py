@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from srlab.models.network import AttentionNetwork, Network
 
 # Matrix products by the position of their left factor, which the right one follows.
-_PRODUCTS = dict.fromkeys(("aten.mm", "aten.bmm", "aten.mv", "aten.dot"), 0)
+_PRODUCTS: dict[str, int] = dict.fromkeys(("aten.mm", "aten.bmm", "aten.mv", "aten.dot"), 0)
 _PRODUCTS |= dict.fromkeys(("aten.addmm", "aten.baddbmm", "aten.addmv"), 1)
 _CONVOLUTION = "aten.convolution"
 

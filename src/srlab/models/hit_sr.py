@@ -257,8 +257,9 @@ class HiTSR(ResidualGroupNetwork):
         shifts = iter(resolve_shift_schedule(shift_schedule, depths))
 
         def make_block(group: int, position: int) -> HierarchicalBlock:
-            sizes = {"num_heads": num_heads[group], "window_size": window_sizes[position]}
-            correlation = make_correlation(**sizes, shifted=next(shifts))
+            correlation = make_correlation(
+                num_heads=num_heads[group], window_size=window_sizes[position], shifted=next(shifts)
+            )
             return HierarchicalBlock(dim=dim, correlation=correlation, mlp=make_mlp())
 
         super().__init__(make_block, dim=dim, depths=depths, **frame)

@@ -49,6 +49,8 @@ class WindowAttention(MultiHeadWindows):
 class SwinBlock(TransformerBlock, Foldable):
     """Swin transformer block: attention in (shifted) windows, then a feed-forward network."""
 
+    attention: WindowAttention
+
     def __init__(
         self, *, dim: int, num_heads: int, window_size: int, hidden_dim: int, drop_path: float, shifted: bool
     ) -> None:
