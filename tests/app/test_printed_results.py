@@ -105,13 +105,12 @@ PROGRAM = """
 from pathlib import Path
 from srlab.app.application import application
 
-@application("evaluate")
 def main(cfg):
     for line in range(10_000):
         print(line)
     Path("done").touch()
 
-main()
+application("evaluate", "__main__:main")()
 """
 
 

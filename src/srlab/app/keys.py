@@ -17,8 +17,7 @@ from srlab.app.launch import configuration_folder
 from srlab.app.renamed_keys import new_name
 
 _MOST_NAMED = 3
-_ALIKE = 0.6  # difflib's default
-_ALMOST_ALIKE = 0.85
+_ALMOST_ALIKE = 0.8
 
 
 def parsed_overrides(words: Iterable[str]) -> list[Override]:
@@ -73,31 +72,21 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _no_such_key(cfg: DictConfig, override: Override, known: Iterable[str]) -> str:
+    """What is meant: a renamed key, an option without a value, or keys of nearly the same name."""
     key = override.key_or_group
     if (renamed := new_name(key)) is not None:
         return f"{key} was renamed to {renamed}"
     if _is_option(cfg, key):
         return f"{key} is not set, so that it cannot be changed: set it with +{override.input_line}"
-    alike = {other: _likeness(key, other) for other in known}
-    nearest = sorted((other for other in alike if alike[other] >= _ALIKE), key=lambda other: -alike[other])
-    if nearest:
-        return f"there is no key {key}; the nearest are {', '.join(nearest[:_MOST_NAMED])}"
-    above = key.rpartition(".")[0]
-    parts = [(other, other.rpartition(".")) for other in known]
-    siblings = [other for other, (group, _, name) in parts if group == above and not name.startswith("_")]
-    return (
-        f"there is no key {key}; {above or 'the configuration'} has {', '.join(sorted(siblings)) or 'none'}"
-    )
-
-
-def _likeness(typed: str, known: str) -> float:
-    """Of the last parts, or of the whole; in another group only a nearly equal spelling counts."""
-    (above, _, last), (other_above, _, other_last) = typed.rpartition("."), known.rpartition(".")
-    whole = SequenceMatcher(None, typed, known).ratio()
-    likeness = SequenceMatcher(None, last, other_last).ratio()
-    if above != other_above and likeness < _ALMOST_ALIKE:
-        return 0.0
-    return 0.8 * likeness + 0.2 * whole
+    above, _, name = key.rpartition(".")
+    parts = {other: other.rpartition(".") for other in known}
+    near = get_close_matches(name, {last for _, _, last in parts.values()}, cutoff=_ALMOST_ALIKE)
+    alike = [other for other, (_, _, last) in parts.items() if last in near]
+    if alike:
+        alike.sort(key=lambda other: SequenceMatcher(None, key, other).ratio(), reverse=True)
+        return f"there is no key {key}; the nearest are {', '.join(alike[:_MOST_NAMED])}"
+    beside = sorted(other for other, (group, _, last) in parts.items() if group == above and last[0] != "_")
+    return f"there is no key {key}; {above or 'the configuration'} has {', '.join(beside) or 'none'}"
 
 
 def _is_option(cfg: DictConfig, key: str) -> bool:
@@ -123,7 +112,7 @@ def _no_such_choice(override: Override) -> str | None:
         return None
     for choice in _choices(override):
         if choice not in known:
-            near = get_close_matches(choice, known, n=_MOST_NAMED, cutoff=_ALIKE)
+            near = get_close_matches(choice, known, n=_MOST_NAMED)
             hint = f"; the nearest are {', '.join(near)}" if near else ""
             return f"{override.key_or_group} has no choice {choice}{hint}; there are {', '.join(known)}"
     return None
