@@ -41,7 +41,11 @@ def printed(*tables: Any, width: int) -> str:
 
 
 def run_report(evaluation, **changes: Any) -> RunReport:
-    run = {"name": "elan_light_x4", "scale": 4, "data_name": "demo", "data_roots": {}, **changes}
+    run = {
+        "cfg": OmegaConf.create({"paths": {"name": "elan_light_x4"}, "scale": 4}),
+        "data_name": "demo",
+        **changes,
+    }
     return RunReport(
         run=SimpleNamespace(**run),
         trainer=SimpleNamespace(loggers=[]),
@@ -71,8 +75,9 @@ def test_images_of_a_run_are_listed_with_whole_figures_and_without_markup(evalua
 def test_the_command_to_continue_with_says_what_was_meant(evaluation, folder, monkeypatch):
     """Oracle: the shell's words by shlex, values by Hydra's parser."""
     roots = {"data.root": [f"{folder}/one", f"{folder}/two"], "data.validation_root": f"{folder}/validation"}
+    plain = {"data": {key.removeprefix("data."): value for key, value in roots.items()}}
     monkeypatch.setattr("sys.argv", ["train.py"])
-    report = run_report(evaluation, data_name="folder", data_roots=roots)
+    report = run_report(evaluation, data_name="folder", plain=plain)
     line = next(line for line in report._closing_lines(Path(folder)) if "evaluate.py" in line)
     program, script, *overrides = shlex.split(line)
     assert (program, script) == ("python", "evaluate.py")

@@ -1,16 +1,15 @@
-"""Keys and choices that do not exist are answered with the nearest ones."""
+"""Keys that do not exist are answered with the nearest ones."""
 
 import inspect
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher, get_close_matches
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from srlab.app.launch import configuration_folder
@@ -33,22 +32,16 @@ def check_known(cfg: DictConfig, override: Override) -> None:
 
 
 def misspelt(words: Iterable[str], config_name: str) -> list[str]:
-    """A sentence for each key or choice that does not exist, of overrides that Hydra could not compose."""
+    """A sentence for each key that does not exist, of overrides that Hydra could not compose."""
     try:
         overrides = parsed_overrides(words)
-    except HydraException:
-        return []
-    overrides = [each for each in overrides if not each.key_or_group.startswith(("hydra.", "hydra/"))]
-    groups = [each for each in overrides if _folder_of_group(each).is_dir()]
-    faults = [fault for each in groups if (fault := _no_such_choice(each)) is not None]
-    if faults:
-        return faults
-    fixed = [each.input_line or "" for each in groups if not each.is_sweep_override()]
-    try:
+        overrides = [each for each in overrides if not each.key_or_group.startswith(("hydra.", "hydra/"))]
+        groups = [each for each in overrides if (configuration_folder() / each.key_or_group).is_dir()]
+        fixed = [each.input_line or "" for each in groups if not each.is_sweep_override()]
         with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
             cfg = compose(config_name, overrides=fixed)
     except (HydraException, OmegaConfBaseException):
-        return []
+        return []  # Hydra's own message says what is wrong, such as a choice that does not exist
     known = set(_keys(cfg))
     values = [each for each in overrides if each not in groups]
     return [_no_such_key(cfg, each, known) for each in values if not _is_known(each, known)]
@@ -100,29 +93,3 @@ def _is_option(cfg: DictConfig, key: str) -> bool:
         return name in inspect.signature(get_object(target)).parameters
     except (HydraException, ImportError, TypeError, ValueError):
         return False
-
-
-def _folder_of_group(override: Override) -> Path:
-    return configuration_folder() / override.key_or_group
-
-
-def _no_such_choice(override: Override) -> str | None:
-    known = sorted(path.stem for path in _folder_of_group(override).glob("*.yaml"))
-    if override.is_delete():
-        return None
-    for choice in _choices(override):
-        if choice not in known:
-            near = get_close_matches(choice, known, n=_MOST_NAMED)
-            hint = f"; the nearest are {', '.join(near)}" if near else ""
-            return f"{override.key_or_group} has no choice {choice}{hint}; there are {', '.join(known)}"
-    return None
-
-
-def _choices(override: Override) -> list[str]:
-    if override.is_discrete_sweep():
-        return [value.strip("'\"") for value in override.sweep_string_iterator()]
-    if override.is_sweep_override():
-        return []
-    value = override.value()
-    values = value if isinstance(value, list | ListConfig) else [value]
-    return ["null" if each is None else str(each) for each in values]

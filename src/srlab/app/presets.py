@@ -70,7 +70,7 @@ def match_preset(model: Mapping[str, Any]) -> str | None:
     """
     wanted = _function_of(model)
     for name in list_models():
-        if not _contradicts(name, model):
+        if _own_values(name).get("_target_") in (None, model.get("_target_")):  # composing takes time
             config = _compose("network", [f"model={name}", f"scale={model.get('scale')}"])
             if _function_of(_arguments(config.model)) == wanted:
                 return name
@@ -98,16 +98,6 @@ def _own_values(name: str) -> dict[str, Any]:
 
     node = OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml")
     return OmegaConf.to_container(node)  # type: ignore[return-value]
-
-
-def _contradicts(name: str, model: Mapping[str, Any]) -> bool:
-    """Whether a value in a preset's own file is another one."""
-    given = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
-    return any(
-        given.get(key, value) != value
-        for key, value in _own_values(name).items()
-        if key not in _NOT_THE_FUNCTION - {"_target_"} and "${" not in str(value)
-    )
 
 
 def _function_of(model: Mapping[str, Any]) -> dict[str, Any]:
