@@ -16,7 +16,7 @@ from evaluations import costs_of, report_of
 from srlab.app import scoring
 from srlab.app.keys import parsed_overrides
 from srlab.app.run_report import RunReport
-from srlab.app.scoring import Candidate, score_sets
+from srlab.app.scoring import score_sets
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.interruption import Ending
 from srlab.tasks.report_tables import Evaluation
@@ -88,9 +88,9 @@ def test_the_command_to_continue_with_says_what_was_meant(evaluation, folder, mo
 
 @pytest.mark.parametrize("failing", ["measure_costs", "display_tables"])
 def test_scores_are_on_the_disk_before_what_may_fail(evaluation, tmp_path, monkeypatch, failing):
-    candidate = Candidate(SimpleNamespace(scale=4), "net", "none")
+    candidate = SimpleNamespace(scale=4), evaluation.conditions
     monkeypatch.setattr(scoring, "_candidates", lambda cfg: [candidate])
-    monkeypatch.setattr(scoring, "evaluate_network", lambda cfg, candidate, folder: evaluation)
+    monkeypatch.setattr(scoring, "_scored", lambda cfg, network, conditions, folder: evaluation)
     monkeypatch.setattr(scoring, "_meter_settings", lambda cfg: None)
     monkeypatch.setattr(scoring, "measure_costs", lambda network, settings: costs_of())
 

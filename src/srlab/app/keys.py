@@ -1,6 +1,5 @@
 """Keys that do not exist are answered with the nearest ones."""
 
-import inspect
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher, get_close_matches
 
@@ -8,7 +7,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,7 +26,7 @@ def check_known(cfg: DictConfig, override: Override) -> None:
     """Refuse an override of a key that ``cfg`` does not have, by a ``ValueError`` with the nearest keys."""
     known = set(_keys(cfg))
     if override.key_or_group not in known:
-        raise ValueError(_no_such_key(cfg, override, known))
+        raise ValueError(_no_such_key(override, known))
 
 
 def misspelt(words: Iterable[str], config_name: str) -> list[str]:
@@ -44,7 +42,7 @@ def misspelt(words: Iterable[str], config_name: str) -> list[str]:
         return []  # Hydra's own message says what is wrong, such as a choice that does not exist
     known = set(_keys(cfg))
     values = [each for each in overrides if each not in groups]
-    return [_no_such_key(cfg, each, known) for each in values if not _is_known(each, known)]
+    return [_no_such_key(each, known) for each in values if not _is_known(each, known)]
 
 
 def _is_known(override: Override, known: set[str]) -> bool:
@@ -64,32 +62,16 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _keys(below, f"{prefix}{key}.")
 
 
-def _no_such_key(cfg: DictConfig, override: Override, known: Iterable[str]) -> str:
-    """What is meant: a renamed key, an option without a value, or keys of nearly the same name."""
+def _no_such_key(override: Override, known: Iterable[str]) -> str:
+    """What is meant: a renamed key, keys of nearly the same name, or an option that is not set."""
     key = override.key_or_group
     if (renamed := new_name(key)) is not None:
         return f"{key} was renamed to {renamed}"
-    if _is_option(cfg, key):
-        return f"{key} is not set, so that it cannot be changed: set it with +{override.input_line}"
-    above, _, name = key.rpartition(".")
-    parts = {other: other.rpartition(".") for other in known}
-    near = get_close_matches(name, {last for _, _, last in parts.values()}, cutoff=_ALMOST_ALIKE)
-    alike = [other for other, (_, _, last) in parts.items() if last in near]
-    if alike:
-        alike.sort(key=lambda other: SequenceMatcher(None, key, other).ratio(), reverse=True)
-        return f"there is no key {key}; the nearest are {', '.join(alike[:_MOST_NAMED])}"
-    beside = sorted(other for other, (group, _, last) in parts.items() if group == above and last[0] != "_")
-    return f"there is no key {key}; {above or 'the configuration'} has {', '.join(beside) or 'none'}"
-
-
-def _is_option(cfg: DictConfig, key: str) -> bool:
-    """Whether the class that a node builds has an argument of this name."""
-    above, _, name = key.rpartition(".")
-    node = OmegaConf.select(cfg, above) if above else None
-    target = node.get("_target_") if isinstance(node, DictConfig) else None
-    if target is None:
-        return False
-    try:
-        return name in inspect.signature(get_object(target)).parameters
-    except (HydraException, ImportError, TypeError, ValueError):
-        return False
+    names = {other: other.rpartition(".")[2] for other in known}
+    near = get_close_matches(key.rpartition(".")[2], set(names.values()), cutoff=_ALMOST_ALIKE)
+    alike = [other for other, name in names.items() if name in near]
+    alike.sort(key=lambda other: SequenceMatcher(None, key, other).ratio(), reverse=True)
+    hint = f"the nearest are {', '.join(alike[:_MOST_NAMED])}"
+    if not alike:
+        hint = f"an option that is not set yet is added with +{override.input_line}"
+    return f"there is no key {key}; {hint}"

@@ -20,7 +20,7 @@ from srlab.app.resume import (
     resumed_config,
     start_state,
 )
-from srlab.app.saved_config import AUTO, finish, savable, typed_again
+from srlab.app.saved_config import AUTO, finish, typed_again
 from srlab.metrics.protocol import ProtocolConfig
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.folder import RunFolder
@@ -35,20 +35,15 @@ class RunConfig:
     """With the types of the schema."""
     plain: dict[str, Any]
     """The same in plain containers, interpolations resolved."""
+    data_name: str
+    """What ``data=…`` chooses; the functions are named as their files."""
     loggers: list[dict[str, Any]]
     """Nodes for ``hydra.utils.instantiate``."""
     protocol: ProtocolConfig
-    saved: dict[str, Any]
-    """The content of ``config.yaml``."""
     checkpoint: Path | None
     """The state to continue from; None for a new run."""
     finished_score: float | None
     """Validation score of a run that has nothing left to do."""
-
-    @property
-    def data_name(self) -> str:
-        """What ``data=…`` chooses; the functions are named as their files."""
-        return _data_name(self.cfg)
 
 
 def resolve(cfg: DictConfig) -> RunConfig:
@@ -70,13 +65,14 @@ def resolve(cfg: DictConfig) -> RunConfig:
                 logger.id = secrets.token_hex(4)  # one W&B run, however often it is stopped and resumed
     score = finished_score(cfg, run) if cfg.resume else None
     plain: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    data_name = plain["data"]["_target_"].rpartition(".")[-1]
     return RunConfig(
         folder=run.path,
         cfg=cfg,
         plain=plain,
-        loggers=_loggers(cfg, plain["logger"], run.path.absolute().parent),
+        data_name=data_name,
+        loggers=_loggers(plain, data_name, run.path.absolute().parent),
         protocol=single_protocol(cfg.protocol),
-        saved=savable(cfg),
         checkpoint=start_state(cfg, run) if cfg.resume and score is None else None,
         finished_score=score,
     )
@@ -93,18 +89,15 @@ def _effective(cfg: DictConfig, run: RunFolder) -> DictConfig:
     return cfg if cfg.resume in (None, AUTO) else resumed_config(Path(cfg.resume), typed_overrides())
 
 
-def _loggers(cfg: DictConfig, nodes: Mapping[str, Any], above: Path) -> list[dict[str, Any]]:
+def _loggers(plain: Mapping[str, Any], data_name: str, above: Path) -> list[dict[str, Any]]:
     """Loggers with an ``id`` belong to a tracker of runs: they get tags, and the sweep as their group."""
-    tags = [cfg.paths.name.removesuffix(f"_x{cfg.scale}"), f"x{cfg.scale}", _data_name(cfg), *cfg.protocol]
+    scale = f"x{plain['scale']}"
+    tags = [plain["paths"]["name"].removesuffix(f"_{scale}"), scale, data_name, *plain["protocol"]]
     sweep = above.name if (above / SWEEP_FILE).is_file() else None
-    loggers = [dict(node) for node in nodes.values() if node is not None]
+    loggers = [dict(node) for node in plain["logger"].values() if node is not None]
     for node in loggers:
         if "id" in node:
             node["tags"] = list(dict.fromkeys([*tags, *(node.get("tags") or ())]))
             if node.get("group") is None:
                 node["group"] = sweep
     return loggers
-
-
-def _data_name(cfg: DictConfig) -> str:
-    return cfg.data._target_.rpartition(".")[-1]

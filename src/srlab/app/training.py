@@ -28,7 +28,7 @@ from srlab.app.initial_weights import start_from
 from srlab.app.launch import check_launch, is_first_process, resume_command
 from srlab.app.resolve import RunConfig, resolve
 from srlab.app.run_report import RunReport
-from srlab.app.saved_config import write_config
+from srlab.app.saved_config import save_config
 from srlab.data.datamodule import SuperResolutionData
 from srlab.metrics.scoring import least_side
 from srlab.models.registry import construct
@@ -206,7 +206,8 @@ def _begin(trainer: Trainer, run: RunConfig) -> None:
     torch.set_num_threads(threads)
     set_flush_subnormals(True)  # in ranks that a strategy spawned; the others have it from train()
     if trainer.is_global_zero:
-        write_config({**run.saved, "threads": threads}, run.folder)
+        run.cfg.threads = threads
+        save_config(run.cfg, run.folder)
         # of a shorter run that is continued: it would mark this one as finished
         (run.folder / SUMMARY_FILE).unlink(missing_ok=True)
 

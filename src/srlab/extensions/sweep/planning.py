@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -56,11 +55,13 @@ def requested_sweep(config: DictConfig, config_name: str) -> Sweep:
         older = newest_sweep(sweep.folder.parent, sweep)
     else:
         older = Sweep.read(sweep.folder) if (sweep.folder / SWEEP_FILE).is_file() else None
-    return sweep if older is None else _continued(sweep, older)
+    if older is not None:
+        _continue(sweep, older)
+    return sweep
 
 
-def _continued(sweep: Sweep, older: Sweep) -> Sweep:
-    """``sweep`` in the folder of ``older``, with the values of both."""
+def _continue(sweep: Sweep, older: Sweep) -> None:
+    """Move ``sweep`` to the folder of ``older``, with the values of both."""
     if (older.script, older.config_name) != (sweep.script, sweep.config_name):
         raise ValueError(
             f"{older.folder} holds a sweep of {older.script}, configuration {older.config_name}: name "
@@ -69,7 +70,6 @@ def _continued(sweep: Sweep, older: Sweep) -> Sweep:
     sweep.folder, sweep.started = older.folder, older.started
     for key, values in older.swept.items():
         sweep.swept[key] = list(dict.fromkeys([*sweep.swept.get(key, []), *values]))
-    return sweep
 
 
 def _check(overrides: Sequence[str], swept: Mapping[str, Sequence[str]]) -> None:
@@ -81,14 +81,12 @@ def _check(overrides: Sequence[str], swept: Mapping[str, Sequence[str]]) -> None
             )
     # a search would find out at one of its trials, hours later
     for key, values in swept.items():
-        options = _loader().get_group_options(key, config_name=None, overrides=[])
+        options = (
+            GlobalHydra.instance().config_loader().get_group_options(key, config_name=None, overrides=[])
+        )
         unknown = [value for value in values if value not in options and value.isidentifier()]
         if options and unknown:
             raise ValueError(f"{key} has no choice {', '.join(unknown)}; choose from {', '.join(options)}")
-
-
-def _loader() -> ConfigLoader:
-    return GlobalHydra.instance().config_loader()
 
 
 def planned_cells(config: DictConfig) -> list[list[str]] | None:
@@ -103,7 +101,7 @@ def _last_overrides(config: DictConfig) -> dict[str, Override]:
     """The last override of each key; those of the sweeper's configuration come before the typed ones."""
     parameters = config.hydra.sweeper.get("params") or {}
     lines = [*(f"{key}={value}" for key, value in parameters.items()), *config.hydra.overrides.task]
-    parsed = OverridesParser.create(_loader()).parse_overrides(lines)
+    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(lines)
     return {override.get_key_element(): override for override in parsed}
 
 

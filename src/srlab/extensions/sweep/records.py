@@ -172,11 +172,11 @@ def read_cells(sweep: Path) -> dict[frozenset[str], Cell]:
 
 def newest_sweep(root: Path, wanted: Sweep) -> Sweep | None:
     """The newest sweep below ``root`` with the same cells as ``wanted``."""
-    found = []
+    same = []
     for path in root.glob(f"*/{SWEEP_FILE}"):
         with suppress(ValueError):  # damaged
-            found.append(Sweep.read(path.parent))
-    same = [sweep for sweep in found if sweep.question == wanted.question]
+            if (sweep := Sweep.read(path.parent)).question == wanted.question:
+                same.append(sweep)
     return max(same, key=lambda sweep: sweep.started, default=None)
 
 
