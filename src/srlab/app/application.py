@@ -108,7 +108,7 @@ def _start(main: str, config_name: str, words: list[str] | None = None) -> Any:
     typed = before if words is None else [before[0], config_name, *words]
 
     def guarded(cfg: DictConfig) -> Any:
-        with _environment(_FULL_ERROR, wants_traceback):
+        with _full_errors(wants_traceback):
             sys.argv = typed  # Lightning starts the processes of other devices with it
             return _run(main, cfg)
 
@@ -119,7 +119,7 @@ def _start(main: str, config_name: str, words: list[str] | None = None) -> Any:
     sys.argv = [before[0], *for_hydra(before[1:] if words is None else words)]
     try:
         # with this variable Hydra raises what it would print otherwise
-        with lasting_output(), _environment(_FULL_ERROR, "1"):
+        with lasting_output(), _full_errors("1"):
             return composed()
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         if wants_traceback == "1":
@@ -147,20 +147,15 @@ def _run(main: str, cfg: DictConfig) -> Any:
 
 
 @contextmanager
-def _environment(name: str, value: str | None) -> Iterator[None]:
-    """Set a variable of the environment (None: unset it) while the block runs."""
-    before = os.environ.get(name)
-    _set(name, value)
+def _full_errors(value: str | None) -> Iterator[None]:
+    """Set HYDRA_FULL_ERROR (None: unset it) while the block runs."""
+    before = os.environ.pop(_FULL_ERROR, None)
+    os.environ.update({} if value is None else {_FULL_ERROR: value})
     try:
         yield
     finally:
-        _set(name, before)
-
-
-def _set(name: str, value: str | None) -> None:
-    os.environ.pop(name, None)
-    if value is not None:
-        os.environ[name] = value
+        os.environ.pop(_FULL_ERROR, None)
+        os.environ.update({} if before is None else {_FULL_ERROR: before})
 
 
 def _reason_not_started(error: BaseException, config_name: str) -> str:

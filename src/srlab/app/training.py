@@ -34,8 +34,7 @@ from srlab.metrics.scoring import least_side
 from srlab.models.registry import construct
 from srlab.ops.subnormals import flush_subnormals, set_flush_subnormals
 from srlab.runs.contract import SUMMARY_FILE, ResultLogger
-from srlab.runs.folder import RunFolder
-from srlab.runs.lock import locked_run
+from srlab.runs.folder import RunFolder, locked_run
 from srlab.runs.provenance import provenance
 from srlab.tasks.batch_norm_sync import BatchNormSync
 from srlab.tasks.checkpoint_io import AtomicCheckpointIO, LastState, checkpoint_io_of

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import shlex
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -13,7 +12,7 @@ from omegaconf import DictConfig
 from srlab.app.launch import configuration_folder
 from srlab.extensions.sweep import devices
 from srlab.extensions.sweep.child import ATTEMPT, last_lines, say, supervise
-from srlab.extensions.sweep.records import LOCK_NAME, Cell, Sweep, read_cells
+from srlab.extensions.sweep.records import LOCK_NAME, Cell, Sweep, now, read_cells
 from srlab.locks import Lease, holder, locked_work, take
 from srlab.runs.contract import MONITOR, OVER_LATENCY_LIMIT
 from srlab.runs.folder import RunFolder
@@ -37,7 +36,12 @@ def run_cell(cfg: DictConfig) -> float | None:
     sweep = dataclasses.replace(Sweep.read(Path(hydra.sweep.dir)), call=call)
     if sweep.is_stopped():
         return None
-    cell = _registered(sweep, list(hydra.overrides.task))
+    overrides = list(hydra.overrides.task)
+    with locked_work(sweep.folder / ".names.lock", work="naming a cell", watched=sweep.folder):
+        known = read_cells(sweep.folder)
+        cell = sweep.cell(overrides, known)
+        if frozenset(overrides) not in known:
+            cell.write()
     if not cell.is_done:
         lock = cell.folder / LOCK_NAME
         lease = devices.wait_for(
@@ -56,19 +60,9 @@ def run_cell(cfg: DictConfig) -> float | None:
     return float("-inf") if cell.state == "over_latency_limit" else cell.objective
 
 
-def _registered(sweep: Sweep, overrides: list[str]) -> Cell:
-    """The cell with these overrides, recorded under a name of its own."""
-    with locked_work(sweep.folder / ".names.lock", work="naming a cell", watched=sweep.folder):
-        known = read_cells(sweep.folder)
-        cell = sweep.cell(overrides, known)
-        if frozenset(overrides) not in known:
-            cell.write()
-        return cell
-
-
 def _attempt(cfg: DictConfig, sweep: Sweep, cell: Cell, lease: Lease) -> None:
     """Run the cell's process, once its devices are free, and record how it ended."""
-    cell.attempts.append({"started": _now(), "ended": None, "exit_status": None, "devices": []})
+    cell.attempts.append({"started": now(), "ended": None, "exit_status": None, "devices": []})
     wanted, uses_gpus = devices.devices_wanted(cfg)
     # with another launcher one cell runs at a time, or a scheduler assigns the devices
     is_pool = sweep.launcher == "joblib"
@@ -127,7 +121,7 @@ def _run(
 
 def _finish(cell: Cell, state: str, status: int, message: str | None = None) -> None:
     cell.state, cell.exit_status, cell.message = state, status, message
-    cell.attempts[-1].update(ended=_now(), exit_status=status)
+    cell.attempts[-1].update(ended=now(), exit_status=status)
     cell.write()
     score = f", {MONITOR} {cell.objective:.4f}" if cell.objective is not None else ""
     say(f"{cell.name}: {cell.state_in_words}{score}" + (f" (exit status {status})" if status else ""))
@@ -150,7 +144,3 @@ def _command(cfg: DictConfig, sweep: Sweep, cell: Cell) -> list[str]:
     run_dir = override("hydra.run.dir", cell.folder.resolve())
     resumable = ["resume=auto"] if "resume" in cfg else []
     return [*command, *hydra.overrides.task, run_dir, *resumable, *sweep.forwarded]
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -5,7 +5,6 @@ import re
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
@@ -14,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from srlab.app.launch import program
-from srlab.extensions.sweep.records import Sweep, newest_sweep
+from srlab.extensions.sweep.records import Sweep, newest_sweep, now
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.provenance import source_commit
 
@@ -47,7 +46,7 @@ def requested_sweep(config: DictConfig, config_name: str) -> Sweep:
         swept=swept,
         launcher=hydra.runtime.choices["hydra/launcher"],
         sweeper=hydra.runtime.choices["hydra/sweeper"],
-        started=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        started=now(),
         commit=source_commit(),
         call=uuid.uuid4().hex,
     )
@@ -79,11 +78,10 @@ def _check(overrides: Sequence[str], swept: Mapping[str, Sequence[str]]) -> None
                 f"{override} names one run, but a sweep has many: run the sweep's command again to resume "
                 "it, or start its cells from a trained network with initial_weights=RUN_OR_FILE"
             )
+    loader = GlobalHydra.instance().config_loader()
     # a search would find out at one of its trials, hours later
     for key, values in swept.items():
-        options = (
-            GlobalHydra.instance().config_loader().get_group_options(key, config_name=None, overrides=[])
-        )
+        options = loader.get_group_options(key, config_name=None, overrides=[])
         unknown = [value for value in values if value not in options and value.isidentifier()]
         if options and unknown:
             raise ValueError(f"{key} has no choice {', '.join(unknown)}; choose from {', '.join(options)}")
