@@ -146,17 +146,11 @@ def clips_under_autocast(trainer: Mapping[Any, Any]) -> bool:
 def _check_shift_schedule(cfg: DictConfig) -> None:
     """The group must reach the network; with its default nothing was asked for."""
     asked = cfg.shift_schedule.pattern
-    if asked == "alternate" or cfg.model.get("shift_schedule") == asked:
-        return
-    if "shift_schedule" not in cfg.model:
-        raise ValueError(
-            f"shift_schedule.pattern={asked} has no meaning for {cfg.model._target_}, "
-            "which has no windows to shift; leave it out"
-        )
-    raise ValueError(
-        f"the preset sets model.shift_schedule={cfg.model.shift_schedule} itself, so that shift_schedule="
-        f"{asked} would have no effect; set model.shift_schedule={asked}"
-    )
+    if asked != "alternate" and cfg.model.get("shift_schedule") != asked:
+        fault = f"sets model.shift_schedule={cfg.model.get('shift_schedule')} itself; set that"
+        if "shift_schedule" not in cfg.model:
+            fault = "has no windows to shift; leave it out"
+        raise ValueError(f"shift_schedule.pattern={asked} has no effect: {cfg.model._target_} {fault}")
 
 
 def single_protocol(protocols: DictConfig) -> ProtocolConfig:

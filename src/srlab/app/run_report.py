@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from srlab.app.launch import program
-from srlab.app.presets import list_recipes, match_preset
+from srlab.app.presets import match_preset
 from srlab.app.resolve import RunConfig
 from srlab.checkpoints import read_checkpoint
 from srlab.data.datamodule import SuperResolutionData
@@ -203,7 +203,6 @@ class RunReport:
             f"  {COMPARISON_FILE} (LR bicubic SR HR) {IMAGES_FOLDER}/ {' '.join(files)}",
             "next:",
             f"  {command(program('evaluate'), evaluation)}",
-            *_next_runs(self.evaluation.conditions.preset, run.cfg.scale),
         ]
 
     @torch.inference_mode()
@@ -230,12 +229,3 @@ class RunReport:
                 )
             )
         return examples
-
-
-def _next_runs(preset: str | None, scale: int) -> list[str]:
-    """Commands to try next: the published network after the demo, the recipe of a published network."""
-    recipe = "  python train.py experiment={}_x{}    # the paper's recipe; needs DIV2K"
-    if preset == "elan_demo":
-        same_data = "  python train.py model=elan_light            # the paper's network, same data"
-        return [same_data, recipe.format("elan_light", 4)]
-    return [recipe.format(preset, scale)] if preset and scale in list_recipes(preset) else []

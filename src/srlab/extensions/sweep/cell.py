@@ -1,6 +1,5 @@
 """Runs one cell of a sweep as a process of its own and records the result."""
 
-import dataclasses
 import os
 import shlex
 import sys
@@ -32,8 +31,8 @@ def run_cell(cfg: DictConfig) -> float | None:
         A cell that fails returns None as well: its record has the reason, and the other cells continue.
     """
     hydra = HydraConfig.get()
-    call = os.environ.get(CALL_VARIABLE, "")
-    sweep = dataclasses.replace(Sweep.read(Path(hydra.sweep.dir)), call=call)
+    sweep = Sweep.read(Path(hydra.sweep.dir))
+    sweep.call = os.environ.get(CALL_VARIABLE, "")
     if sweep.is_stopped():
         return None
     overrides = list(hydra.overrides.task)

@@ -121,7 +121,7 @@ def _watch(launcher: int, sweep: Sweep, signals: Sequence[int]) -> int:
             StopRequest(folder=sweep.folder, call=sweep.call, signal=number, times=times).write()
             say(_STOPPING[times - 1].format(signal.Signals(signals[0]).name))
             passed_on = times
-        if not passed_on or any(is_held(lock) for lock in sweep.folder.glob(f"*/{LOCK_NAME}")):
+        if not passed_on or any(map(is_held, sweep.folder.glob(f"*/{LOCK_NAME}"))):
             idle_since = time.monotonic()
         if time.monotonic() - idle_since > _IDLE_S:
             os.killpg(launcher, signal.SIGKILL)  # a search would continue to ask for cells
@@ -132,12 +132,13 @@ def _watch(launcher: int, sweep: Sweep, signals: Sequence[int]) -> int:
 
 def _conclude(sweep: Sweep, cells: Sequence[Cell]) -> bool:
     """Print the state of every cell; returns whether some are not done."""
-    table = PlainTable(("cell", "state", MONITOR, "exit"), text=("cell", "state"))
+    rows = []
     for cell in cells:
-        score = "" if cell.objective is None else f"{cell.objective:.4f}"
-        status = "" if cell.exit_status is None else cell.exit_status
-        table.add_row(cell.name, cell.state_in_words, score, status)
-    plain_console(unbounded_width=160).print(table)
+        score = None if cell.objective is None else f"{cell.objective:.4f}"
+        rows.append(
+            {"cell": cell.name, "state": cell.state_in_words, MONITOR: score, "exit": cell.exit_status}
+        )
+    plain_console(unbounded_width=160).print(PlainTable.of(rows, text=("cell", "state")))
     for cell in cells:
         if cell.state == "failed":
             say(f"\n{cell.name} failed; its last lines:\n{textwrap.indent(cell.message or 'none', '  ')}")
