@@ -181,7 +181,7 @@ def _loggers(run: RunConfig) -> list[Logger]:
     """The CSV curve, always, and those of the ``logger`` group."""
     loggers: list[Logger] = [instantiate(node) for node in run.loggers]
     for logger in loggers:
-        logger.log_hyperparams(run.plain)
+        logger.log_hyperparams(dict(run.plain))
     return [CurveLogger(run.folder), *loggers]
 
 
