@@ -21,8 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from srlab.app.config import EvaluateConfig, TrainConfig
 from srlab.app.keys import misspelt
 from srlab.app.launch import configuration_folder, first_process_log, for_hydra, new_run_name
-from srlab.app.multirun import imported, multirun
+from srlab.app.multirun import multirun
 from srlab.app.saved_config import run_folder
+from srlab.extension_points import imported
 from srlab.terminal.output import lasting_output
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,9 @@
 """Where the engine of sweeps (``python train.py -m``) attaches."""
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
-from srlab.extension_points import Registry
+from srlab.extension_points import Registry, imported
 
 #: An extension registers two functions, written ``module:function`` so that they are imported when needed:
 #: ``begin(config, config_name)`` is called before Hydra starts the cells of a composed sweep;
@@ -18,9 +17,3 @@ def multirun(function: str) -> Callable[..., Any]:
     if name is None:
         raise ValueError("-m runs a sweep, and srlab.extensions.sweep is not installed; start single runs")
     return imported(name)
-
-
-def imported(name: str) -> Callable[..., Any]:
-    """The function that ``module:function`` names."""
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
