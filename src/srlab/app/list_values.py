@@ -38,7 +38,7 @@ def _list_hints(node: DictConfig) -> dict[str, Any]:
         return {}
     try:
         parameters = inspect.signature(get_object(node["_target_"]), eval_str=True).parameters
-    except (HydraException, NameError, TypeError, ValueError):
+    except (AttributeError, HydraException, NameError, TypeError, ValueError):
         return {}  # instantiating it reports what is wrong
     found = {name: _list_hint(each.annotation) for name, each in parameters.items()}
     return {name: hint for name, hint in found.items() if hint is not None}
