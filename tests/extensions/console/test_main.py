@@ -83,6 +83,19 @@ def test_wrong_flags_are_one_line(words, message, capsys):
     assert message in error_of(capsys, *words)
 
 
+@pytest.mark.parametrize(
+    ("words", "now"),
+    [
+        (["profile", "model=elan_light"], "elan_light"),
+        (["profile", "elan_light", "backend=sdpa"], "--backend sdpa"),
+        (["profile", "elan_light", "n_share=0"], "--set n_share=0"),
+    ],
+)
+def test_the_old_spelling_is_answered_with_the_new_one(words, now, capsys):
+    assert main(words) == 2
+    assert f"instead of {words[-1]}, type {now}\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", ["train", "evaluate"])
 def test_applications_get_the_rest_of_the_line(verb, monkeypatch):
     """Lightning and sweeps start the program again, so its own name stays in ``sys.argv``."""

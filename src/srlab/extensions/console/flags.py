@@ -1,7 +1,8 @@
-"""What the verbs share: a parser whose errors are one line, types of flags, ``--set``."""
+"""What the verbs share: a parser whose errors are one line, types of flags, ``--set``, the old spelling."""
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 
@@ -99,3 +100,18 @@ def parse_settings(assignments: Sequence[str], *, several: bool = False) -> dict
             raise ValueError(f"--set gives {name} twice: {found[name]} and {values}")
         found[name] = values
     return found
+
+
+def refuse_old_spelling(verb: argparse.ArgumentParser, typed: Sequence[str]) -> None:
+    """Answer NAME=VALUE, which earlier versions took, with what to type now.
+
+    Raises:
+        ValueError: a word that is NAME=VALUE, neither after a flag nor an existing path.
+    """
+    for before, word in zip(["", *typed], typed, strict=False):
+        name, equals, value = word.partition("=")
+        if equals and name.isidentifier() and not before.startswith("-") and not Path(word).exists():
+            flag, usage = f"--{name.replace('_', '-')}", verb.format_usage()
+            now = f"{flag} {value}" if f"{flag} " in usage else f"--set {word}"
+            now = value if name == "model" and "MODEL" in usage else now
+            raise ValueError(f"options are flags, not NAME=VALUE: instead of {word}, type {now}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import srlab.extensions.console
 from srlab import __version__
-from srlab.extensions.console.flags import Parser
+from srlab.extensions.console.flags import Parser, refuse_old_spelling
 from srlab.terminal.output import lasting_output
 
 _NO_VERBS = ("main", "flags")
@@ -36,8 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_verb(words: Sequence[str]) -> int:
+    parser, verbs = _parsers()
     try:
-        parsed = _parser().parse_args(words)
+        if words and words[0] in verbs:
+            refuse_old_spelling(verbs[words[0]], words[1:])
+        parsed = parser.parse_args(words)
         parsed.command = shlex.join(["srlab", *words])
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         parsed.run(parsed)
@@ -50,8 +53,8 @@ def _run_verb(words: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    """The parser of ``srlab`` and its verbs, whose modules import what is slow only when they run."""
+def _parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
+    """That of ``srlab``, and those of its verbs, whose modules import what is slow only when they run."""
     parser = Parser(prog="srlab", description="A laboratory for efficient super-resolution transformers.")
     parser.add_argument("--version", action="version", version=f"srlab {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -70,7 +73,7 @@ def _parser() -> Parser:
             )
             module.add_arguments(verb)
             verb.set_defaults(run=module.run)
-    return parser
+    return parser, verbs.choices
 
 
 if __name__ == "__main__":
