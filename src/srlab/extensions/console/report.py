@@ -1,7 +1,7 @@
 """Compare runs: an ablation table, Pareto plots, learning curves, worst patches, on one page.
 
-PATH is a sweep's folder, a run's, a folder of runs, or runs at W&B (wandb:ENTITY/PROJECT[/GROUP]); several
-are combined. Runs that differ in the seed alone are one row.
+PATH is a sweep's folder, a run's, or a folder of runs; several are combined. Runs that differ in the seed
+alone are one row.
 
   srlab report multirun/2026-11-21_10-00-00
   srlab report outputs/elan_light_x4/A outputs/elan_light_x4/B --out comparison
@@ -24,16 +24,13 @@ from srlab.extensions.console.flags import add_size_flags, integer
 if TYPE_CHECKING:
     from srlab.extensions.report import Comparison, LabLatencies
 
-_FOLDER = "report"
 _RECORD = "latency.json"
 _MEASURING = ("size", "output", "rounds", "threads", "device")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add runs, baseline, latencies and destination."""
-    parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="a sweep, a run, a folder of runs, or wandb:…"
-    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a sweep, a run, or a folder of runs")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where to write; default: report/ in the first PATH"
     )
@@ -80,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
     idle = [f"--{name}" for name in _MEASURING if getattr(arguments, name) is not None]
     if idle and not arguments.measure:
         raise ValueError(f"{', '.join(idle)} need{'s' if len(idle) == 1 else ''} --measure")
-    folder = _folder(arguments)
+    folder = arguments.out or Path(arguments.paths[0]) / "report"
     runs = read_runs(arguments.paths)
     comparison = compare(runs, baseline=arguments.baseline)
     latencies = _latencies(arguments, comparison, folder / _RECORD)
@@ -125,11 +122,3 @@ def _latencies(
             command=arguments.command,
             progress=progress,
         )
-
-
-def _folder(arguments: argparse.Namespace) -> Path:
-    if arguments.out is not None:
-        return arguments.out
-    if arguments.paths[0].startswith("wandb:"):
-        raise ValueError("runs at W&B have no folder: say where to write with --out FOLDER")
-    return Path(arguments.paths[0]) / _FOLDER

@@ -1,7 +1,7 @@
 """Runs side by side: one configuration for all seeds, the baseline, and warnings before comparing."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,11 +89,10 @@ def compare(
     runs, gray_warnings = under_one_gray_rule(runs)
     parameters = varied_parameters(runs)
     configurations = _configurations(runs, parameters)
-    chosen, reason = (
-        _default_baseline(configurations, runs)
-        if baseline is None
-        else (_named(baseline, configurations, parameters), "as requested")
-    )
+    if baseline is None:
+        chosen, reason = _default_baseline(configurations, runs)
+    else:
+        chosen, reason = _named(baseline, configurations, parameters), "as requested"
     return Comparison(
         runs=tuple(run for each in configurations for run in each.runs),
         parameters=parameters,
@@ -116,27 +115,18 @@ def as_comparison(runs: "Comparison | Sequence[Run]") -> Comparison:
 
 
 def _configurations(runs: Sequence[Run], parameters: Sequence[Parameter]) -> tuple[Configuration, ...]:
-    groups: dict[tuple[str, ...], list[Run]] = {}
+    groups = defaultdict(list)
     for run in runs:
-        groups.setdefault(parameter_values(run, parameters), []).append(run)
-
-    def rank(values: tuple[str, ...]) -> list[tuple[int, float, str]]:
-        return [parameter.rank(value) for parameter, value in zip(parameters, values, strict=True)]
-
-    return tuple(
-        Configuration(
-            number=number,
-            values=values,
-            label=_label(values, parameters) or groups[values][0].name,
-            runs=tuple(sorted(groups[values], key=lambda run: (str(run.seed), run.source))),
-        )
-        for number, values in enumerate(sorted(groups, key=rank), 1)
+        groups[parameter_values(run, parameters)].append(run)
+    ranked = sorted(
+        groups, key=lambda values: [p.rank(value) for p, value in zip(parameters, values, strict=True)]
     )
-
-
-def _label(values: Sequence[str], parameters: Sequence[Parameter]) -> str:
-    named = zip(parameters, values, strict=True)
-    return ", ".join(f"{parameter.label}={value}" for parameter, value in named)
+    configurations = []
+    for number, values in enumerate(ranked, 1):
+        label = ", ".join(f"{p.label}={value}" for p, value in zip(parameters, values, strict=True))
+        of_seeds = sorted(groups[values], key=lambda run: (str(run.seed), run.source))
+        configurations.append(Configuration(number, values, label or groups[values][0].name, tuple(of_seeds)))
+    return tuple(configurations)
 
 
 def _default_baseline(
@@ -159,17 +149,15 @@ def _default_baseline(
 def _named(
     wanted: str, configurations: Sequence[Configuration], parameters: Sequence[Parameter]
 ) -> Configuration:
-    matching = [each for each in configurations if _is_named(wanted, each, parameters)]
+    found = [each for each in configurations if _is_named(wanted, each, parameters)]
     known = "; ".join(f"{each.number}: {each.label}" for each in configurations)
-    if len(matching) != 1:
+    if len(found) != 1:
         raise ValueError(
-            f"baseline {wanted!r} names {len(matching)} configurations instead of one; there are {known}"
+            f"baseline {wanted!r} names {len(found)} configurations instead of one; there are {known}"
         )
-    if not matching[0].finished:
-        raise ValueError(
-            f"baseline {wanted!r} has no scores, {matching[0].states}; choose another of {known}"
-        )
-    return matching[0]
+    if not found[0].finished:
+        raise ValueError(f"baseline {wanted!r} has no scores, {found[0].states}; choose another of {known}")
+    return found[0]
 
 
 def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Parameter]) -> bool:
@@ -177,12 +165,10 @@ def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Pa
     names |= {name for run in configuration.runs for name in (run.name, run.source)}
     if names & {wanted, wanted.rstrip("/")}:
         return True
+    given = list(zip(parameters, configuration.values, strict=True))
+    known = {f"{name}={value}" for parameter, value in given for name in (parameter.key, parameter.label)}
     # commas within brackets belong to a value
-    words = [word.strip().partition("=") for word in re.split(r",(?![^\[]*\])", wanted)]
-    values = {}
-    for parameter, value in zip(parameters, configuration.values, strict=True):
-        values[parameter.key] = values[parameter.label] = value
-    return all(equals and values.get(key) == value for key, equals, value in words)
+    return known.issuperset(word.strip() for word in re.split(r",(?![^\[]*\])", wanted))
 
 
 def _repeated_seeds(configurations: Sequence[Configuration]) -> list[str]:

@@ -1,6 +1,7 @@
 """Where one configuration restores better than another, image by image."""
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -10,55 +11,53 @@ from srlab.extensions.report.parameters import differing_keys
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """PSNR in dB of one image under two configurations, means over seeds."""
+    """PSNR in dB of one image under two configurations, means over seeds.
+
+    ``difference`` is the gain of the second; 0 if both are equal, also if both are exact (infinite).
+    """
 
     image: str
     first: float
     second: float
-
-    @property
-    def difference(self) -> float:
-        """Gain of the second; 0 if both are equal, also if both are exact (infinite)."""
-        return 0.0 if self.first == self.second else self.second - self.first
+    difference: float
 
 
 @dataclass(frozen=True)
 class PairComparison:
-    """Two configurations: (key, value of each) of what is different, and images, the largest gain first."""
+    """Two configurations: (key, value of each) of what is different, and images, the largest gain first.
+
+    The second wins where it restores an image better. ``mean_difference`` is in dB; None without images, or
+    if both infinities are among the differences.
+    """
 
     first: Configuration
     second: Configuration
     differing: tuple[tuple[str, str, str], ...]
     images: tuple[ImageDifference, ...]
-
-    @property
-    def wins(self) -> int:
-        """Images that the second restores better."""
-        return sum(each.difference > 0 for each in self.images)
-
-    @property
-    def losses(self) -> int:
-        """Images that the first restores better."""
-        return sum(each.difference < 0 for each in self.images)
-
-    @property
-    def mean_difference(self) -> float | None:
-        """Of all images, in dB; None without any, or if both infinities are among them."""
-        differences = [each.difference for each in self.images]
-        if not differences or {math.inf, -math.inf} <= set(differences):
-            return None
-        return fmean(differences)
+    wins: int
+    losses: int
+    mean_difference: float | None
 
 
 def compare_images(first: Configuration, second: Configuration) -> PairComparison:
     """Of the images that both were scored on."""
     before, after = _image_psnr(first), _image_psnr(second)
-    images = [ImageDifference(name, before[name], after[name]) for name in before if name in after]
+    images = []
+    for name, old in before.items():
+        if name in after:
+            new = after[name]
+            images.append(ImageDifference(name, old, new, 0.0 if old == new else new - old))
+    images.sort(key=lambda each: (-each.difference, each.image))
+    differences = [each.difference for each in images]
+    has_mean = differences and not {math.inf, -math.inf} <= set(differences)
     return PairComparison(
         first=first,
         second=second,
         differing=tuple(differing_keys(first.runs[0], second.runs[0])),
-        images=tuple(sorted(images, key=lambda each: (-each.difference, each.image))),
+        images=tuple(images),
+        wins=sum(each > 0 for each in differences),
+        losses=sum(each < 0 for each in differences),
+        mean_difference=fmean(differences) if has_mean else None,
     )
 
 
@@ -72,14 +71,14 @@ def compare_with_baseline(comparison: Comparison) -> list[PairComparison]:
         runs = baseline.finished[:2]
         first, second = (Configuration(baseline.number, baseline.values, run.name, (run,)) for run in runs)
         return [compare_images(first, second)]
-    pairs = [compare_images(baseline, each) for each in others]
-    return sorted(pairs, key=lambda pair: -fmean(run.psnr for run in pair.second.finished))
+    others.sort(key=lambda each: -fmean(run.psnr for run in each.finished))
+    return [compare_images(baseline, each) for each in others]
 
 
 def _image_psnr(configuration: Configuration) -> dict[str, float]:
-    values: dict[str, list[float]] = {}
+    values = defaultdict(list)
     for run in configuration.finished:
         for image in run.images:
             if "psnr" in image.scores:
-                values.setdefault(image.key, []).append(image.scores["psnr"])
+                values[image.key].append(image.scores["psnr"])
     return {name: fmean(each) for name, each in values.items()}

@@ -22,10 +22,6 @@ _INK = {"text": "#1b1f24", "muted": "#6a737d", "grid": "#dfe3e8"}
 _DASHES = ("-", "--", ":", "-.")
 _MOST_LABELS = 12  # configurations that a plot names in words; with more, each has its row's number alone
 _LONGEST_LABEL = 26  # characters
-# Offsets of a label from its point, in points; the one where it covers the least is taken.
-_PLACES = (
-    (7, 5), (7, -11), (-7, 5), (-7, -11), (0, 12), (0, -18), (14, 16), (14, -22), (-14, 16), (-14, -22),
-)  # fmt: skip
 _STYLE: Any = {
     "font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "srlab", "pdf.fonttype": 42,
     "axes.spines.top": False, "axes.spines.right": False, "text.color": _INK["text"],
@@ -66,8 +62,6 @@ def pareto_figure(runs: Comparison | Sequence[Run], *, against: str = "latency")
         if comparison.parameters:
             title = f"labels are row: {', '.join(each.label for each in comparison.parameters)}"
             axes.set_title(title, fontsize=7.5, loc="left", color=_INK["muted"], parse_math=False)
-        _settle(figure)
-        _label_points(figure, axes, points)
     return figure
 
 
@@ -89,7 +83,6 @@ def curves_figure(runs: Comparison | Sequence[Run]) -> "Figure":
             for curve in curves:
                 _draw_curve(each, curve, part=f"part{place}")
         _legend(figure, axes[0])
-        _settle(figure)
     return figure
 
 
@@ -144,73 +137,29 @@ def _new_figure(panels: int) -> "tuple[Figure, list[Axes]]":
     return figure, list(axes[:panels])
 
 
-def _settle(figure: "Figure") -> None:
-    """Lay out once, so that what is placed afterwards stays in place in every format."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-
-
 def _color(number: int) -> str:
-    """Of the configuration of that number, in every plot."""
     return SERIES[(number - 1) % len(SERIES)]
 
 
 def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:
     front = sorted((point.cost, point.psnr.mean) for point in points if point.on_front)
     axes.plot(*zip(*front, strict=True), color=_INK["muted"], lw=1.2, ls="--", gid="front", zorder=1)
-    for point in points:
-        number, place = point.configuration.number, (point.cost, point.psnr.mean)
-        # a median lies between its percentiles, but after rounding it may not
-        ends = [[max(0.0, point.cost - point.low)], [max(0.0, point.high - point.cost)]]
-        style: Any = {"color": _color(number), "linestyle": "none"}
-        bars = axes.errorbar(
-            *place,
-            xerr=ends if any(map(any, ends)) else None,
-            yerr=point.psnr.std,
-            elinewidth=1,
-            capsize=2,
-            **style,
-        )
-        for part_number, part in enumerate(bars.get_children()):
-            part.set_gid(f"bars-{number}-part{part_number}")
-        marker, size = ("o", 7) if point.on_front else ("X", 6)
-        axes.plot(*place, marker=marker, markersize=size, gid=f"point-{number}", **style)
-
-
-def _label_points(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:
-    """Labels avoid points and one another."""
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    centres = axes.transData.transform([(point.cost, point.psnr.mean) for point in points]).tolist()
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
-    frame = axes.get_window_extent(renderer).extents
     texts = {point.configuration.number: ", ".join(point.configuration.values) for point in points}
     in_words = len(points) <= _MOST_LABELS and max(map(len, texts.values())) <= _LONGEST_LABEL
     for point in points:
         number, place = point.configuration.number, (point.cost, point.psnr.mean)
+        # a median lies between its percentiles, but after rounding it may not
+        ends = [[max(0.0, point.cost - point.low)], [max(0.0, point.high - point.cost)]]
+        marker, size = ("o", 7) if point.on_front else ("X", 6)
+        style: Any = {"color": _color(number), "linestyle": "none", "marker": marker, "markersize": size}
+        xerr = ends if any(map(any, ends)) else None
+        bars = axes.errorbar(*place, xerr=xerr, yerr=point.psnr.std, elinewidth=1, capsize=2, **style)
+        for part_number, part in enumerate(bars.get_children()):
+            part.set_gid(f"bars-{number}-part{part_number}" if part_number else f"point-{number}")
         text = f"{number}: {texts[number]}" if in_words and texts[number] else str(number)
         # values of parameters are text, not mathematics
-        note: Any = axes.annotate(text, place, _PLACES[0], textcoords="offset points", parse_math=False)
-        note.set(gid=f"label-{number}", annotation_clip=False, fontsize=7.5)
-        covered = []
-        for offset in _PLACES:
-            _move(note, offset)
-            box = note.get_window_extent(renderer).extents
-            outside = (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, frame)
-            covered.append((sum(_overlap(box, other) for other in taken) + 3 * outside, tuple(box)))
-        best = min(range(len(_PLACES)), key=lambda place: covered[place][0])
-        _move(note, _PLACES[best])
-        taken.append(covered[best][1])
-
-
-def _move(note: Any, offset: tuple[int, int]) -> None:
-    note.set_position(offset)
-    note.set_horizontalalignment("left" if offset[0] > 0 else "right" if offset[0] < 0 else "center")
-
-
-def _overlap(one: Any, other: Any) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(0.0, width) * max(0.0, height)
+        style = {"textcoords": "offset points", "annotation_clip": False, "parse_math": False}
+        axes.annotate(text, place, (7, 5), gid=f"label-{number}", fontsize=7.5, **style)
 
 
 def _draw_curve(axes: "Axes", curve: Curve, *, part: str) -> None:

@@ -54,11 +54,11 @@ class Run:
     """One training, finished or not.
 
     Attributes:
-        source: its folder, or its address at W&B.
+        source: its folder.
         state: ``finished``, ``running``, ``failed``, ``stopped``, ``killed``, ``unfinished``,
             ``over_latency_limit`` or ``not started``; ``gray=own`` if its scores were left out because other
             runs count gray images differently.
-        sweep: folder of its sweep, or group at W&B.
+        sweep: folder of its sweep.
         config: resolved configuration by dotted key.
         derived: keys of it that are computed from other keys.
         swept: what the sweep sets for this cell, as typed.
@@ -66,6 +66,7 @@ class Run:
         scores: by validation set and metric, of the best checkpoint.
         curves: (step, value) by metric key.
         conditions: commit, date, versions, as in the summary.
+        protocol: settings of the scoring protocol; empty if unknown.
         gray_rule: ``replicate`` or ``own``; None if no gray image was scored.
         launcher: Hydra's launcher of the sweep: ``basic`` (one cell after the other), ``joblib`` …
         problems: files that could not be read.
@@ -86,8 +87,7 @@ class Run:
     costs: RunCosts = RunCosts()
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
-    protocol: str | None = None
-    protocol_details: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
     gray_rule: str | None = None
     step: int | None = None
     steps: int | None = None

@@ -13,7 +13,6 @@ from srlab.extensions.report.comparison import Comparison
 from srlab.extensions.report.image_differences import PairComparison, compare_with_baseline
 from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.parameters import differing_keys
-from srlab.extensions.report.patches import select_patches
 from srlab.extensions.report.plots import SERIES, curves_figure, inline_svg, pareto_figure, save_figure
 from srlab.extensions.report.runs import Run
 from srlab.extensions.report.series import COSTS, axis_title, curve_panels, pareto_points
@@ -53,6 +52,8 @@ def write_report(
     Raises:
         OSError: the folder cannot be written.
     """
+    from srlab.extensions.report.patches import select_patches
+
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}
     pareto = []
@@ -118,8 +119,8 @@ def _page(**content: Any) -> str:
 
 
 def _rerun_command(run: Run) -> str | None:
-    """Command that trains it again; None for runs at W&B and for cells that have not started."""
-    if run.source.startswith("wandb:") or run.state == "not started":
+    """Command that trains it again; None for cells that have not started."""
+    if run.state == "not started":
         return None
     return f"python train.py rerun={shell_path(run.source)}"
 
@@ -162,7 +163,7 @@ def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
         "baseline": comparison.baseline and comparison.baseline.number,
         "baseline_reason": comparison.baseline_reason,
         "latency_source": latency_source(comparison.latencies),
-        "latency": comparison.latencies and comparison.latencies.facts(),
+        "latency": comparison.latencies and comparison.latencies.facts,
         "parameters": [asdict(each) for each in comparison.parameters],
         "columns": [asdict(each) for each in table.columns],
         "configurations": configurations,
