@@ -118,12 +118,13 @@ def _configurations(runs: Sequence[Run], parameters: Sequence[Parameter]) -> tup
     groups = defaultdict(list)
     for run in runs:
         groups[parameter_values(run, parameters)].append(run)
-    ranked = sorted(
-        groups, key=lambda values: [p.rank(value) for p, value in zip(parameters, values, strict=True)]
-    )
+
+    def rank(values: tuple[str, ...]) -> list[tuple[int, float, str]]:
+        return [parameter.rank(value) for parameter, value in zip(parameters, values, strict=True)]
+
     configurations = []
-    for number, values in enumerate(ranked, 1):
-        label = ", ".join(f"{p.label}={value}" for p, value in zip(parameters, values, strict=True))
+    for number, values in enumerate(sorted(groups, key=rank), 1):
+        label = ", ".join(f"{each.label}={value}" for each, value in zip(parameters, values, strict=True))
         of_seeds = sorted(groups[values], key=lambda run: (str(run.seed), run.source))
         configurations.append(Configuration(number, values, label or groups[values][0].name, tuple(of_seeds)))
     return tuple(configurations)

@@ -126,9 +126,8 @@ def _plan(described: Mapping[str, dict[str, Any]]) -> "tuple[dict[str, Network],
 def _lr_size(runs: Sequence[Run], output_size: tuple[int, int] | None, scale: int) -> tuple[int, int]:
     """Of the images that restore to ``output_size``, or to what all runs measured or would measure."""
     sizes = [run.costs.output_size or run.config.get("latency.output_size") for run in runs]
-    height, width = output_size or _only(
-        "image size", {tuple(size) for size in sizes if size}, width_by_height
-    )
+    known = {tuple(size) for size in sizes if size}
+    height, width = output_size or _only("image size", known, width_by_height)
     return -(-height // scale), -(-width // scale)
 
 

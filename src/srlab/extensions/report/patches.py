@@ -167,12 +167,9 @@ def _free(ranked: Sequence[_Square], count: int, taken: Sequence[_Square]) -> li
     """The first ``count`` that overlap nothing, at most two of an image."""
     found: list[_Square] = []
     for square in ranked:
-        crowded = sum(each.image == square.image for each in found) >= _MOST_OF_AN_IMAGE
-        if (
-            len(found) < count
-            and not crowded
-            and not any(_overlap(square, each) for each in (*taken, *found))
-        ):
+        is_crowded = sum(each.image == square.image for each in found) >= _MOST_OF_AN_IMAGE
+        overlaps = any(_overlap(square, each) for each in (*taken, *found))
+        if len(found) < count and not is_crowded and not overlaps:
             found.append(square)
     return found
 
