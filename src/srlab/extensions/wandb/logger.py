@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import wandb
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
@@ -68,19 +69,13 @@ class TolerantWandbLogger(WandbLogger):
         if mode is not None and mode not in _MODES:
             source = " (from WANDB_MODE)" if mode == os.environ.get("WANDB_MODE") else ""
             raise ValueError(f"mode must be one of {', '.join(_MODES[:3])}, got {mode!r}{source}")
-        super().__init__(
-            project=project,
-            entity=entity,
-            name=name,
-            save_dir=save_dir,
-            mode=mode,
-            id=id,
-            group=group,
-            tags=list(tags),
+        where = {"project": project, "entity": entity, "name": name, "save_dir": save_dir, "group": group}
+        settings = wandb.Settings(
+            init_timeout=init_timeout_s, finish_timeout=finish_timeout_s, finish_timeout_raises=True
         )
+        super().__init__(**where, id=id, mode=mode, tags=list(tags), settings=settings)
         # Lightning always passes it, and wandb warns about it
         self._wandb_init.pop("anonymous", None)
-        self._init_timeout_s = init_timeout_s
         self._finish_timeout_s = finish_timeout_s
         self._has_ended = False
         self._disk_checked_at = float("-inf")
@@ -146,13 +141,6 @@ class TolerantWandbLogger(WandbLogger):
 
     def _start(self) -> None:
         """Start an online run if asked to and possible, else an offline one."""
-        import wandb
-
-        self._wandb_init["settings"] = wandb.Settings(
-            init_timeout=self._init_timeout_s,
-            finish_timeout=self._finish_timeout_s,
-            finish_timeout_raises=True,
-        )
         mode = self._wandb_init["mode"] or os.environ.get("WANDB_MODE") or "online"
         try:
             if mode in ("online", "run", "shared") and not wandb.login(prompt=False, verify=False):
@@ -165,11 +153,8 @@ class TolerantWandbLogger(WandbLogger):
             if wandb.run is None:
                 wandb.teardown()  # releases the id, which the failed start has taken
             run = super().experiment
-            log.warning(
-                "W&B: %s; this run is logged offline, to be uploaded with: %s",
-                _describe(error),
-                self._sync_command,
-            )
+            remedy = f"this run is logged offline, to be uploaded with: {self._sync_command}"
+            log.warning("W&B: %s; %s", _describe(error), remedy)
         # summaries keep the best value as well
         run.define_metric(TRAIN_LOSS, step_metric=STEP_AXIS, summary="min,last")
         for metric in map(find_metric, list_metrics()):
