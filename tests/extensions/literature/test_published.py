@@ -4,7 +4,7 @@ import pytest
 
 from srlab.extensions.literature import published as lookup
 from srlab.extensions.literature.published import published, references
-from srlab.extensions.literature.reading import read_source
+from srlab.extensions.literature.records import read_source
 
 ROW = (
     "title: t\nwhere: w\nread: {read}\ntraining: DIV2K\n"

@@ -19,8 +19,8 @@ from srlab.extensions.report import (
     read_runs,
 )
 from srlab.extensions.report.latencies import network_arguments
+from srlab.extensions.report.plots import pareto_points
 from srlab.extensions.report.runs import Run
-from srlab.extensions.report.series import pareto_points
 
 SMALL = {"window_sizes": "[4,4]"}
 SIDE_BY_SIDE = "latencies of sweep are not comparable"

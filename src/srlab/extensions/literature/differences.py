@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from srlab.extensions.literature.published import UNVERIFIED, Reference, references
-from srlab.extensions.literature.schema import DATASETS
+from srlab.extensions.literature.records import DATASETS
 from srlab.metrics.protocol import ColorSpace, ProtocolConfig, papers_gray_rule, protocol_label
 from srlab.tasks.columns import Comparison
 from srlab.tasks.evaluation import EvaluationReport, SetMean

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from srlab.extensions.literature.reading import sources
-from srlab.extensions.literature.schema import TRAINING_DATA, Row, Source
+from srlab.extensions.literature.records import TRAINING_DATA, Row, Source, sources
 
 #: Follows a figure that was read by eye or at second hand and that nothing else confirms.
 UNVERIFIED = "*"

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from srlab import __version__
 from srlab.atomic_files import atomic_write
+from srlab.extensions.report import plots
 from srlab.extensions.report.ablation import ablation_table, mean_score
-from srlab.extensions.report.comparison import Comparison
-from srlab.extensions.report.image_differences import PairComparison, compare_with_baseline
+from srlab.extensions.report.comparison import Comparison, PairComparison, compare_with_baseline
 from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.parameters import differing_keys
-from srlab.extensions.report.plots import SERIES, curves_figure, inline_svg, pareto_figure, save_figure
 from srlab.extensions.report.runs import Run
-from srlab.extensions.report.series import COSTS, axis_title, curve_panels, pareto_points
 from srlab.extensions.report.tables import (
     AblationTable,
     Estimate,
@@ -24,7 +22,7 @@ from srlab.extensions.report.tables import (
     to_latex,
     to_markdown,
 )
-from srlab.runs.records import write_json
+from srlab.runs.records import plain, write_json
 from srlab.terminal.command_lines import shell_path
 
 if TYPE_CHECKING:
@@ -56,15 +54,15 @@ def write_report(
 
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}
-    pareto = []
-    for cost in COSTS:
-        if pareto_points(comparison, cost):
-            heading = f"PSNR against {axis_title(comparison, cost)}"
-            figure = pareto_figure(comparison, against=cost)
-            pareto.append(_drawn(f"pareto-{cost}", heading, figure, folder))
-    curves = []
-    if curve_panels(comparison):
-        curves = [_drawn("curves", "Learning curves", curves_figure(comparison), folder)]
+    pareto, curves = [], []
+    for cost in plots.COSTS:
+        if plots.pareto_points(comparison, cost):
+            heading = f"PSNR against {plots.axis_title(comparison, cost)}"
+            pareto.append(
+                _drawn(f"pareto-{cost}", heading, plots.pareto_figure(comparison, against=cost), folder)
+            )
+    if plots.curve_panels(comparison):
+        curves.append(_drawn("curves", "Learning curves", plots.curves_figure(comparison), folder))
     page = _page(
         title=title,
         comparison=comparison,
@@ -87,8 +85,8 @@ def write_report(
 def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> dict[str, str]:
     """For the page; also saved in every format."""
     for suffix in _FIGURE_SUFFIXES:
-        save_figure(figure, folder / f"{name}{suffix}")
-    return {"name": name, "title": title, "svg": inline_svg(figure, prefix=name, title=title)}
+        plots.save_figure(figure, folder / f"{name}{suffix}")
+    return {"name": name, "title": title, "svg": plots.inline_svg(figure, prefix=name, title=title)}
 
 
 def _page(**content: Any) -> str:
@@ -109,7 +107,7 @@ def _page(**content: Any) -> str:
         "bars": _bars,
         "differing_keys": differing_keys,
         "rerun_command": _rerun_command,
-        "series": len(SERIES),
+        "series": len(plots.SERIES),
         "shown_estimate": shown_estimate,
     }
     folder = files("srlab.extensions.report") / "page"
@@ -144,19 +142,8 @@ def _bars(pair: PairComparison) -> list[Any]:
 
 def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
     """Numbers of the table, and every run with what it left."""
-    configurations = []
-    for row in table.rows:
-        each = row.configuration
-        estimates = zip(table.columns, row.estimates, strict=True)
-        configurations.append(
-            {
-                "number": each.number,
-                "label": each.label,
-                "values": each.values,
-                "runs": [run.source for run in each.runs],
-                "estimates": {column.key: one and asdict(one) for column, one in estimates},
-            }
-        )
+    rows = zip(comparison.configurations, table.rows, strict=True)
+    keys = [column.key for column in table.columns]
     return {
         "srlab": __version__,
         "warnings": comparison.warnings,
@@ -166,14 +153,21 @@ def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
         "latency": comparison.latencies and comparison.latencies.facts,
         "parameters": [asdict(each) for each in comparison.parameters],
         "columns": [asdict(each) for each in table.columns],
-        "configurations": configurations,
-        "runs": [_run(run) for run in comparison.runs],
+        "configurations": [
+            {
+                "number": each.number,
+                "label": each.label,
+                "values": each.values,
+                "runs": [run.source for run in each.runs],
+                "estimates": dict(zip(keys, map(plain, row.estimates), strict=True)),
+            }
+            for each, row in rows
+        ],
+        "runs": [
+            {**vars(run), "derived": sorted(run.derived), "seed": run.seed, "rerun": _rerun_command(run)}
+            for run in comparison.runs
+        ],
     }
-
-
-def _run(run: Run) -> dict[str, Any]:
-    fields = {name: value for name, value in asdict(run).items() if name != "derived"}
-    return {**fields, "seed": run.seed, "rerun": _rerun_command(run)}
 
 
 def _facts(comparison: Comparison, command: str | None) -> list[tuple[str, str]]:
@@ -182,17 +176,14 @@ def _facts(comparison: Comparison, command: str | None) -> list[tuple[str, str]]
         "runs": f"{len(runs)}, of which {sum(run.finished for run in runs)} finished",
         "configurations": str(len(comparison.configurations)),
     }
-    scored = [
-        (psnr.mean, each) for each in comparison.finished if (psnr := mean_score(each, comparison.sets))
-    ]
+    psnrs = {each.number: mean_score(each, comparison.sets) for each in comparison.finished}
+    scored = [(psnr.mean, number) for number, psnr in psnrs.items() if psnr]
     if baseline is not None and scored:
-        psnr, best = max(scored, key=lambda each: each[0])
-        facts["highest PSNR"] = f"{psnr:.2f} dB, row {best.number}: {best.label}"
+        psnr, best = max(scored)
+        label = comparison.configurations[best - 1].label
+        facts["highest PSNR"] = f"{psnr:.2f} dB, row {best}: {label}"
         facts["baseline"] = f"row {baseline.number}: {baseline.label}"
-    now = datetime.now(timezone.utc)
-    facts |= {
-        "latency": f"from {latency_source(comparison.latencies)}",
-        "sweeps": ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none",
-        "made": f"{now:%Y-%m-%d %H:%M} UTC by srlab {__version__}",
-    }
+    facts["latency"] = f"from {latency_source(comparison.latencies)}"
+    facts["sweeps"] = ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none"
+    facts["made"] = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC by srlab {__version__}"
     return [*facts.items(), *([("command", command)] if command else [])]

@@ -15,9 +15,9 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
-from srlab.extensions.wandb.result import pictures, result_summary
 from srlab.metrics.registry import find_metric, list_metrics
-from srlab.runs.contract import STEP_AXIS, TRAIN_LOSS, validation_key
+from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
+from srlab.runs.scores import read_scores
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,12 @@ _MODES = ("online", "offline", "disabled", "run", "dryrun")
 # W&B's process drops what it cannot write without an error, so the disk is checked here, this often.
 _DISK_INTERVAL_S = 30.0
 _DISK_BYTES = 1 << 16
+
+
+_COMPARISON = "comparison"
+# One key for each picture: W&B distorts pictures of different sizes under one key.
+_RESTORED = tuple(f"restored/{number}" for number in range(1, 5))
+_CONDITIONS = ("date", "commit", "srlab_version", "torch_version", "device", "seed")
 
 
 class TolerantWandbLogger(WandbLogger):
@@ -121,8 +127,8 @@ class TolerantWandbLogger(WandbLogger):
     @rank_zero_only
     def log_result(self, summary: Mapping[str, Any], folder: Path, picture: Path) -> None:
         """Log the scores of a finished run, the comparison picture and the first restored images."""
-        self.log_summary(result_summary(summary))
-        for key, (path, caption) in pictures(summary, folder, picture).items():
+        self.log_summary(_result_summary(summary))
+        for key, (path, caption) in _pictures(summary, folder, picture).items():
             self.log_image(key, [str(path)], step=summary["steps"] - 1, caption=[caption])
 
     @rank_zero_only
@@ -202,6 +208,45 @@ class TolerantWandbLogger(WandbLogger):
         kind, run_id = "offline-run" if self._is_offline else "run", self._experiment.id
         # with WANDB_DIR other runs may write to the same folder
         return f"wandb sync {shlex.quote(str(self._folder.parent))}/{kind}-*-{shlex.quote(run_id)}"
+
+
+def _result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat numbers of a run's ``summary.json``: scores of the best checkpoint and of bicubic interpolation.
+
+    ``best/val/psnr`` is the mean over sets and ``best/val/<set>/psnr`` that of one set; ``best/gain`` is the
+    difference from bicubic. ``gray_images`` counts gray references, and ``gray_rule`` says what they count
+    as.
+    """
+    flat: dict[str, Any] = {"step": summary["steps"], "best/step": summary["step"]}
+    for source, means in (("best", summary["scores"]), ("bicubic", summary["bicubic"])):
+        values: dict[str, list[float]] = {}
+        for mean in means:
+            for metric, value in read_scores(mean).items():
+                flat[f"{source}/{validation_key(metric, mean['set_name'])}"] = value
+                values.setdefault(metric, []).append(value)
+        for metric, of_sets in values.items():
+            flat[f"{source}/{validation_key(metric)}"] = sum(of_sets) / len(of_sets)
+    flat["best/gain"] = flat[f"best/{MONITOR}"] - flat[f"bicubic/{MONITOR}"]
+    flat["gray_images"] = sum(len(mean["gray_images"]) for mean in summary["scores"])
+    flat["gray_rule"] = summary["protocol"]["gray"]
+    return flat | {f"conditions/{key}": summary["conditions"][key] for key in _CONDITIONS}
+
+
+def _pictures(summary: Mapping[str, Any], folder: Path, comparison: Path) -> dict[str, tuple[Path, str]]:
+    """Pictures of a run with their captions: the comparison and the first restored images.
+
+    Args:
+        summary: content of ``summary.json``.
+        folder: the run's folder.
+        comparison: file of the comparison.
+    """
+    restored = [entry for entry in summary["images"] if entry["restored"]]
+    found = {_COMPARISON: (comparison, "")}
+    for key, entry in zip(_RESTORED, restored, strict=False):
+        scores = {find_metric(name): value for name, value in read_scores(entry).items()}
+        shown = ", ".join(f"{metric.label} {metric.show(value)}" for metric, value in scores.items())
+        found[key] = folder / entry["restored"], f"{entry['set_name']}/{entry['name']}: {shown}"
+    return found
 
 
 def _write_block(folder: Path) -> None:

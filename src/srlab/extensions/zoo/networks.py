@@ -15,8 +15,7 @@ from srlab.app.presets import create_model, list_models, list_recipes, published
 from srlab.atomic_files import atomic_write
 from srlab.counts.complexity import count_parameters, multiply_adds
 from srlab.extensions.literature.published import UNVERIFIED, Reference, references
-from srlab.extensions.literature.reading import cards
-from srlab.extensions.literature.schema import Card
+from srlab.extensions.literature.records import Card, cards
 from srlab.terminal.tables import PlainTable, markdown_table
 
 _SHOWN_SETS = ("Set5", "Urban100")

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from srlab.extensions.literature.published import UNVERIFIED, scores_of
-from srlab.extensions.literature.reading import sources
-from srlab.extensions.literature.schema import DATASETS, Row, Source
+from srlab.extensions.literature.records import DATASETS, Row, Source, sources
 from srlab.terminal.tables import PlainTable
 
 
