@@ -141,7 +141,7 @@ def read_source(path: Path) -> Source:
     shared = {key: content.pop(key) for key in ("training", "caution") if key in content}
     rows = tuple(_row({**shared, **row}) for row in content.pop("rows"))
     latency = content.pop("latency", None)
-    conditions = None if latency is None else LatencyConditions(**_lists_as_tuples(latency))
+    conditions = latency and LatencyConditions(**_lists_as_tuples(latency))
     return Source(**_lists_as_tuples(content), name=path.stem, rows=rows, latency=conditions)
 
 
@@ -149,9 +149,7 @@ def read_card(path: Path) -> Card:
     """One network's card."""
     content = _load(path)
     weights = content.pop("weights", None)
-    return Card(
-        **_lists_as_tuples(content), name=path.stem, weights=None if weights is None else Weights(**weights)
-    )
+    return Card(**_lists_as_tuples(content), name=path.stem, weights=weights and Weights(**weights))
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -160,15 +158,13 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _row(content: dict[str, Any]) -> Row:
     """Test sets have ``[PSNR, SSIM]`` or a PSNR; ``latency_ms`` is ``[lowest, highest]`` or one figure."""
-    scores = {}
-    for name in DATASETS.keys() & content.keys():
-        figures = content.pop(name)
-        scores[name] = Score(*figures) if isinstance(figures, list) else Score(figures, None)
+    figures = {name: content.pop(name) for name in DATASETS if name in content}
+    scores = {
+        name: Score(*(each if isinstance(each, list) else (each, None))) for name, each in figures.items()
+    }
     latency = content.pop("latency_ms", None)
-    if latency is not None and not isinstance(latency, list):
-        latency = [latency, latency]
-    ordered = {name: scores[name] for name in DATASETS if name in scores}
-    return Row(**content, scores=ordered, latency_ms=None if latency is None else (latency[0], latency[1]))
+    lowest, highest = latency if isinstance(latency, list) else (latency, latency)
+    return Row(**content, scores=scores, latency_ms=None if latency is None else (lowest, highest))
 
 
 def _lists_as_tuples(content: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def under_one_gray_rule(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 def _without_scores(run: Run) -> Run:
     state = f"gray={_OWN}" if run.finished else run.state
     curves = {key: curve for key, curve in run.curves.items() if not key.startswith(validation_key(""))}
-    return replace(run, state=state, scores={}, bicubic={}, images=(), curves=curves)
+    return replace(run, state=state, scores={}, images=(), curves=curves)
 
 
 def scored_under(runs: Sequence[Run]) -> str:

@@ -162,12 +162,6 @@ def _warnings_of_own(timed: Sequence[Run]) -> Iterator[str]:
     busy = [run.name for run in timed if run.costs.is_busy]
     if busy:
         yield f"timed while other programs needed the same cores: {', '.join(busy)}; {_MEASURE}"
-    kept = [run.name for run in timed if run.costs.subnormals != "flushed"]
-    if kept and len(kept) < len(timed):
-        yield (
-            "timed with subnormal numbers kept, unlike the others, which is several times slower on some "
-            f"processors: {', '.join(kept)}; {_MEASURE}"
-        )
 
 
 def _key(arguments: Mapping[str, Any] | None) -> str:

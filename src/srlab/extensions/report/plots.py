@@ -137,10 +137,8 @@ def inline_svg(figure: "Figure", *, prefix: str, title: str) -> str:
     text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text)
     text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
-    variables = {color: name for name, color in _INK.items()}
-    variables |= {color: f"series-{place}" for place, color in enumerate(SERIES)}
-    for color, variable in variables.items():
-        text = text.replace(color, f"var(--{variable})")
+    for name, color in (*_INK.items(), *((f"series-{place}", color) for place, color in enumerate(SERIES))):
+        text = text.replace(color, f"var(--{name})")
     # the page decides about the width, not the figure's width in points
     for side in ("width", "height"):
         text = re.sub(rf'<svg ([^>]*?){side}="[^"]+"', r"<svg \1", text, count=1)
@@ -219,8 +217,7 @@ def _draw_curve(axes: "Axes", curve: Curve, *, part: str) -> None:
 def _legend(figure: "Figure", axes: "Axes") -> None:
     """Below the axes, in as many columns as fit; the figure grows by its rows."""
     handles, labels = axes.get_legend_handles_labels()
-    # an inch holds 19 letters of 7.5 points, and the line of an entry takes 8 of them
-    columns = max(1, min(3, len(labels), int(19 * figure.get_figwidth()) // (max(map(len, labels)) + 8)))
+    columns = 3 if max(map(len, labels)) < 45 else 2 if max(map(len, labels)) < 75 else 1
     figure.set_figheight(figure.get_figheight() + 0.16 * -(-len(labels) // columns))
     for text in figure.legend(handles, labels, loc="outside lower center", ncols=columns).get_texts():
         text.set_parse_math(False)

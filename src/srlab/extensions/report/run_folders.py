@@ -164,11 +164,10 @@ def _within(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _scored(summary: Mapping[str, Any], path: Path, problems: list[str]) -> dict[str, Any]:
     """The fields of a run that hold scores; none if the summary is malformed."""
-    means, bicubic, images = (summary.get(field) or () for field in ("scores", "bicubic", "images"))
+    means, images = summary.get("scores") or (), summary.get("images") or ()
     try:
         return {
             "scores": {mean["set_name"]: read_scores(mean) for mean in means},
-            "bicubic": {mean["set_name"]: read_scores(mean) for mean in bicubic},
             "image_counts": {mean["set_name"]: mean.get("images") for mean in means},
             "images": tuple(_image(entry, path) for entry in images),
         }
@@ -183,7 +182,6 @@ def _image(entry: Mapping[str, Any], path: Path) -> ImageScore:
         set_name=entry["set_name"],
         name=entry["name"],
         scores=read_scores(entry),
-        bicubic=read_scores(entry, "bicubic"),
         hr_file=entry.get("hr_file"),
         restored=None if restored is None else str(path.resolve() / restored),
     )
@@ -200,7 +198,6 @@ def _costs(costs: Mapping[str, Any]) -> RunCosts:
         memory_mib=_within(costs, "memory").get("peak_mib"),
         device=latency.get("device"),
         output_size=None if size is None else (int(size[0]), int(size[1])),
-        subnormals=latency.get("subnormals"),
         is_busy="load" in latency and CoreLoad(**latency["load"]).is_busy,
     )
 

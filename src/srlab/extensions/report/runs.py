@@ -17,7 +17,6 @@ class ImageScore:
     set_name: str
     name: str
     scores: _Scores
-    bicubic: _Scores
     hr_file: str | None
     restored: str | None
 
@@ -33,7 +32,6 @@ class RunCosts:
 
     Attributes:
         output_size: height and width that latency and memory are for; multiply-adds are for 1280x720.
-        subnormals: ``flushed`` or ``kept`` during the timing; None in older records, which kept them.
         is_busy: whether other programs needed the same cores during the timing.
     """
 
@@ -45,7 +43,6 @@ class RunCosts:
     memory_mib: float | None = None
     device: str | None = None
     output_size: tuple[int, int] | None = None
-    subnormals: str | None = None
     is_busy: bool = False
 
 
@@ -81,7 +78,6 @@ class Run:
     swept: Mapping[str, str] = field(default_factory=dict)
     sweep_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scores: Mapping[str, _Scores] = field(default_factory=dict)
-    bicubic: Mapping[str, _Scores] = field(default_factory=dict)
     image_counts: Mapping[str, int | None] = field(default_factory=dict)
     images: tuple[ImageScore, ...] = ()
     costs: RunCosts = RunCosts()

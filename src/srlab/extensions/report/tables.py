@@ -113,7 +113,7 @@ def to_markdown(table: AblationTable) -> str:
 
 def to_latex(table: AblationTable) -> str:
     r"""A ``table*`` with booktabs rules; needs ``\usepackage{booktabs}``."""
-    arrows = [""] * (len(table.parameters) + 2) + [_ARROWS[column.better] for column in table.columns]
+    arrows = [*[""] * (len(table.parameters) + 2), *(_ARROWS[column.better] for column in table.columns)]
     headings = [_escape_latex(text) + arrow for text, arrow in zip(_headings(table), arrows, strict=True)]
     rows = _cells(table, _escape_latex, {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"})
     alignment = "l" * (len(table.parameters) + 1) + "c" + "r" * len(table.columns)

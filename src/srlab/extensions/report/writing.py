@@ -95,32 +95,27 @@ def _page(**content: Any) -> str:
     from markupsafe import Markup
 
     # everything that comes from a run is escaped; only our own files and drawings are markup
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    layout = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(autoescape=True, undefined=StrictUndefined, **layout)
+    environment.filters.update(
+        db=lambda value: f"{value:+.2f}".replace("-", "−"), exact=_exact, markup=Markup
     )
-    environment.filters |= {
-        "db": lambda value: f"{value:+.2f}".replace("-", "−"),
-        "exact": _exact,
-        "markup": Markup,
-    }
-    environment.globals |= {
-        "bars": _bars,
-        "differing_keys": differing_keys,
-        "rerun_command": _rerun_command,
-        "series": len(plots.SERIES),
-        "shown_estimate": shown_estimate,
-    }
+    environment.globals.update(
+        bars=_bars,
+        differing_keys=differing_keys,
+        rerun_command=_rerun_command,
+        series=len(plots.SERIES),
+        shown_estimate=shown_estimate,
+    )
     folder = files("srlab.extensions.report") / "page"
     parts = {kind: (folder / f"page.{kind}").read_text() for kind in ("html", "css", "js")}
-    template = environment.from_string(parts["html"])
-    return template.render(style=Markup(parts["css"]), script=Markup(parts["js"]), **content)
+    content |= {"style": Markup(parts["css"]), "script": Markup(parts["js"])}
+    return environment.from_string(parts["html"]).render(content)
 
 
 def _rerun_command(run: Run) -> str | None:
     """Command that trains it again; None for cells that have not started."""
-    if run.state == "not started":
-        return None
-    return f"python train.py rerun={shell_path(run.source)}"
+    return None if run.state == "not started" else f"python train.py rerun={shell_path(run.source)}"
 
 
 def _exact(estimate: Estimate | None) -> str:
@@ -135,8 +130,9 @@ def _bars(pair: PairComparison) -> list[Any]:
     largest = max((abs(each.difference) for each in pair.images), default=0.0)
     unit = largest if 0 < largest < float("inf") else 1.0
     half = _LISTED_IMAGES // 2
-    few = len(pair.images) <= _LISTED_IMAGES
-    listed = pair.images if few else (*pair.images[:half], *pair.images[-half:])
+    listed = pair.images
+    if len(listed) > _LISTED_IMAGES:
+        listed = (*listed[:half], *listed[-half:])
     return [(each, min(1.0, abs(each.difference) / unit) * 50) for each in listed]
 
 
