@@ -37,11 +37,19 @@ def test_the_square_where_the_noise_is_comes_first(tmp_path):
 
 
 def test_the_largest_difference_is_where_one_alone_fails(tmp_path):
-    patches = select_patches(compare(runs_with_images(tmp_path, (0, 0), (96, 128))), count=4).patches
-    different = [(patch.top, patch.left) for patch in patches if patch.reason == "largest difference"]
-    worst = [(patch.top, patch.left) for patch in patches if patch.reason == "worst of all"]
-    assert set(worst) == {(0, 0), (96, 128)}
-    assert not set(worst) & set(different), "a square is shown once"
+    """Both restore (0, 0) badly; the second is too bright at (96, 128)."""
+    runs = runs_with_images(tmp_path, (0, 0), (0, 0))
+    file = tmp_path / "run1" / "images" / "Set5" / "photo.png"
+    restored = np.array(Image.open(file)).astype(int)
+    restored[96:, 128:] += 8
+    Image.fromarray(restored.clip(0, 255).astype(np.uint8)).save(file)
+    patches = select_patches(compare(runs), count=4).patches
+    assert {patch.reason: (patch.top, patch.left) for patch in patches}["largest difference"] == (96, 128)
+
+
+def test_a_square_that_is_both_is_shown_once(tmp_path):
+    [patch] = select_patches(compare(runs_with_images(tmp_path, (0, 0), None)), count=4).patches
+    assert (patch.reason, patch.top, patch.left) == ("worst of all", 0, 0)
 
 
 def test_psnr_of_a_square_is_that_of_its_luma(tmp_path):

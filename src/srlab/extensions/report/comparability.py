@@ -64,7 +64,8 @@ def comparability_warnings(
     ]
     if any(str(run.conditions.get("commit")).endswith("+changes") for run in finished):
         warnings.append("some runs used sources with uncommitted changes")
-    if count := sum(any(map(math.isnan, _all_scores(run))) for run in finished):
+    scores = [[score for of_set in run.scores.values() for score in of_set.values()] for run in finished]
+    if count := sum(any(map(math.isnan, of_run)) for of_run in scores):
         warnings.append(f"{count} of {len(finished)} finished runs have NaN scores, which means leave out")
     warnings += [problem for run in runs for problem in run.problems]
     without = Counter(run.state for run in runs if not run.finished)
@@ -87,10 +88,6 @@ def _different(runs: Sequence[Run], value_of: Callable[[Run], str | None]) -> st
     listed = [f"{value} ({count} run{'s' if count > 1 else ''})" for value, count in counts.most_common()]
     more = [f"{len(listed) - _SHOWN} more"] if len(listed) > _SHOWN else []
     return ", ".join(listed[:_SHOWN] + more)
-
-
-def _all_scores(run: Run) -> list[float]:
-    return [score for scores in run.scores.values() for score in scores.values()]
 
 
 def _protocol(run: Run) -> str:
@@ -127,10 +124,6 @@ def _commit(run: Run) -> str | None:
     return str(run.conditions.get("commit") or "")[:12] or None
 
 
-def _latency_size(run: Run) -> str | None:
-    return run.costs.output_size and width_by_height(run.costs.output_size)
-
-
 # (what, configuration group by which a sweep may vary it, its value, consequence)
 _Condition = tuple[str, str | None, Callable[[Run], str | None], str]
 _INCOMPARABLE = "their scores cannot be compared"
@@ -141,9 +134,19 @@ _CONDITIONS: tuple[_Condition, ...] = (
     ("scales", None, _setting("scale"), _INCOMPARABLE),
     ("training data", "data", _training_data, "this may explain differences"),
     ("numbers of steps", "trainer", _setting("trainer.max_steps"), "longer runs have an advantage"),
-    ("commits", None, _commit, "this may explain differences"),
+    (
+        "commits",
+        None,
+        lambda run: str(run.conditions.get("commit") or "")[:12] or None,
+        "this may explain differences",
+    ),
 )
 _LATENCY_CONDITIONS: tuple[_Condition, ...] = (
     ("devices of the latency", None, lambda run: run.costs.device, "their latencies cannot be compared"),
-    ("image sizes of the latency", None, _latency_size, "their latencies cannot be compared"),
+    (
+        "image sizes of the latency",
+        None,
+        lambda run: run.costs.output_size and width_by_height(run.costs.output_size),
+        "their latencies cannot be compared",
+    ),
 )

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,6 @@ from srlab.ops.resize import imresize
 _SIDE = 64  # of a scored square, in HR pixels
 _STRIDE = 32
 _MOST_SHOWN = 5  # restorations side by side
-_MOST_OF_AN_IMAGE = 2
 _PEAK = 255.0
 
 
@@ -58,18 +57,14 @@ class PatchSelection:
 
 
 class _Square(NamedTuple):
-    """``worst``: mean squared error of the luma, mean over the configurations; ``spread``: of PSNRs in dB."""
-
     image: str
     top: int
     left: int
     side: int
-    worst: float
-    spread: float
 
 
 def select_patches(comparison: Comparison, *, count: int) -> PatchSelection:
-    """Half of ``count`` squares are where all do worst, half where they differ most.
+    """Half of ``count`` squares are where all do worst, half where they differ most; one of each image.
 
     Only images whose source still exists and that every shown configuration saved are considered.
     """
@@ -77,17 +72,18 @@ def select_patches(comparison: Comparison, *, count: int) -> PatchSelection:
     if not shown or count < 1:
         return PatchSelection()
     saved = [_saved_images(each) for each in shown]
-    notes, squares = [], []
+    notes, ranked = [], []
     for name in saved[0]:
         if all(name in images for images in saved):
             try:
-                squares += _squares(name, _load([images[name] for images in saved]))
+                ranked.append(_squares(name, _load([images[name] for images in saved])))
             except (ValueError, OSError) as error:
                 notes.append(f"{name} is not among the patches: {error}")
     differing = count // 2 if len(shown) > 1 else 0
-    worst = _free(sorted(squares, key=lambda each: -each.worst), count - differing, [])
-    spread = _free(sorted(squares, key=lambda each: -each.spread), differing, worst)
-    reasons = dict.fromkeys(worst, "worst of all") | dict.fromkeys(spread, "largest difference")
+    worst = sorted((each[0] for each in ranked), reverse=True)[: count - differing]
+    spread = sorted((each[1] for each in ranked), reverse=True)[:differing]
+    reasons = {square: "worst of all" for _, square in worst}
+    reasons |= {square: "largest difference" for _, square in spread if square not in reasons}
     patches = [
         _patch(square, reason, shown, _load([images[square.image] for images in saved]))
         for square, reason in reasons.items()
@@ -140,17 +136,20 @@ def _load(images: Sequence[ImageScore]) -> Tensor:
     return torch.stack([torch.from_numpy(image).expand(3, height, width) for image in cropped])
 
 
-def _squares(name: str, images: Tensor) -> Iterator[_Square]:
-    """On a grid from the top left corner; what it leaves at the other borders is in no square."""
+def _squares(name: str, images: Tensor) -> list[tuple[float, _Square]]:
+    """Where the mean error over the configurations is largest, and where their PSNRs differ most, in dB.
+
+    Squares lie on a grid from the top left corner; what it leaves at the other borders is in none.
+    """
     side = min(_SIDE, *images.shape[2:])
-    means = F.avg_pool2d(_squared_errors(images), side, _STRIDE).flatten(1)
-    columns = (images.shape[3] - side) // _STRIDE + 1
-    for place, errors in enumerate(means.T.tolist()):
-        psnrs = list(map(_psnr, errors))
-        spread = max(psnrs) - min(psnrs) if max(psnrs) < math.inf else 0.0
-        row, column = divmod(place, columns)
-        worst = sum(errors) / len(errors)
-        yield _Square(name, row * _STRIDE, column * _STRIDE, side, worst=worst, spread=spread)
+    errors = F.avg_pool2d(_squared_errors(images), side, _STRIDE)
+    psnr = _psnr(errors)
+    spread = (psnr.amax(0) - psnr.amin(0)).nan_to_num(posinf=0.0)  # where one is exact, PSNR says nothing
+    found = []
+    for scores in (errors.mean(0), spread):
+        row, column = divmod(int(scores.argmax()), scores.shape[1])
+        found.append((float(scores.max()), _Square(name, row * _STRIDE, column * _STRIDE, side)))
+    return found
 
 
 def _squared_errors(images: Tensor) -> Tensor:
@@ -159,24 +158,8 @@ def _squared_errors(images: Tensor) -> Tensor:
     return (luma[1:] - luma[:1]) ** 2
 
 
-def _psnr(error: float) -> float:
-    return 10 * math.log10(_PEAK**2 / error) if error else math.inf
-
-
-def _free(ranked: Sequence[_Square], count: int, taken: Sequence[_Square]) -> list[_Square]:
-    """The first ``count`` that overlap nothing, at most two of an image."""
-    found: list[_Square] = []
-    for square in ranked:
-        is_crowded = sum(each.image == square.image for each in found) >= _MOST_OF_AN_IMAGE
-        overlaps = any(_overlap(square, each) for each in (*taken, *found))
-        if len(found) < count and not is_crowded and not overlaps:
-            found.append(square)
-    return found
-
-
-def _overlap(one: _Square, other: _Square) -> bool:
-    near = abs(one.top - other.top) < one.side and abs(one.left - other.left) < one.side
-    return one.image == other.image and near
+def _psnr(error: Tensor) -> Tensor:
+    return 10 * torch.log10(_PEAK**2 / error)
 
 
 def _patch(square: _Square, reason: str, shown: Sequence[Configuration], images: Tensor) -> Patch:
@@ -189,7 +172,7 @@ def _patch(square: _Square, reason: str, shown: Sequence[Configuration], images:
     images = images[:, :, rows, columns]
     reference, *pictures = map(_data_uri, images)
     panels = [
-        Panel(title, number, _psnr(float(error.mean())), picture)
+        Panel(title, number, float(_psnr(error.mean())), picture)
         for (title, number), error, picture in zip(titles, _squared_errors(images), pictures, strict=True)
     ]
     panels.append(Panel("HR", None, None, reference))

@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from srlab import __version__
 from srlab.atomic_files import atomic_write
-from srlab.extensions.report import plots
-from srlab.extensions.report.ablation import ablation_table, mean_score
+from srlab.extensions.report.ablation import ablation_table
 from srlab.extensions.report.comparison import Comparison, PairComparison, compare_with_baseline
 from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.parameters import differing_keys
+from srlab.extensions.report.plots import (
+    COSTS,
+    SERIES,
+    axis_title,
+    curve_panels,
+    curves_figure,
+    inline_svg,
+    pareto_figure,
+    pareto_points,
+    save_figure,
+)  # fmt: skip
 from srlab.extensions.report.runs import Run
 from srlab.extensions.report.tables import (
     AblationTable,
@@ -55,14 +65,12 @@ def write_report(
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}
     pareto, curves = [], []
-    for cost in plots.COSTS:
-        if plots.pareto_points(comparison, cost):
-            heading = f"PSNR against {plots.axis_title(comparison, cost)}"
-            pareto.append(
-                _drawn(f"pareto-{cost}", heading, plots.pareto_figure(comparison, against=cost), folder)
-            )
-    if plots.curve_panels(comparison):
-        curves.append(_drawn("curves", "Learning curves", plots.curves_figure(comparison), folder))
+    for cost in COSTS:
+        if pareto_points(comparison, cost):
+            heading = f"PSNR against {axis_title(comparison, cost)}"
+            pareto.append(_drawn(f"pareto-{cost}", heading, pareto_figure(comparison, against=cost), folder))
+    if curve_panels(comparison):
+        curves.append(_drawn("curves", "Learning curves", curves_figure(comparison), folder))
     page = _page(
         title=title,
         comparison=comparison,
@@ -85,8 +93,8 @@ def write_report(
 def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> dict[str, str]:
     """For the page; also saved in every format."""
     for suffix in _FIGURE_SUFFIXES:
-        plots.save_figure(figure, folder / f"{name}{suffix}")
-    return {"name": name, "title": title, "svg": plots.inline_svg(figure, prefix=name, title=title)}
+        save_figure(figure, folder / f"{name}{suffix}")
+    return {"name": name, "title": title, "svg": inline_svg(figure, prefix=name, title=title)}
 
 
 def _page(**content: Any) -> str:
@@ -95,8 +103,8 @@ def _page(**content: Any) -> str:
     from markupsafe import Markup
 
     # everything that comes from a run is escaped; only our own files and drawings are markup
-    layout = {"trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, **layout)
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters.update(
         db=lambda value: f"{value:+.2f}".replace("-", "−"), exact=_exact, markup=Markup
     )
@@ -104,7 +112,7 @@ def _page(**content: Any) -> str:
         bars=_bars,
         differing_keys=differing_keys,
         rerun_command=_rerun_command,
-        series=len(plots.SERIES),
+        series=len(SERIES),
         shown_estimate=shown_estimate,
     )
     folder = files("srlab.extensions.report") / "page"
@@ -171,15 +179,10 @@ def _facts(comparison: Comparison, command: str | None) -> list[tuple[str, str]]
     facts = {
         "runs": f"{len(runs)}, of which {sum(run.finished for run in runs)} finished",
         "configurations": str(len(comparison.configurations)),
+        "baseline": baseline and f"row {baseline.number}: {baseline.label}",
+        "latency": f"from {latency_source(comparison.latencies)}",
+        "sweeps": ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none",
+        "made": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC by srlab {__version__}",
+        "command": command,
     }
-    psnrs = {each.number: mean_score(each, comparison.sets) for each in comparison.finished}
-    scored = [(psnr.mean, number) for number, psnr in psnrs.items() if psnr]
-    if baseline is not None and scored:
-        psnr, best = max(scored)
-        label = comparison.configurations[best - 1].label
-        facts["highest PSNR"] = f"{psnr:.2f} dB, row {best}: {label}"
-        facts["baseline"] = f"row {baseline.number}: {baseline.label}"
-    facts["latency"] = f"from {latency_source(comparison.latencies)}"
-    facts["sweeps"] = ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none"
-    facts["made"] = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC by srlab {__version__}"
-    return [*facts.items(), *([("command", command)] if command else [])]
+    return [(name, fact) for name, fact in facts.items() if fact]

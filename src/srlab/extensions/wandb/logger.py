@@ -6,8 +6,10 @@ import shlex
 import tempfile
 import time
 from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import wandb
@@ -211,21 +213,15 @@ class TolerantWandbLogger(WandbLogger):
 
 
 def _result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat numbers of a run's ``summary.json``: scores of the best checkpoint and of bicubic interpolation.
-
-    ``best/val/psnr`` is the mean over sets and ``best/val/<set>/psnr`` that of one set; ``best/gain`` is the
-    difference from bicubic. ``gray_images`` counts gray references, and ``gray_rule`` says what they count
-    as.
-    """
+    """Flat numbers of a run's ``summary.json``, with the same keys for all runs."""
     flat: dict[str, Any] = {"step": summary["steps"], "best/step": summary["step"]}
     for source, means in (("best", summary["scores"]), ("bicubic", summary["bicubic"])):
-        values: dict[str, list[float]] = {}
+        values = defaultdict(list)
         for mean in means:
             for metric, value in read_scores(mean).items():
                 flat[f"{source}/{validation_key(metric, mean['set_name'])}"] = value
-                values.setdefault(metric, []).append(value)
-        for metric, of_sets in values.items():
-            flat[f"{source}/{validation_key(metric)}"] = sum(of_sets) / len(of_sets)
+                values[metric].append(value)
+        flat |= {f"{source}/{validation_key(metric)}": fmean(each) for metric, each in values.items()}
     flat["best/gain"] = flat[f"best/{MONITOR}"] - flat[f"bicubic/{MONITOR}"]
     flat["gray_images"] = sum(len(mean["gray_images"]) for mean in summary["scores"])
     flat["gray_rule"] = summary["protocol"]["gray"]
@@ -233,13 +229,7 @@ def _result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pictures(summary: Mapping[str, Any], folder: Path, comparison: Path) -> dict[str, tuple[Path, str]]:
-    """Pictures of a run with their captions: the comparison and the first restored images.
-
-    Args:
-        summary: content of ``summary.json``.
-        folder: the run's folder.
-        comparison: file of the comparison.
-    """
+    """Pictures of a run with their captions: the comparison and the first restored images."""
     restored = [entry for entry in summary["images"] if entry["restored"]]
     found = {_COMPARISON: (comparison, "")}
     for key, entry in zip(_RESTORED, restored, strict=False):

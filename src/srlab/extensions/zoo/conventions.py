@@ -42,10 +42,9 @@ _SWINIR_OUTPUT_SIZE = (1024, 720)  # height and width, in its script's words
 
 @dataclass(frozen=True)
 class ConventionReport:
-    """A network's costs under one convention.
+    """A network's costs under one convention, and what is particular to it.
 
     Attributes:
-        note: what is particular to this count, in a sentence or two.
         output_size: height and width of the enlarged image that they are for, padding aside.
         activations: elements of the results of convolutions, where the convention reports them.
     """
@@ -71,11 +70,6 @@ def cost_under(network: Network, convention: str) -> ConventionReport:
     if convention not in _COUNTS:
         raise ValueError(f"unknown convention {convention!r}; choose one of {', '.join(CONVENTIONS)}")
     return _COUNTS[convention](network)
-
-
-def _official(network: Network) -> ConventionReport:
-    note = "Convolutions and matrix products of the official formulation, padding included."
-    return ConventionReport(count_parameters(network).all, multiply_adds(network), note)
 
 
 def _fvcore(network: Network) -> ConventionReport:
@@ -153,7 +147,11 @@ def _elan_paper(network: Network) -> ConventionReport:
 
 
 _COUNTS: dict[str, Callable[[Network], ConventionReport]] = {
-    "official": _official,
+    "official": lambda network: ConventionReport(
+        count_parameters(network).all,
+        multiply_adds(network),
+        "Convolutions and matrix products of the official formulation, padding included.",
+    ),
     "fvcore": _fvcore,
     "swinir_paper": _swinir_paper,
     "elan_paper": _elan_paper,
@@ -178,7 +176,7 @@ def _fvcore_multiply_adds(network: Network, output_size: tuple[int, int]) -> int
 
 def _fvcore_extra(call: Call) -> int:
     """What fvcore 0.1.5 counts beside convolutions and matrix products."""
-    name, arguments = call.operation.removeprefix("aten."), call.arguments
+    name, arguments = call.operation.removeprefix("aten."), list(call.arguments)
     if name in _PLACE_OF_GAIN:
         # instance normalisation arrives as batch normalisation in training mode
         keeps_statistics = name == "native_batch_norm" and not arguments[5]

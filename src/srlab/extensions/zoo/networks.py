@@ -56,7 +56,18 @@ def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
     Raises:
         ValueError: an unknown preset, or one without a card in ``srlab/extensions/literature/networks``.
     """
-    return [_row(name) for name in known_presets(names)]
+    rows = []
+    for name in known_presets(names):
+        card, scales = find_card(name), published_scales(name)
+        with torch.device("meta"):
+            network = create_model(name, scale=_USUAL_SCALE if _USUAL_SCALE in scales else max(scales))
+        size, cost, recipes = count_parameters(network), multiply_adds(network), tuple(list_recipes(name))
+        published = {}
+        for dataset in _SHOWN_SETS:
+            for figure in references(name, scale=network.scale, dataset=dataset, training="DIV2K")[:1]:
+                published[dataset] = figure
+        rows.append(ZooRow(name, card, network.scale, size.all, size.trainable, cost, published, recipes))
+    return rows
 
 
 def find_card(preset: str) -> Card:
@@ -119,21 +130,6 @@ def known_presets(names: Sequence[str] | None) -> Sequence[str]:
     if unknown:
         raise ValueError(f"unknown model {', '.join(unknown)}; choose from {', '.join(known)}")
     return known if names is None else names
-
-
-def _row(name: str) -> ZooRow:
-    card, scales = find_card(name), published_scales(name)
-    with torch.device("meta"):
-        network = create_model(name, scale=_USUAL_SCALE if _USUAL_SCALE in scales else max(scales))
-    size = count_parameters(network)
-    published = {}
-    for dataset in _SHOWN_SETS:
-        found = references(name, scale=network.scale, dataset=dataset, training="DIV2K")
-        if found:
-            published[dataset] = found[0]
-    recipes = tuple(list_recipes(name))
-    cost = multiply_adds(network)
-    return ZooRow(name, card, network.scale, size.all, size.trainable, cost, published, recipes)
 
 
 def _cells(row: ZooRow) -> dict[str, str]:
