@@ -158,10 +158,11 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _row(content: dict[str, Any]) -> Row:
     """Test sets have ``[PSNR, SSIM]`` or a PSNR; ``latency_ms`` is ``[lowest, highest]`` or one figure."""
-    figures = {name: content.pop(name) for name in DATASETS if name in content}
-    scores = {
-        name: Score(*(each if isinstance(each, list) else (each, None))) for name, each in figures.items()
-    }
+    scores = {}
+    for name in DATASETS:
+        if name in content:
+            figures = content.pop(name)
+            scores[name] = Score(*figures) if isinstance(figures, list) else Score(figures, None)
     latency = content.pop("latency_ms", None)
     lowest, highest = latency if isinstance(latency, list) else (latency, latency)
     return Row(**content, scores=scores, latency_ms=None if latency is None else (lowest, highest))
