@@ -179,7 +179,8 @@ def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:
     axes.plot(*zip(*front, strict=True), color=_INK["muted"], lw=1.2, ls="--", gid="front", zorder=1)
     texts = {point.configuration.number: ", ".join(point.configuration.values) for point in points}
     in_words = len(points) <= _MOST_LABELS and max(map(len, texts.values())) <= _LONGEST_LABEL
-    for point in points:
+    # neighbours have their labels on opposite sides, upper left and lower right
+    for rank, point in enumerate(sorted(points, key=lambda point: point.psnr.mean)):
         number, place = point.configuration.number, (point.cost, point.psnr.mean)
         # a median lies between its percentiles, but after rounding it may not
         ends = [[max(0.0, point.cost - point.low)], [max(0.0, point.high - point.cost)]]
@@ -192,7 +193,8 @@ def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:
         text = f"{number}: {texts[number]}" if in_words and texts[number] else str(number)
         # values of parameters are text, not mathematics
         style = {"textcoords": "offset points", "annotation_clip": False, "parse_math": False}
-        axes.annotate(text, place, (7, 5), gid=f"label-{number}", fontsize=7.5, **style)
+        offset, side = ((-7, 5), "right") if rank % 2 else ((7, -12), "left")
+        axes.annotate(text, place, offset, ha=side, gid=f"label-{number}", fontsize=7.5, **style)
 
 
 def _draw_curve(axes: "Axes", curve: Curve, *, part: str) -> None:
@@ -217,7 +219,8 @@ def _draw_curve(axes: "Axes", curve: Curve, *, part: str) -> None:
 def _legend(figure: "Figure", axes: "Axes") -> None:
     """Below the axes, in as many columns as fit; the figure grows by its rows."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = 3 if max(map(len, labels)) < 45 else 2 if max(map(len, labels)) < 75 else 1
+    # an inch holds 19 letters of 7.5 points, and the line of an entry takes 8 of them
+    columns = max(1, min(3, int(19 * figure.get_figwidth()) // (max(map(len, labels)) + 8)))
     figure.set_figheight(figure.get_figheight() + 0.16 * -(-len(labels) // columns))
     for text in figure.legend(handles, labels, loc="outside lower center", ncols=columns).get_texts():
         text.set_parse_math(False)
