@@ -51,17 +51,17 @@ def read_attention_maps(network: ELAN, lr_image: Tensor) -> list[tuple[WindowMap
         raise ValueError(f"attention maps are read for one image, got {len(lr_image)}")
     kept: list[tuple[WindowMaps, ...]] = []
 
-    def keep(module: nn.Module, _args: Any, options: dict[str, Any], output: Any) -> None:
+    def keep(module: nn.Module, _args: Any, output: Any) -> None:
         assert isinstance(module, GroupAttention)
         groups = zip(module.window_sizes, output[1], strict=True)
-        shifts = options["shifted"]
-        kept.append(tuple(WindowMaps(side, side // 2 if shifts else 0, maps) for side, maps in groups))
+        shifted = module.shifted
+        kept.append(tuple(WindowMaps(side, side // 2 if shifted else 0, maps) for side, maps in groups))
 
     copied = copy.deepcopy(network).eval()
     copied.use_backend("reference")
     for block in copied.body:
         assert isinstance(block, ElanBlock)
-        block.attention[0].register_forward_hook(keep, with_kwargs=True)
+        block.attention[0].register_forward_hook(keep)
     with torch.no_grad():
         copied(lr_image)
     return kept

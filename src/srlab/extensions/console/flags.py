@@ -1,15 +1,8 @@
-"""What the verbs share: a parser whose errors are one line, types of flags, ``--set``, old spellings."""
+"""What the verbs share: a parser whose errors are one line, types of flags, ``--set``."""
 
 import argparse
-import shlex
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
-
-#: Flags of earlier versions that have another name now.
-_RENAMED = {"repeats": "--rounds"}
-_REMOVED = "--roofline"
-_WITHOUT_VALUE = ("--measure", "--published", "--dry-run", "--overwrite", _REMOVED)
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,11 +31,9 @@ def words(*known: str) -> Callable[[str], list[str]]:
         values = text.split(",")
         if not all(values) or len(set(values)) < len(values):
             raise argparse.ArgumentTypeError(f"must be distinct values with commas between, got {text!r}")
-        unknown = [value for value in values if known and value not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(
-                f"unknown value {', '.join(unknown)}; choose from {', '.join(known)}"
-            )
+        if known and (unknown := set(values) - set(known)):
+            named = ", ".join(sorted(unknown))
+            raise argparse.ArgumentTypeError(f"unknown value {named}; choose from {', '.join(known)}")
         return values
 
     return parse
@@ -108,27 +99,3 @@ def parse_settings(assignments: Sequence[str], *, several: bool = False) -> dict
             raise ValueError(f"--set gives {name} twice: {found[name]} and {values}")
         found[name] = values
     return found
-
-
-def refuse_old_spelling(verb: argparse.ArgumentParser, typed: Sequence[str]) -> None:
-    """Answer NAME=VALUE, which earlier versions took, with the command as it is written now.
-
-    Raises:
-        ValueError: a word that is NAME=VALUE, neither a flag's value nor an existing path.
-    """
-    usage, is_old = verb.format_usage(), False
-    new: list[str] = []
-    for before, word in zip(["", *typed], typed, strict=False):
-        name, equals, value = word.partition("=")
-        is_value = before.startswith("-") and "=" not in before and before not in _WITHOUT_VALUE
-        if not (equals and name.isidentifier()) or is_value or Path(word).exists():
-            new += [] if word == _REMOVED else [word]
-            continue
-        is_old = True
-        flag = _RENAMED.get(name, f"--{name.replace('_', '-')}")
-        if name == "model" and "MODEL" in usage:
-            new += value.split(",")
-        else:
-            new += [flag, value] if f"{flag} " in usage else ["--set", word]
-    if is_old:
-        raise ValueError(f"options are flags, not NAME=VALUE; type: {shlex.join([*verb.prog.split(), *new])}")

@@ -30,27 +30,22 @@ _MEASURING = ("size", "output", "rounds", "threads", "device")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add runs, baseline, latencies and destination."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a sweep, a run, or a folder of runs")
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where to write; default: report/ in the first PATH"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("paths", nargs="+", metavar="PATH", help="a sweep, a run, or a folder of runs")
+    add("--out", type=Path, metavar="FOLDER", help="where to write; default: report/ in the first PATH")
+    add(
         "--baseline",
         metavar="CELL",
         help="what differences are from: a row's number, a cell's name, a run's folder or values "
         "(--baseline n_share=0); default: of a sweep the unchanged preset if it is among the cells, else "
         "the first row; of other runs the first PATH",
     )
-    parser.add_argument("--title", help="heading of the page; default: the names of the paths")
-    parser.add_argument(
-        "--patches", type=integer(0), default=8, help="squares of restored images on the page; default: 8"
-    )
-    latency = parser.add_mutually_exclusive_group()
-    latency.add_argument(
-        "--measure", action="store_true", help="time all rows' networks in one interleaved run first"
-    )
-    latency.add_argument(
-        "--latency", type=Path, metavar="RECORD", help="show the latencies that an earlier --measure recorded"
+    add("--title", help="heading of the page; default: the names of the paths")
+    add("--patches", type=integer(0), default=8, help="squares of restored images on it; default: 8")
+    latency = parser.add_mutually_exclusive_group().add_argument
+    latency("--measure", action="store_true", help="time all rows' networks in one interleaved run first")
+    latency(
+        "--latency", type=Path, metavar="RECORD", help="show latencies that an earlier --measure recorded"
     )
     measuring = parser.add_argument_group("with --measure")
     add_size_flags(measuring, default="what the runs measured")
@@ -83,13 +78,8 @@ def run(arguments: argparse.Namespace) -> None:
     latencies = _latencies(arguments, comparison, folder / _RECORD)
     if latencies is not None:
         comparison = compare(runs, baseline=arguments.baseline, latencies=latencies)
-    page = write_report(
-        comparison,
-        folder,
-        title=arguments.title or " + ".join(Path(path).name for path in arguments.paths),
-        patches=arguments.patches,
-        command=arguments.command,
-    )
+    title = arguments.title or " + ".join(Path(path).name for path in arguments.paths)
+    page = write_report(comparison, folder, title=title, patches=arguments.patches, command=arguments.command)
     print(to_markdown(ablation_table(comparison)))
     for warning in comparison.warnings:
         print(f"note: {warning}")
