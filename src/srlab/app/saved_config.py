@@ -209,9 +209,9 @@ def _fix_identity(cfg: DictConfig) -> None:
                         logger[key] = logger[key]
 
 
-def flat(cfg: DictConfig) -> dict[str, Any]:
-    """Dotted keys and their values after interpolation; lists are values."""
-    return dict(_flat_items(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)))
+def flat(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
+    """Dotted keys and their values, after interpolation if ``resolve``; lists are values."""
+    return dict(_flat_items(OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)))
 
 
 def _flat_items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -74,11 +74,11 @@ class RunFolder:
 
     def summary(self) -> dict[str, Any] | None:
         """Content of ``summary.json``."""
-        return _read_json(self.path / SUMMARY_FILE)
+        return read_json(self.path / SUMMARY_FILE)
 
     def costs(self) -> dict[str, Any] | None:
         """Content of ``costs.json``."""
-        return _read_json(self.path / COSTS_FILE)
+        return read_json(self.path / COSTS_FILE)
 
     def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Rows of ``metrics.csv``: a step and what was logged at it.
@@ -97,7 +97,12 @@ class RunFolder:
                 raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Content of a record; None if the file does not exist.
+
+    Raises:
+        ValueError: it is damaged, or not a mapping.
+    """
     try:
         return _mapping(json.loads(path.read_text()), path)
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import pytest
 
@@ -99,10 +100,7 @@ def test_a_server_that_is_not_there_is_named(fresh_wandb, capsys):
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
-    def absent(name):
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr("importlib.import_module", absent)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(ValueError, match=r"pip install 'srlab\[dashboard\]'"):
         specification(Dashboard("lab"))
 

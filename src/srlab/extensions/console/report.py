@@ -1,7 +1,7 @@
 """Compare runs: an ablation table, Pareto plots, learning curves, worst patches, on one page.
 
-PATH is a sweep's folder, a run's, a folder of runs, or runs at W&B (wandb:ENTITY/PROJECT[/GROUP]); several
-are combined. Runs that differ in the seed alone are one row.
+PATH is a sweep's folder, a run's, or a folder of runs; several are combined. Runs that differ in the seed
+alone are one row.
 
   srlab report multirun/2026-11-21_10-00-00
   srlab report outputs/elan_light_x4/A outputs/elan_light_x4/B --out comparison
@@ -24,7 +24,6 @@ from srlab.extensions.console.flags import add_size_flags, integer
 if TYPE_CHECKING:
     from srlab.extensions.report import Comparison, LabLatencies
 
-_FOLDER = "report"
 _RECORD = "latency.json"
 _MEASURING = ("size", "output", "rounds", "threads", "device")
 
@@ -32,7 +31,7 @@ _MEASURING = ("size", "output", "rounds", "threads", "device")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add runs, baseline, latencies and destination."""
     add = parser.add_argument
-    add("paths", nargs="+", metavar="PATH", help="a sweep, a run, a folder of runs, or wandb:…")
+    add("paths", nargs="+", metavar="PATH", help="a sweep, a run, or a folder of runs")
     add("--out", type=Path, metavar="FOLDER", help="where to write; default: report/ in the first PATH")
     add(
         "--baseline",
@@ -73,9 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     idle = [f"--{name}" for name in _MEASURING if getattr(arguments, name) is not None]
     if idle and not arguments.measure:
         raise ValueError(f"{', '.join(idle)} need{'s' if len(idle) == 1 else ''} --measure")
-    if arguments.out is None and arguments.paths[0].startswith("wandb:"):
-        raise ValueError("runs at W&B have no folder: say where to write with --out FOLDER")
-    folder = arguments.out or Path(arguments.paths[0]) / _FOLDER
+    folder = arguments.out or Path(arguments.paths[0]) / "report"
     runs = read_runs(arguments.paths)
     comparison = compare(runs, baseline=arguments.baseline)
     latencies = _latencies(arguments, comparison, folder / _RECORD)
