@@ -54,7 +54,7 @@ def test_commands_of_the_applications_compose(application, words):
 
 @pytest.mark.parametrize("words", commands("srlab"), ids=" ".join)
 def test_commands_of_the_console_parse(words):
-    parser = _parser()
+    parser, _ = _parsers()
     parser.parse_args(words)
 
 
