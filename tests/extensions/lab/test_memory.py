@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from srlab.counts.probe import explain_out_of_memory
 from srlab.extensions.lab import memory
-from srlab.extensions.lab.memory import explain_out_of_memory, measure_peak_memory
+from srlab.extensions.lab.memory import measure_peak_memory
 
 MIB = 2**20
 

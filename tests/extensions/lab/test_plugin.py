@@ -2,7 +2,7 @@ import torch
 
 import srlab
 from srlab.counts.complexity import activations, executed_multiply_adds, multiply_adds
-from srlab.extensions.kernels.cpu import why_unavailable
+from srlab.extensions.kernels.cpu.compiled import why_unavailable
 from srlab.tasks.columns import MeterSettings
 from srlab.tasks.costs import measure_costs
 

@@ -157,7 +157,7 @@ def test_auto_says_what_runs_under_a_compiler():
     workload = Workload(lr_size=(8, 8), batch=1, device=CPU)
     for mode in ("eager", "default"):
         ready = prepare(network, Subject("m", "auto", "float32", mode), workload)
-        assert ready.backend() in network.backends
+        assert ready.backend in network.backends
 
 
 def test_a_registered_runtime_runs_what_it_made_of_the_network(monkeypatch):

@@ -221,9 +221,10 @@ def _lr_sizes(arguments: argparse.Namespace, network: "Network") -> list[tuple[i
 def _show(record: "LabRecord") -> None:
     """Tables, notes, and the record itself as the last line of standard output."""
     from srlab.extensions.lab.tables import size_table
+    from srlab.runs.records import plain
     from srlab.terminal.tables import plain_console
 
-    content = record.as_json()
+    content = plain(record)
     console = plain_console(unbounded_width=_WIDTH)
     for size in content["sizes"]:
         if size["subjects"]:

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from srlab.counts.probe import (
     backend_of,
@@ -32,14 +34,11 @@ class Spread:
     p90: float
 
 
-@dataclass(frozen=True)
-class LatencyReport:
-    """Time of one forward pass of one image, and the conditions of the measurement.
+@dataclass(frozen=True, kw_only=True)
+class PassReport:
+    """What one forward pass of one image was measured with.
 
     Attributes:
-        threads: of the CPU, whatever the device.
-        subnormals: ``flushed`` or ``kept``.
-        load: what other programs used of the CPU meanwhile.
         backend: of attention; None for a network that has no choice.
     """
 
@@ -47,12 +46,24 @@ class LatencyReport:
     torch_version: str
     dtype: str
     input_shape: tuple[int, ...]
+    backend: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyReport(PassReport):
+    """Time of one forward pass of one image, and the conditions of the measurement.
+
+    Attributes:
+        threads: of the CPU, whatever the device.
+        subnormals: ``flushed`` or ``kept``.
+        load: what other programs used of the CPU meanwhile.
+    """
+
     warmup: int
     repeats: int
     threads: int
     subnormals: str
     load: CoreLoad
-    backend: str | None
     median_ms: float
     p10_ms: float
     p90_ms: float
@@ -97,29 +108,46 @@ def measure_latency(
             f"warmup must be 0 or more and repeats 1 or more, got warmup={warmup}, repeats={repeats}"
         )
     device = torch.device(device)
-    with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
-        lr_image = random_lr_image(lr_size, device, dtype)
+    with forward_pass(network, lr_size, device, dtype) as (run, conditions):
         # a GPU's kernels are launched by one thread
         meter = LoadMeter(torch.get_num_threads() if device.type == "cpu" else 1)
-        times = [time_ms(lambda: ready(lr_image), device) for _ in range(warmup + repeats)][warmup:]
+        times = [time_ms(run, device) for _ in range(warmup + repeats)][warmup:]
         load = meter.read()
-        backend = backend_of(ready)
     spread = spread_of(times)
     return LatencyReport(
-        device=device_name(device),
-        torch_version=torch.__version__,
-        dtype=dtype_name(dtype),
-        input_shape=tuple(lr_image.shape),
+        **asdict(conditions),
         warmup=warmup,
         repeats=repeats,
         threads=torch.get_num_threads(),
         subnormals=subnormal_mode(),
         load=load,
-        backend=backend,
         median_ms=spread.median,
         p10_ms=spread.p10,
         p90_ms=spread.p90,
     )
+
+
+@contextmanager
+def forward_pass(
+    network: nn.Module, lr_size: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> Iterator[tuple[Callable[[], object], PassReport]]:
+    """A function that restores a random image of ``lr_size`` (height, width), and what it does so with.
+
+    Raises:
+        MemoryError: the image does not fit into the device's memory.
+    """
+    with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
+        lr_image = random_lr_image(lr_size, device, dtype)
+        yield (
+            lambda: ready(lr_image),
+            PassReport(
+                device=device_name(device),
+                torch_version=torch.__version__,
+                dtype=dtype_name(dtype),
+                input_shape=tuple(lr_image.shape),
+                backend=backend_of(ready),
+            ),
+        )
 
 
 def interleaved(names: Sequence[str], *, rounds: int) -> Iterator[list[str]]:
@@ -147,7 +175,5 @@ def time_ms(function: Callable[[], object], device: torch.device) -> float:
 
 def spread_of(values: Sequence[float]) -> Spread:
     """Median, p10 and p90 with linear interpolation, of at least one value."""
-    quantiles: Tensor = torch.tensor(values, dtype=torch.float64).quantile(
-        torch.tensor([0.5, 0.1, 0.9], dtype=torch.float64)
-    )
-    return Spread(*quantiles.tolist())
+    median, p10, p90 = np.quantile(values, (0.5, 0.1, 0.9)).tolist()
+    return Spread(median, p10, p90)

@@ -5,7 +5,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,8 @@ from torch import nn
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from srlab.counts.probe import (
-    backend_of,
-    device_name,
-    dtype_name,
-    explain_out_of_memory,
-    random_lr_image,
-    ready_network,
-    synchronize,
-)
+from srlab.counts.probe import synchronize
+from srlab.extensions.lab.latency import PassReport, forward_pass
 
 _MIB = 2**20
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -31,8 +24,8 @@ _RESET_SLACK_KIB = 4096  # other threads may touch pages between the reset and t
 _STDERR = 2
 
 
-@dataclass(frozen=True)
-class MemoryReport:
+@dataclass(frozen=True, kw_only=True)
+class MemoryReport(PassReport):
     """Peak memory of one forward pass, and the conditions of the measurement.
 
     On CUDA ``peak_mib`` counts all live tensors, weights included, and ``reserved_mib`` what the caching
@@ -40,11 +33,6 @@ class MemoryReport:
     weights excluded; None, with the reason in ``unavailable``, where the system does not provide it.
     """
 
-    device: str
-    torch_version: str
-    dtype: str
-    input_shape: tuple[int, ...]
-    backend: str | None
     kind: str
     peak_mib: float | None
     reserved_mib: float | None
@@ -60,22 +48,16 @@ def measure_peak_memory(
     """
     device = torch.device(device)
     reserved_mib = unavailable = None
-    with ready_network(network, device, dtype) as ready, explain_out_of_memory(lr_size, device):
-        lr_image = random_lr_image(lr_size, device, dtype)
-        ready(lr_image)
+    with forward_pass(network, lr_size, device, dtype) as (run, conditions):
+        run()
         if device.type == "cuda":
-            peak_mib, reserved_mib = cuda_peak(lambda: ready(lr_image), device)
+            peak_mib, reserved_mib = cuda_peak(run, device)
         elif device.type == "cpu":
-            peak_mib, unavailable = resident_growth(lambda: ready(lr_image))
+            peak_mib, unavailable = resident_growth(run)
         else:
             peak_mib, unavailable = None, f"peak memory is not measured on {device.type} devices"
-        backend = backend_of(ready)
     return MemoryReport(
-        device=device_name(device),
-        torch_version=torch.__version__,
-        dtype=dtype_name(dtype),
-        input_shape=tuple(lr_image.shape),
-        backend=backend,
+        **asdict(conditions),
         kind="max_memory_allocated" if device.type == "cuda" else "resident memory growth",
         peak_mib=peak_mib,
         reserved_mib=reserved_mib,

@@ -39,10 +39,10 @@ class Workload:
 
 
 class Prepared(NamedTuple):
-    """``run`` runs a subject once; ``backend`` returns the back end that is used (None: no choice)."""
+    """``run`` runs a subject once; ``backend`` is the one that is used (None: no choice)."""
 
     run: Callable[[], object]
-    backend: Callable[[], str | None]
+    backend: str | None
 
 
 def prepare(network: Network, subject: Subject, workload: Workload) -> Prepared:
@@ -56,25 +56,18 @@ def prepare(network: Network, subject: Subject, workload: Workload) -> Prepared:
         assert isinstance(network, AttentionNetwork)
         network.use_backend(subject.backend)
     make = training_step if workload.training else _forward_pass
-    step, context = make(network, subject, workload)
+    context = torch.enable_grad if workload.training else torch.inference_mode
+    step = make(network, subject, workload)
 
     def run() -> object:
         with context(), _room_for_compiled_code():
             return step()
 
-    def backend() -> str | None:
-        with context(), _room_for_compiled_code():
-            return _backend_as_called(network, subject.compile)
-
-    return Prepared(run, backend)
+    with context(), _room_for_compiled_code():
+        return Prepared(run, _backend_as_called(network, subject.compile))
 
 
-_Context = Callable[[], AbstractContextManager[Any]]
-
-
-def _forward_pass(
-    network: Network, subject: Subject, workload: Workload
-) -> tuple[Callable[[], object], _Context]:
+def _forward_pass(network: Network, subject: Subject, workload: Workload) -> Callable[[], object]:
     dtype = getattr(torch, subject.dtype)
     image = random_lr_image(workload.lr_size, workload.device, dtype, batch=workload.batch)
     called = _runnable(network.to(dtype).eval(), subject, image)
@@ -84,16 +77,14 @@ def _forward_pass(
         with masks():
             return called(image)
 
-    return step, torch.inference_mode
+    return step
 
 
-def training_step(
-    network: Network, subject: Subject, workload: Workload
-) -> tuple[Callable[[], object], _Context]:
+def training_step(network: Network, subject: Subject, workload: Workload) -> Callable[[], object]:
     """A whole step of Adam on one random batch, always the same; weights stay in float32.
 
     Each call drops the gradients of the call before and computes those of the mean absolute error. The first
-    call also makes Adam's moments, and compiles.
+    call also makes Adam's moments, and compiles. Gradients must be recorded.
     """
     device, dtype = workload.device, getattr(torch, subject.dtype)
     if not any(parameter.requires_grad for parameter in network.parameters()):
@@ -122,7 +113,7 @@ def training_step(
         scaler.step(optimizer)
         scaler.update()
 
-    return step, torch.enable_grad
+    return step
 
 
 def _runnable(network: Network, subject: Subject, lr_image: Tensor) -> Callable[[Tensor], Any]:

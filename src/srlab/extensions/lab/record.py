@@ -8,7 +8,6 @@ from typing import Any
 
 from srlab.extensions.lab.latency import Spread
 from srlab.extensions.lab.subjects import Skipped
-from srlab.runs.records import plain
 
 #: Identifies a file as a record of the lab.
 KIND = "srlab profile"
@@ -56,10 +55,6 @@ class LabRecord:
     notes: Sequence[str]
     loading: Mapping[int, Spread] | None = None
     kind: str = KIND
-
-    def as_json(self) -> dict[str, Any]:
-        """Content of the file."""
-        return plain(self)
 
 
 def read_record(path: Path) -> dict[str, Any]:

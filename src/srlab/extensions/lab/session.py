@@ -124,7 +124,7 @@ class Session:
         measure = _gpu_memory if self.workload.device.type == "cuda" else _cpu_memory
         with _subnormals_of(subject):
             memory = measure(run, self.workload.device)
-        self.timed[subject.label] = Timed(subject, backend(), memory, run)
+        self.timed[subject.label] = Timed(subject, backend, memory, run)
 
     def _time(self, label: str, times: dict[str, float]) -> None:
         timed = self.timed.get(label)

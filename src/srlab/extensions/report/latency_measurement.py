@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def measure_latencies(
         progress=progress,
     )
     content = {label: arguments[name] for label, name in labels.items()}
-    write_json(record, {**measured.as_json(), NETWORKS: content})
+    write_json(record, {**asdict(measured), NETWORKS: content})
     if not measured.complete:
         raise KeyboardInterrupt
     return read_latencies(record)

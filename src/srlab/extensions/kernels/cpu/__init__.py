@@ -1,5 +1,1 @@
 """Kernels for inference on a CPU, in C++ and float32; the machine's compiler builds them at first use."""
-
-from srlab.extensions.kernels.cpu.compiled import why_unavailable
-
-__all__ = ["why_unavailable"]

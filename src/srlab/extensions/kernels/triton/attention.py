@@ -18,7 +18,6 @@ from torch import Tensor
 from srlab.extensions.kernels.checks import check_windows
 from srlab.extensions.kernels.triton.launch import (
     autocast_together,
-    channels_together,
     require_kernel_maps,
     require_kernels,
 )
@@ -123,8 +122,10 @@ def _attend_backward(
 
     gradients = _gradients_of(query, key, value, bias if bias_gradient else None)
     attention = Attention(query, key, value, bias, side, shift, scale, masked, num_heads)
+    if gradient.stride(-1) != 1:  # that of a sum is one value, expanded
+        gradient = gradient.contiguous()
     with torch.cuda.device_of(query):
-        attention_gradients(attention, mixed, statistics, channels_together(gradient), gradients)
+        attention_gradients(attention, mixed, statistics, gradient, gradients)
     return gradients
 
 

@@ -72,14 +72,6 @@ def require_kernel_maps(maps: Mapping[str, Tensor]) -> None:
             )
 
 
-def channels_together(tensor: Tensor) -> Tensor:
-    """The tensor itself if its last axis lies together in memory, else a copy that does.
-
-    Gradients come in any layout: that of a sum is one value, expanded.
-    """
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-
-
 def launch(kernel: Any, programs: int, *arguments: object, **constants: object) -> None:
     """Run a function under ``triton.jit`` on a one-dimensional grid, of any number of programs."""
     kernel[(programs,)](*arguments, **constants)
