@@ -187,7 +187,7 @@ def test_a_folder_is_measured(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--data", "div2k", "--root", "nowhere"], "800 of the DIV2K images 0001 to 0800 are in none of nowhere"),
+        (["--data", "div2k", "--root", "nowhere"], "800 of the DIV2K images 0001 to 0800 are in none of"),
         (["--data", "benchmark", "--root", "nowhere"], "these data have no training images"),
         (["--record", f"{__file__}/x/lab.json"], "x/lab.json cannot be written: "),
     ],

@@ -42,7 +42,6 @@ def test_report_carries_its_conditions():
     assert (report.threads, report.torch_version) == (torch.get_num_threads(), torch.__version__)
     assert report.backend == "sdpa"
     assert report.device
-    assert "for 1x3x4x5 in float32 on" in str(report)
 
 
 def test_runs_in_evaluation_and_inference_mode_and_restores_each_modules_mode():

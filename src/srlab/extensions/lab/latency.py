@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from srlab.counts.probe import (
 )
 from srlab.extensions.lab.load import CoreLoad, LoadMeter
 from srlab.ops.subnormals import subnormal_mode
+
+T = TypeVar("T")
 
 #: Marks a latency that was timed while other programs used the same cores; it may be many times too long.
 BUSY_MARK = "*"
@@ -80,14 +83,6 @@ class LatencyReport(PassReport):
         if not self.load.is_busy:
             return ""
         return f"{BUSY_MARK} {self.load}: measure again when nothing else runs"
-
-    def __str__(self) -> str:
-        size = "x".join(str(side) for side in self.input_shape)
-        busy = f", while {self.load}" if self.load.is_busy else ""
-        return (
-            f"{self.median_ms:.2f} ms (p10 {self.p10_ms:.2f}, p90 {self.p90_ms:.2f}; {self.repeats} repeats) "
-            f"for {size} in {self.dtype} on {self.device}{busy}"
-        )
 
 
 def measure_latency(
@@ -150,7 +145,7 @@ def forward_pass(
         )
 
 
-def interleaved(names: Sequence[str], *, rounds: int) -> Iterator[list[str]]:
+def interleaved(names: Sequence[T], *, rounds: int) -> Iterator[list[T]]:
     """The order of each round: every name once, each round starting with the next one."""
     for turn in range(rounds if names else 0):
         shift = turn % len(names)

@@ -49,8 +49,8 @@ def measure_loading(
         ValueError: data without training images.
     """
     rates: dict[int, list[float]] = {count: [] for count in workers}
-    for turn, order in enumerate(interleaved([str(count) for count in workers], rounds=_ROUNDS)):
-        for count in map(int, order):
+    for turn, order in enumerate(interleaved(workers, rounds=_ROUNDS)):
+        for count in order:
             rates[count].append(_samples_per_second(data, count, turn * _BATCHES, device))
     return {count: spread_of(values) for count, values in rates.items()}
 
