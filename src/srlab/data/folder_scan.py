@@ -70,7 +70,7 @@ def scan_folder(top: Path) -> FolderScan:
     """
     candidates: list[Path] = []
     low_resolution, unsupported = Counter[str](), Counter[str]()
-    for path, lr_folder in _files(top):
+    for path, lr_folder in files_below(top):
         suffix = path.suffix.lower()
         if suffix in _UNSUPPORTED:
             unsupported[suffix] += 1
@@ -128,7 +128,7 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _files(top: Path) -> Iterator[tuple[Path, str | None]]:
+def files_below(top: Path) -> Iterator[tuple[Path, str | None]]:
     """Each file with the LR folder below ``top`` that it is in.
 
     Each folder comes once, whatever links lead to it; links come last, so that real folders keep their names.

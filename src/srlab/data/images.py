@@ -16,6 +16,7 @@ The format is recognised by the first bytes of a file, not by its name.
 
 import io
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
 )
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _PNG_GRAY_WITH_ALPHA = 4
 # Other readers of Pillow's start programs or cut 16 bits to 8.
@@ -65,8 +66,8 @@ def decode_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     signature = b""
     try:
         with path.open("rb") as file:
-            signature = file.read(len(_PNG_SIGNATURE))
-        if signature == _PNG_SIGNATURE:
+            signature = file.read(len(PNG_SIGNATURE))
+        if signature == PNG_SIGNATURE:
             return _read_png(path, max_pixels)
         if signature.startswith(TIFF_SIGNATURES):
             return read_tiff(path, max_pixels)
@@ -103,17 +104,22 @@ def _pixel_chunks(data: bytes) -> tuple[bytes, bytes]:
     Text, colour profiles and animation do not change the pixels, and large text chunks, as image generators
     write them, exceed Pillow's limits. A truncated chunk stays truncated.
     """
-    kept, exif = [_PNG_SIGNATURE], b""
-    start = len(_PNG_SIGNATURE)
+    kept, exif = [PNG_SIGNATURE], b""
+    for kind, chunk in png_chunks(data):
+        if kind in _PNG_KEPT:
+            kept.append(chunk)
+        elif kind == b"eXIf":
+            exif = chunk[8:-4]
+    return b"".join(kept), exif
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and bytes of each chunk of a PNG file, length, name and CRC included; the last may be cut off."""
+    start = len(PNG_SIGNATURE)
     while start + 8 <= len(data):
         length, kind = struct.unpack(">I4s", data[start : start + 8])
-        end = start + 12 + length
-        if kind in _PNG_KEPT:
-            kept.append(data[start:end])
-        elif kind == b"eXIf":
-            exif = data[start + 8 : end - 4]
-        start = end
-    return b"".join(kept), exif
+        yield kind, data[start : start + 12 + length]
+        start += 12 + length
 
 
 def _decode_with_opencv(data: bytes, color_type: int) -> NDArray[Any]:

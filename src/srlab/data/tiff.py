@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,7 +32,18 @@ _DEFLATE = (COMPRESSION.DEFLATE, COMPRESSION.ADOBE_DEFLATE)
 _TIFFFILE_READS = (COMPRESSION.NONE, COMPRESSION.PACKBITS, *_DEFLATE)
 _ORIENTATION, _SUBSAMPLING = 274, 530
 
-_Decoder = Callable[[TiffPage, io.BytesIO], DecodedImage]
+Stored = NDArray[Any] | Image.Image
+"""Samples as in the file with black at 0, alpha included: (H, W) or (H, W, C), or an image of Pillow's."""
+
+_Decoder = Callable[[TiffPage, io.BytesIO], Stored]
+
+
+class StoredTiff(NamedTuple):
+    """The first page of a file: its samples, the value of its orientation tag (not applied), all pages."""
+
+    samples: Stored
+    orientation: int
+    pages: int
 
 
 def read_tiff(path: Path, max_pixels: int) -> DecodedImage:
@@ -41,21 +52,40 @@ def read_tiff(path: Path, max_pixels: int) -> DecodedImage:
     Raises:
         ValueError: for damaged files, and for unsupported layouts, by name.
     """
+    content = io.BytesIO(path.read_bytes())
+    stored = load_tiff(content, lambda width, height: check_pixels(width, height, max_pixels))
+    samples = stored.samples
+    decoded = from_pillow(samples) if isinstance(samples, Image.Image) else from_samples(samples)
+    return replace(decoded, oriented=stored.orientation != 1)
+
+
+def load_tiff(content: io.BytesIO, check_size: Callable[[int, int], None]) -> StoredTiff:
+    """The samples of the first page as they are stored; pages that are reduced copies or masks don't count.
+
+    Args:
+        content: the file; its orientation tag is set to 1.
+        check_size: called with width and height before anything is decoded; raises where they are too large.
+
+    Raises:
+        ValueError: for damaged files, and for unsupported layouts, by name.
+    """
     try:
-        content = io.BytesIO(path.read_bytes())
         with TiffFile(content) as file:
             page = file.pages.first
             assert isinstance(page, TiffPage)  # TiffFrames stand for later pages only
-            check_pixels(page.imagewidth, page.imagelength, max_pixels)
+            check_size(page.imagewidth, page.imagelength)
             decode = _decoder_of(page)
             if decode is None:
                 raise _unsupported(page)
             _check_complete(page, len(content.getbuffer()))
-            orientation = page.tags.get(_ORIENTATION)
-            oriented = orientation is not None and orientation.value != 1
-            if orientation is not None:
-                orientation.overwrite(1)
-            return replace(decode(page, content), oriented=oriented)
+            tag = page.tags.get(_ORIENTATION)
+            orientation = 1 if tag is None else int(tag.value)
+            if tag is not None:
+                tag.overwrite(1)
+            pages = sum(
+                not (isinstance(each, TiffPage) and (each.is_reduced or each.is_mask)) for each in file.pages
+            )
+            return StoredTiff(decode(page, content), orientation, pages)
     except (MemoryError, ValueError):
         raise
     except Exception as error:  # tifffile raises many kinds of errors for damaged files
@@ -105,22 +135,22 @@ def _check_complete(page: TiffPage, file_size: int) -> None:
         raise ValueError(f"it is truncated: {file_size} bytes where its pixels end at {max(ends)}")
 
 
-def _decode_with_tifffile(page: TiffPage, _content: io.BytesIO) -> DecodedImage:
+def _decode_with_tifffile(page: TiffPage, _content: io.BytesIO) -> Stored:
     # (separate planes, depth, H, W, interleaved samples)
     stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]
     samples = np.moveaxis(stored, 0, 2).reshape(*stored.shape[1:3], -1)
-    return from_samples(_levels(page, samples.astype(samples.dtype.newbyteorder("="), copy=False)))
+    return _levels(page, samples.astype(samples.dtype.newbyteorder("="), copy=False))
 
 
-def _decode_with_opencv(page: TiffPage, content: io.BytesIO) -> DecodedImage:
+def _decode_with_opencv(page: TiffPage, content: io.BytesIO) -> Stored:
     samples = cv2.imdecode(np.frombuffer(content.getbuffer(), np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None:
         raise ValueError("it is damaged")
     rgb = samples if samples.ndim == 2 else samples[..., [2, 1, 0, 3][: samples.shape[2]]]
-    return from_samples(_levels(page, rgb))
+    return _levels(page, rgb)
 
 
-def _decode_with_pillow(page: TiffPage, content: io.BytesIO) -> DecodedImage:
+def _decode_with_pillow(page: TiffPage, content: io.BytesIO) -> Stored:
     content.seek(0)
     with pillow_without_limit():
         try:
@@ -130,7 +160,7 @@ def _decode_with_pillow(page: TiffPage, content: io.BytesIO) -> DecodedImage:
         image.load()
         if EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
             _check_opaque(page, image.getchannel(len(image.getbands()) - 1).getextrema() == (255, 255))
-        return from_pillow(image)
+        return image
 
 
 def _levels(page: TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
@@ -138,7 +168,9 @@ def _levels(page: TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
     most = np.iinfo(samples.dtype).max
     if EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
         _check_opaque(page, bool((samples[..., -1] == most).all()))
-    return most - samples if page.photometric == PHOTOMETRIC.MINISWHITE else samples
+    if page.photometric != PHOTOMETRIC.MINISWHITE:
+        return samples
+    return most - samples if samples.ndim == 2 else np.dstack([most - samples[..., :1], samples[..., 1:]])
 
 
 def _check_opaque(page: TiffPage, opaque: bool) -> None:

@@ -77,7 +77,7 @@ def default_target(network: Network, scale: float | None, box: tuple[int, int] |
 
 
 def shipped_weights() -> dict[str, dict[int, Path]]:
-    """Files of weights that come with srlab, by preset and scale: ``weights/<preset>_x<scale>.safetensors``."""
+    """Weights that come with srlab, ``weights/<preset>_x<scale>.safetensors``, by preset and scale."""
     found: dict[str, dict[int, Path]] = {}
     for path in sorted((Path(srlab.__file__).parent / "weights").glob("*.safetensors")):
         if name := re.fullmatch(r"(.+)_x(\d+)", path.stem):
@@ -128,7 +128,7 @@ def _explain_name(name: str, shipped: Mapping[str, object]) -> None:
 
 
 def digest_of(network: Network, description: Mapping[str, Any]) -> str:
-    """Hash of the network's class, arguments and weights: equal for equal functions, 12 hexadecimal digits."""
+    """Hash of class, arguments and weights, equal for equal functions: 12 hexadecimal digits."""
     arguments = {name: value for name, value in description.items() if name not in _NOT_THE_FUNCTION}
     digest = hashlib.blake2b(type(network).__name__.encode(), digest_size=6)
     digest.update(json.dumps(arguments, sort_keys=True, default=str).encode())
