@@ -11,6 +11,7 @@ Shape legend: B batch, C features, H/W size of the map.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.ops.reach import Neighbours, Step
 from srlab.ops.shift import shift_channels, shift_channels_by_convolution
 
 
@@ -20,6 +21,10 @@ class ShiftConvolution(nn.Module):
     def __init__(self, *, dim_in: int, dim_out: int) -> None:
         super().__init__()
         self.mix = nn.Conv2d(dim_in, dim_out, 1)
+
+    def spatial_steps(self) -> list[Step]:
+        """One pixel to either side."""
+        return [Neighbours(1)]
 
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, dim_in, H, W) to (B, dim_out, H, W)."""

@@ -21,6 +21,7 @@ from srlab.layers.arguments import require_integer, require_integers
 from srlab.layers.color import RGB_MEAN
 from srlab.layers.folding import Foldable, absorb_batch_norm
 from srlab.layers.inference_cache import InferenceCache
+from srlab.layers.spatial_steps import steps_of
 from srlab.models.shared_attention import (
     SharedAttentionBlock,
     SharedAttentionNetwork,
@@ -29,6 +30,7 @@ from srlab.models.shared_attention import (
 )
 from srlab.ops.group_attention import attend_as_published, attend_channels_last
 from srlab.ops.kernels import find_kernel
+from srlab.ops.reach import Alternatives, Step, Windows
 from srlab.ops.shift import resolve_shift_schedule
 
 
@@ -44,6 +46,14 @@ class GroupAttention(nn.Module, Foldable):
         self.mix = nn.Conv2d(dim, dim, 1)
         #: Weights of the block in the form that its kernels read.
         self.kernel_weights = InferenceCache()
+
+    def windows(self, *, shifted: bool) -> Alternatives:
+        """What a pixel reads; the shift joins opposite borders, as nothing is masked."""
+        return Alternatives(
+            tuple(
+                Windows(side, shift=side // 2 if shifted else 0, wraps=shifted) for side in self.window_sizes
+            )
+        )
 
     def forward(
         self, features: Tensor, shared: list[Tensor] | None, *, shifted: bool, backend: str
@@ -95,6 +105,14 @@ class ElanBlock(SharedAttentionBlock):
         """(B, C, H, W) to the same shape."""
         kernel = find_kernel("elan_block", backend, features.device)
         return super().forward(features, backend) if kernel is None else kernel(self, features)
+
+    def spatial_steps(self) -> list[Step]:
+        """Local features and windows in turn."""
+        steps: list[Step] = []
+        for local, attention in zip(self.local, self.attention, strict=True):
+            assert isinstance(attention, GroupAttention)
+            steps += [*steps_of(local), attention.windows(shifted=self.shifted)]
+        return steps
 
     def attend(
         self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
@@ -160,6 +178,16 @@ class ELAN(SharedAttentionNetwork):
             mean=mean,
             value_range=value_range,
         )
+
+    def measured_halo(self) -> int | None:
+        """96 pixels changed no 8-bit value with trained ELAN-light weights (docs/tiling.md)."""
+        for index, block in enumerate(self.body):
+            assert isinstance(block, ElanBlock)
+            attention = block.attention[0]
+            assert isinstance(attention, GroupAttention)
+            if (attention.window_sizes, len(block.local), block.shifted) != ((4, 8, 16), 2, index % 2 == 1):
+                return None
+        return 96
 
     def run_body(self, features: Tensor, backend: str) -> Tensor:
         """All blocks in their order, or a kernel for all of them."""

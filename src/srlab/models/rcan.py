@@ -75,6 +75,8 @@ class RCAN(ResidualCNN):
         mean: that colour, in [0, 1].
     """
 
+    pools_globally = ("channel attention",)
+
     def __init__(
         self,
         *,

@@ -34,6 +34,7 @@ from srlab.ops.attention import (
     shifted_window_masks_by_row,
 )
 from srlab.ops.kernels import find_kernel
+from srlab.ops.reach import Step, Windows
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
@@ -140,6 +141,10 @@ class SwinBlock(nn.Module, Foldable):
             mixed = self.attention.on_map(normed, kernel, shift=self.shift)
         features = features + self.drop_path(mixed)
         return features + self.drop_path(self.mlp(self.norm2(features)))
+
+    def spatial_steps(self) -> list[Step]:
+        """Masks keep apart what the cyclic shift joins."""
+        return [Windows(self.window_size, shift=self.shift)]
 
     def fold(self) -> None:
         """The norms' factors and offsets become part of the linear maps behind them."""
