@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srlab.extensions.console.flags import integer
+from srlab.extensions.console.flags import integer, parse_settings
 
 if TYPE_CHECKING:
     from srlab.extensions.upscale.jobs import Outcome
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", type=Path, metavar="IMAGE", help="image files and folders, searched to any depth"
     )
     add("--model", "-m", help="run folder, file of weights, or a network that needs none, such as bicubic")
+    add(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter that FILE does not hold"
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--scale", "-s", type=_factor, metavar="X", help="output over input side, any number")
     size.add_argument(
@@ -71,7 +74,11 @@ def run(arguments: argparse.Namespace) -> None:
     from srlab.terminal.progress import progress_bar
 
     upscaler = choose(
-        arguments.model, scale=arguments.scale, device=arguments.device, precision=arguments.precision
+        arguments.model,
+        scale=arguments.scale,
+        device=arguments.device,
+        precision=arguments.precision,
+        overrides={name: value for name, (value,) in parse_settings(arguments.set).items()},
     )
     target = default_target(upscaler.network, arguments.scale, arguments.size)
     kind = None if arguments.format == "auto" else arguments.format

@@ -49,6 +49,7 @@ def choose(
     scale: float | None = None,
     device: str = "auto",
     precision: Precision = "float32",
+    overrides: Mapping[str, Any] | None = None,
 ) -> Upscaler:
     """The network called ``model``, loaded and moved to ``device``.
 
@@ -58,6 +59,7 @@ def choose(
         scale: the wanted scale, which selects among shipped weights: the next larger, else the largest.
         device: cpu, cuda, cuda:1 or auto.
         precision: dtype to compute in.
+        overrides: what a file does not determine (:func:`srlab.load_model`), such as ``window_sizes``.
 
     Raises:
         ValueError: no such model, a preset without weights, no such device.
@@ -66,7 +68,7 @@ def choose(
     target_device = find_device(device)
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
-    network, label, digest = _load(model, scale)
+    network, label, digest = _load(model, scale, overrides or {})
     network = network.fuse().to(device=target_device, dtype=getattr(torch, precision))
     return Upscaler(network, label, digest, precision)
 
@@ -85,23 +87,25 @@ def shipped_weights() -> dict[str, dict[int, Path]]:
     return found
 
 
-def _load(model: str | Path | None, scale: float | None) -> tuple[Network, str, str]:
+def _load(
+    model: str | Path | None, scale: float | None, overrides: Mapping[str, Any]
+) -> tuple[Network, str, str]:
     shipped = shipped_weights()
     if model is None:
         model = next(iter(shipped), _BICUBIC)
     name = str(model)
     if isinstance(model, str) and name in shipped:
-        return _from_file(_best_scale(shipped[name], scale), "weights of srlab")
+        return _from_file(_best_scale(shipped[name], scale), "weights of srlab", overrides)
     if name == _BICUBIC:
         network = create_model(_BICUBIC, scale=_DEFAULT_SCALE)
         return network, _BICUBIC, digest_of(network, {})
     if not Path(model).exists():
         _explain_name(name, shipped)
-    return _from_file(Path(model), name)
+    return _from_file(Path(model), name, overrides)
 
 
-def _from_file(path: Path, origin: str) -> tuple[Network, str, str]:
-    loaded = read_checkpoint(path)
+def _from_file(path: Path, origin: str, overrides: Mapping[str, Any]) -> tuple[Network, str, str]:
+    loaded = read_checkpoint(path, **overrides)
     preset = match_preset(loaded.description["model"])
     label = f"{preset or loaded.description['network']} x{loaded.network.scale} ({origin})"
     return loaded.network, label, digest_of(loaded.network, loaded.description["model"])

@@ -105,7 +105,7 @@ def enlarge(
                 on_progress=on_progress,
             )
         if tuple(planes.shape[-2:]) != size:
-            with explain_out_of_memory(tuple(planes.shape[-2:]), planes.device):
+            with explain_out_of_memory((planes.shape[-2], planes.shape[-1]), planes.device):
                 planes = imresize(planes, size=size, mode="float")
     return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())
 

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 from PIL import ExifTags, Image, ImageCms
 
@@ -51,23 +52,25 @@ def read_orientation(exif: bytes) -> int:
 
 
 def clean_exif(exif: bytes) -> bytes | None:
-    """The data without orientation, thumbnail and layout; None if nothing is left or they are damaged.
+    """The data without orientation, thumbnail, size and layout of the pixels; None if nothing is left.
 
     Args:
-        exif: with or without the header of a JPEG segment, or a whole TIFF file.
+        exif: with or without the header of a JPEG segment, or a whole TIFF file; may be empty.
+
+    Raises:
+        ValueError: they are damaged.
     """
     found = Image.Exif()
     try:
         found.load(exif)
-        for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            found.get_ifd(directory)  # reads it, so that it is written
         for tag in set(found) - _KEPT_TAGS:
             del found[tag]
+        details = _inner(found).get(ExifTags.IFD.Exif, {})
         for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight):
-            found.get_ifd(ExifTags.IFD.Exif).pop(tag, None)
+            details.pop(tag, None)
         return found.tobytes() if len(found) else None
-    except Exception:  # as above
-        return None
+    except Exception as error:  # of many kinds
+        raise ValueError("damaged EXIF data were left out") from error
 
 
 def stamped_exif(exif: bytes | None, stamp: str, size: tuple[int, int]) -> Image.Exif:
@@ -76,11 +79,14 @@ def stamped_exif(exif: bytes | None, stamp: str, size: tuple[int, int]) -> Image
     if exif is not None:
         made.load(exif)
     made[ExifTags.Base.ProcessingSoftware] = stamp
-    details = made.get_ifd(ExifTags.IFD.Exif)
-    made.get_ifd(ExifTags.IFD.GPSInfo)
-    if details:
+    if details := _inner(made).get(ExifTags.IFD.Exif):
         details[ExifTags.Base.ExifImageHeight], details[ExifTags.Base.ExifImageWidth] = size
     return made
+
+
+def _inner(exif: Image.Exif) -> dict[int, dict[int, Any]]:
+    """The directories inside; reading them makes Pillow write them, and empty ones where there are none."""
+    return {tag: exif.get_ifd(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if tag in exif}
 
 
 def clean_xmp(xmp: bytes | None) -> bytes | None:
@@ -93,25 +99,25 @@ def fits(icc: bytes, channels: int) -> bool:
     return icc[16:20] == (b"GRAY" if channels == 1 else b"RGB ")
 
 
-def cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
-    """RGB colours of a CMYK image, and what was done, in words."""
+def cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool, str]:
+    """RGB colours of a CMYK image, whether they are sRGB, and what was done, in words.
+
+    Without a usable profile Pillow's formula, which multiplies the inks, gives rough colours.
+    """
     if icc is not None:
         with suppress(ImageCms.PyCMSError, OSError):
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             converted = ImageCms.profileToProfile(
                 image,
-                profile,
+                ImageCms.ImageCmsProfile(io.BytesIO(icc)),
                 ImageCms.createProfile("sRGB"),
                 renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
                 outputMode="RGB",
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
             assert converted is not None
-            return converted, "CMYK was converted to sRGB through its colour profile"
+            return converted, True, "CMYK was converted to sRGB through its colour profile"
     reason = "which has no profile" if icc is None else "whose profile is damaged"
-    return image.convert(
-        "RGB"
-    ), f"CMYK, {reason}, was converted to RGB by the simple formula: colours are rough"
+    return image.convert("RGB"), False, f"CMYK, {reason}, was converted to RGB by formula: colours are rough"
 
 
 def srgb_profile() -> bytes:

@@ -57,7 +57,7 @@ def from_samples(samples: NDArray[Any]) -> tuple[FloatImage, FloatImage | None, 
     """Colours, alpha and bits of (H, W) or (H, W, 1 to 4) samples of 8 or 16 bits; 2 and 4 end with alpha."""
     samples = samples[..., None] if samples.ndim == 2 else samples
     bits: Literal[8, 16] = 16 if samples.dtype == np.uint16 else 8
-    values = samples.astype(np.float32) / np.float32(2**bits - 1)
+    values = np.divide(samples, 2**bits - 1, dtype=np.float32)
     if samples.shape[2] in (1, 3):
         return values, None, bits
     return np.ascontiguousarray(values[..., :-1]), np.ascontiguousarray(values[..., -1]), bits

@@ -73,6 +73,7 @@ def bleed(colors: FloatImage, visible: NDArray[np.bool_]) -> FloatImage:
     _, labels = cv2.distanceTransformWithLabels(
         (~visible).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    labels = labels.astype(np.int64)
     source = np.empty(int(labels.max()) + 1, np.int64)
     source[labels[visible]] = np.flatnonzero(visible)
     filled = colors.reshape(-1, colors.shape[2])[source[labels.ravel()]]

@@ -7,8 +7,9 @@ is applied, 16 bits and transparency are kept, CMYK is converted through its pro
 import io
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from srlab.data.tiff import TIFF_SIGNATURES, load_tiff
 from srlab.extensions.upscale.metadata import (
     clean_exif,
     clean_xmp,
-    cmyk_to_srgb,
+    cmyk_to_rgb,
     fits,
     png_dpi,
     png_metadata,
@@ -48,18 +49,24 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 
 
+class _Pixels(NamedTuple):
+    """(H, W) or (H, W, 1 to 4) samples of 8 or 16 bits, their colour profile, and what was converted."""
+
+    samples: NDArray[Any]
+    icc: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class _Stored:
     """A decoded file before it is turned; ``exif`` and ``xmp`` are raw."""
 
-    samples: NDArray[Any]
+    pixels: _Pixels
     orientation: int = 1
     exif: bytes = b""
     xmp: bytes | None = None
-    icc: bytes | None = None
     dpi: tuple[float, float] | None = None
     lossless: bool = True
-    notes: tuple[str, ...] = ()
 
 
 def read_picture(data: bytes) -> Picture:
@@ -75,22 +82,29 @@ def read_picture(data: bytes) -> Picture:
         raise ValueError(_why_unknown(data)) from None
     except _FAULTS as error:
         raise ValueError(f"it cannot be read: {error}") from error
-    turn = _TURNS.get(stored.orientation)
-    samples = stored.samples if turn is None else np.ascontiguousarray(turn(stored.samples))
+    samples, icc, notes = stored.pixels
+    if stored.orientation in _TURNS:
+        samples = np.ascontiguousarray(_TURNS[stored.orientation](samples))
     colors, alpha, bits = from_samples(samples)
     if alpha is not None and bool((alpha == 1).all()):
         alpha = None
-    notes, icc, exif = list(stored.notes), stored.icc, clean_exif(stored.exif) if stored.exif else None
     if icc is not None and not fits(icc, colors.shape[2]):
-        icc = None
-        notes.append("a colour profile of another kind than the picture (gray, RGB) was left out")
-    if stored.exif and exif is None and stored.orientation == 1 and not _is_empty(stored.exif):
-        notes.append("damaged EXIF data were left out")
-    dpi = stored.dpi if stored.dpi and min(stored.dpi) > 0 else None
-    if dpi is not None and stored.orientation >= 5:
-        dpi = dpi[::-1]
-    metadata = Metadata(exif, clean_xmp(stored.xmp), icc, dpi)
-    return Picture(colors, alpha, bits, metadata, stored.lossless, tuple(notes))
+        icc, notes = None, (*notes, "a colour profile of another kind than the picture was left out")
+    try:
+        exif = clean_exif(stored.exif)
+    except ValueError as error:
+        exif, notes = None, (*notes, f"{error}")
+    metadata = Metadata(exif, clean_xmp(stored.xmp), icc, _turned_dpi(stored))
+    return Picture(colors, alpha, bits, metadata, stored.lossless, notes)
+
+
+def pillow_samples(image: Image.Image) -> NDArray[Any]:
+    """(H, W) or (H, W, 2 to 4) samples of 8 or 16 bits of an image of any mode; 2 and 4 end with alpha.
+
+    Raises:
+        ValueError: floating-point pixels.
+    """
+    return _pixels(image, image.info.get("icc_profile")).samples
 
 
 def _decode(data: bytes) -> _Stored:
@@ -102,20 +116,17 @@ def _decode(data: bytes) -> _Stored:
         return _decode_tiff(data)
     with pillow_without_limit(), Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS) as image:
         _check_size(image.width, image.height)
-        if getattr(image, "n_frames", 1) > 1:
-            raise ValueError(_animated(image.n_frames))  # type: ignore[attr-defined]
+        _check_still(getattr(image, "n_frames", 1))
         image.load()
         exif, xmp = image.info.get("exif", b""), image.info.get("xmp")
-        stored = _Stored(
-            np.empty(0),
+        return _Stored(
+            _pixels(image, image.info.get("icc_profile")),
             orientation=read_orientation(exif),
             exif=exif,
             xmp=xmp.encode() if isinstance(xmp, str) else xmp,
-            icc=image.info.get("icc_profile"),
             dpi=image.info.get("dpi"),
             lossless=image.format != "JPEG" and (image.format != "WEBP" or b"VP8L" in data[:64]),
         )
-        return _with_pixels(stored, image)
 
 
 def _decode_png(data: bytes) -> _Stored:
@@ -124,27 +135,21 @@ def _decode_png(data: bytes) -> _Stored:
     width, height, depth, color_type = struct.unpack(">IIBB", data[16:26])
     _check_size(width, height)
     found = png_metadata(png_chunks(data))
-    if len(animation := found.get(b"acTL", b"")) >= 4 and int.from_bytes(animation[:4], "big") > 1:
-        raise ValueError(_animated(int.from_bytes(animation[:4], "big")))
+    _check_still(int.from_bytes(found.get(b"acTL", b"")[:4], "big"))
+    # Pillow limits text, and OpenCV would make alpha of a transparent colour
+    dropped = b"tRNS" if depth == 16 else b""
+    kept = [chunk for kind, chunk in png_chunks(data) if kind in _PNG_PIXELS and kind != dropped]
+    content = b"".join([PNG_SIGNATURE, *kept])
+    if depth == 16:
+        note = "the transparent colour of a 16-bit PNG was ignored"
+        notes = (note,) if any(kind == dropped for kind, _ in png_chunks(data)) else ()
+        pixels = _Pixels(_decode_deep_png(content, color_type), found.get(b"iCCP"), notes)
+    else:
+        with pillow_without_limit(), Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            pixels = _pixels(image, found.get(b"iCCP"))
     exif = found.get(b"eXIf", b"")
-    stored = _Stored(
-        np.empty(0),
-        orientation=read_orientation(exif),
-        exif=exif,
-        xmp=found.get(b"iTXt"),
-        icc=found.get(b"iCCP"),
-        dpi=png_dpi(found.get(b"pHYs")),
-    )
-    kinds = {kind for kind, _ in png_chunks(data)}
-    kept = [
-        chunk for kind, chunk in png_chunks(data) if kind in _PNG_PIXELS and (depth < 16 or kind != b"tRNS")
-    ]
-    pixels = b"".join([PNG_SIGNATURE, *kept])
-    if depth < 16:  # text, which Pillow limits, is not among the chunks
-        with pillow_without_limit(), Image.open(io.BytesIO(pixels), formats=["PNG"]) as image:
-            return _with_pixels(stored, image)
-    note = ("the transparent colour of a 16-bit PNG was ignored",) if b"tRNS" in kinds else ()
-    return replace(stored, samples=_decode_deep_png(pixels, color_type), notes=note)
+    dpi = png_dpi(found.get(b"pHYs"))
+    return _Stored(pixels, orientation=read_orientation(exif), exif=exif, xmp=found.get(b"iTXt"), dpi=dpi)
 
 
 def _decode_deep_png(pixels: bytes, color_type: int) -> NDArray[Any]:
@@ -162,42 +167,42 @@ def _decode_tiff(data: bytes) -> _Stored:
     stored = load_tiff(io.BytesIO(data), _check_size)
     if stored.pages > 1:
         raise ValueError(f"it has {stored.pages} pages; save each as a file of its own")
-    found, dpi = Image.Exif(), None
-    try:
-        found.load(data)  # a TIFF file is such a stream
-        dpi = _dots(found)
-    except Exception:  # of damaged tags; the pixels are there
-        found = Image.Exif()
-    icc, xmp = found.get(_ICC_TAG), found.get(_XMP_TAG)
-    result = _Stored(
-        np.empty(0),
-        orientation=stored.orientation if stored.orientation in range(1, 9) else 1,
-        exif=data if len(found) else b"",
-        xmp=xmp if isinstance(xmp, bytes) else None,
-        icc=icc if isinstance(icc, bytes) else None,
-        dpi=dpi,
+    tags = Image.Exif()
+    with suppress(Exception):  # of damaged tags; the pixels are there
+        tags.load(data)  # a TIFF file is such a stream
+    icc, xmp = (value if isinstance(value := tags.get(tag), bytes) else None for tag in (_ICC_TAG, _XMP_TAG))
+    is_image = isinstance(stored.samples, Image.Image)
+    return _Stored(
+        _pixels(stored.samples, icc) if is_image else _Pixels(stored.samples, icc),  # type: ignore[arg-type]
+        orientation=stored.orientation,
+        exif=data,
+        xmp=xmp,
+        dpi=_dots(tags),
     )
-    if isinstance(stored.samples, Image.Image):
-        return _with_pixels(result, stored.samples)
-    return replace(result, samples=stored.samples)
 
 
-def _with_pixels(stored: _Stored, image: Image.Image) -> _Stored:
-    """``stored`` with the samples of ``image``, in a mode that networks and files share."""
+def _pixels(image: Image.Image, icc: bytes | None) -> _Pixels:
+    """The samples of ``image``, in a mode that networks and files share."""
     if image.mode == "F":
         raise ValueError("its pixels are floating point; save it with 8 or 16 bits")
     if image.mode in _DEEP_MODES:
-        return replace(stored, samples=np.asarray(image).astype(np.uint16))
+        return _Pixels(np.asarray(image).astype(np.uint16), icc)
     if image.mode == "CMYK":
-        converted, note = cmyk_to_srgb(image, stored.icc)
-        icc = srgb_profile() if "sRGB" in note else None
-        return replace(stored, samples=np.asarray(converted), icc=icc, notes=(*stored.notes, note))
+        converted, is_srgb, note = cmyk_to_rgb(image, icc)
+        return _Pixels(np.asarray(converted), srgb_profile() if is_srgb else None, (note,))
     if image.mode == "LAB":
-        note = "CIELAB was converted to sRGB"
-        return replace(stored, samples=np.asarray(image.convert("RGB")), icc=srgb_profile(), notes=(note,))
-    see_through = image.has_transparency_data
-    mode = ("LA" if see_through else "L") if image.mode in GRAY_MODES else "RGBA" if see_through else "RGB"
-    return replace(stored, samples=np.asarray(image.convert(mode)))
+        return _Pixels(np.asarray(image.convert("RGB")), srgb_profile(), ("CIELAB was converted to sRGB",))
+    mode = "L" if image.mode in GRAY_MODES else "RGB"
+    if image.has_transparency_data:
+        mode = {"L": "LA", "RGB": "RGBA"}[mode]
+    return _Pixels(np.asarray(image.convert(mode)), icc)
+
+
+def _turned_dpi(stored: _Stored) -> tuple[float, float] | None:
+    if stored.dpi is None or min(stored.dpi) <= 0:
+        return None
+    across, down = (float(dots) for dots in stored.dpi)
+    return (down, across) if stored.orientation >= 5 else (across, down)
 
 
 def _dots(tags: Image.Exif) -> tuple[float, float] | None:
@@ -216,18 +221,9 @@ def _check_size(width: int, height: int) -> None:
         raise ValueError("it has no pixels")
 
 
-def _is_empty(exif: bytes) -> bool:
-    """Whether nothing but the layout of pixels is described, as every TIFF does."""
-    found = Image.Exif()
-    try:
-        found.load(exif)
-    except Exception:
-        return False
-    return True
-
-
-def _animated(frames: int) -> str:
-    return f"it is an animation of {frames} frames; save each frame as a file of its own"
+def _check_still(frames: int) -> None:
+    if frames > 1:
+        raise ValueError(f"it is an animation of {frames} frames; save each frame as a file of its own")
 
 
 def _why_unknown(data: bytes) -> str:

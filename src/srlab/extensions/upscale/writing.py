@@ -209,8 +209,8 @@ def _append_exif(path: Path, exif: Image.Exif) -> None:
     for tag, value in exif.items():
         tags[tag] = value
     for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if inner := exif.get_ifd(tag):
-            tags[tag] = dict(inner)
+        if tag in exif:
+            tags[tag] = dict(exif.get_ifd(tag))
     with path.open("r+b") as file:
         (first,) = struct.unpack("<4xI", file.read(8))
         file.seek(first)
