@@ -11,10 +11,11 @@ from typing import Any, Literal
 import torch
 
 import srlab
-from srlab.app.presets import create_model, list_models, match_preset
+from srlab.app.presets import list_models
 from srlab.checkpoints import read_checkpoint
 from srlab.counts.probe import find_device
 from srlab.extensions.upscale.enlarging import Target
+from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -32,7 +33,7 @@ class Upscaler:
 
     Attributes:
         network: fused, in evaluation mode, on its device and in its dtype.
-        label: preset or class, and where the weights are from, for people.
+        label: class, scale and where the weights are from, for people.
         digest: of function and weights, 12 hexadecimal digits.
         precision: dtype of weights and arithmetic.
     """
@@ -97,7 +98,7 @@ def _load(
     if isinstance(model, str) and name in shipped:
         return _from_file(_best_scale(shipped[name], scale), "weights of srlab", overrides)
     if name == _BICUBIC:
-        network = create_model(_BICUBIC, scale=_DEFAULT_SCALE)
+        network = Bicubic(scale=_DEFAULT_SCALE)
         return network, _BICUBIC, digest_of(network, {})
     if not Path(model).exists():
         _explain_name(name, shipped)
@@ -106,8 +107,7 @@ def _load(
 
 def _from_file(path: Path, origin: str, overrides: Mapping[str, Any]) -> tuple[Network, str, str]:
     loaded = read_checkpoint(path, **overrides)
-    preset = match_preset(loaded.description["model"])
-    label = f"{preset or loaded.description['network']} x{loaded.network.scale} ({origin})"
+    label = f"{loaded.description['network']} x{loaded.network.scale} ({origin})"
     return loaded.network, label, digest_of(loaded.network, loaded.description["model"])
 
 

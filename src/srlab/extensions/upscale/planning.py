@@ -117,10 +117,8 @@ def plan(inputs: Sequence[Path], naming: Naming) -> Plan:
         return Plan((Job(inputs[0], naming.out or inputs[0], as_file),))
     found = _find(inputs, naming)
     jobs = _distinct([_job(*file, naming.kind) for file in found.files])
-    made = {_folded(job.destination) for job in jobs}
-    kept = [
-        job for job in jobs if _folded(job.source.absolute()) not in made or job.destination == job.source
-    ]
+    made = {_folded(job.destination): job.source for job in jobs}
+    kept = [job for job in jobs if made.get(_folded(job.source.absolute()), job.source) == job.source]
     if len(kept) < len(jobs):
         found.passed_over["results of other images of this command"] += len(jobs) - len(kept)
     notes = tuple(f"left out: {count} {reason}" for reason, count in found.passed_over.items())

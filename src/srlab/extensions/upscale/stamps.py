@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import ExifTags, Image
+from tifffile import TiffFile
 
 from srlab import __version__
 from srlab.data.pixels import pillow_without_limit
@@ -42,20 +43,28 @@ class Recipe:
 
 
 def read_stamp(path: Path) -> str | None:
-    """The stamp of a file; None if this program did not make it, or it cannot be read."""
+    """The stamp of a file, from its head alone; None if this program did not make it or it cannot be read."""
     try:
         with path.open("rb") as file:
             is_tiff = file.read(4) in TIFF_SIGNATURES
-        if is_tiff:  # layouts that Pillow does not open are among those that we write
-            tags = Image.Exif()
-            tags.load(path.read_bytes())
-        else:
-            with pillow_without_limit(), Image.open(path, formats=_FORMATS) as image:
-                tags = image.getexif()
-        text = tags.get(ExifTags.Base.ProcessingSoftware)
+        text = _tiff_tag(path) if is_tiff else _exif_tag(path)
     except Exception:  # whatever it is, it is not ours
         return None
     return text if isinstance(text, str) and text.startswith(_MARK) else None
+
+
+def _tiff_tag(path: Path) -> object:
+    with TiffFile(path) as file:
+        tag = file.pages.first.tags.get(ExifTags.Base.ProcessingSoftware)  # type: ignore[union-attr]
+        return None if tag is None else tag.value
+
+
+def _exif_tag(path: Path) -> object:
+    """Not by ``getexif``, which decodes the pixels of a PNG without EXIF data."""
+    with pillow_without_limit(), Image.open(path, formats=_FORMATS) as image:
+        tags = Image.Exif()
+        tags.load(image.info.get("exif", b""))
+        return tags.get(ExifTags.Base.ProcessingSoftware)
 
 
 def same_making(found: str | None, wanted: str) -> bool:
