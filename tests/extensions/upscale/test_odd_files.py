@@ -243,6 +243,27 @@ def test_a_transparent_colour_of_a_deep_png_is_ignored_and_it_is_said(tmp_path, 
     assert read_png(tmp_path / "out.png").shape == (2 * HEIGHT, 2 * WIDTH, 3)
 
 
+def test_the_first_picture_of_a_jpeg_with_several_is_enlarged(tmp_path, bicubic_x2):
+    """As telephones and stereo cameras write them (MPO)."""
+    IMAGE.save(tmp_path / "in.jpg", "MPO", save_all=True, append_images=[IMAGE.rotate(180)], quality=95)
+    outcome = enlarge(bicubic_x2, tmp_path / "in.jpg", tmp_path / "out.png")
+    assert outcome.notes == ("further pictures in a JPEG (stereo, preview, gain map) were left out",)
+    with Image.open(tmp_path / "in.jpg") as first:
+        expected = bicubic(np.asarray(first))
+    np.testing.assert_allclose(read_png(tmp_path / "out.png").astype(int), expected.astype(int), atol=1)
+
+
+def test_what_is_lost_of_a_deep_ppm_and_of_a_gamma_is_said(tmp_path, bicubic_x2):
+    save16(tmp_path / "deep.ppm", deep(RGB))
+    outcome = enlarge(bicubic_x2, tmp_path / "deep.ppm", tmp_path / "a.png")
+    assert "16 bits a sample was read with 8" in outcome.notes[0]
+    IMAGE.save(tmp_path / "in.png")
+    linear = with_chunk((tmp_path / "in.png").read_bytes(), b"gAMA", (100000).to_bytes(4, "big"))
+    (tmp_path / "in.png").write_bytes(linear)
+    outcome = enlarge(bicubic_x2, tmp_path / "in.png", tmp_path / "b.png")
+    assert "an unusual gamma of a PNG (gAMA) was left out" in outcome.notes[0]
+
+
 @pytest.mark.parametrize(
     ("size", "kind", "fault"),
     [

@@ -68,7 +68,7 @@ def run_job(
         )
         lost = write_picture(larger, job.destination, encoding, stamp=stamp)
     except (ValueError, OSError, MemoryError) as error:
-        return Outcome(job, "failed", _reason(error))
+        return Outcome(job, "failed", _reason(error, job))
     done = Outcome(job, "written", notes=(*picture.notes, *lost), megapixels=size[0] * size[1] / 1e6)
     return replace(done, seconds=time.monotonic() - started)
 
@@ -130,7 +130,7 @@ def _check_writable(path: Path) -> None:
         raise PermissionError(f"the folder {folder} cannot be written; choose another one with --out")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, job: Job) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}"
-    return str(error)
+        return f"{error.strerror}: {error.filename or job.destination}"
+    return str(error) or type(error).__name__

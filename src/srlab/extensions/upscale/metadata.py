@@ -136,7 +136,7 @@ def png_metadata(chunks: Iterator[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
                 found[kind] = zlib.decompressobj().decompress(rest[1:], _MAX_PROFILE)
         elif kind == b"iTXt" and body.startswith(b"XML:com.adobe.xmp\0"):
             found[kind] = _international_text(body)
-        elif kind in (b"eXIf", b"pHYs", b"acTL"):
+        elif kind in (b"eXIf", b"pHYs", b"acTL", b"gAMA"):
             found[kind] = body
     return found
 

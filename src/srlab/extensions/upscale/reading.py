@@ -5,6 +5,7 @@ is applied, 16 bits and transparency are kept, CMYK is converted through its pro
 """
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,6 +38,8 @@ _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 # What the libraries raise for damaged files.
 _FAULTS = (OSError, SyntaxError, ValueError, struct.error, cv2.error)
 _ICC_TAG, _XMP_TAG = 34675, 700
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_SRGB_GAMMA = 45455  # of a chunk gAMA, in units of 1e-5
 # How the stored pixels are turned so that the picture is the right way up, by EXIF's orientation.
 _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
@@ -55,6 +58,9 @@ class _Pixels(NamedTuple):
     samples: NDArray[Any]
     icc: bytes | None = None
     notes: tuple[str, ...] = ()
+
+    def noted(self, note: str) -> "_Pixels":
+        return self._replace(notes=(*self.notes, note))
 
 
 @dataclass(frozen=True)
@@ -116,16 +122,23 @@ def _decode(data: bytes) -> _Stored:
         return _decode_tiff(data)
     with pillow_without_limit(), Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS) as image:
         _check_size(image.width, image.height)
-        _check_still(getattr(image, "n_frames", 1))
-        image.load()
+        is_jpeg, frames = data.startswith(_JPEG_SIGNATURE), getattr(image, "n_frames", 1)
+        _check_still(1 if is_jpeg else frames)
+        pixels = _pixels(image, image.info.get("icc_profile"))
+        if is_jpeg and frames > 1:
+            pixels = pixels.noted("further pictures in a JPEG (stereo, preview, gain map) were left out")
+        if _is_deep_ppm(data):
+            pixels = pixels.noted(
+                "a PPM of 16 bits a sample was read with 8; convert it to PNG or TIFF to keep 16"
+            )
         exif, xmp = image.info.get("exif", b""), image.info.get("xmp")
         return _Stored(
-            _pixels(image, image.info.get("icc_profile")),
+            pixels,
             orientation=read_orientation(exif),
             exif=exif,
             xmp=xmp.encode() if isinstance(xmp, str) else xmp,
             dpi=image.info.get("dpi"),
-            lossless=image.format != "JPEG" and (image.format != "WEBP" or b"VP8L" in data[:64]),
+            lossless=not is_jpeg and (image.format != "WEBP" or b"VP8L" in data[:64]),
         )
 
 
@@ -141,12 +154,15 @@ def _decode_png(data: bytes) -> _Stored:
     kept = [chunk for kind, chunk in png_chunks(data) if kind in _PNG_PIXELS and kind != dropped]
     content = b"".join([PNG_SIGNATURE, *kept])
     if depth == 16:
-        note = "the transparent colour of a 16-bit PNG was ignored"
-        notes = (note,) if any(kind == dropped for kind, _ in png_chunks(data)) else ()
-        pixels = _Pixels(_decode_deep_png(content, color_type), found.get(b"iCCP"), notes)
+        pixels = _Pixels(_decode_deep_png(content, color_type), found.get(b"iCCP"))
+        if any(kind == dropped for kind, _ in png_chunks(data)):
+            pixels = pixels.noted("the transparent colour of a 16-bit PNG was ignored")
     else:
         with pillow_without_limit(), Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             pixels = _pixels(image, found.get(b"iCCP"))
+    gamma = int.from_bytes(found.get(b"gAMA", b""), "big") or _SRGB_GAMMA
+    if pixels.icc is None and abs(gamma - _SRGB_GAMMA) > 1000:
+        pixels = pixels.noted("an unusual gamma of a PNG (gAMA) was left out: the brightness differs")
     exif = found.get(b"eXIf", b"")
     dpi = png_dpi(found.get(b"pHYs"))
     return _Stored(pixels, orientation=read_orientation(exif), exif=exif, xmp=found.get(b"iTXt"), dpi=dpi)
@@ -179,6 +195,12 @@ def _decode_tiff(data: bytes) -> _Stored:
         xmp=xmp,
         dpi=_dots(tags),
     )
+
+
+def _is_deep_ppm(data: bytes) -> bool:
+    """Whether Pillow cuts its colours to 8 bits."""
+    words = re.sub(rb"#[^\n]*\n", b" ", data[:1024]).split(maxsplit=4)
+    return len(words) > 3 and words[0] in (b"P3", b"P6") and words[3].isdigit() and int(words[3]) > 255
 
 
 def _pixels(image: Image.Image, icc: bytes | None) -> _Pixels:
@@ -227,7 +249,7 @@ def _check_still(frames: int) -> None:
 
 
 def _why_unknown(data: bytes) -> str:
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(_JPEG_SIGNATURE):
         return "it is damaged, or a JPEG of an unsupported kind, such as 12 bits a sample"
     if data[4:8] == b"ftyp":
         return "it is HEIC or AVIF (or a film), which is not supported; convert it to PNG or JPEG"
