@@ -115,7 +115,7 @@ def cut(make, share=0.6):
 
 
 REFUSED |= {
-    f"cut {name}": (cut(RIGHT[name][0]), "cannot be read|damaged|truncated")
+    f"cut {name}": (cut(RIGHT[name][0]), "damaged|truncated")
     for name in ("rgb.png", "rgb16.png", "photo.jpeg", "rgb.tif", "rgb16.tif", "rgb.bmp", "lossless.webp")
 }
 

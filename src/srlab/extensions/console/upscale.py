@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
         OSError: an input does not exist.
         KeyboardInterrupt: Ctrl-C; what was finished is listed first.
     """
+    import logging
+
     from srlab.extensions.upscale.choosing import choose, default_target
     from srlab.extensions.upscale.enlarging import Options, describe_steps
     from srlab.extensions.upscale.jobs import run_jobs
@@ -73,6 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
     from srlab.extensions.upscale.writing import DEFAULT_QUALITY
     from srlab.terminal.progress import progress_bar
 
+    # it logs what is wrong with damaged files, which the table says
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     upscaler = choose(
         arguments.model,
         scale=arguments.scale,

@@ -36,7 +36,7 @@ _PILLOW_FORMATS = ("JPEG", "BMP", "WEBP", "PPM", "GIF")
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 # What the libraries raise for damaged files.
-_FAULTS = (OSError, SyntaxError, ValueError, struct.error, cv2.error)
+_FAULTS = (OSError, SyntaxError, struct.error, cv2.error)
 _ICC_TAG, _XMP_TAG = 34675, 700
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _SRGB_GAMMA = 45455  # of a chunk gAMA, in units of 1e-5
@@ -86,8 +86,10 @@ def read_picture(data: bytes) -> Picture:
         stored = _decode(data)
     except UnidentifiedImageError:
         raise ValueError(_why_unknown(data)) from None
+    except ValueError:
+        raise
     except _FAULTS as error:
-        raise ValueError(f"it cannot be read: {error}") from error
+        raise ValueError(f"it is damaged: {error}") from error
     samples, icc, notes = stored.pixels
     if stored.orientation in _TURNS:
         samples = np.ascontiguousarray(_TURNS[stored.orientation](samples))
