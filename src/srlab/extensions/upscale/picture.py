@@ -65,10 +65,13 @@ def from_samples(samples: NDArray[Any]) -> tuple[FloatImage, FloatImage | None, 
 
 def to_samples(picture: Picture, bits: Literal[8, 16]) -> NDArray[Any]:
     """(H, W, 1 to 4) samples: clamped to [0, 1] and rounded, which happens here and nowhere before."""
-    planes = [picture.colors] if picture.alpha is None else [picture.colors, picture.alpha[..., None]]
-    levels = np.concatenate(planes, axis=2).astype(np.float64 if bits == 16 else np.float32, copy=False)
+    levels = picture.colors
+    if picture.alpha is not None:
+        levels = np.concatenate([levels, picture.alpha[..., None]], axis=2)
     # NaN from a broken network would become an arbitrary level
     if not np.isfinite(levels).all():
         raise ValueError("the network returned NaN or infinite values; try --precision float32")
-    rounded = np.floor(np.clip(levels, 0, 1) * (2**bits - 1) + 0.5)
-    return rounded.astype(np.uint16 if bits == 16 else np.uint8)
+    scaled = np.clip(levels, 0, 1)
+    scaled *= 2**bits - 1
+    scaled += 0.5  # conversion to integers cuts
+    return scaled.astype(np.uint16 if bits == 16 else np.uint8)
