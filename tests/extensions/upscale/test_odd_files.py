@@ -179,6 +179,21 @@ def test_transparent_tiffs_keep_channels_and_depth(samples, tmp_path, bicubic_x2
     )
 
 
+@pytest.mark.parametrize("samples", [RGBA, LA, deep(RGBA)], ids=["rgba", "la", "rgba16"])
+def test_png_tiff_and_webp_hold_the_same_transparent_picture(samples, tmp_path, bicubic_x2):
+    photometric = RGB_TIFF if samples.shape[2] == 4 else BLACK
+    write_tiff(tmp_path / "in.tif", samples, photometric, extra=[UNASSOCIATED])
+    for kind in ("png", "tif", "webp"):
+        assert enlarge(bicubic_x2, tmp_path / "in.tif", tmp_path / f"out.{kind}", kind).state == "written"
+    with Image.open(tmp_path / "out.webp") as image:
+        web = np.asarray(image).astype(int)
+    tiff, png = tifffile.imread(tmp_path / "out.tif"), read_png(tmp_path / "out.png")
+    if samples.shape[2] == 2:  # OpenCV repeats gray, WebP has none
+        png, web = png[..., [0, 3]], web[..., [0, 3]]
+    np.testing.assert_array_equal(png, tiff)
+    np.testing.assert_allclose(web, tiff / (257 if tiff.dtype == np.uint16 else 1), atol=0.51)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ending", ["png", "webp", "tif", "jpg"])
 def test_orientation_is_applied_once_and_removed(orientation, ending, tmp_path, bicubic_x2):
