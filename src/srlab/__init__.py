@@ -35,7 +35,13 @@ shorten_thread_spin()
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'srlab' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        home = import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("srlab.extensions"):
+            raise
+        raise AttributeError(f"srlab.{name} needs {error.name}, which is not installed") from error
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

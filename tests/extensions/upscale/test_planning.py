@@ -89,6 +89,12 @@ def test_outputs_inside_the_input_folder_are_not_enlarged_again(tmp_path):
     assert planned([tmp_path / "in"], tmp_path / "in" / "out") == {"in/a.png": "in/out/a.png"}
 
 
+def test_out_may_be_the_folder_itself_with_a_suffix_or_the_one_around_it(tmp_path):
+    files(tmp_path / "in", "a.png")
+    assert planned([tmp_path / "in"], tmp_path / "in", suffix="_x2") == {"in/a.png": "in/a_x2.png"}
+    assert planned([tmp_path / "in"], tmp_path) == {"in/a.png": "a.png"}
+
+
 def test_earlier_outputs_elsewhere_in_the_folder_are_left_out_and_counted(tmp_path):
     files(tmp_path / "in", "a.png")
     exif = Image.Exif()

@@ -177,11 +177,12 @@ def _in_folder(
 
 
 def _images_below(top: Path, out: Path, passed_over: Counter[str]) -> Iterator[Path]:
+    is_inside = top.resolve() in out.parents
     for path in sorted(each for each, _ in files_below(top)):
         suffix = path.suffix.lower()
         if suffix in _UNREADABLE:
             passed_over[f"{suffix} file(s), a format that is not supported"] += 1
-        elif suffix not in _READ or out in path.resolve().parents:
+        elif suffix not in _READ or (is_inside and out in path.resolve().parents):
             continue
         elif suffix in SUFFIXES and read_stamp(path) is not None:
             passed_over["image(s) that srlab upscale made"] += 1
