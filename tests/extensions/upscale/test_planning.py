@@ -95,11 +95,16 @@ def test_out_may_be_the_folder_itself_with_a_suffix_or_the_one_around_it(tmp_pat
     assert planned([tmp_path / "in"], tmp_path) == {"in/a.png": "a.png"}
 
 
-def test_earlier_outputs_elsewhere_in_the_folder_are_left_out_and_counted(tmp_path):
-    files(tmp_path / "in", "a.png")
+def marked(path):
+    """A picture that an earlier run made."""
     exif = Image.Exif()
     exif[11] = "srlab upscale 0; x4"
-    Image.new("RGB", (4, 4)).save(tmp_path / "in" / "larger.png", exif=exif)
+    Image.new("RGB", (4, 4)).save(path, exif=exif)
+
+
+def test_earlier_outputs_elsewhere_in_the_folder_are_left_out_and_counted(tmp_path):
+    files(tmp_path / "in", "a.png")
+    marked(tmp_path / "in" / "larger.png")
     found = plan([tmp_path / "in"], Naming(tmp_path / "out", None, None, "x2"))
     assert [job.source.name for job in found.jobs] == ["a.png"]
     assert found.notes == ("left out: 1 image(s) that srlab upscale made",)
@@ -107,10 +112,17 @@ def test_earlier_outputs_elsewhere_in_the_folder_are_left_out_and_counted(tmp_pa
 
 def test_results_among_the_inputs_of_one_pattern_are_left_out(tmp_path):
     """The second run of ``srlab upscale *.png``."""
-    files(tmp_path, "a.png", "a_x2.png")
+    files(tmp_path, "a.png")
+    marked(tmp_path / "a_x2.png")
     found = plan([tmp_path / "a.png", tmp_path / "a_x2.png"], Naming(None, None, None, "x2"))
     assert [job.source.name for job in found.jobs] == ["a.png"]
     assert found.notes == ("left out: 1 results of other images of this command",)
+
+
+def test_an_input_that_has_the_name_of_anothers_result_is_never_replaced(tmp_path):
+    files(tmp_path, "a.png", "a_x2.png")
+    with pytest.raises(ValueError, match=r"a\.png would be enlarged into .*a_x2\.png, an input; give --out"):
+        plan([tmp_path / "a.png", tmp_path / "a_x2.png"], Naming(None, None, None, "x2"))
 
 
 def test_unsupported_formats_are_counted(tmp_path):

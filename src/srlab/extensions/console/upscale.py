@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from srlab.extensions.upscale.stamps import Recipe
 
 _FORMATS = ("auto", "png", "jpg", "webp", "tif")
-_PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running("--exact", action="store_true", help="tiles change nothing, for more time")
     running("--ensemble", action="store_true", help="mean over eight flips and turns, for 8 times the time")
     running("--device", default="auto", help="cpu, cuda, cuda:1 or auto (default)")
-    running("--precision", choices=_PRECISIONS, default="float32", help="default: float32")
+    running("--precision", default="float32", help="float32 (default), bfloat16 or float16")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -66,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         KeyboardInterrupt: Ctrl-C; what was finished is listed first.
     """
     import logging
+    import warnings
 
     from srlab.extensions.upscale.choosing import choose, default_target
     from srlab.extensions.upscale.enlarging import Options, describe_steps
@@ -75,8 +75,9 @@ def run(arguments: argparse.Namespace) -> None:
     from srlab.extensions.upscale.writing import DEFAULT_QUALITY
     from srlab.terminal.progress import progress_bar
 
-    # it logs what is wrong with damaged files, which the table says
+    # the report says what is wrong with damaged files
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="PIL")
     upscaler = choose(
         arguments.model,
         scale=arguments.scale,

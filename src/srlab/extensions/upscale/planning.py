@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class Plan:
     """What a command does.
 
     Attributes:
-        jobs: in natural order of their inputs; no two write the same file.
+        jobs: in the order of the inputs, folders sorted by name; no two write the same file.
         notes: what is left out, sentences.
     """
 
@@ -113,24 +113,30 @@ def plan(inputs: Sequence[Path], naming: Naming) -> Plan:
             raise FileNotFoundError(f"{path} does not exist (a pattern in quotes is not expanded)")
     as_file = _as_file(inputs, naming)
     if as_file is not None:
-        _refuse_replacing([Job(inputs[0], naming.out or inputs[0], as_file)], inputs)
-        return Plan((Job(inputs[0], naming.out or inputs[0], as_file),))
+        _refuse_replacing([as_file])
+        return Plan((as_file,))
     found = _find(inputs, naming)
     jobs = _distinct([_job(*file, naming.kind) for file in found.files])
     made = {_folded(job.destination): job.source for job in jobs}
-    kept = [job for job in jobs if made.get(_folded(job.source.absolute()), job.source) == job.source]
+    kept = [job for job in jobs if not _is_result(job.source, made)]
     if len(kept) < len(jobs):
         found.passed_over["results of other images of this command"] += len(jobs) - len(kept)
     notes = tuple(f"left out: {count} {reason}" for reason, count in found.passed_over.items())
     if not kept:
         listed = ", ".join(map(str, inputs))
         raise ValueError(". ".join([f"there is no image to enlarge in {listed}", *notes]))
-    _refuse_replacing(kept, [job.source for job in kept])
+    _refuse_replacing(kept)
     return Plan(tuple(kept), notes)
 
 
-def _as_file(inputs: Sequence[Path], naming: Naming) -> Format | None:
-    """The format if ``out`` names a file; None for a folder."""
+def _is_result(source: Path, made: Mapping[str, Path]) -> bool:
+    """Whether it is what an earlier run made of another input; ``made`` are inputs by their results."""
+    origin = made.get(_folded(source.absolute()), source)
+    return origin != source and read_stamp(source) is not None
+
+
+def _as_file(inputs: Sequence[Path], naming: Naming) -> Job | None:
+    """The only job if ``out`` names a file; None for a folder."""
     out = naming.out
     if out is None or out.is_dir():
         return None
@@ -145,7 +151,7 @@ def _as_file(inputs: Sequence[Path], naming: Naming) -> Format | None:
         raise ValueError(f"--out {out} and --format {naming.kind} contradict each other; leave --format out")
     if naming.suffix is not None:
         raise ValueError(f"--out {out} is the whole name; leave --suffix out")
-    return kind
+    return Job(inputs[0], out, kind)
 
 
 def _find(inputs: Sequence[Path], naming: Naming) -> _Found:
@@ -214,8 +220,8 @@ def _distinct(jobs: Sequence[Job]) -> list[Job]:
     return distinct
 
 
-def _refuse_replacing(jobs: Sequence[Job], sources: Iterable[Path]) -> None:
-    originals = {path.resolve() for path in sources}
+def _refuse_replacing(jobs: Sequence[Job]) -> None:
+    originals = {job.source.resolve() for job in jobs}
     for job in jobs:
         if job.destination.resolve() in originals:
             raise ValueError(

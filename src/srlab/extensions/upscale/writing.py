@@ -17,7 +17,6 @@ from srlab.extensions.upscale.metadata import stamped_exif
 from srlab.extensions.upscale.picture import Metadata, Picture, to_samples
 
 Format = Literal["png", "jpg", "webp", "tif"]
-FORMATS: tuple[Format, ...] = ("png", "jpg", "webp", "tif")
 
 SUFFIXES: dict[str, Format] = {
     ".png": "png",
@@ -90,11 +89,9 @@ def write_picture(picture: Picture, path: Path, encoding: Encoding, *, stamp: st
     """
     deep = picture.bits == 16 and encoding.kind in ("png", "tif")
     samples = to_samples(picture, 16 if deep else 8)
-    notes = (
-        []
-        if deep or picture.bits == 8
-        else [f"16 bits became 8, the most that {_NAMES[encoding.kind]} holds"]
-    )
+    notes: list[str] = []
+    if picture.bits == 16 and not deep:
+        notes.append(f"16 bits became 8, the most that {_NAMES[encoding.kind]} holds")
     exif = stamped_exif(picture.metadata.exif, stamp, picture.size)
     with atomic_write(path) as partial:
         if encoding.kind == "tif":
@@ -106,10 +103,8 @@ def write_picture(picture: Picture, path: Path, encoding: Encoding, *, stamp: st
         elif encoding.kind == "jpg":
             notes += _write_jpeg(_image(samples), partial, picture.metadata, exif, encoding.quality)
         else:
-            lossless = picture.lossless
-            _write_webp(
-                _image(samples), partial, picture.metadata, exif, None if lossless else encoding.quality
-            )
+            quality = None if picture.lossless else encoding.quality
+            _write_webp(_image(samples), partial, picture.metadata, exif, quality)
     return tuple(notes)
 
 
