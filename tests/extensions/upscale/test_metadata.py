@@ -22,6 +22,7 @@ from tests.extensions.upscale.pictures import (
 from srlab.extensions.upscale.jobs import run_job
 from srlab.extensions.upscale.metadata import clean_xmp
 from srlab.extensions.upscale.planning import Job
+from srlab.extensions.upscale.reading import read_picture
 from srlab.extensions.upscale.stamps import read_stamp
 
 KINDS = ["png", "jpg", "webp", "tif"]
@@ -134,6 +135,21 @@ def test_cmyk_goes_through_its_profile(tmp_path, bicubic_x2, monkeypatch):
     with Image.open(tmp_path / "out.png") as image:
         assert (np.asarray(image) == (10, 20, 30)).all()
         assert image.info["icc_profile"][16:20] == b"RGB "
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_metadata_are_read_from_each_format(kind, photo, bicubic_x2):
+    enlarge(bicubic_x2, photo, kind)
+    again = read_picture(photo.with_name(f"out.{kind}").read_bytes()).metadata
+    assert again.icc == srgb()
+    assert again.xmp == xmp(1)
+    assert again.exif is not None
+    exif = Image.Exif()
+    exif.load(again.exif)
+    assert exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] == "2020:01:02 03:04:05"
+    assert exif.get_ifd(ExifTags.IFD.GPSInfo)[1] == "N"
+    if kind != "webp":  # which has no such field outside of EXIF
+        assert again.dpi == pytest.approx((200, 300), abs=0.02)
 
 
 def test_damaged_exif_is_left_out_and_said(tmp_path, bicubic_x2):
