@@ -15,7 +15,7 @@ from srlab.metrics.scoring import score
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.ops.input_padding import InputPadding
-from srlab.tasks.evaluation import evaluate, restore, saved_image
+from srlab.tasks.evaluation import evaluate, restore_padded, saved_image
 
 OWN = GrayRule.own
 SWINIR, ESC = InputPadding.swinir_test, InputPadding.esc_validation
@@ -141,7 +141,7 @@ def test_restoring_crops_what_padding_added():
     image = torch.rand(1, 3, 8, 9)
     for padding in InputPadding:
         expected = image.repeat_interleave(2, 2).repeat_interleave(2, 3)
-        assert torch.equal(restore(Nearest(), image, padding), expected)
+        assert torch.equal(restore_padded(Nearest(), image, padding), expected)
 
 
 def test_duplicates_are_not_counted(small_sets):

@@ -28,6 +28,7 @@ from srlab.tasks.conditions import Conditions, training_data
 from srlab.tasks.costs import measure_costs
 from srlab.tasks.evaluation import evaluate
 from srlab.tasks.report_tables import Evaluation, display_tables, write_evaluations
+from srlab.tasks.restoration import Restoration
 from srlab.terminal.tables import plain_console
 
 log = logging.getLogger(__name__)
@@ -101,12 +102,13 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
         scale=network.scale,
         device=find_device(cfg.device),
         metrics=list(cfg.metrics),
+        restoration=Restoration(tile=cfg.tile, exact=cfg.exact, ensemble=cfg.ensemble),
         save_images=folder / IMAGES_FOLDER if cfg.save_images else None,
         progress=True,
         absent_sets=found.absent,
     )
     conditions = Conditions(
-        model=candidate.label,
+        model=candidate.label + ("+" if cfg.ensemble else ""),
         checkpoint=candidate.weights,
         preset=candidate.preset,
         training=candidate.training,

@@ -36,7 +36,9 @@ class Evaluation:
 
     @cached_property
     def comparisons(self) -> tuple[tuple[Comparer, Comparison], ...]:
-        """With the scores that extensions know, such as published ones."""
+        """With the scores that extensions know, such as published ones; a self-ensemble has none."""
+        if self.report.restoration.ensemble:
+            return ()
         preset, training = self.conditions.preset, self.conditions.training
         return tuple((each, each.compare(self.report, preset, training)) for each in COMPARERS)
 
@@ -189,6 +191,7 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
     lines += [f"protocol {name}: skipped, it scores only model=bicubic" for name in report.skipped_protocols]
     lines += [f"set {escape_markdown(name)}: absent" for name in report.absent_sets]
     lines += [_source_line(mean) for mean in report.means]
+    lines += _restoration_lines(report)
     if conditions.costs is not None:
         lines += [line for reading in conditions.costs.readings for line in reading.lines]
     lines += [line for _, comparison in evaluation.comparisons for line in comparison.lines]
@@ -208,3 +211,18 @@ def _source_line(mean: SetMean) -> str:
         names = escape_markdown(", ".join(mean.gray_images))
         line += f"; gray files, {_GRAY_COUNTS[mean.gray_rule]}: {names}"
     return line
+
+
+def _restoration_lines(report: EvaluationReport) -> list[str]:
+    """What was not one pass over the whole image."""
+    lines = []
+    if report.restoration.ensemble:
+        lines.append("self-ensemble (+): mean of eight flips and turns; costs are those of one pass")
+    if tiled := report.tiled_images:
+        sides = sorted({each.tile for each in report.images if each.tile})
+        halo = "the whole receptive reach" if report.restoration.exact else "the default halo"
+        lines.append(
+            f"tiles of {', '.join(map(str, sides))} LR pixels, overlapping by {halo}: {len(tiled)} images, "
+            f"{escape_markdown(tiled[0])} first"
+        )
+    return lines
