@@ -1,11 +1,11 @@
 """What tiles cost and change: time, memory and 8-bit values against the whole image.
 
-python benchmarks/tiling.py CHECKPOINT PHOTOGRAPH [--shrink 2] [--size 1080x1920] [--shares 4,16] [--threads 2]
-    [--json FILE]
+python benchmarks/tiling.py CHECKPOINT PHOTOGRAPH [--shrink 2] [--size 1080x1920] [--shares 4,16]
+    [--only halos|tiles] [--threads 2] [--json FILE]
 
-The photograph, divided by ``--shrink``, is the LR image. A strip of it is restored in tiles of 64 with halos of
-several widths, on the network's grid and off it. Then its middle is restored as a whole, and in the largest
-tiles that have a 4th and a 16th of its pixels, halos included. Time is the process's CPU time, which other
+The photograph, divided by ``--shrink``, is the LR image. A strip of it is restored in tiles of 64 with halos
+of several widths, on the network's grid and off it. Then its middle is restored as a whole, and in the
+largest tiles that have a 4th and a 16th of its pixels, halos included. Time is the CPU time, which other
 programs disturb less than the clock; memory is the growth of resident memory.
 """
 
@@ -47,11 +47,12 @@ def main() -> None:
     record: dict[str, Any] = {"halos": [], "tiles": []}
     with flush_subnormals(), evaluation_mode(network):
         conditions = _conditions(network, options)
-        for name, rows in (
-            ("halos", measure_halos(network, _middle(image, STRIP))),
-            ("tiles", measure_tiles(network, _middle(image, options.size), options.shares)),
-        ):
-            for row in rows:
+        ways = {
+            "halos": lambda: measure_halos(network, _middle(image, STRIP)),
+            "tiles": lambda: measure_tiles(network, _middle(image, options.size), options.shares),
+        }
+        for name in options.only or ways:
+            for row in ways[name]():
                 print(", ".join(f"{key} {_shown(value)}" for key, value in row.items()), flush=True)
                 record[name].append(row)
                 if options.json:
@@ -190,6 +191,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shrink", type=int, default=2)
     parser.add_argument("--size", type=_size, default=(1080, 1920))
     parser.add_argument("--shares", type=_numbers, default=[4, 16])
+    parser.add_argument("--only", nargs="+", choices=("halos", "tiles"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     return parser.parse_args()

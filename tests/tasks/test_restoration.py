@@ -115,7 +115,7 @@ def test_tiles_of_a_network_with_statistics_of_the_image_warn_once(caplog):
         for _ in range(2):
             restore(network, torch.rand(1, 3, 20, 20), tile=4)
     assert [record.message for record in caplog.records] == [
-        "tiles change what RCAN restores: its channel attention depends on all pixels of the image "
+        "tiles change what RCAN restores, which uses all pixels of the image for channel attention "
         "(docs/tiling.md)"
     ]
 

@@ -197,7 +197,7 @@ def _warn_of_statistics(network: Network) -> None:
     if network.pools_globally and network not in _warned:
         _warned.add(network)
         log.warning(
-            "tiles change what %s restores: its %s depends on all pixels of the image (docs/tiling.md)",
+            "tiles change what %s restores, which uses all pixels of the image for %s (docs/tiling.md)",
             type(network).__name__,
-            ", ".join(network.pools_globally),
+            " and ".join(network.pools_globally),
         )

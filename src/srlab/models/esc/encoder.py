@@ -103,7 +103,7 @@ class EscNetwork(AttentionNetwork):
     plain_backends = ("reference", "sdpa", "flex")
     operators = ("window_attention",)
     pads_image = False
-    pools_globally = ("kernels predicted from the mean of the whole map",)
+    pools_globally = ("predicted kernels",)
     block_names = r"encoder\.blocks\.\d+"
     #: The shared kernel, and the convolutional attention of one step.
     kernel_type: ClassVar[type[nn.Module]] = SymmetricKernel
