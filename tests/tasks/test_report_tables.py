@@ -203,4 +203,4 @@ def test_tiled_images_are_a_condition_of_the_scores(evaluations, exact, halo):
     images = (replace(report.images[0], tile=64), report.images[1])
     report = replace(report, images=images, restoration=Restoration(tile="auto", exact=exact))
     text = to_markdown([replace(evaluations[0], report=report)])
-    assert f"- tiles of 64 LR pixels, overlapping by {halo}: 1 images, Set14/bridge first" in text
+    assert f"- tiles of 64 LR pixels, overlapping by {halo}" in text
