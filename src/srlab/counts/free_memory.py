@@ -53,7 +53,7 @@ def bytes_per_pixel(network: nn.Module, device: torch.device, dtype: torch.dtype
     known = _measured.setdefault(network, {})
     if conditions not in known:
         sizes = (side, side), (side, 2 * side)
-        network(random_lr_image(sizes[1], device, dtype))  # what is made once and kept is not counted
+        network(random_lr_image(sizes[0], device, dtype))  # what is made once and kept is not counted
         small, large = (_peak(network, size, device, dtype) for size in sizes)
         known[conditions] = (large - small) / side**2
     return known[conditions]

@@ -20,6 +20,18 @@ log = logging.getLogger(__name__)
 _warned: WeakSet[Network] = WeakSet()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Restoration:
+    """Arguments of :func:`restore` that scores depend on."""
+
+    tile: int | Literal["auto"] = 0
+    exact: bool = False
+    ensemble: bool = False
+
+
+WHOLE = Restoration()
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a restoration is.
@@ -138,7 +150,10 @@ class _Calls:
 def _run_or_explain(job: _Job, tile: int) -> Tensor:
     restored = _attempt(job, tile)
     if restored is None:
-        raise MemoryError(_does_not_fit(job, tile, "use tile=auto, or a smaller tile"))
+        raise MemoryError(
+            f"{_does_not_fit(job, tile)}: use tile=auto, which takes the largest tile that fits, a smaller "
+            "image, backend=sdpa, which stores no maps, a smaller network, or a device with more memory"
+        )
     return restored
 
 
@@ -150,10 +165,13 @@ def _run_where_it_fits(job: _Job) -> Tensor:
     while (restored := _attempt(job, tile)) is None:
         smaller = smaller_tile(cuts_of(job.network, exact=job.exact), job.size, tile)
         if smaller is None:
-            raise MemoryError(_does_not_fit(job, tile, "use a device with more memory, or a smaller network"))
+            raise MemoryError(
+                f"{_does_not_fit(job, tile)}, and there is no smaller tile: use backend=sdpa, which "
+                "stores no maps, a smaller network, or a device with more memory"
+            )
         tile = smaller
     if tile != estimated:
-        log.warning("%s; tiles of %d did", _does_not_fit(job, estimated, "").rstrip(": "), tile)
+        log.warning("%s; tiles of %d LR pixels did", _does_not_fit(job, estimated), tile)
     return restored
 
 
@@ -169,17 +187,17 @@ def _attempt(job: _Job, tile: int) -> Tensor | None:
     return None
 
 
-def _does_not_fit(job: _Job, tile: int, remedy: str) -> str:
+def _does_not_fit(job: _Job, tile: int) -> str:
     height, width = job.size
-    part = f"a tile of {tile} LR pixels" if tile else f"the whole {height}x{width} image"
-    return f"restoring {part} does not fit into the memory of {job.device}: {remedy}"
+    parts = f" in tiles of {tile} LR pixels" if tile else ""
+    return f"restoring a {height}x{width} image{parts} does not fit into the memory of {job.device}"
 
 
 def _warn_of_statistics(network: Network) -> None:
     if network.pools_globally and network not in _warned:
         _warned.add(network)
         log.warning(
-            "tiles change what %s restores: its %s depends on all pixels of the image (docs/tiling.md)",
+            "tiles change what %s restores, which uses all pixels of the image for %s (docs/tiling.md)",
             type(network).__name__,
-            ", ".join(network.pools_globally),
+            " and ".join(network.pools_globally),
         )

@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 _SHARE = 0.75
 
 # Side of the smaller image whose memory is measured; images below the larger one are not worth measuring.
-_PROBE = 64
+# For much smaller ones, PyTorch chooses other convolution algorithms, which need more for each pixel.
+_PROBE = 128
 
 
 def choose_tile(

@@ -108,8 +108,8 @@ def cuts_of(network: Network, *, exact: bool) -> Cuts:
     reach = network.reach()
     if exact and reach.pools_globally:
         raise ValueError(
-            f"{type(network).__name__} cannot be exact in tiles: its {', '.join(reach.pools_globally)} "
-            "depends on all pixels of the image; restore the whole image (tile=0), or tiles without exact"
+            f"{type(network).__name__} cannot be exact in tiles, as it uses all pixels of the image for "
+            f"{' and '.join(reach.pools_globally)}: restore the whole image (tile=0), or tiles without exact"
         )
     return Cuts(
         alignment=reach.alignment,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from srlab.data.images import PNG_SIGNATURE, png_chunks
-from srlab.data.pixels import GRAY_MODES, MAX_PIXELS, pillow_without_limit
+from srlab.data.pixels import GRAY_MODES, MAX_PIXELS, open_with_pillow, samples_by_opencv
 from srlab.data.tiff import TIFF_SIGNATURES, load_tiff
 from srlab.extensions.upscale.metadata import (
     clean_exif,
@@ -33,6 +33,7 @@ from srlab.extensions.upscale.metadata import (
 from srlab.extensions.upscale.picture import Metadata, Picture, from_samples
 
 _PILLOW_FORMATS = ("JPEG", "BMP", "WEBP", "PPM", "GIF")
+_GRAY_WITH_ALPHA = 4  # a color type of PNG
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 # What the libraries raise for damaged files.
@@ -122,7 +123,7 @@ def _decode(data: bytes) -> _Stored:
         return _decode_png(data)
     if data.startswith(TIFF_SIGNATURES):
         return _decode_tiff(data)
-    with pillow_without_limit(), Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS) as image:
+    with open_with_pillow(io.BytesIO(data), *_PILLOW_FORMATS) as image:
         _check_size(image.width, image.height)
         is_jpeg, frames = data.startswith(_JPEG_SIGNATURE), getattr(image, "n_frames", 1)
         _check_still(1 if is_jpeg else frames)
@@ -160,7 +161,7 @@ def _decode_png(data: bytes) -> _Stored:
         if any(kind == dropped for kind, _ in png_chunks(data)):
             pixels = pixels.noted("the transparent colour of a 16-bit PNG was ignored")
     else:
-        with pillow_without_limit(), Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        with open_with_pillow(io.BytesIO(content), "PNG") as image:
             pixels = _pixels(image, found.get(b"iCCP"))
     gamma = int.from_bytes(found.get(b"gAMA", b""), "big") or _SRGB_GAMMA
     if pixels.icc is None and abs(gamma - _SRGB_GAMMA) > 1000:
@@ -171,14 +172,9 @@ def _decode_png(data: bytes) -> _Stored:
 
 
 def _decode_deep_png(pixels: bytes, color_type: int) -> NDArray[Any]:
-    """By OpenCV, because Pillow cuts 16-bit RGB to 8 bits; it returns gray with alpha as BGRA."""
-    samples = cv2.imdecode(np.frombuffer(pixels, np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None:
-        raise ValueError("it is damaged")
-    if samples.ndim == 2:
-        return samples
-    order = [0, 3] if color_type == 4 else [2, 1, 0, 3][: samples.shape[2]]
-    return samples[..., order]
+    """By OpenCV, because Pillow cuts 16-bit RGB to 8 bits; OpenCV repeats gray that has alpha."""
+    samples = samples_by_opencv(pixels)
+    return samples[..., [0, 3]] if color_type == _GRAY_WITH_ALPHA else samples
 
 
 def _decode_tiff(data: bytes) -> _Stored:

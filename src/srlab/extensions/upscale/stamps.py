@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 from tifffile import TiffFile
 
 from srlab import __version__
-from srlab.data.pixels import pillow_without_limit
+from srlab.data.pixels import open_with_pillow
 from srlab.data.tiff import TIFF_SIGNATURES
 from srlab.extensions.upscale.choosing import Upscaler
 from srlab.extensions.upscale.enlarging import Options, Target
@@ -61,7 +61,7 @@ def _tiff_tag(path: Path) -> object:
 
 def _exif_tag(path: Path) -> object:
     """Not by ``getexif``, which decodes the pixels of a PNG without EXIF data."""
-    with pillow_without_limit(), Image.open(path, formats=_FORMATS) as image:
+    with open_with_pillow(path, *_FORMATS) as image:
         tags = Image.Exif()
         tags.load(image.info.get("exif", b""))
         return tags.get(ExifTags.Base.ProcessingSoftware)
