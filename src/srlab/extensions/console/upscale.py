@@ -67,31 +67,19 @@ def run(arguments: argparse.Namespace) -> None:
     import logging
     import warnings
 
-    from srlab.extensions.upscale.choosing import choose, default_target
-    from srlab.extensions.upscale.enlarging import Options, describe_steps
+    from srlab.extensions.upscale.enlarging import describe_steps
     from srlab.extensions.upscale.jobs import run_jobs
     from srlab.extensions.upscale.planning import Naming, plan
-    from srlab.extensions.upscale.stamps import Recipe
-    from srlab.extensions.upscale.writing import DEFAULT_QUALITY
     from srlab.terminal.progress import progress_bar
 
     # the report says what is wrong with damaged files
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
-    upscaler = choose(
-        arguments.model,
-        scale=arguments.scale,
-        device=arguments.device,
-        precision=arguments.precision,
-        overrides={name: value for name, (value,) in parse_settings(arguments.set).items()},
-    )
-    target = default_target(upscaler.network, arguments.scale, arguments.size)
+    recipe = _recipe(arguments)
     kind = None if arguments.format == "auto" else arguments.format
-    planned = plan(arguments.inputs, Naming(arguments.out, arguments.suffix, kind, str(target)))
-    options = Options(arguments.tile, arguments.exact, arguments.ensemble)
-    recipe = Recipe(upscaler, target, options, arguments.quality or DEFAULT_QUALITY)
+    planned = plan(arguments.inputs, Naming(arguments.out, arguments.suffix, kind, str(recipe.target)))
     print(_headline(arguments.model, recipe))
-    print(f"size: {describe_steps(upscaler.network, target)}")
+    print(f"size: {describe_steps(recipe.upscaler.network, recipe.target)}")
     outcomes: list[Outcome] = []
     try:
         with progress_bar(len(planned.jobs)) as show:
@@ -105,6 +93,24 @@ def run(arguments: argparse.Namespace) -> None:
     absent = [each for each in outcomes if each.state in ("failed", "different")]
     if absent:
         raise ValueError(f"{len(absent)} of {len(outcomes)} image(s) were not enlarged as asked")
+
+
+def _recipe(arguments: argparse.Namespace) -> "Recipe":
+    from srlab.extensions.upscale.choosing import choose, default_target
+    from srlab.extensions.upscale.enlarging import Options
+    from srlab.extensions.upscale.stamps import Recipe
+    from srlab.extensions.upscale.writing import DEFAULT_QUALITY
+
+    upscaler = choose(
+        arguments.model,
+        scale=arguments.scale,
+        device=arguments.device,
+        precision=arguments.precision,
+        overrides={name: value for name, (value,) in parse_settings(arguments.set).items()},
+    )
+    target = default_target(upscaler.network, arguments.scale, arguments.size)
+    options = Options(arguments.tile, arguments.exact, arguments.ensemble)
+    return Recipe(upscaler, target, options, arguments.quality or DEFAULT_QUALITY)
 
 
 def _headline(model: str | None, recipe: "Recipe") -> str:
