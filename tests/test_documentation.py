@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from srlab.app.application import register
 from srlab.app.presets import configuration_folder
-from srlab.extensions.console.main import _parser
+from srlab.extensions.console.main import _parsers
 from srlab.extensions.zoo.networks import update_readme
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def test_commands_of_the_applications_compose(application, words):
 
 @pytest.mark.parametrize("words", commands("srlab"), ids=" ".join)
 def test_commands_of_the_console_parse(words):
-    parser = _parser()
+    parser, _ = _parsers()
     parser.parse_args(words)
 
 
