@@ -204,3 +204,4 @@ def test_tiled_images_are_a_condition_of_the_scores(evaluations, exact, halo):
     report = replace(report, images=images, restoration=Restoration(tile="auto", exact=exact))
     text = to_markdown([replace(evaluations[0], report=report)])
     assert f"- tiles of 64 LR pixels, overlapping by {halo}" in text
+    assert "1 of 2 scores, bridge first" in text

@@ -183,7 +183,7 @@ class ELAN(SharedAttentionNetwork):
         super().__init__(make_block, math.lcm(*window_sizes), **sizes, depth=depth, **frame)
 
     def measured_halo(self) -> int | None:
-        """96 pixels changed no 8-bit value with trained ELAN-light weights (docs/tiling.md)."""
+        """96: with trained ELAN-light weights, what is left is float32's rounding (docs/tiling.md)."""
         for index, block in enumerate(self.body):
             assert isinstance(block, ElanBlock)
             attention = block.attention[0]

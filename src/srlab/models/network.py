@@ -92,7 +92,7 @@ class Network(nn.Module, ABC):
         )
 
     def measured_halo(self) -> int | None:
-        """LR pixels of overlap that changed no 8-bit value with trained weights; None: not measured."""
+        """LR pixels of overlap beyond which trained weights gain nothing in float32; None: not measured."""
         return None
 
     def reach(self) -> Reach:

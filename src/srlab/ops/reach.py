@@ -121,7 +121,7 @@ class Reach:
         alignment: grid that a part's origin must lie on to see the same windows as the whole image.
         pixels: the farthest input pixel that can reach an output pixel, to one side.
         halo: how far parts should overlap on each side, a multiple of ``alignment``: ``pixels`` rounded up,
-            or less where that was measured to change no 8-bit value.
+            or less where that was measured to suffice in float32.
         wraps: unmasked cyclic shifts join opposite borders of the image.
         pools_globally: names of what depends on all pixels, however far; empty for none.
     """

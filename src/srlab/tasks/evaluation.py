@@ -82,11 +82,6 @@ class EvaluationReport:
     absent_sets: tuple[str, ...] = ()
     restoration: Restoration = WHOLE
 
-    @property
-    def tiled_images(self) -> tuple[str, ...]:
-        """Names of the images that were restored in tiles."""
-        return tuple(dict.fromkeys(f"{each.set_name}/{each.name}" for each in self.images if each.tile))
-
 
 def evaluate(
     network: Network,

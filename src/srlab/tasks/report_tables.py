@@ -201,11 +201,12 @@ def _restoration_lines(report: EvaluationReport) -> list[str]:
     lines = []
     if report.restoration.ensemble:
         lines.append("self-ensemble (+): mean of eight flips and turns; costs are those of one pass")
-    if tiled := report.tiled_images:
-        sides = sorted({each.tile for each in report.images if each.tile})
+    tiled = [each for each in report.images if each.tile]
+    if tiled:
+        sides = sorted({each.tile for each in tiled})
         halo = "the whole receptive reach" if report.restoration.exact else "the default halo"
         lines.append(
-            f"tiles of {', '.join(map(str, sides))} LR pixels, overlapping by {halo}: {len(tiled)} images, "
-            f"{escape_markdown(tiled[0])} first"
+            f"tiles of {', '.join(map(str, sides))} LR pixels, overlapping by {halo}: {len(tiled)} of "
+            f"{len(report.images)} scores, {escape_markdown(tiled[0].name)} first"
         )
     return lines

@@ -119,10 +119,11 @@ class _Job:
         views = list(view_sizes(self.size)) if self.ensemble else [self.size]
         tilings = {size: cuts.plan(size, tile) if cuts else whole(size) for size in views}
         total = sum(tilings[size].count for size in views)
-        tiled = cuts is not None and total > len(views)
-        if tiled:
+        if cuts is not None and total > len(views):
             _warn_of_statistics(self.network)
-        calls = _Calls(self, total, round_up(tile, cuts.alignment) if tiled else 0)
+            calls = _Calls(self, total, round_up(tile, cuts.alignment))
+        else:
+            calls = _Calls(self, total, tile=0)
 
         def restore_view(lr_image: Tensor) -> Tensor:
             tiling = tilings[lr_image.shape[-2], lr_image.shape[-1]]

@@ -24,17 +24,25 @@ def self_ensemble(restore: Callable[[Tensor], Tensor], lr_image: Tensor) -> Tens
     Returns:
         (B, 3, scale * H, scale * W) in the dtype that ``restore`` returns.
     """
-    total = None
-    for transpose, flip_rows, flip_columns in product((False, True), repeat=3):
-        seen = lr_image.mT if transpose else lr_image
-        flipped = [axis for axis, flips in ((-2, flip_rows), (-1, flip_columns)) if flips]
-        restored = restore(seen.flip(flipped).contiguous()).flip(flipped)
-        restored = restored.mT if transpose else restored
-        dtype = restored.dtype
-        wide = restored.to(torch.promote_types(dtype, torch.float32))
-        total = wide if total is None else total.add_(wide)
-    assert total is not None
-    return (total / VIEWS).to(dtype)
+    views = (_restored_view(restore, lr_image, *flips) for flips in product((False, True), repeat=3))
+    first = next(views)
+    total = first.to(torch.promote_types(first.dtype, torch.float32), copy=True)
+    for view in views:
+        total.add_(view)
+    return total.div_(VIEWS).to(first.dtype)
+
+
+def _restored_view(
+    restore: Callable[[Tensor], Tensor],
+    lr_image: Tensor,
+    transpose: bool,
+    flip_rows: bool,
+    flip_columns: bool,
+) -> Tensor:
+    seen = lr_image.mT if transpose else lr_image
+    axes = [axis for axis, flips in ((-2, flip_rows), (-1, flip_columns)) if flips]
+    restored = restore(seen.flip(axes).contiguous()).flip(axes)
+    return restored.mT if transpose else restored
 
 
 def view_sizes(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
