@@ -12,18 +12,21 @@ from srlab.thread_spin import shorten_thread_spin
 if TYPE_CHECKING:
     from srlab.app.presets import create_model, list_models
     from srlab.checkpoints import load_model
+    from srlab.extensions.upscale.arrays import upscale
     from srlab.ops.subnormals import flush_subnormals
 
-__all__ = ["__version__", "create_model", "flush_subnormals", "list_models", "load_model"]
+__all__ = ["__version__", "create_model", "flush_subnormals", "list_models", "load_model", "upscale"]
 
 __version__ = "0.2.0.dev0"
 
-# Imported when first used: PyTorch takes seconds, and not everyone who imports srlab needs it.
+# Imported when first used: PyTorch takes seconds, and not everyone who imports srlab needs it. The core uses
+# none of these names, and one of an extension is absent where the extension's folder is.
 _HOMES = {
     "create_model": "srlab.app.presets",
     "flush_subnormals": "srlab.ops.subnormals",
     "list_models": "srlab.app.presets",
     "load_model": "srlab.checkpoints",
+    "upscale": "srlab.extensions.upscale.arrays",
 }
 
 shorten_thread_spin()
@@ -32,7 +35,13 @@ shorten_thread_spin()
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'srlab' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        home = import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("srlab.extensions"):
+            raise
+        raise AttributeError(f"srlab.{name} needs {error.name}, which is not installed") from error
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

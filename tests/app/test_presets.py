@@ -146,6 +146,15 @@ def test_unknown_attributes_are_attribute_errors():
     assert set(srlab.__all__) <= set(dir(srlab))
 
 
+def test_a_name_of_an_extension_that_is_not_installed_is_absent(monkeypatch):
+    monkeypatch.setitem(srlab._HOMES, "upscale", "srlab.extensions.elsewhere.arrays")
+    assert not hasattr(srlab, "upscale")
+    with pytest.raises(
+        AttributeError, match=r"srlab\.upscale needs srlab\.extensions\.elsewhere, which is not"
+    ):
+        _ = srlab.upscale
+
+
 def test_automatic_backend_is_logged_once_for_each_device(caplog):
     network = create_model("elan_demo", scale=2).eval()
     with caplog.at_level(logging.INFO, logger="srlab.models.network"), torch.no_grad():

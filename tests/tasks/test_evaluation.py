@@ -15,7 +15,8 @@ from srlab.metrics.scoring import score
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.ops.input_padding import InputPadding
-from srlab.tasks.evaluation import evaluate, restore, saved_image
+from srlab.tasks.evaluation import evaluate, restore_padded, saved_image
+from srlab.tasks.restoration import Restoration
 
 OWN = GrayRule.own
 SWINIR, ESC = InputPadding.swinir_test, InputPadding.esc_validation
@@ -141,7 +142,25 @@ def test_restoring_crops_what_padding_added():
     image = torch.rand(1, 3, 8, 9)
     for padding in InputPadding:
         expected = image.repeat_interleave(2, 2).repeat_interleave(2, 3)
-        assert torch.equal(restore(Nearest(), image, padding), expected)
+        assert torch.equal(restore_padded(Nearest(), image, padding), expected)
+
+
+def test_tiles_and_the_ensemble_are_recorded_with_the_scores(small_sets):
+    whole = run(Bicubic(scale=2), small_sets, [basicsr(2)])
+    assert {image.tile for image in whole.images} == {0}
+    tiled = run(Bicubic(scale=2), small_sets, [basicsr(2)], restoration=Restoration(tile=16))
+    assert {image.tile for image in tiled.images} == {16}
+    assert tiled.restoration == Restoration(tile=16)
+    for one, other in zip(whole.means, tiled.means, strict=True):
+        assert other.scores["psnr"] == pytest.approx(one.scores["psnr"], abs=1e-4)
+    auto = run(Bicubic(scale=2), small_sets, [basicsr(2)], restoration=Restoration(tile="auto"))
+    assert auto.images == whole.images
+
+
+def test_the_ensemble_restores_eight_views(small_sets):
+    network = Nearest(size_multiple=1)
+    run(network, small_sets[1:], [basicsr(2)], restoration=Restoration(ensemble=True))
+    assert [shape[-2:] for shape, _, _ in network.seen] == 4 * [(17, 18)] + 4 * [(18, 17)]
 
 
 def test_duplicates_are_not_counted(small_sets):

@@ -22,6 +22,7 @@ from srlab.tasks.report_tables import (
     to_markdown,
     write_evaluations,
 )
+from srlab.tasks.restoration import Restoration
 from srlab.terminal.tables import PlainTable
 
 NAME = "x[/b] [v2] :cat: a|b"
@@ -182,3 +183,25 @@ def test_a_comparison_is_in_every_form(evaluations, tmp_path):
     assert to_markdown(pair).count("- better than theirs") == 1
     assert "gain on theirs" in printed(display_tables(pair), 80)
     assert "theirs" not in printed(display_tables(pair[1:]), 80)
+
+
+@pytest.mark.usefixtures("compared")
+def test_a_self_ensemble_is_not_compared_with_single_passes_and_says_so(evaluations):
+    report = replace(evaluations[0].report, restoration=Restoration(ensemble=True))
+    ensemble = replace(evaluations[0], report=report)
+    assert ensemble.comparisons == ()
+    assert evaluations[0].comparisons != ()
+    assert "self-ensemble (+): mean of eight flips and turns" in to_markdown([ensemble])
+    assert "self-ensemble" not in to_markdown(evaluations)
+
+
+@pytest.mark.parametrize(
+    ("exact", "halo"), [(True, "the whole receptive reach"), (False, "the default halo")]
+)
+def test_tiled_images_are_a_condition_of_the_scores(evaluations, exact, halo):
+    report = evaluations[0].report
+    images = (replace(report.images[0], tile=64), report.images[1])
+    report = replace(report, images=images, restoration=Restoration(tile="auto", exact=exact))
+    text = to_markdown([replace(evaluations[0], report=report)])
+    assert f"- tiles of 64 LR pixels, overlapping by {halo}" in text
+    assert "1 of 2 scores, bridge first" in text

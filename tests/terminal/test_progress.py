@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from srlab.terminal import progress
-from srlab.terminal.progress import duration, tracked
+from srlab.terminal.progress import duration, progress_bar, tracked
 
 
 @pytest.fixture
@@ -45,6 +45,25 @@ def test_a_bar_shows_the_description_as_it_is(monkeypatch, capsys, description):
     monkeypatch.setenv("COLUMNS", "80")
     assert list(tracked(range(2), description, total=2)) == [0, 1]
     assert description in capsys.readouterr().err
+
+
+def test_a_bar_of_parts_shows_the_text_as_it_is_on_a_terminal(monkeypatch, capsys):
+    for name, value in {"TTY_COMPATIBLE": "1", "FORCE_COLOR": "1", "COLUMNS": "100"}.items():
+        monkeypatch.setenv(name, value)
+    with progress_bar(4) as show:
+        show(1.0, "first")
+        show(2.5, "x[/b] [v2]\nété")
+    printed = capsys.readouterr().err
+    assert r"x[/b] [v2]\nété" in printed
+    assert "62%" in printed
+
+
+def test_elsewhere_the_text_of_a_bar_is_written_once_a_minute(clock, capsys):
+    with progress_bar(4) as show:
+        for done in range(4):
+            show(done, f"{done} of 4")
+            clock[0] += 35
+    assert capsys.readouterr() == ("", "2 of 4\n")
 
 
 @pytest.mark.parametrize(

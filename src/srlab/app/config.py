@@ -104,4 +104,10 @@ class EvaluateConfig(ExperimentConfig):
     backend: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     device: str
+    tile: Any = "auto"
+    """LR side of the tiles that images are restored in; 0: whole; ``auto``: whole where memory allows."""
+    exact: bool = False
+    """Whether tiles overlap by the whole receptive reach."""
+    ensemble: bool = False
+    """Whether the mean of eight flips and turns is scored."""
     save_images: bool

@@ -34,7 +34,14 @@ from srlab.runs.records import plain, write_json
 from srlab.tasks.comparison import Example, comparison_picture
 from srlab.tasks.conditions import Conditions, training_data
 from srlab.tasks.costs import CostRecord
-from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean, evaluate, restore, saved_image
+from srlab.tasks.evaluation import (
+    EvaluationReport,
+    ImageRecord,
+    SetMean,
+    evaluate,
+    restore_padded,
+    saved_image,
+)
 from srlab.tasks.interruption import Ending
 from srlab.tasks.report_tables import Evaluation, comparison_tables, cost_table
 from srlab.tasks.super_resolution import SuperResolutionTask, to_unit_range
@@ -216,7 +223,7 @@ class RunReport:
         examples = []
         for sample, (ours, theirs) in zip(islice(samples, _SHOWN_IMAGES), scores, strict=False):
             lr_image = to_unit_range(sample["lr_image"])[None]
-            sr_image = restore(network, lr_image.to(device), padding)[0].cpu()
+            sr_image = restore_padded(network, lr_image.to(device), padding)[0].cpu()
             examples.append(
                 Example(
                     name=sample["name"],

@@ -27,6 +27,7 @@ from srlab.tasks.conditions import Conditions, training_data
 from srlab.tasks.costs import measure_costs
 from srlab.tasks.evaluation import evaluate
 from srlab.tasks.report_tables import Evaluation, display_tables, write_evaluations
+from srlab.tasks.restoration import Restoration
 from srlab.terminal.tables import plain_console
 
 log = logging.getLogger(__name__)
@@ -84,11 +85,13 @@ def _scored(cfg: DictConfig, network: Network, conditions: Conditions, folder: P
         scale=network.scale,
         device=find_device(cfg.device),
         metrics=list(cfg.metrics),
+        restoration=Restoration(tile=cfg.tile, exact=cfg.exact, ensemble=cfg.ensemble),
         save_images=folder / IMAGES_FOLDER if cfg.save_images else None,
         progress=True,
         absent_sets=found.absent,
     )
-    return Evaluation(report, replace(conditions, device=report.device))
+    label = conditions.model + ("+" if cfg.ensemble else "")
+    return Evaluation(report, replace(conditions, model=label, device=report.device))
 
 
 def _meter_settings(cfg: DictConfig) -> MeterSettings:

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
+from srlab.layers.spatial_steps import steps_of
 from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregation
+from srlab.ops.reach import Step
 
 
 class HadamardWeights(nn.Module):
@@ -117,6 +119,10 @@ class HadamardAttention(nn.Module):
         )
         self.ghost_head = GhostHead(dim=dim, kernel_side=kernel_side, lam=lam, gamma=gamma)
         self.mix = nn.Linear(dim, dim)
+
+    def spatial_steps(self) -> list[Step]:
+        """Products are gathered around a pixel, and values around it weighted by them."""
+        return steps_of(self.weights.gather)
 
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) to the same shape; backend is ``reference`` or ``fused``."""

@@ -3,6 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.spatial_steps import steps_of
+from srlab.ops.reach import Step, Upsampling
+
 _HEAD_CHANNELS = 64
 
 
@@ -54,6 +57,11 @@ class NearestStages(nn.Module):
         self.refine = nn.Conv2d(dim, dim, 3, padding=1)
         self.last = nn.Conv2d(dim, 3, 3, padding=1)
 
+    def spatial_steps(self) -> list[Step]:
+        """Upsampling and a convolution in turn, then two convolutions."""
+        stages = [step for stage in self.stages for step in (Upsampling(2), *steps_of(stage))]
+        return [*stages, *steps_of(self.refine, self.last)]
+
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to (B, 3, scale * H, scale * W)."""
         for stage in self.stages:
@@ -68,6 +76,10 @@ class NearestHead(NearestStages):
         widen = nn.Conv2d(dim, _HEAD_CHANNELS, 3, padding=1)  # draws its weights before the stages do
         super().__init__(dim=_HEAD_CHANNELS, scale=scale)
         self.widen = widen
+
+    def spatial_steps(self) -> list[Step]:
+        """A convolution before the stages."""
+        return [*steps_of(self.widen), *super().spatial_steps()]
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to (B, 3, scale * H, scale * W)."""

@@ -7,6 +7,7 @@ Deviations: none.
 from torch import Tensor
 
 from srlab.models.network import Network
+from srlab.ops.reach import Interpolation, Step
 from srlab.ops.resize import imresize
 
 
@@ -20,3 +21,7 @@ class Bicubic(Network):
     def restore(self, lr_image: Tensor) -> Tensor:
         """Upsample without rounding or clamping."""
         return imresize(lr_image, scale=self.scale, mode="float")
+
+    def spatial_steps(self) -> list[Step]:
+        """Four taps."""
+        return [Interpolation(self.scale, taps=4)]

@@ -30,6 +30,7 @@ from srlab.models.shared_attention import (
 )
 from srlab.ops.attention import attention_maps, fused_attention
 from srlab.ops.kernels import find_kernel
+from srlab.ops.reach import Alternatives, Step, Windows
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
@@ -84,6 +85,14 @@ class GroupAttention(nn.Module, Foldable):
         self.mix = nn.Conv2d(dim, dim, 1)
         #: Weights of the block in the form that its kernels read.
         self.kernel_weights = InferenceCache()
+
+    def spatial_steps(self) -> list[Step]:
+        """Windows side by side; the shift joins opposite borders, as nothing is masked."""
+        windows = (
+            Windows(side, shift=side // 2 if self.shifted else 0, wraps=self.shifted)
+            for side in self.window_sizes
+        )
+        return [Alternatives(tuple(windows))]
 
     def forward(
         self, features: Tensor, shared: list[Tensor] | None, *, backend: str
@@ -172,6 +181,16 @@ class ELAN(SharedAttentionNetwork):
             return ElanBlock(**sizes, window_sizes=window_sizes, expansion=expansion, shifted=shifts[index])
 
         super().__init__(make_block, math.lcm(*window_sizes), **sizes, depth=depth, **frame)
+
+    def measured_halo(self) -> int | None:
+        """96: with trained ELAN-light weights, what is left is float32's rounding (docs/tiling.md)."""
+        for index, block in enumerate(self.body):
+            assert isinstance(block, ElanBlock)
+            attention = block.attention[0]
+            assert isinstance(attention, GroupAttention)
+            if (attention.window_sizes, len(block.local), block.shifted) != ((4, 8, 16), 2, index % 2 == 1):
+                return None
+        return 96
 
     def run_body(self, features: Tensor, backend: str) -> Tensor:
         """All blocks in their order, or a kernel for all of them."""

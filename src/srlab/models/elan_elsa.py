@@ -38,6 +38,7 @@ from srlab.layers.elsa import GhostHead, HadamardWeights
 from srlab.layers.folding import Foldable, absorb_batch_norm
 from srlab.models.shared_attention import SharedAttentionBlock, SharedAttentionNetwork, channels_per_group
 from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregation
+from srlab.ops.reach import Neighbours, Step
 
 
 class GroupHadamardAttention(nn.Module, Foldable):
@@ -63,6 +64,7 @@ class GroupHadamardAttention(nn.Module, Foldable):
         gamma: float,
     ) -> None:
         super().__init__()
+        self.radius = max(kernel_sides) // 2
         width, dim_out = dim // len(kernel_sides), 2 * dim if computes_weights else dim
         self.project = nn.Conv2d(dim, dim_out, 1)
         self.norm: nn.Module = nn.BatchNorm2d(dim_out)
@@ -74,6 +76,10 @@ class GroupHadamardAttention(nn.Module, Foldable):
             GhostHead(dim=width, kernel_side=side, lam=lam, gamma=gamma) for side in kernel_sides
         )
         self.mix = nn.Conv2d(dim, dim, 1)
+
+    def spatial_steps(self) -> list[Step]:
+        """Products are gathered around a pixel, and values around it weighted by them."""
+        return [Neighbours(self.radius)]
 
     def forward(
         self, features: Tensor, shared: list[Tensor] | None, *, backend: str

@@ -25,10 +25,12 @@ from srlab.layers.arguments import require_integer
 from srlab.layers.feed_forward import FeedForward
 from srlab.layers.inference_cache import InferenceCache
 from srlab.layers.position_bias import RelativePositionBias
+from srlab.layers.spatial_steps import steps_of
 from srlab.models.residual_groups import ResidualGroupNetwork, check_groups
 from srlab.ops.attention import attention_maps
 from srlab.ops.padding import pad_to_multiple
 from srlab.ops.precision import without_float16_autocast
+from srlab.ops.reach import Reflection, Step, Windows
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
@@ -135,6 +137,12 @@ class SpatialChannelCorrelation(nn.Module):
         self.position_bias = MergedPositionBias(dim=dim, num_heads=num_heads, side=window_size)
         self.proj = nn.Linear(dim, dim)
 
+    def spatial_steps(self) -> list[Step]:
+        """Features, then windows; a context adds the windows around; the shift is not masked."""
+        beyond = 0 if self.context is None else 1
+        windows = Windows(self.window_size, shift=self.shift, wraps=self.shift > 0, beyond=beyond)
+        return [*steps_of(self.features.bottleneck), windows]
+
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) to the same shape; H and W must be multiples of S, with a context at least 2S."""
         height = features.shape[1]
@@ -205,6 +213,10 @@ class HierarchicalBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.mlp = mlp
         self.norm2 = nn.LayerNorm(dim)
+
+    def spatial_steps(self) -> list[Step]:
+        """Padding, correlation, feed-forward network."""
+        return [Reflection(self.size_multiple), *steps_of(self.correlation, self.mlp)]
 
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) of any size to the same shape."""

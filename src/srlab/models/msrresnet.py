@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
+from srlab.layers.spatial_steps import steps_of
 from srlab.layers.upsample import pixel_shuffle_stages
 from srlab.models.network import Network
 from srlab.models.residual_cnn import ResidualBlock
+from srlab.ops.reach import Step
 
 _SLOPE = 0.1
 # Every convolution starts at a tenth of He's spread: the untrained network is nearly the interpolation.
@@ -44,6 +46,10 @@ class MSRResNet(Network):
         self.conv_hr = nn.Conv2d(dim, dim, 3, padding=1)
         self.conv_last = nn.Conv2d(dim, 3, 3, padding=1)
         self.apply(_initialise)
+
+    def spatial_steps(self) -> list[Step]:
+        """All convolutions, in order; the interpolated image sees less."""
+        return steps_of(*self.children())
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """The interpolated image plus the detail from the network."""

@@ -15,6 +15,7 @@ from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
 from srlab.ops.backends import kernels_for
 from srlab.ops.kernels import require_kernels
+from srlab.ops.reach import Reach, Step, describe_reach
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,6 +45,8 @@ class Network(nn.Module, ABC):
     beyond_float16: ClassVar[str] = ""
     #: Scales that the presets of this network exist for; its constructor may take others.
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
+    #: What depends on all pixels of the image, however far: parts of it are restored differently.
+    pools_globally: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         """Show the keyword arguments of the base class in the signature of one that takes ``**frame``."""
@@ -76,6 +79,35 @@ class Network(nn.Module, ABC):
                 f"{self.beyond_float16}; use bfloat16, or keep them in float32 under autocast to float16"
             )
         return self.restore(lr_image)
+
+    def spatial_steps(self) -> list[Step]:
+        """How information moves between pixels from the input to the output, see :mod:`srlab.ops.reach`.
+
+        Raises:
+            ValueError: the class does not say.
+        """
+        raise ValueError(
+            f"{type(self).__name__} does not say how far it sees, so its images cannot be cut into "
+            "tiles: use tile=0, or give the class spatial_steps() (docs/extending.md)"
+        )
+
+    def measured_halo(self) -> int | None:
+        """LR pixels of overlap beyond which trained weights gain nothing in float32; None: not measured."""
+        return None
+
+    def reach(self) -> Reach:
+        """How far the network sees and where its images may be cut, derived from its configuration.
+
+        Raises:
+            ValueError: the class does not define :meth:`spatial_steps`.
+        """
+        return describe_reach(
+            self.spatial_steps(),
+            scale=self.scale,
+            size_multiple=self.size_multiple,
+            measured_halo=self.measured_halo(),
+            pools_globally=self.pools_globally,
+        )
 
     def fuse(self) -> "Self":
         """A copy for inference, the same function: norms are folded into adjacent linear maps.

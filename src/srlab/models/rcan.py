@@ -72,6 +72,8 @@ class RCAN(ResidualCNN):
         frame: further arguments of :class:`ResidualCNN`.
     """
 
+    pools_globally = ("channel attention",)
+
     def __init__(self, *, dim: int, num_groups: int, depth: int, squeeze_factor: int, **frame: Any) -> None:
         require_integer("num_groups", num_groups)
         require_integer("depth", depth)

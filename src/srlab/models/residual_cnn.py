@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from srlab.layers.arguments import require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
 from srlab.layers.folding import Foldable
+from srlab.layers.spatial_steps import steps_of
 from srlab.layers.upsample import pixel_shuffle_stages
 from srlab.models.network import Network
+from srlab.ops.reach import Step
 
 
 class ResidualBlock(nn.Module, Foldable):
@@ -73,6 +75,10 @@ class ResidualCNN(Network):
         self.conv_after_body = nn.Conv2d(dim, dim, 3, padding=1)
         self.upsample = pixel_shuffle_stages(scale=scale, channels=dim)
         self.conv_last = nn.Conv2d(dim, 3, 3, padding=1)
+
+    def spatial_steps(self) -> list[Step]:
+        """All convolutions, in order."""
+        return steps_of(*self.children())
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """All blocks at low resolution, then pixel shuffles."""

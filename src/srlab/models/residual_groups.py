@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
+from srlab.layers.spatial_steps import steps_of
 from srlab.layers.upsample import build_head
 from srlab.models.network import AttentionNetwork
 from srlab.ops.padding import pad_to_multiple
+from srlab.ops.reach import Step
 
 
 class ResidualGroup(nn.Module):
@@ -90,6 +92,10 @@ class ResidualGroupNetwork(AttentionNetwork):
         self.conv_after_body = _connection(connection, dim)
         self.head = build_head(head, dim=dim, scale=scale)
         self.apply(_initialise_linear)
+
+    def spatial_steps(self) -> list[Step]:
+        """First convolution, groups, last convolution, head."""
+        return steps_of(self.conv_first, self.groups, self.conv_after_body, self.head)
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """Pad, subtract the mean colour, restore, crop."""

@@ -11,6 +11,7 @@ Shape legend: B batch, C features, H/W low-resolution size, padded where a netwo
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,10 @@ from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
+from srlab.layers.spatial_steps import steps_of
 from srlab.models.network import AttentionNetwork
 from srlab.ops.padding import pad_to_multiple
+from srlab.ops.reach import Neighbours, Step, Upsampling
 from srlab.ops.shift import shift_channels, shift_channels_by_convolution
 
 
@@ -29,6 +32,10 @@ class ShiftConvolution(nn.Module):
     def __init__(self, *, dim_in: int, dim_out: int) -> None:
         super().__init__()
         self.mix = nn.Conv2d(dim_in, dim_out, 1)
+
+    def spatial_steps(self) -> list[Step]:
+        """One pixel to either side."""
+        return [Neighbours(1)]
 
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, dim_in, H, W) to (B, dim_out, H, W)."""
@@ -79,6 +86,10 @@ class SharedAttentionBlock(nn.Module):
             shared = handed_on if shared is None else shared
         return features
 
+    def spatial_steps(self) -> list[Step]:
+        """Local features and attention in turn."""
+        return steps_of(*chain.from_iterable(zip(self.local, self.attention, strict=True)))
+
 
 class SharedAttentionNetwork(AttentionNetwork):
     """The frame; a subclass provides the blocks.
@@ -119,6 +130,10 @@ class SharedAttentionNetwork(AttentionNetwork):
         self.head = nn.Conv2d(3, dim, 3, padding=1)
         self.body = nn.ModuleList(map(make_block, range(count_blocks(depth, n_share))))
         self.tail = nn.Conv2d(dim, 3 * scale**2, 3, padding=1)
+
+    def spatial_steps(self) -> list[Step]:
+        """Head, blocks, tail."""
+        return [*steps_of(self.head, self.body, self.tail), Upsampling(self.scale)]
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """Work without the mean colour, in 0..255 as the paper does or another range."""

@@ -22,6 +22,7 @@ from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.window_attention import MultiHeadWindows
 from srlab.models.residual_groups import ResidualGroupNetwork, check_groups
 from srlab.ops.kernels import find_kernel
+from srlab.ops.reach import Step, Windows
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
@@ -34,6 +35,10 @@ class WindowAttention(MultiHeadWindows):
         self.shift = shift
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
+
+    def spatial_steps(self) -> list[Step]:
+        """Masks keep apart what the cyclic shift joins."""
+        return [Windows(self.window_size, shift=self.shift)]
 
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) to the same shape; H and W must be multiples of the window side."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from srlab.atomic_files import atomic_write
-from srlab.counts.probe import device_name, dtype_name, evaluation_mode, explain_out_of_memory
+from srlab.counts.probe import device_name, dtype_name, evaluation_mode
 from srlab.data.evaluation import EvaluationSet
 from srlab.metrics.protocol import ProtocolConfig, protocol_label
 from srlab.metrics.registry import DEFAULT_METRICS, ready_metrics
@@ -21,6 +21,7 @@ from srlab.metrics.scoring import score, score_bicubic, to_levels
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.ops.input_padding import InputPadding, pad_input
+from srlab.tasks.restoration import WHOLE, Progress, Restoration, restore
 from srlab.terminal.progress import tracked
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class ImageRecord:
         gray: whether the reference is a gray file.
         gray_rule: how such files are treated, the name of a :class:`GrayRule`.
         lr_source: ``file``, ``made`` (8 bits) or ``float`` (made within the protocol, never rounded).
+        tile: LR side of the tiles that it was restored in; 0: as a whole.
     """
 
     set_name: str
@@ -50,6 +52,7 @@ class ImageRecord:
     gray: bool
     gray_rule: str
     lr_source: str
+    tile: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class EvaluationReport:
     images: tuple[ImageRecord, ...]
     skipped_protocols: tuple[str, ...] = ()
     absent_sets: tuple[str, ...] = ()
+    restoration: Restoration = WHOLE
 
 
 def evaluate(
@@ -87,6 +91,7 @@ def evaluate(
     scale: int,
     device: torch.device | str,
     metrics: Sequence[str] = DEFAULT_METRICS,
+    restoration: Restoration = WHOLE,
     save_images: Path | None = None,
     most_saved: int | None = None,
     absent_sets: Sequence[str] = (),
@@ -96,7 +101,8 @@ def evaluate(
 
     The network runs on ``device``, in its own dtype and in evaluation mode; its mode is restored after.
     Samples with ``counted`` False are left out. Protocols need distinct names; those with ``bicubic_only``
-    are skipped unless the network is ``Bicubic``. ``save_images`` is a folder for
+    are skipped unless the network is ``Bicubic``. ``restoration`` says in which parts, and how often, an
+    image is restored. ``save_images`` is a folder for
     ``<set>/<name>_x<scale>.png``, below a folder for each input padding if there are several; ``most_saved``
     limits it to the first images. ``absent_sets`` were asked for and do not exist: the report names them.
     """
@@ -104,7 +110,7 @@ def evaluate(
     ready_metrics(metrics)
     _check_arguments(network, sets, protocols, scale)
     usable, skipped = _split_protocols(network, protocols)
-    scorer = _Scorer(network, usable, metrics, device)
+    scorer = _Scorer(network, usable, metrics, device, restoration)
     items = [(dataset, index) for dataset in sets for index in range(len(dataset))]
     records: list[ImageRecord] = []
     with evaluation_mode(network.to(device)):
@@ -119,14 +125,27 @@ def evaluate(
         images=tuple(records),
         skipped_protocols=tuple(skipped),
         absent_sets=tuple(absent_sets),
+        restoration=restoration,
     )
 
 
-def restore(network: Network, lr_image: Tensor, padding: InputPadding) -> Tensor:
+def restore_padded(
+    network: Network,
+    lr_image: Tensor,
+    padding: InputPadding,
+    restoration: Restoration = WHOLE,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Tensor:
     """(B, 3, H, W) in [0, 1] to (B, 3, sH, sW), with the input padding that a protocol asks for."""
     height, width = lr_image.shape[-2:]
-    with explain_out_of_memory((height, width), lr_image.device):
-        restored = network(pad_input(lr_image, network.size_multiple, padding))
+    restored = restore(
+        network,
+        pad_input(lr_image, network.size_multiple, padding),
+        tile=restoration.tile,
+        exact=restoration.exact,
+        ensemble=restoration.ensemble,
+        on_progress=on_progress,
+    )
     return restored[..., : height * network.scale, : width * network.scale]
 
 
@@ -148,7 +167,9 @@ class _Scorer:
         protocols: Sequence[ProtocolConfig],
         metrics: Sequence[str],
         device: torch.device,
+        restoration: Restoration,
     ) -> None:
+        self.restoration = restoration
         self.network = network
         self.protocols = protocols
         self.metrics = metrics
@@ -165,16 +186,30 @@ class _Scorer:
             return []
         self.scored += 1
         lr_image = sample["lr_image"].to(self.device)[None].to(self.dtype) / 255
-        restored = {padding: restore(self.network, lr_image, padding)[0] for padding in self.paddings}
+        restored, tiles = {}, {}
+        for padding in self.paddings:
+            steps: list[Progress] = []
+            restored[padding] = restore_padded(
+                self.network, lr_image, padding, self.restoration, on_progress=steps.append
+            )[0]
+            tiles[padding] = steps[-1].tile
         if images is not None and (most_saved is None or self.scored <= most_saved):
             for padding, sr_image in restored.items():
                 folder = images / padding.name if len(restored) > 1 else images
                 name = saved_image(sample["set_name"], sample["name"], self.network.scale)
                 _write_png(sr_image, folder / name)
-        return [self._record(sample, restored, protocol) for protocol in self.protocols]
+        return [
+            self._record(sample, restored, protocol, tile=tiles.get(protocol.padding, 0))
+            for protocol in self.protocols
+        ]
 
     def _record(
-        self, sample: Mapping[str, Any], restored: Mapping[InputPadding, Tensor], protocol: ProtocolConfig
+        self,
+        sample: Mapping[str, Any],
+        restored: Mapping[InputPadding, Tensor],
+        protocol: ProtocolConfig,
+        *,
+        tile: int,
     ) -> ImageRecord:
         hr_image, scale = sample["hr_image"].to(self.device), self.network.scale
         try:
@@ -195,6 +230,7 @@ class _Scorer:
             gray=len(hr_image) == 1,
             gray_rule=protocol.gray.name,
             lr_source="float" if protocol.bicubic_only else sample["lr_source"],
+            tile=0 if protocol.bicubic_only else tile,
         )
 
 

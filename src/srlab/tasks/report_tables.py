@@ -32,7 +32,9 @@ class Evaluation:
 
     @cached_property
     def comparisons(self) -> tuple[tuple[Comparer, Comparison], ...]:
-        """With the scores that extensions know, such as published ones."""
+        """With the scores that extensions know, such as published ones; a self-ensemble has none."""
+        if self.report.restoration.ensemble:
+            return ()
         preset, training = self.conditions.preset, self.conditions.training
         return tuple((each, each.compare(self.report, preset, training)) for each in COMPARERS)
 
@@ -172,6 +174,7 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
     lines += [f"protocol {name}: skipped, it scores only model=bicubic" for name in report.skipped_protocols]
     lines += [f"set {escape_markdown(name)}: absent" for name in report.absent_sets]
     lines += [_source_line(mean) for mean in report.means]
+    lines += _restoration_lines(report)
     readings = conditions.costs.readings if conditions.costs else ()
     lines += [line for reading in readings for line in reading.lines]
     lines += [line for _, comparison in evaluation.comparisons for line in comparison.lines]
@@ -191,3 +194,19 @@ def _source_line(mean: SetMean) -> str:
         return line
     names = escape_markdown(", ".join(mean.gray_images))
     return f"{line}; gray files, {_GRAY_COUNTS[mean.gray_rule]}: {names}"
+
+
+def _restoration_lines(report: EvaluationReport) -> list[str]:
+    """What was not one pass over the whole image."""
+    lines = []
+    if report.restoration.ensemble:
+        lines.append("self-ensemble (+): mean of eight flips and turns; costs are those of one pass")
+    tiled = [each for each in report.images if each.tile]
+    if tiled:
+        sides = sorted({each.tile for each in tiled})
+        halo = "the whole receptive reach" if report.restoration.exact else "the default halo"
+        lines.append(
+            f"tiles of {', '.join(map(str, sides))} LR pixels, overlapping by {halo}: {len(tiled)} of "
+            f"{len(report.images)} scores, {escape_markdown(tiled[0].name)} first"
+        )
+    return lines

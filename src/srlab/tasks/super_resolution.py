@@ -17,7 +17,7 @@ from srlab.metrics.registry import DEFAULT_METRICS, ready_metrics
 from srlab.metrics.scoring import score
 from srlab.models.network import Network
 from srlab.runs.contract import MONITOR, TRAIN_LOSS, validation_key
-from srlab.tasks.evaluation import restore
+from srlab.tasks.evaluation import restore_padded
 
 
 def to_unit_range(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -142,7 +142,7 @@ class SuperResolutionTask(LightningModule):
         # in full precision, as evaluate.py scores: one name, one number
         with torch.autocast(self.device.type, enabled=False):
             lr_image = to_unit_range(sample["lr_image"])[None]
-            sr_image = restore(self.network, lr_image, self.protocol.padding)[0]
+            sr_image = restore_padded(self.network, lr_image, self.protocol.padding)[0]
             scores = score(sr_image, sample["hr_image"], self.protocol, self.metrics)
         for metric, value in scores.items():
             self._means[sample["set_name"], metric].update(value)

@@ -71,6 +71,31 @@ def progress_line() -> Iterator[Callable[[str], None]]:
     yield occasionally
 
 
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[float, str], None]]:
+    """Yields a function of how many of ``total`` steps are done, parts of steps included, and a line of text.
+
+    It draws a bar on a terminal; elsewhere the text is written once a minute. All on standard error.
+    """
+    console = plain_console(stderr=True)
+    if not console.is_terminal:
+        is_due = OncePerInterval()
+
+        def occasionally(_done: float, text: str) -> None:
+            if is_due():
+                sys.stderr.write(f"{one_line(text)}\n")
+
+        yield occasionally
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    text_column = TextColumn("{task.description}", markup=False)
+    with Progress(*columns, text_column, console=console) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done, text: progress.update(task, completed=done, description=one_line(text))
+
+
 def duration(seconds: float) -> str:
     """``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 100:

@@ -6,7 +6,7 @@ import logging
 import pkgutil
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import srlab.extensions.console
 from srlab import __version__
@@ -53,7 +53,7 @@ def _run_verb(words: Sequence[str]) -> int:
     return 0
 
 
-def _parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
+def _parsers() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:
     """That of ``srlab``, and those of its verbs, whose modules import what is slow only when they run."""
     parser = Parser(prog="srlab", description="A laboratory for efficient super-resolution transformers.")
     parser.add_argument("--version", action="version", version=f"srlab {__version__}")

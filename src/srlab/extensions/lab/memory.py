@@ -1,18 +1,13 @@
-"""Peak memory of forward passes: live tensors on the CPU, growth of resident memory, allocations on CUDA."""
+"""Peak memory of forward passes: growth of resident memory on the CPU, allocations on CUDA."""
 
 import ctypes
-import gc
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from torch._C._autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
 
 from srlab.counts.probe import synchronize
 from srlab.extensions.lab.latency import PassReport, forward_pass
@@ -21,7 +16,6 @@ _MIB = 2**20
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 _RESET_SLACK_KIB = 4096  # other threads may touch pages between the reset and the reading
-_STDERR = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,64 +87,3 @@ def resident_growth(run: Callable[[], object]) -> tuple[float | None, str | None
 def _status_kib(field: str) -> int:
     lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)
     return int(lines[field].split()[0])
-
-
-def count_live_bytes(run: Callable[[], object]) -> tuple[int, int]:
-    """Count every byte that PyTorch's CPU allocator allocates and frees during ``run()``.
-
-    Returns the most bytes of tensors that lived at once, and the bytes still allocated when its result was
-    dropped, both relative to the start.
-
-    Exact, also for memory that operators allocate inside, our own C++ ones included, as long as they use
-    PyTorch's allocator. Not counted: memory that libraries hold (oneDNN's scratch pads), which the growth of
-    resident memory shows, and other threads than the caller's.
-    """
-    profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
-    with _silent_stderr():
-        profiler.start()
-    try:
-        with _no_garbage_collection():  # older cyclic garbage would be freed during the call
-            run()  # its result is dropped before the profiler stops
-    finally:
-        with _silent_stderr():
-            profiler.stop()
-    results: Any = profiler.profiler
-    events = [
-        event
-        for event in results.kineto_results.events()
-        if event.name() == "[memory]" and event.device_type() == DeviceType.CPU
-    ]
-    live = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        live += event.nbytes()  # negative when memory is freed
-        peak = max(peak, live)
-    return peak, live
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """The profiler of torch 2.13 writes two lines to the file descriptor at each start and stop."""
-    kept = None
-    with suppress(OSError):  # without a standard error there is nothing to silence
-        kept = os.dup(_STDERR)
-    if kept is None:
-        yield
-        return
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), _STDERR)
-        yield
-    finally:
-        os.dup2(kept, _STDERR)
-        os.close(kept)

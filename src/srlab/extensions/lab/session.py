@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from srlab.counts.live_memory import count_live_bytes
 from srlab.counts.probe import is_out_of_memory, synchronize
 from srlab.extensions.lab.latency import Spread, interleaved, spread_of, time_ms
 from srlab.extensions.lab.load import LoadMeter
-from srlab.extensions.lab.memory import count_live_bytes, cuda_peak, resident_growth
+from srlab.extensions.lab.memory import cuda_peak, resident_growth
 from srlab.extensions.lab.preparation import Workload, prepare
 from srlab.extensions.lab.subjects import Skipped, Subject
 from srlab.models.network import Network

@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.folding import Foldable, fold_layer_norm
+from srlab.layers.spatial_steps import steps_of
 from srlab.layers.window_attention import MultiHeadWindows
 from srlab.ops.kernels import find_kernel
 from srlab.ops.padding import pad_to_multiple
+from srlab.ops.reach import Neighbours, Reflection, Step, Windows
 from srlab.ops.windows import merge_windows, split_windows
 
 # Side of the kernels that are predicted for each image.
@@ -117,6 +119,10 @@ class WindowAttention(MultiHeadWindows):
         self.qkv = nn.Conv2d(dim, 3 * dim, 1)
         self.out = nn.Conv2d(dim, dim, 1)
 
+    def spatial_steps(self) -> list[Step]:
+        """Padding, windows."""
+        return [Reflection(self.window_size), Windows(self.window_size)]
+
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, C, H, W) of any size to the same shape; padded to whole windows by reflection inside."""
         height, width = features.shape[-2:]
@@ -178,6 +184,14 @@ class EscBlock(nn.Module, Foldable):
         self.steps = nn.ModuleList(steps)
         self.norm_out = ChannelNorm(dim=dim)
         self.conv_out = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def steps_with_kernel(self, kernel_side: int) -> list[Step]:
+        """Attention, steps with the shared kernel; kernels that are predicted for the image are smaller."""
+        steps = steps_of(self.feed_forward, self.attention)
+        for step in self.steps:
+            assert isinstance(step, ConvolutionStep)
+            steps += [*steps_of(step.feed_forward), Neighbours(kernel_side // 2)]
+        return [*steps, *steps_of(self.conv_out)]
 
     def fold(self) -> None:
         """As in the steps; the last norm stays: zeros surround what the 3x3 convolution behind it sees."""

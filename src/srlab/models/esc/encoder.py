@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
+from srlab.layers.spatial_steps import steps_of
 from srlab.models.esc.blocks import (
     PREDICTED_SIDE,
     ConvolutionalAttention,
@@ -27,6 +28,7 @@ from srlab.models.esc.blocks import (
     WindowAttention,
 )
 from srlab.models.network import AttentionNetwork
+from srlab.ops.reach import Step
 
 
 class EscEncoder(nn.Module):
@@ -34,20 +36,36 @@ class EscEncoder(nn.Module):
 
     Args:
         dim: feature channels C.
+        kernel_side: side K.
         kernel: computes what all steps share, in every forward pass.
         blocks: in order.
         norm_last: applied before the last convolution.
     """
 
     def __init__(
-        self, *, dim: int, kernel: nn.Module, blocks: Iterable[EscBlock], norm_last: nn.Module
+        self,
+        *,
+        dim: int,
+        kernel_side: int,
+        kernel: nn.Module,
+        blocks: Iterable[EscBlock],
+        norm_last: nn.Module,
     ) -> None:
         super().__init__()
+        self.kernel_side = kernel_side
         self.kernel = kernel
         self.first = nn.Conv2d(3, dim, 3, padding=1)
         self.blocks = nn.ModuleList(blocks)
         self.norm_last = norm_last
         self.last = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def spatial_steps(self) -> list[Step]:
+        """First convolution, blocks, last convolution."""
+        steps = steps_of(self.first)
+        for block in self.blocks:
+            assert isinstance(block, EscBlock)
+            steps += block.steps_with_kernel(self.kernel_side)
+        return [*steps, *steps_of(self.last)]
 
     def forward(self, image: Tensor, backend: str) -> Tensor:
         """(B, 3, H, W) to (B, C, H, W)."""
@@ -84,6 +102,7 @@ class EscNetwork(AttentionNetwork):
     plain_backends = ("reference", "sdpa", "flex")
     operators = ("window_attention",)
     pads_image = False
+    pools_globally = ("predicted kernels",)
     block_names = r"encoder\.blocks\.\d+"
     #: The shared kernel, and the convolutional attention of one step.
     kernel_type: ClassVar[type[nn.Module]] = SymmetricKernel
@@ -129,6 +148,7 @@ class EscNetwork(AttentionNetwork):
 
         self.encoder = EscEncoder(
             dim=dim,
+            kernel_side=kernel_side,
             kernel=self.kernel_type(dim=mixed_dim, side=kernel_side),
             blocks=(make_block() for _ in range(depth)),
             norm_last=self.norm_last_type(dim=dim),

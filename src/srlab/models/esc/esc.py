@@ -11,7 +11,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.spatial_steps import steps_of
 from srlab.models.esc.encoder import EscNetwork
+from srlab.ops.reach import Step, Upsampling
 
 
 class ESC(EscNetwork):
@@ -26,6 +28,10 @@ class ESC(EscNetwork):
     def __init__(self, *, scale: int, dim: int, **encoder: Any) -> None:
         super().__init__(scale=scale, dim=dim, **encoder)
         self.to_image = nn.Conv2d(dim, 3 * scale**2, 3, padding=1)
+
+    def spatial_steps(self) -> list[Step]:
+        """Encoder, convolution, pixel shuffle; the upsampled image sees less."""
+        return [*steps_of(self.encoder, self.to_image), Upsampling(self.scale)]
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """All sub-pixels at once, added to nearest-neighbour upsampling."""

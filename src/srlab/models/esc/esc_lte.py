@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
+from srlab.layers.spatial_steps import steps_of
 from srlab.models.esc.encoder import EscNetwork
 from srlab.models.network import require_image
+from srlab.ops.reach import Interpolation, Step
 
 # The official training draws scales up to this.
 _LARGEST_TRAINED_SCALE = 4
@@ -144,6 +146,10 @@ class EscLTE(EscNetwork):
                 f"query_dim={query_dim} must be even: half cosines, half sines; use {query_dim + 1}"
             )
         self.estimator = TextureEstimator(dim=dim, query_dim=query_dim)
+
+    def spatial_steps(self) -> list[Step]:
+        """Encoder, a convolution, and colours from two features on each axis."""
+        return [*steps_of(self.encoder, self.estimator.amplitude), Interpolation(self.scale, taps=2)]
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """All pixels of a result ``scale`` times as large."""

@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.spatial_steps import steps_of
 from srlab.layers.upsample import NearestStages
 from srlab.models.esc.encoder import EscNetwork
 from srlab.ops.padding import reflected_positions
+from srlab.ops.reach import Step
 
 _SLOPE = 0.2
 
@@ -53,6 +55,10 @@ class EscReal(EscNetwork):
         super().__init__(scale=scale, dim=dim, **encoder)
         self.skip = ImageSkip(dim=dim)
         self.head = NearestStages(dim=dim, scale=scale)
+
+    def spatial_steps(self) -> list[Step]:
+        """Encoder, head; the skip sees less than the encoder."""
+        return steps_of(self.encoder, self.head)
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """Features of the image and of its blocks, upsampled."""

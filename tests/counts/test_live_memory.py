@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from srlab.extensions.lab.memory import count_live_bytes
+from srlab.counts.live_memory import count_live_bytes
 
 MIB = 2**20
 SLACK = 64  # scalars that operators hold for a moment

@@ -1,0 +1,204 @@
+"""Restores one image of any size: whole or in tiles, once or as the mean of its eight flips and turns."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+from srlab.counts.probe import evaluation_mode, is_out_of_memory
+from srlab.models.network import Network, require_image
+from srlab.tasks.self_ensemble import self_ensemble, view_sizes
+from srlab.tasks.tile_choice import choose_tile, smaller_tile
+from srlab.tasks.tiling import cuts_of, restore_tiles, round_up, whole
+
+log = logging.getLogger(__name__)
+
+_warned: WeakSet[Network] = WeakSet()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restoration:
+    """Arguments of :func:`restore` that scores depend on."""
+
+    tile: int | Literal["auto"] = 0
+    exact: bool = False
+    ensemble: bool = False
+
+
+WHOLE = Restoration()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a restoration is.
+
+    Attributes:
+        done: network calls finished, 0 in the first report.
+        total: network calls in all.
+        tile: LR side of the tiles in use, a multiple of the network's grid; 0 for the whole image. It
+            changes, and ``done`` starts from 0 again, when a tile did not fit into memory.
+    """
+
+    done: int
+    total: int
+    tile: int
+
+
+def restore(
+    network: Network,
+    lr_image: Tensor,
+    *,
+    tile: int | Literal["auto"] = 0,
+    exact: bool = False,
+    ensemble: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Tensor:
+    """(B, 3, H, W) in [0, 1] to (B, 3, sH, sW), not clamped, on the device and in the dtype of ``lr_image``.
+
+    The network runs on its own device, in its own dtype, in evaluation mode and without autograd; its mode is
+    restored after. With tiles, only these are moved to that device: for an image that does not fit there,
+    leave ``lr_image`` on the CPU.
+
+    Args:
+        network: any.
+        lr_image: in [0, 1], any floating dtype.
+        tile: LR side of a tile without its halo, rounded up to the network's grid; 0: the whole image;
+            ``auto``: the whole image if it fits into the free memory, else the largest tile that does, halved
+            when memory runs out nevertheless.
+        exact: the halo is the whole receptive reach, so that the result is that of the whole image; without
+            it, the network's ``halo``, see :class:`srlab.ops.reach.Reach`.
+        ensemble: the mean over the eight flips and turns of the image.
+        on_progress: called before the first network call and after each.
+
+    Raises:
+        ValueError: a negative tile; ``exact`` tiles of a network that uses statistics of the whole image;
+            tiles of a network that does not say how far it sees.
+        MemoryError: the image, or the smallest tile, does not fit into memory.
+    """
+    if tile != "auto" and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 0):
+        raise ValueError(f"tile={tile!r}: choose 0 (the whole image), a number of LR pixels, or auto")
+    require_image(lr_image)
+    report = on_progress or (lambda _progress: None)
+    job = _Job(network, lr_image, exact=exact, ensemble=ensemble, report=report)
+    with evaluation_mode(network):
+        return _run_where_it_fits(job) if tile == "auto" else _run_or_explain(job, tile)
+
+
+class _Job:
+    """One image, to be tried with tiles of any size."""
+
+    def __init__(
+        self,
+        network: Network,
+        lr_image: Tensor,
+        *,
+        exact: bool,
+        ensemble: bool,
+        report: Callable[[Progress], None],
+    ) -> None:
+        parameter = next(network.parameters(), lr_image)
+        self.device, self.dtype = parameter.device, parameter.dtype
+        self.network = network
+        self.lr_image = lr_image
+        self.exact = exact
+        self.ensemble = ensemble
+        self.report = report
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """LR height and width."""
+        return self.lr_image.shape[-2], self.lr_image.shape[-1]
+
+    def run(self, tile: int) -> Tensor:
+        """Restore the image; 0: as a whole."""
+        cuts = cuts_of(self.network, exact=self.exact) if tile else None
+        views = list(view_sizes(self.size)) if self.ensemble else [self.size]
+        tilings = {size: cuts.plan(size, tile) if cuts else whole(size) for size in views}
+        total = sum(tilings[size].count for size in views)
+        if cuts is not None and total > len(views):
+            _warn_of_statistics(self.network)
+            calls = _Calls(self, total, round_up(tile, cuts.alignment))
+        else:
+            calls = _Calls(self, total, tile=0)
+
+        def restore_view(lr_image: Tensor) -> Tensor:
+            tiling = tilings[lr_image.shape[-2], lr_image.shape[-1]]
+            return restore_tiles(calls, lr_image, tiling, scale=self.network.scale)
+
+        return self_ensemble(restore_view, self.lr_image) if self.ensemble else restore_view(self.lr_image)
+
+
+class _Calls:
+    """Runs the network on one tile after another, and reports it."""
+
+    def __init__(self, job: _Job, total: int, tile: int) -> None:
+        self.job = job
+        self.progress = Progress(done=0, total=total, tile=tile)
+        job.report(self.progress)
+
+    def __call__(self, part: Tensor) -> Tensor:
+        job = self.job
+        restored = job.network(part.to(job.device, job.dtype)).to(job.lr_image)
+        self.progress = replace(self.progress, done=self.progress.done + 1)
+        job.report(self.progress)
+        return restored
+
+
+def _run_or_explain(job: _Job, tile: int) -> Tensor:
+    restored = _attempt(job, tile)
+    if restored is None:
+        raise MemoryError(
+            f"{_does_not_fit(job, tile)}: use tile=auto, which takes the largest tile that fits, a smaller "
+            "image, backend=sdpa, which stores no maps, a smaller network, or a device with more memory"
+        )
+    return restored
+
+
+def _run_where_it_fits(job: _Job) -> Tensor:
+    """With the largest tile that should fit, then with smaller ones."""
+    estimated = tile = choose_tile(
+        job.network, job.lr_image, device=job.device, dtype=job.dtype, exact=job.exact, ensemble=job.ensemble
+    )
+    while (restored := _attempt(job, tile)) is None:
+        smaller = smaller_tile(cuts_of(job.network, exact=job.exact), job.size, tile)
+        if smaller is None:
+            raise MemoryError(
+                f"{_does_not_fit(job, tile)}, and there is no smaller tile: use backend=sdpa, which "
+                "stores no maps, a smaller network, or a device with more memory"
+            )
+        tile = smaller
+    if tile != estimated:
+        log.warning("%s; tiles of %d LR pixels did", _does_not_fit(job, estimated), tile)
+    return restored
+
+
+def _attempt(job: _Job, tile: int) -> Tensor | None:
+    """None where memory ran out; its error, and all that it holds, is gone then."""
+    try:
+        return job.run(tile)
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not is_out_of_memory(error):
+            raise
+    if job.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
+
+
+def _does_not_fit(job: _Job, tile: int) -> str:
+    height, width = job.size
+    parts = f" in tiles of {tile} LR pixels" if tile else ""
+    return f"restoring a {height}x{width} image{parts} does not fit into the memory of {job.device}"
+
+
+def _warn_of_statistics(network: Network) -> None:
+    if network.pools_globally and network not in _warned:
+        _warned.add(network)
+        log.warning(
+            "tiles change what %s restores, which uses all pixels of the image for %s (docs/tiling.md)",
+            type(network).__name__,
+            " and ".join(network.pools_globally),
+        )

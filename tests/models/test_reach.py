@@ -1,0 +1,157 @@
+"""Reach against NaN: what an input column of NaN makes NaN is what it can reach, whatever the weights."""
+
+import math
+
+import pytest
+import torch
+
+import srlab
+from preset_cases import cheapest_of_each_class, narrowed, recorded_scales
+from srlab.models.esc.blocks import PREDICTED_SIDE, KernelPredictor
+from srlab.models.network import AttentionNetwork, Network
+from srlab.models.rcan import ChannelAttention
+from srlab.ops.reach import reaching_interval
+
+SCALES = {name: recorded_scales(name)[0] for name in srlab.list_models()}
+QUICK = set(cheapest_of_each_class(SCALES).values())
+
+
+def thin(name, **changes):
+    """A preset at full depth with few channels, which its reach does not depend on."""
+    groups = {"swinir": 6}.get(name, 4)
+    channels = {
+        "elan_light_elsa": {"dim": 12},
+        "elan": {"dim": 6},
+        "swinir_light_elsa": {"dim": 24, "num_heads": [2] * groups},
+        "swinir": {"dim": 12, "num_heads": [2] * groups},
+        "hit": {"dim": 24, "num_heads": [2] * groups},
+        "esc_lte": {"dim": 8, "mixed_dim": 4, "num_heads": 2, "query_dim": 4},
+        "esc": {"dim": 8, "mixed_dim": 4, "num_heads": 2},
+        "rcan": {"dim": 4, "squeeze_factor": 4},
+        "edsr": {"dim": 4},
+        "msrresnet": {"dim": 4},
+        "bicubic": {},
+    }
+    found = next(value for prefix, value in channels.items() if name.startswith(prefix))
+    return prepared(srlab.create_model(name, scale=SCALES[name], **{**found, **changes}))
+
+
+def prepared(network):
+    if isinstance(network, AttentionNetwork):
+        network.use_backend("reference")
+    return network.eval()
+
+
+@pytest.fixture(autouse=True)
+def _statistics_are_constants(monkeypatch):
+    """What pools globally reaches everywhere by definition; reach.pixels says how far all else does."""
+
+    def constant_kernels(self, features):
+        return features.new_full((len(features), features.shape[1], PREDICTED_SIDE, PREDICTED_SIDE), 0.1)
+
+    monkeypatch.setattr(KernelPredictor, "forward", constant_kernels)
+    monkeypatch.setattr(ChannelAttention, "forward", lambda self, features: features * 0.5)
+    torch.manual_seed(0)
+
+
+@torch.inference_mode()
+def reached(network, width, column):
+    """(scale * width,) whether an output column is NaN where input ``column`` is."""
+    image = torch.rand(1, 3, 2, width)
+    image[..., column] = math.nan
+    return network(image).isnan().any(dim=(0, 1, 2))
+
+
+def predicted(network, width, column):
+    first, last = reaching_interval(
+        network.spatial_steps(), torch.arange(width * network.scale), torch.tensor(width)
+    )
+    return (first <= column) & (column <= last)
+
+
+def check_far_from_borders(network):
+    """At the columns that reach farthest, and at one of no special place in the grid."""
+    reach, scale = network.reach(), network.scale
+    margin = -(-reach.pixels // reach.alignment) * reach.alignment
+    first, last = reaching_interval(network.spatial_steps(), torch.arange(reach.alignment * scale))
+    own = torch.arange(reach.alignment * scale) // scale
+    columns = {int(first[(own - first).argmax()]), int(last[(last - own).argmax()]), reach.alignment // 3}
+    width = 3 * margin + 2 * reach.alignment
+    for column in columns:
+        place = column + (margin if column > 0 else 2 * margin)
+        assert torch.equal(reached(network, width, place), predicted(network, width, place)), column
+
+
+def cases():
+    quick = ("elan_light", "swinir_light", "edsr_baseline", "msrresnet", "bicubic")
+    return [pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in SCALES]
+
+
+@pytest.mark.parametrize("name", cases())
+def test_the_reach_of_a_preset_is_exactly_what_nan_reaches(name):
+    check_far_from_borders(thin(name))
+
+
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_the_reach_of_a_shallow_network_is_exactly_what_nan_reaches(name):
+    check_far_from_borders(prepared(srlab.create_model(name, scale=SCALES[name], **narrowed(name))))
+
+
+@pytest.mark.parametrize("name", ["hit_srf", "hit_sng", "esc_light"])
+@pytest.mark.parametrize("beyond", [1, 3, 7, 9])
+def test_reflection_at_the_border_is_part_of_the_reach(name, beyond):
+    network = prepared(srlab.create_model(name, scale=SCALES[name], **narrowed(name)))
+    grid = network.reach().alignment
+    width = -(-network.reach().pixels // grid) * grid + grid + beyond
+    for column in (width - 1, width - beyond - 2, width - grid):
+        assert torch.equal(reached(network, width, column), predicted(network, width, column)), column
+
+
+@pytest.mark.parametrize(
+    ("changes", "pixels", "grid"),
+    [
+        ({}, 299, 16),
+        ({"n_share": 0}, 203, 16),
+        ({"n_share": 3}, 347, 16),
+        ({"window_sizes": [8, 8, 8]}, 151, 8),
+        ({"window_sizes": [4, 8, 12]}, 225, 24),
+        ({"shift_schedule": "none"}, 387, 16),
+    ],
+)
+def test_elan_light_reaches_as_far_as_its_configuration_says(changes, pixels, grid):
+    reach = srlab.create_model("elan_light", scale=4, **changes).reach()
+    assert (reach.pixels, reach.alignment) == (pixels, grid)
+    assert reach.wraps == (changes.get("shift_schedule") != "none")
+    assert reach.halo == (96 if not changes else -(-pixels // grid) * grid)
+
+
+def test_a_cyclic_shift_without_mask_reaches_the_opposite_border():
+    network = thin("elan_demo", depth=4, n_share=1)
+    nan = reached(network, 320, 0)
+    assert nan[0]
+    assert nan[-1]
+    assert not nan[len(nan) // 2]
+    assert network.reach().wraps
+
+
+def test_networks_whose_shift_is_masked_do_not_wrap():
+    assert not srlab.create_model("swinir_light", scale=2).reach().wraps
+    assert srlab.create_model("hit_srf", scale=2, shift_schedule="alternate").reach().wraps
+
+
+@pytest.mark.parametrize("name", sorted(SCALES))
+def test_every_preset_declares_its_reach(name):
+    reach = srlab.create_model(name, scale=SCALES[name], **narrowed(name)).reach()
+    assert reach.pixels > 0
+    assert reach.halo % reach.alignment == 0
+    # kernels predicted from means, channel attention
+    assert bool(reach.pools_globally) == name.startswith(("esc", "rcan"))
+
+
+def test_a_network_that_does_not_declare_its_reach_says_so():
+    class Undeclared(Network):
+        def restore(self, lr_image):
+            return lr_image
+
+    with pytest.raises(ValueError, match="Undeclared does not say how far it sees"):
+        Undeclared(scale=1).reach()
