@@ -1,4 +1,7 @@
-"""ELAN on the CPU: two kernels for each pair of modules, on maps that are changed in place; others for training."""
+"""ELAN on the CPU: two kernels for each pair of modules, on maps that are changed in place.
+
+Training has kernels with gradients, one for each operator.
+"""
 
 from itertools import chain
 
@@ -43,7 +46,8 @@ def elan_block(block: ElanBlock, features: Tensor) -> Tensor:
     for local, attention in pairs_of(block):
         hidden = shift_convolution(features, *affine(local.expand.mix), shifts=True, relu=True)
         features = shift_convolution(hidden, *affine(local.contract.mix), shifts=True, relu=False) + features
-        value = attention.norm(shift_convolution(features, *affine(attention.project), shifts=False, relu=False))
+        projected = shift_convolution(features, *affine(attention.project), shifts=False, relu=False)
+        value = attention.norm(projected)
         query = value if query is None else query
         mixed = self_similarity_attention(query, value, _projected_groups(attention, block.shifted))
         features = shift_convolution(mixed, *affine(attention.mix), shifts=False, relu=False) + features
@@ -70,7 +74,7 @@ def _run_pair(
 
 
 def _projected_groups(attention: GroupAttention, shifted: bool) -> list[WindowGroup]:
-    """For each group, queries and values side by side in the map that computes, values alone in the others."""
+    """Of maps as the module projects them: queries and values of a group side by side, or values alone."""
     width = attention.mix.in_channels // len(attention.window_sizes)
     groups = []
     for index, side in enumerate(attention.window_sizes):

@@ -48,9 +48,7 @@ def self_similarity_attention(query: Tensor, value: Tensor, groups: Sequence[Win
 
 class _ShiftConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, shifts: bool, relu: bool
-    ) -> Tensor:
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, shifts: bool, relu: bool) -> Tensor:
         features, weight, bias = features.contiguous(), weight.contiguous(), bias.contiguous()
         _require_float32(features, weight, bias)
         result = features.new_empty(len(features), len(weight), *features.shape[2:])
