@@ -5,7 +5,6 @@ import os
 import pickle
 import random
 import re
-import tarfile
 import zipfile
 
 import numpy as np
@@ -135,13 +134,6 @@ def raising(error):
         (b"\xfd7zXZ\x00" + bytes(90), r"is an xz archive; unpack it"),
         (b"\x89HDF\r\n\x1a\n" + bytes(90), r"is an HDF5 file, as Keras and MATLAB write; in PyTorch, save"),
         (
-            b"\x08\x08\x12\x07pytorch\x1a\x052.4.0:\x9a",
-            r"is an ONNX model, which holds a graph; save its state",
-        ),
-        (b"\x1c\0\0\0TFL3\x14\0 \0" + bytes(90), r"is a TensorFlow Lite model; in PyTorch, save its state"),
-        (b"\x08\x01\x12\xd4\x8f\x01\n\xb5\x01\n\x0e" + bytes(90), r"is a TensorFlow graph; in PyTorch, save"),
-        (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1\r\0\0\0nn.Sequential", r"is a file of Lua's Torch7, which"),
-        (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3600\n",
             r"is a Git LFS pointer \(69 bytes\), not the file .* `git lfs pull`",
         ),
@@ -170,7 +162,7 @@ def test_numpy_files_are_told_what_they_are(tmp_path):
     np.savez(tmp_path / "w.npz", weight=np.zeros(3))
     np.save(tmp_path / "w.npy", np.zeros(3))
     with pytest.raises(
-        ValueError, match=r"w.npz is a NumPy archive, not a checkpoint; it holds weight.npy; known"
+        ValueError, match=r"w.npz is a zip archive, not a checkpoint; it holds weight.npy; known"
     ):
         load_model(tmp_path / "w.npz")
     with pytest.raises(ValueError, match=r"w.npy is a NumPy array, not a checkpoint; known are"):
@@ -179,9 +171,7 @@ def test_numpy_files_are_told_what_they_are(tmp_path):
 
 def test_numbered_tensors_are_no_state_dict(tmp_path):
     torch.save({0: torch.zeros(1), "a": torch.zeros(1)}, tmp_path / "list.pth")
-    with pytest.raises(
-        ValueError, match=r"list.pth: no known network .* keys .* are names, here are 0 \(int\)"
-    ):
+    with pytest.raises(ValueError, match=r"list.pth: no known network .* it holds 2 tensors: 0, a$"):
         load_model(tmp_path / "list.pth")
 
 
@@ -199,37 +189,10 @@ def test_torchscript_is_told_from_a_damaged_file(tmp_path):
         load_model(tmp_path / "script.pt")
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["x/model.pth", "x/readme.txt"], r"is a zip archive, .* it holds x/model.pth; unpack it, and give"),
-        (["photo.png"], r"is a zip archive, not a checkpoint; it holds photo.png; known are"),
-        (["config.json", "model.weights.h5"], r"is a Keras model; in PyTorch, save its state dict"),
-    ],
-)
-def test_zip_archives_are_told_what_they_hold(names, message, tmp_path):
+def test_zip_archives_are_told_what_they_hold(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
-        for name in names:
-            archive.writestr(name, "content")
-    with pytest.raises(ValueError, match=message):
-        load_model(tmp_path / "a.pth")
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (
-            ["sys_info", "pickle", "storages", "tensors"],
-            r"is of PyTorch before 0.2 \(a tar archive\); load it",
-        ),
-        (["model.pth"], r"is a tar archive; it holds model.pth; unpack it"),
-    ],
-)
-def test_tar_archives_are_told_what_they_hold(names, message, tmp_path):
-    with tarfile.open(tmp_path / "a.pth", "w") as archive:
-        for name in names:
-            archive.addfile(tarfile.TarInfo(name))
-    with pytest.raises(ValueError, match=message):
+        archive.writestr("x/model.pth", "content")
+    with pytest.raises(ValueError, match=r"is a zip archive, not a checkpoint; it holds x/model.pth; known"):
         load_model(tmp_path / "a.pth")
 
 
@@ -256,7 +219,7 @@ def test_links_folders_and_devices_are_told_apart(elan, tmp_path):
     for name, error, message in [
         ("loop.pth", FileNotFoundError, "it is a broken link to loop.pth"),
         ("dangling.pth", FileNotFoundError, "it is a broken link to gone.pth"),
-        ("folder", FileNotFoundError, "is a folder .* name a checkpoint file, such as elan.pt$"),
+        ("folder", FileNotFoundError, "is a folder .* name a checkpoint file$"),
         ("pipe", ValueError, "is not a regular file, so it cannot be a checkpoint$"),
     ]:
         with pytest.raises(error, match=message):

@@ -225,25 +225,6 @@ def test_what_a_file_of_another_layout_lacks_is_named_in_its_own_words(tmp_path)
         load_model(tmp_path / "none.pth")
 
 
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        (
-            ["trunk_net.0.conv1.weight", "upsample1.upsample_conv.weight", "conv_hr.weight"],
-            "MMagic's MSRResNet, which cannot be read: it has no activation .* BasicSR, mmsr and KAIR",
-        ),
-        (
-            ["model.0.weight", "model.1.sub.0.res.0.weight"],
-            "KAIR's MSRResNet0, which cannot be read: it has no",
-        ),
-    ],
-)
-def test_layouts_of_another_function_are_refused_by_name(keys, message, tmp_path):
-    torch.save({"state_dict": {key: torch.zeros(3) for key in keys}}, tmp_path / "theirs.pth")
-    with pytest.raises(ValueError, match=message):
-        load_model(tmp_path / "theirs.pth")
-
-
 def test_no_two_layouts_have_the_same_landmarks():
     landmarks = [set(layout.landmarks) for layout in known_layouts()]
     for index, marks in enumerate(landmarks):
@@ -292,7 +273,7 @@ def test_a_moved_shift_kernel_is_still_refused_in_half_precision(elan, tmp_path)
     key = next(key for key in state if key.endswith("shift_conv.weight"))
     state[key] = state[key] + 0.01
     torch.save(state, tmp_path / "elan.pth")
-    with pytest.raises(ValueError, match=r"shift_conv.weight .* differs from the constant"):
+    with pytest.raises(ValueError, match=r"shift_conv.weight differs from the constant"):
         load_model(tmp_path / "elan.pth")
 
 

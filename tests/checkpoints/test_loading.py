@@ -12,8 +12,8 @@ from checkpoint_samples import ELAN_ARGUMENTS, assert_same_function, ours
 from srlab.app.presets import build_network
 from srlab.app.renamed_keys import RENAMED_KEYS
 from srlab.checkpoints import load_model, load_strictly, official_state, read_checkpoint
-from srlab.checkpoints.migration import RENAMED_ARGUMENTS
 from srlab.models.elan import ELAN
+from srlab.models.registry import RENAMED_ARGUMENTS
 
 
 def test_official_elan_file_with_everything_that_its_training_script_writes(elan, tmp_path, caplog):

@@ -96,78 +96,29 @@ def test_official_files_load_and_are_written_back_to_the_last_bit(file, tmp_path
 
 
 FIRST_ELAN = "body.0.modules_lfe.lfe_0.conv0.shift_conv.conv1x1.weight"
-
-
 TABLE = "layers.0.residual_group.blocks.0.attn.relative_position_bias_table"
 
 
 @pytest.mark.parametrize(
     ("network", "changes", "message"),
     [
-        ("elan", {"tail.0.weight": 1.0}, r"ELAN, but cannot be read at tail.0.weight of shape \(\)"),
-        ("elan", {FIRST_ELAN: 1.0}, rf"ELAN, but cannot be read at {FIRST_ELAN} of shape \(\)"),
-        ("elan", {"body.x.foo": 1.0}, r"ELAN, but cannot be read at body.x.foo of shape \(\): invalid .*'x'"),
-        ("elan", {"body": 1.0}, r"pth does not fit ELAN: 1 unexpected: body$"),
-        ("elan", {"body.": 1.0}, r"ELAN, but cannot be read at body. of shape \(\)"),
-        ("elan", {"sub_mean.weight": 1.0}, r"ELAN, but cannot be read at sub_mean.weight of .* differs from"),
-        ("swinir", {"conv_first.weight": 1.0}, r"SwinIR, but cannot be read at conv_first.weight of shape"),
-        ("swinir", {TABLE: 1.0}, rf"SwinIR, but cannot be read at {TABLE} of shape \(\)"),
-        ("swinir", {"upsample.0.weight": 1.0}, r"SwinIR, but cannot be read at upsample.0.weight of shape"),
-        (
-            "swinir",
-            {"upsample.0.weight": None, "upsample.0.bias": None},
-            r"SwinIR, but lacks upsample.0.weight$",
-        ),
+        ("elan", {"tail.0.weight": 1.0}, r"looks like ELAN, but cannot be read: "),
+        ("elan", {FIRST_ELAN: 1.0}, r"looks like ELAN, but cannot be read: "),
+        ("elan", {"body.x.foo": 1.0}, r"looks like ELAN, but cannot be read: invalid .*'x'"),
+        ("elan", {"body": 1.0}, r"does not fit ELAN: 1 unexpected: body$"),
+        ("elan", {"sub_mean.weight": 1.0}, r"ELAN, but cannot be read: sub_mean.weight differs from"),
+        ("swinir", {"conv_first.weight": 1.0}, r"looks like SwinIR, but cannot be read: "),
+        ("swinir", {TABLE: 1.0}, r"looks like SwinIR, but cannot be read: "),
+        ("swinir", {"upsample.0.weight": None, "upsample.0.bias": None}, r"but lacks upsample.0.weight$"),
+        ("swinir", {"conv_first.weight": None}, r"no known network .* it holds \d+ tensors: conv_first.bias"),
     ],
 )
-def test_a_network_that_cannot_be_read_is_named_with_the_key_at_fault(
-    request, network, changes, message, tmp_path
-):
+def test_a_network_that_cannot_be_read_is_named_with_the_fault(request, network, changes, message, tmp_path):
     state = official_state(request.getfixturevalue(network))
     for key, value in changes.items():
         state[key] = torch.tensor(value or 0.0)
         if value is None:
             del state[key]
     torch.save(state, tmp_path / "odd.pth")
-    looks = "" if "does not fit" in message else "odd.pth looks like "
-    with pytest.raises(ValueError, match=looks + message):
+    with pytest.raises(ValueError, match=rf"odd.pth.* {message}"):
         load_model(tmp_path / "odd.pth")
-
-
-EDSR_START = ["body.0.conv1.weight", "conv_first.weight", "conv_first.bias"]
-
-
-@pytest.mark.parametrize(
-    ("file", "removed", "message"),
-    [
-        ("keys/elan_light_x4.json", [FIRST_ELAN], rf"it has body\S+ like ELAN, but lacks {FIRST_ELAN}$"),
-        (
-            "keys/elan_light_x4.json",
-            [FIRST_ELAN, "tail.0.weight"],
-            rf"ELAN, but lacks {FIRST_ELAN}, tail.0.weight$",
-        ),
-        (
-            "keys/swinir_light_x2.json",
-            ["conv_first.weight"],
-            rf"it has {TABLE} like SwinIR, but lacks conv_first.weight$",
-        ),
-        ("keys/swinir_light_x2.json", [TABLE], rf"like SwinIR, but lacks {TABLE}$"),
-        (
-            "keys/edsr_baseline_x4.json",
-            EDSR_START,
-            r"it has \S+ like EDSR, but lacks body.0.conv1.weight, conv_first.weight$",
-        ),
-    ],
-)
-@pytest.mark.parametrize("prefix", ["", "generator."])
-def test_an_official_file_without_its_first_keys_is_told_which(file, removed, message, prefix, tmp_path):
-    shapes = load_golden(file).about
-    state = {
-        f"{prefix}{key}": torch.zeros(()).expand(shape)
-        for key, (shape, _) in shapes.items()
-        if key not in removed
-    }
-    torch.save({**state, "foo.bar": torch.zeros(2)}, tmp_path / "hole.pth")
-    message = message.replace("it has ", f"it has {prefix}")
-    with pytest.raises(ValueError, match=rf"hole.pth: .*{message}"):
-        load_model(tmp_path / "hole.pth")

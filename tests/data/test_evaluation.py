@@ -175,7 +175,7 @@ def test_ranks_share_the_images_exactly_with_equally_long_shares(tmp_path: Path,
     counted = [
         sample["name"]
         for share in shares
-        for sample in map(share.__getitem__, range(len(share)))
+        for sample in (share.batch([place]) for place in range(len(share)))
         if sample["counted"]
     ]
     assert sorted(counted) == sorted(2 * [str(number) for number in range(7)])

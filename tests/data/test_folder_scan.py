@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from image_files import touch
-from srlab.data.folder_scan import numbered, scan_folder, unique_names
+from srlab.data.folder_scan import scan_folder, unique_names
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_names_stay_apart_on_every_file_system(paths: list[str], names: list[str
 
 
 def test_a_number_that_is_taken_is_not_given():
-    assert numbered(["a", "A~2", "A"]) == ["a~3", "A~2", "A"]
+    assert unique_names([Path("A.png"), Path("a.png"), Path("a.png~2.png")])[1] == "a.png~3"
 
 
 def test_what_systems_put_into_folders_is_no_image(tmp_path: Path):
@@ -41,7 +41,7 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path: Path):
     for name in ("1.png", "a.gif", "b.GIF", "c.jp2", "notes.txt", *low):
         touch(tmp_path / name)
     low, formats = scan_folder(tmp_path).left_out()
-    assert low.startswith(f"3 image(s) below {tmp_path} are left out as low resolution")
+    assert low.startswith(f"3 file(s) below {tmp_path} are left out as low resolution")
     assert low.endswith("sets/lq (2), LR (1)")
-    what = "are left out because their format is not supported: 2 .gif, 1 .jp2"
+    what = "are left out because their format is not supported: .gif (2), .jp2 (1)"
     assert formats == f"3 file(s) below {tmp_path} {what}"

@@ -125,16 +125,16 @@ def test_netpbm_files_of_sixteen_bits(tmp_path: Path, channels: int):
     np.testing.assert_array_equal(read_image(tmp_path / "a.pnm"), expected)
 
 
-def test_a_jpeg_of_twelve_bits_is_told_from_no_image(tmp_path: Path):
+def test_other_files_and_a_jpeg_of_twelve_bits_are_refused(tmp_path: Path):
     """By the precision in its frame header, SOF0."""
     Image.fromarray(RGB).save(tmp_path / "a.jpg")
     data = bytearray((tmp_path / "a.jpg").read_bytes())
     data[data.index(b"\xff\xc0") + 4] = 12
     (tmp_path / "a.jpg").write_bytes(data)
-    with pytest.raises(ValueError, match=r"a\.jpg: it is a JPEG of an unsupported kind, such as 12 bits"):
+    with pytest.raises(ValueError, match=r"a\.jpg: it is not .* JPEG of 12 bits"):
         read_image(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_text("<html>not found</html>")
-    with pytest.raises(ValueError, match=r"b\.jpg: it is not an image or damaged"):
+    with pytest.raises(ValueError, match=r"b\.jpg: it is not an image, .* or damaged"):
         read_image(tmp_path / "b.jpg")
 
 

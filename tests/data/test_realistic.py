@@ -6,11 +6,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from srlab.data.bicubic_window import downsample_window
-from srlab.data.image_store import ImageStore
 from srlab.data.known_sets import demo_photographs
 from srlab.data.realistic import RealisticDegradation
 from srlab.data.sampling import degradation_random
-from srlab.data.store import open_store
+from srlab.data.store import ImageStore, open_store
 from srlab.data.training_crops import TrainingCrops
 
 

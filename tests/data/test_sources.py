@@ -109,7 +109,7 @@ def test_low_resolution_files_are_no_hr_images_and_are_listed(
     with caplog.at_level(logging.INFO):
         files = folder_images(str(tmp_path)).files
     assert {file.path for file in files} == {tmp_path / name for name in high}
-    assert f"{len(low)} image(s) below {tmp_path} are left out as low resolution" in caplog.text
+    assert f"{len(low)} file(s) below {tmp_path} are left out as low resolution" in caplog.text
     for part in ("train", "held_out"):
         for file in folder_images(str(tmp_path), part=part).files:
             assert file.path.relative_to(tmp_path).as_posix() in high
@@ -117,7 +117,9 @@ def test_low_resolution_files_are_no_hr_images_and_are_listed(
 
 def test_a_folder_of_low_resolution_is_taken_where_it_is_named_itself(tmp_path: Path):
     touch(tmp_path / "LR/X4/0001x4.png")
-    with pytest.raises(ValueError, match=r"holds only low-resolution images, by their names \(LR\)"):
+    with pytest.raises(
+        ValueError, match=r"holds no image .* 1 file\(s\) .* as low resolution.* LR \(1\); check"
+    ):
         folder_images(str(tmp_path))
     assert names_of(folder_images(str(tmp_path / "LR/X4"))) == ["0001x4"]
 
@@ -128,11 +130,9 @@ def test_kinds_that_are_not_read_are_counted(tmp_path: Path, caplog):
     with caplog.at_level(logging.INFO):
         assert names_of(folder_images(str(tmp_path))) == ["1", "2", "3"]
     assert f"4 file(s) below {tmp_path} are left out because their format is not" in caplog.text
-    assert "supported: 2 .gif" in caplog.text
+    assert "supported: .gif (2)" in caplog.text
     touch(tmp_path / "others/a.heic")
-    with pytest.raises(
-        ValueError, match=r"holds no image \(.*\), but \.heic, which are not supported; check data.r"
-    ):
+    with pytest.raises(ValueError, match=r"holds no image \(.*not supported: \.heic \(1\); check data\.r"):
         folder_images(str(tmp_path / "others"))
 
 
@@ -172,7 +172,7 @@ def test_lr_files_beside_hr_that_are_not_read_are_listed(tmp_path: Path, caplog)
     with caplog.at_level(logging.INFO):
         folder_images(str(tmp_path))
     (line,) = [line for line in caplog.messages if "left out as low resolution" in line]
-    assert line.startswith("3 image(s)")
+    assert line.startswith("3 file(s)")
     assert all(name in line for name in ("LR (1)", "lq (1)", "LR_unknown (1)"))
     assert "bicubic" not in line
 

@@ -95,7 +95,7 @@ def test_colours_multiplied_by_alpha_are_read_where_all_is_opaque(tmp_path: Path
     np.testing.assert_array_equal(read_image(path), planes(samples))
     opaque[2, 3, 3] -= 1
     write_tiff(path, opaque, photometric, extra=[ASSOCIATED], lzw=lzw)
-    with pytest.raises(ValueError, match=r"\(RGB, 4 samples of \d+ bits, uint, ASSOCALPHA.*multiplied by"):
+    with pytest.raises(ValueError, match=r"\(6x10x4 uint\d+ rgb.*multiplied by"):
         read_image(path)
 
 
@@ -117,27 +117,26 @@ def test_other_kinds_of_eight_bits_are_what_pillow_makes_of_them(
 
 
 REFUSED = {
-    r"SEPARATED, 4 samples of 16 bits, uint": (with_channel(DEEP_COLOR, 5), CMYK, {}),
-    r"RGB, 5 samples of 16 bits": (np.dstack([DEEP_COLOR] * 2)[..., :5], RGB, {"extra": [0, 0]}),
-    r"RGB, 5 samples of 8 bits": (np.dstack([COLOR] * 2)[..., :5], RGB, {"extra": [0, 0]}),
-    r"MINISBLACK, 2 samples of 8 bits": (COLOR[..., :2], BLACK_IS_ZERO, {}),
-    r"MINISBLACK, 1 sample of 12 bits": (np.dstack([GRAY] * 3).reshape(6, 30), BLACK_IS_ZERO, {"bits": 12}),
-    r"MINISBLACK, 1 sample of 16 bits, int": (DEEP_GRAY.astype(np.int16), BLACK_IS_ZERO, {}),
-    r"MINISBLACK, 1 sample of 8 bits, int": (GRAY.astype(np.int8), BLACK_IS_ZERO, {}),
-    r"MINISBLACK, 1 sample of 32 bits, uint": (GRAY.astype(np.uint32), BLACK_IS_ZERO, {}),
-    r"MINISBLACK, 1 sample of 32 bits, int": (GRAY.astype(np.int32), BLACK_IS_ZERO, {}),
-    r"MINISBLACK, 1 sample of 32 bits, ieeefp": (GRAY.astype(np.float32), BLACK_IS_ZERO, {}),
-    r"RGB, 3 samples of 32 bits, uint": (COLOR.astype(np.uint32), RGB, {}),
-    r"RGB, 3 samples of 32 bits, ieeefp": (COLOR.astype(np.float32), RGB, {}),
-    r"RGB, 3 samples of 16 bits, ieeefp": (COLOR.astype(np.float16), RGB, {}),
-    r"RGB, 3 samples of 16 bits, uint, separate planes, LZW": (
+    "6x10x4 uint16 separated": (with_channel(DEEP_COLOR, 5), CMYK, {}),
+    "6x10x5 uint16 rgb": (np.dstack([DEEP_COLOR] * 2)[..., :5], RGB, {"extra": [0, 0]}),
+    "6x10x5 uint8 rgb": (np.dstack([COLOR] * 2)[..., :5], RGB, {"extra": [0, 0]}),
+    "6x10x2 uint8 minisblack": (COLOR[..., :2], BLACK_IS_ZERO, {}),
+    "6x20 uint12 minisblack": (np.dstack([GRAY] * 3).reshape(6, 30), BLACK_IS_ZERO, {"bits": 12}),
+    "6x10 int16 minisblack": (DEEP_GRAY.astype(np.int16), BLACK_IS_ZERO, {}),
+    "6x10 int8 minisblack": (GRAY.astype(np.int8), BLACK_IS_ZERO, {}),
+    "6x10 uint32 minisblack": (GRAY.astype(np.uint32), BLACK_IS_ZERO, {}),
+    "6x10 int32 minisblack": (GRAY.astype(np.int32), BLACK_IS_ZERO, {}),
+    "6x10 ieeefp32 minisblack": (GRAY.astype(np.float32), BLACK_IS_ZERO, {}),
+    "6x10x3 uint32 rgb": (COLOR.astype(np.uint32), RGB, {}),
+    "6x10x3 ieeefp32 rgb": (COLOR.astype(np.float32), RGB, {}),
+    "6x10x3 ieeefp16 rgb": (COLOR.astype(np.float16), RGB, {}),
+    "3x6x10 uint16 rgb lzw separate": (
         DEEP_COLOR,
         RGB,
         {"planar": True, "lzw": True},
     ),
-    r"YCBCR, 3 samples of 8 bits": (COLOR, YCBCR, {"more": {530: [2, 2]}}),
-    r"RGB, 3 samples of 8 bits, uint, a reduced copy": (COLOR, RGB, {"more": {254: [1]}}),
-    r"photometric 40000, 3 samples of 8 bits": (COLOR, 40000, {}),
+    "6x10x3 uint8 ycbcr": (COLOR, YCBCR, {"more": {530: [2, 2]}}),
+    "6x10x3 uint8 rgb reduced": (COLOR, RGB, {"more": {254: [1]}}),
 }
 
 
@@ -146,6 +145,12 @@ def test_other_layouts_are_refused_by_name(tmp_path: Path, layout: str):
     samples, photometric, changes = REFUSED[layout]
     path = write_tiff(tmp_path / "a.tif", samples, photometric, **changes)
     with pytest.raises(ValueError, match=rf"a\.tif: its layout \({layout}.*\) is not supported; save it"):
+        read_image(path)
+
+
+def test_an_unknown_meaning_of_samples_is_refused(tmp_path: Path):
+    path = write_tiff(tmp_path / "a.tif", COLOR, 40000)
+    with pytest.raises(ValueError, match=r"a\.tif: 40000 is not a valid PHOTOMETRIC"):
         read_image(path)
 
 
@@ -185,5 +190,5 @@ def test_jpeg_inside_is_what_libtiff_makes_of_it(tmp_path: Path, mode: str, orie
 
 def test_an_unknown_compression_is_refused_by_name(tmp_path: Path):
     path = write_tiff(tmp_path / "a.tif", DEEP_COLOR, RGB, more={259: [50000]})
-    with pytest.raises(ValueError, match=r"RGB, 3 samples of 16 bits, uint, ZSTD\) is not supported"):
+    with pytest.raises(ValueError, match=r"6x10x3 uint16 rgb zstd.*\) is not supported"):
         read_image(path)

@@ -12,13 +12,12 @@ from torch.testing import assert_close
 
 from image_files import save_noise
 from srlab.data.degradation import BicubicDegradation
-from srlab.data.image_store import ImageStore
 from srlab.data.images import read_image
 from srlab.data.known_sets import demo_photographs
 from srlab.data.loader import Loader
 from srlab.data.sampling import GlobalBatchSampler, draw_crop, image_of
 from srlab.data.sources import ImageSet, find_images, folder_images
-from srlab.data.store import open_store
+from srlab.data.store import ImageStore, open_store
 from srlab.data.training_crops import TrainingCrops
 from srlab.ops.resize import imresize
 

@@ -7,7 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from golden_files import golden_files, load_golden
-from srlab.layers.elsa import ElsaBlock, GhostHead, HadamardAttention
+from srlab.layers.elsa import GhostHead, HadamardAttention
+from srlab.layers.feed_forward import TransformerBlock
 
 BACKENDS = ("reference", "fused")
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
@@ -89,7 +90,7 @@ def test_block_is_the_official_one(name, backend, dtype):
     config = golden.about["config"]
     attention = attention_of(config, qkv_bias="w/attn.pre_proj.bias" in golden.arrays, qk_scale=1.0)
     hidden_dim = int(config["dim"] * config["mlp_ratio"])
-    block = ElsaBlock(dim=config["dim"], attention=attention, hidden_dim=hidden_dim, drop_path=0.1)
+    block = TransformerBlock(dim=config["dim"], attention=attention, hidden_dim=hidden_dim, drop_path=0.1)
     block.load_state_dict(ours(golden.weights(), lam=config["lam"], gamma=config["gamma"]))
     assert_as_recorded(block, golden, dtype, backend)
 

@@ -60,21 +60,16 @@ def distance_of_the_paper(a, b, weights):
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch, weights):
-    """A folder with both files, whose check sums are taken for the official ones."""
-    monkeypatch.setenv("SRLAB_LPIPS_WEIGHTS", str(tmp_path))
+def weights_file(tmp_path, monkeypatch, weights):
+    """AlexNet of random weights, whose check sum is taken for the official one's."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     lpips._weights_on.cache_clear()
+    path = tmp_path / "checkpoints/alexnet-owt-7be5be79.pth"
+    path.parent.mkdir()
     alexnet = {key: value for key, value in weights.items() if key.startswith("features.")}
-    contents = {
-        "alexnet-owt-7be5be79.pth": {**alexnet, "classifier.1.bias": torch.zeros(2)},
-        "alex.pth": {key: value for key, value in weights.items() if key.startswith("lin")},
-    }
-    sums = {}
-    for name, content in contents.items():
-        torch.save(content, tmp_path / name)
-        sums[name] = ("https://example.org", hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()[:8])
-    monkeypatch.setattr(lpips, "_FILES", sums)
-    yield tmp_path
+    torch.save({**alexnet, "classifier.1.bias": torch.zeros(2)}, path)
+    monkeypatch.setattr(lpips, "_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+    yield path
     lpips._weights_on.cache_clear()
 
 
@@ -87,7 +82,7 @@ def test_the_distance_equals_the_papers(weights):
     assert lpips.lpips_distance(a, b, doubled).tolist() == pytest.approx(expected, rel=1e-9)
 
 
-def test_rgb_is_compared_under_every_protocol_and_gray_references_are_replicated(files, weights):
+def test_rgb_is_compared_under_every_protocol_and_gray_references_are_replicated(weights_file):
     generator = torch.Generator().manual_seed(2)
     hr_image = torch.randint(0, 256, (1, 40, 50), dtype=torch.uint8, generator=generator)
     sr_image = torch.rand(3, 40, 50, generator=generator)
@@ -97,7 +92,9 @@ def test_rgb_is_compared_under_every_protocol_and_gray_references_are_replicated
         for image in ((sr_image * 255).round(), hr_image.expand(3, -1, -1))
     ]
     assert list(result) == ["lpips", "psnr"]
-    assert result["lpips"].item() == pytest.approx(distance_of_the_paper(*pair, weights), rel=1e-4)
+    assert result["lpips"].item() == pytest.approx(
+        distance_of_the_paper(*pair, lpips.read_weights()), rel=1e-4
+    )
     assert score(hr_image.expand(3, -1, -1) / 255, hr_image, rgb(4), ["lpips"])["lpips"] == 0
 
 
@@ -107,17 +104,17 @@ def test_bicubic_luma_has_no_rgb_to_compare():
         score_bicubic(image, scale=2, protocol=published_y(2), metrics=["lpips"])
 
 
-def test_the_smallest_image_has_features(files):
+def test_the_smallest_image_has_features(weights_file):
     side = find_metric("lpips").least_side
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     assert find_metric("lpips")(image, 1 - image, peak=1.0).item() > 0
 
 
-def test_missing_and_other_files_are_named_with_their_source(files):
-    (files / "alex.pth").write_bytes(b"something else")
-    with pytest.raises(ValueError, match=r"alex.pth is not the official file: its SHA-256 begins"):
+def test_a_missing_or_other_file_is_named_with_its_source(weights_file):
+    weights_file.write_bytes(b"something else")
+    with pytest.raises(ValueError, match=r"pth is not the official file: its SHA-256 begins"):
         ready_metrics(["lpips"])
-    (files / "alexnet-owt-7be5be79.pth").unlink()
-    message = r"metric lpips needs alexnet-owt-7be5be79.pth: download https://example.org into .*SRLAB_LPIPS"
+    weights_file.unlink()
+    message = r"metric lpips needs alexnet-owt-7be5be79.pth: download https://.* into .*TORCH_HOME"
     with pytest.raises(FileNotFoundError, match=message):
         ready_metrics(["lpips"])

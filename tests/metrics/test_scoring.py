@@ -207,12 +207,12 @@ def test_label_names_a_gray_rule_that_is_not_the_papers():
 def test_images_without_room_for_a_window_are_refused():
     small = torch.zeros(3, 14, 30, dtype=torch.uint8)
     assert score(small.float(), small, basicsr(1))["ssim"] == 1
-    with pytest.raises(
-        ValueError, match=r"a 14x30 image less a border of 2 on each side is smaller than SSIM's 11x11"
-    ):
+    with pytest.raises(ValueError, match=r"SSIM needs at least 11x11 pixels, got 10x26; .* a smaller border"):
         score(small.float(), small, basicsr(2))
     with pytest.raises(ValueError, match=r"SSIM needs at least 11x11 pixels, got 10x30"):
         ssim(torch.zeros(1, 1, 10, 30), torch.zeros(1, 1, 10, 30), peak=1.0)
+    with pytest.raises(ValueError, match=r"'basicsr' leaves nothing of \(3, 14, 30\): its border is 7"):
+        score(small.float(), small, basicsr(7))
     with pytest.raises(ValueError, match=r"border must be 0 or more, got -1"):
         score(small.float(), small, basicsr(-1))
 
@@ -223,7 +223,7 @@ def test_the_least_side_is_what_scoring_accepts():
     fits, small = (torch.zeros(3, size, size, dtype=torch.uint8) for size in (side, side - 1))
     for protocol in protocols:
         assert score(fits.float(), fits, protocol)["ssim"] == 1
-    with pytest.raises(ValueError, match="smaller than SSIM's 11x11 window"):
+    with pytest.raises(ValueError, match="SSIM needs at least 11x11 pixels"):
         score(small.float(), small, protocols[1])
 
 
@@ -231,7 +231,7 @@ def test_unfit_pairs_are_refused(image):
     sr_image = image.float() / 255
     with pytest.raises(ValueError, match=r"hr_image uint8, got torch.uint8 and torch.uint8"):
         score(image, image, basicsr(2))
-    with pytest.raises(ValueError, match=r"differ in size: \(40, 50\) and \(40, 49\)"):
+    with pytest.raises(ValueError, match=r"got \(3, 40, 50\) and \(3, 40, 49\)"):
         score(sr_image, image[..., :49], basicsr(2))
     with pytest.raises(ValueError, match=r"one by one"):
         score(sr_image[None], image[None], basicsr(2))

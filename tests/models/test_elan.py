@@ -23,9 +23,9 @@ from official_networks import (
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients, outputs_of
 from srlab.checkpoints import official_state
 from srlab.checkpoints.layouts.keys import rename_all
-from srlab.layers.shift_convolution import LocalFeatures, ShiftConvolution
 from srlab.models.elan import ELAN, ElanBlock, GroupAttention
 from srlab.models.network import BACKENDS
+from srlab.models.shared_attention import LocalFeatures, ShiftConvolution
 
 SMALL = {
     "scale": 2, "dim": 12, "depth": 4, "n_share": 1, "window_sizes": [2, 4, 8], "expansion": 2,
@@ -186,17 +186,21 @@ def test_group_attention_is_the_official_one_with_own_and_with_shared_maps(name)
     golden, shifted = load_golden(name), "shift1" in name
     x, tag = golden.arrays["x"].double(), f"shift{int(shifted)}"
     computing = loaded(
-        GroupAttention(dim=18, window_sizes=[2, 4, 8], computes_maps=True), golden, f"gmsa_calc_{tag}"
+        GroupAttention(dim=18, window_sizes=[2, 4, 8], shifted=shifted, computes_maps=True),
+        golden,
+        f"gmsa_calc_{tag}",
     )
     sharing = loaded(
-        GroupAttention(dim=18, window_sizes=[2, 4, 8], computes_maps=False), golden, f"gmsa_share_{tag}"
+        GroupAttention(dim=18, window_sizes=[2, 4, 8], shifted=shifted, computes_maps=False),
+        golden,
+        f"gmsa_share_{tag}",
     )
     for backend in BACKENDS:
-        y, handed_on = computing(x, None, shifted=shifted, backend=backend)
+        y, handed_on = computing(x, None, backend=backend)
         assert deviation(y, golden.arrays[f"gmsa_calc_{tag}/y"]) <= 1e-12
-        y, _ = sharing(x, handed_on, shifted=shifted, backend=backend)
+        y, _ = sharing(x, handed_on, backend=backend)
         assert deviation(y, golden.arrays[f"gmsa_share_{tag}/y"]) <= 1e-12
-    _, maps = computing(x, None, shifted=shifted, backend="reference")
+    _, maps = computing(x, None, backend="reference")
     for index, recorded in enumerate(maps):
         assert deviation(recorded.flatten(0, 1), golden.arrays[f"gmsa_calc_{tag}/atn{index}"]) <= 1e-12
 

@@ -128,22 +128,3 @@ def test_half_precision_weights_and_values_may_differ(form):
     result = form(values.bfloat16(), weights, factor=factor, offset=offset)
     assert result.dtype == torch.bfloat16
     assert_close(result.float(), expected, rtol=0, atol=0.02 * expected.abs().max().item())
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("shapes", "message"),
-    [
-        (((1, 4, 3, 3), (1, 2, 8, 3, 3), None), r"weights have 8 taps; a filter needs the square of an odd"),
-        (((1, 4, 3, 3), (1, 2, 4, 3, 3), None), r"weights have 4 taps"),
-        (((1, 4, 3, 3), (1, 3, 9, 3, 3), None), r"\(1, 3, 9, 3, 3\) do not fit values \(1, 4, 3, 3\)"),
-        (((2, 4, 3, 3), (1, 2, 9, 3, 3), None), r"do not fit values \(2, 4, 3, 3\)"),
-        (((1, 4, 3, 3), (1, 2, 9, 3, 4), None), r"do not fit values"),
-        (((1, 4, 3, 3), (1, 2, 9, 3, 3), (4, 5, 5)), r"offset is \(4, 5, 5\), but .* need \(4, 3, 3\)"),
-    ],
-)
-def test_shapes_that_do_not_fit_are_refused(form, shapes, message):
-    values, weights = (torch.zeros(shape) for shape in shapes[:2])
-    offset = None if shapes[2] is None else torch.zeros(shapes[2])
-    with pytest.raises(ValueError, match=message):
-        form(values, weights, offset=offset)

@@ -54,11 +54,11 @@ def fit(folder: Path, *callbacks: Callback) -> tuple[Falling, CurveLogger]:
 def test_a_stop_leaves_the_curve_that_there_would_have_been(tmp_path):
     """Told to stop, Lightning logs the last logged loss once more, under another step."""
     whole, curve = fit(tmp_path / "whole", GracefulStop(checkpoint=tmp_path / "never.ckpt"))
-    assert [row["step"] for row in curve.experiment] == [3, 6]
+    assert [row["step"] for row in curve.rows] == [3, 6]
     assert whole.validated == [8]
     stop = GracefulStop(checkpoint=tmp_path / "last.ckpt")
     stopped, short = fit(tmp_path / "stopped", Signal(), stop)
     assert (stop.stopped_at, stop.stopped_by) == (5, signal.SIGTERM)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 5
-    assert [row["step"] for row in short.experiment] == [3]
+    assert [row["step"] for row in short.rows] == [3]
     assert stopped.validated == []

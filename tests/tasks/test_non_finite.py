@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from srlab.tasks import non_finite
 from srlab.tasks.checkpoint_io import NonFiniteError
 from srlab.tasks.non_finite import SkipBadSteps, StopOnBadLoss
 
@@ -41,7 +40,8 @@ def trainer_of(**changes):
 
 @pytest.fixture
 def described(monkeypatch):
-    monkeypatch.setattr(non_finite, "describe_step", lambda *_: "described")
+    for policy in (SkipBadSteps, StopOnBadLoss):
+        monkeypatch.setattr(policy, "describe", lambda *_: "described")
 
 
 def stop_after(tmp_path, losses, trainer, *, batch_idx=0):

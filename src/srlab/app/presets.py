@@ -131,7 +131,7 @@ def _arguments(model_node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from srlab.checkpoints.migration import migrate
+    from srlab.models.registry import migrate
 
     if not isinstance(model_node, DictConfig):
         return migrate(model_node)

@@ -3,9 +3,7 @@
 import argparse
 import errno
 import json
-import pickle
 import re
-import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from srlab.checkpoints.file_kinds import HEAD_BYTES, other_kind
+from srlab.checkpoints.layouts.keys import first_few
 
 #: Our entry in a Lightning checkpoint and in the metadata of a safetensors file: a plain dictionary with the
 #: model's description, protocol and versions.
@@ -32,21 +30,23 @@ _INERT_GLOBALS = [
     argparse.Namespace,
 ]
 
-
-# What PyTorch's reader was seen to raise on truncated files and on pickles that it did not write; besides,
-# an OSError with EINVAL for a seek to a place before the file.
-_DAMAGE = (
-    RuntimeError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    struct.error,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
-# How files begin: PyTorch's before version 1.6, and what is taken for one by mistake.
+# First bytes of files that are taken for checkpoints, and what follows "is".
+_UNPACK = "archive; unpack it, and give the checkpoint inside"
+_SAVE_STATE = "save its state dict by torch.save or as safetensors"
+_SIGNATURES = {
+    b"\x1f\x8b": f"a gzip {_UNPACK}",
+    b"BZh": f"a bzip2 {_UNPACK}",
+    b"\xfd7zXZ\x00": f"an xz {_UNPACK}",
+    b"\x28\xb5\x2f\xfd": f"a zstd {_UNPACK}",
+    b"7z\xbc\xaf\x27\x1c": f"a 7z {_UNPACK}",
+    b"Rar!": f"a rar {_UNPACK}",
+    b"\x93NUMPY": "a NumPy array, not a checkpoint",
+    b"\x89HDF\r\n\x1a\n": f"an HDF5 file, as Keras and MATLAB write; in PyTorch, {_SAVE_STATE}",
+    b"\x89PNG\r\n\x1a\n": "a PNG image, not a checkpoint",
+    b"\xff\xd8\xff": "a JPEG image, not a checkpoint",
+}
+_HEAD_BYTES = 512
+# How PyTorch's files before version 1.6 begin.
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _LARGEST_SAFETENSORS_HEADER = 100_000_000
 _READABLE = (
@@ -68,22 +68,20 @@ def read_file(file: Path, *, known: str = _READABLE) -> dict[str, Any]:
         ValueError: empty, damaged, no checkpoint, or one that would have to run code.
     """
     with file.open("rb") as stream:  # a file that cannot be opened is not called damaged
-        start = stream.read(HEAD_BYTES)
-    if _begins_safetensors(start):
+        head = stream.read(_HEAD_BYTES)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_SAFETENSORS_HEADER:
         return _read_safetensors(file)
-    foreign = other_kind(file, start)
+    foreign = _other_kind(file, head)
     if foreign:
         raise ValueError(f"{file} is {foreign}; {known}")
     try:
         # a stream: given a path, PyTorch goes by its suffix
         with torch.serialization.safe_globals(_INERT_GLOBALS), file.open("rb") as stream:
             content = torch.load(stream, map_location="cpu", weights_only=True)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
+    except Exception as error:  # a dozen types for truncated files and pickles that PyTorch did not write
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: a seek before the file
             raise
-        raise _unreadable(file, start, error, known) from error
-    except _DAMAGE as error:
-        raise _unreadable(file, start, error, known) from error
+        raise _unreadable(file, head, error, known) from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds a {type(content).__name__}, expected a dictionary of tensors")
     return content
@@ -102,18 +100,51 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
         description = json.loads(metadata[OUR_ENTRY])
     except (SafetensorError, json.JSONDecodeError, RecursionError) as error:
         raise _damaged(file, error) from error
-    return {
-        OUR_ENTRY: description,
-        "state_dict": {f"{OUR_PREFIX}{key}": value for key, value in tensors.items()},
-    }
+    weights = {f"{OUR_PREFIX}{key}": value for key, value in tensors.items()}
+    return {OUR_ENTRY: description, "state_dict": weights}
 
 
-def _begins_safetensors(start: bytes) -> bool:
-    """The length of a header, and the header's first brace."""
-    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LARGEST_SAFETENSORS_HEADER
+def _other_kind(file: Path, head: bytes) -> str | None:
+    """What the file is and a remedy, after "is"; None if it may be a checkpoint."""
+    if not head:
+        return "empty; download or copy it again"
+    if head.startswith(b"PK"):
+        return _kind_of_zip(file)
+    if head.startswith(b"\x80"):
+        return None
+    known = (kind for start, kind in _SIGNATURES.items() if head.startswith(start))
+    begins = f"no checkpoint: it begins with {head[:8].hex(' ')}, as no known format does"
+    return next(known, None) or _kind_of_text(file, head) or begins
 
 
-def _unreadable(file: Path, start: bytes, error: Exception, known: str) -> ValueError:
+def _kind_of_zip(file: Path) -> str | None:
+    """What a complete zip archive is if torch.save did not write it."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):  # PyTorch's reader says more
+        return None
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        return f"a TorchScript archive, which holds code; load it by torch.jit.load, and {_SAVE_STATE}"
+    if any(name.endswith("data.pkl") for name in names):
+        return None
+    return f"a zip archive, not a checkpoint; it holds {first_few(names) or 'nothing'}"
+
+
+def _kind_of_text(file: Path, head: bytes) -> str | None:
+    """What a text file is, such as what servers send in place of a file; None if the bytes are no text."""
+    text = head.decode("utf-8-sig", errors="replace")
+    if not all(letter.isprintable() or letter.isspace() for letter in text):
+        return None
+    if text.startswith("version https://git-lfs"):
+        size = file.stat().st_size
+        return f"a Git LFS pointer ({size} bytes), not the file itself: run `git lfs pull` in its repository"
+    is_page = re.search(r"<(!doctype html|html|head|body)\b", text, re.IGNORECASE)
+    remedy = ": a web page. Download the file itself" if is_page else ""
+    return f"text, not a checkpoint; it begins {text.lstrip()[:30]!r}{remedy}"
+
+
+def _unreadable(file: Path, head: bytes, error: Exception, known: str) -> ValueError:
     """Why PyTorch could not read a file that looked like one of its own."""
     code = re.search(r"GLOBAL (\S+)", str(error))
     if code:
@@ -121,7 +152,7 @@ def _unreadable(file: Path, start: bytes, error: Exception, known: str) -> Value
             f"{file} asks for {code[1]}, which could run code; only tensors and plain data are read. "
             "Save the state dict alone, as tensors"
         )
-    if start.startswith(b"\x80") and not start.startswith(_LEGACY_START[: len(start)]):
+    if head.startswith(b"\x80") and not head.startswith(_LEGACY_START[: len(head)]):
         return ValueError(
             f"{file} is a pickle that torch.save did not write; it could run code and is not read; {known}"
         )

@@ -7,19 +7,16 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from srlab.checkpoints.detection import detect_file
+from srlab.checkpoints.detection import detect_file, unwrapped
 from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
 from srlab.checkpoints.layouts import official_layout
 from srlab.checkpoints.layouts.keys import first_few
-from srlab.checkpoints.migration import migrate
-from srlab.checkpoints.places import unwrapped
 from srlab.models.network import Network
-from srlab.models.registry import construct
+from srlab.models.registry import construct, migrate
 
 logger = logging.getLogger(__name__)
 
 _RUN_FILES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
-_WEIGHT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 
 
 class LoadedCheckpoint(NamedTuple):
@@ -56,8 +53,8 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
     (import path and constructor arguments) and ``assumed`` (arguments that the file does not determine). One
     of our checkpoints adds all that it holds, such as ``protocol`` and ``versions``; an official file its
     ``source`` (the code base whose key names it has), its ``container`` (None for a bare state dict), the
-    containers with other weights that were ``passed_over``, what else is ``beside`` the network with other
-    prefixes, and ``official_options``, which write a file like it.
+    containers with other weights that were ``passed_over``, and ``official_options``, which write a file
+    like it.
     """
     file = _find_file(Path(path))
     content = read_file(file)
@@ -67,10 +64,13 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
             raise ValueError(f"container={container}: {file} is srlab's own and has one set of weights")
         description, state = _read_ours(file, content, content[OUR_ENTRY])
     else:
-        detected = detect_file(file, content, container)
-        description, state, file_name = detected.description, detected.state, detected.layout.file_name
+        description, state, layout = detect_file(file, content, container)
+        file_name = layout.file_name
     model = {**description["model"], **overrides}
-    network = _construct(file, model)
+    try:
+        network = construct(model)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"{file}: {error}") from error
     try:
         load_strictly(network, at_scale(network, state), source=str(file), file_name=file_name)
     except ValueError as error:
@@ -108,22 +108,17 @@ def load_strictly(
         ValueError: an entry is missing, unexpected or of another shape; the first few are named.
     """
     own = network.state_dict()
-
-    def shapes(key: str) -> str:
-        in_file, in_network = tuple(state[key].shape), tuple(own[key].shape)
-        return f"{file_name(key)} is {in_file} in the file, {in_network} in the network"
-
-    common = own.keys() & state.keys()
+    differing = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     faults = {
         "missing": map(file_name, own.keys() - state.keys()),
         "unexpected": map(file_name, state.keys() - own.keys()),
-        "of another shape": (shapes(key) for key in common if own[key].shape != state[key].shape),
+        "of another shape": (
+            f"{file_name(key)} is {(*state[key].shape,)} in the file, {(*own[key].shape,)} in the network"
+            for key in differing
+        ),
     }
-    complaints = []
-    for fault, found in faults.items():
-        keys = sorted(found)
-        if keys:
-            complaints.append(f"{len(keys)} {fault}: {first_few(keys)}")
+    found = {fault: sorted(keys) for fault, keys in faults.items()}
+    complaints = [f"{len(keys)} {fault}: {first_few(keys)}" for fault, keys in found.items() if keys]
     if complaints:
         raise ValueError(f"{source} does not fit {type(network).__name__}: " + "; ".join(complaints))
     network.load_state_dict(dict(state))
@@ -141,10 +136,8 @@ def _find_file(path: Path) -> Path:
         for name in _RUN_FILES:
             if (path / name).is_file():
                 return path / name
-        inside = sorted(each.name for each in path.iterdir() if each.suffix in _WEIGHT_SUFFIXES)
         raise FileNotFoundError(
             f"{path} is a folder without {' or '.join(_RUN_FILES)}; name a checkpoint file"
-            + (f", such as {first_few(inside)}" if inside else "")
         )
     if not path.exists():
         link = f": it is a broken link to {path.readlink()}" if path.is_symlink() else ""
@@ -169,23 +162,13 @@ def _read_ours(
     return {**ours, "layout": "srlab", "model": migrate(model)}, state
 
 
-def _construct(file: Path, model: Mapping[str, Any]) -> Network:
-    """The network that the file describes."""
-    try:
-        return construct(model)
-    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-        raise ValueError(f"{file}: {error}") from error
-
-
 def _warn_of_weights(file: Path, state: Mapping[str, Tensor]) -> None:
     """Weights that load, but probably not as the user expects."""
     floating = {key: value for key, value in state.items() if value.is_floating_point()}
-    dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in floating.values()} - {"float32"})
-    if dtypes:
-        logger.warning("%s has weights in %s; they are converted to float32", file, ", ".join(dtypes))
-    broken = [key for key, value in floating.items() if not value.isfinite().all()]
-    if broken:
-        logger.warning("%s has NaN or infinite weights: %s", file, first_few(broken))
+    if dtypes := sorted({str(value.dtype)[6:] for value in floating.values()} - {"float32"}):
+        logger.warning(f"{file} has weights in {', '.join(dtypes)}; they are converted to float32")
+    if broken := [key for key, value in floating.items() if not value.isfinite().all()]:
+        logger.warning(f"{file} has NaN or infinite weights: {first_few(broken)}")
 
 
 def _log(description: Mapping[str, Any]) -> None:
@@ -194,23 +177,14 @@ def _log(description: Mapping[str, Any]) -> None:
     layout = description["layout"] if source == description["network"] else source
     arguments = ", ".join(f"{name}={value}" for name, value in model.items() if not name.startswith("_"))
     logger.info("%s: %s layout, %s: %s", description["file"], layout, description["network"], arguments)
-    if description.get("beside"):
-        logger.info("not read: %s beside the network", first_few(description["beside"]))
-    if description.get("passed_over"):
-        logger.warning(
-            "read %s, not the other weights in %s; container=%s reads those",
-            description["container"],
-            first_few(description["passed_over"]),
-            description["passed_over"][0],
-        )
+    if others := description.get("passed_over"):
+        read = f"read {description['container']}, not the other weights in {first_few(others)}"
+        logger.warning(f"{read}; container={others[0]} reads those")
     if description["assumed"]:
         first = description["assumed"][0]
+        teller = "the official file" if description["layout"] == "srlab" else "the file"
+        given = ", ".join(f"{name}={model[name]}" for name in description["assumed"])
         logger.info(
-            "assumed, since %s: %s. To change it, give %s=… to load_model, --set %s=… to srlab convert "
-            "or +overrides.%s=… to evaluate.py",
-            "the official file did not say" if description["layout"] == "srlab" else "the file does not say",
-            ", ".join(f"{name}={model[name]}" for name in description["assumed"]),
-            first,
-            first,
-            first,
+            f"assumed, since {teller} does not say: {given}. To change it, give {first}=… to load_model, "
+            f"--set {first}=… to srlab convert or +overrides.{first}=… to evaluate.py"
         )

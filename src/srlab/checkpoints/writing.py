@@ -16,8 +16,6 @@ from srlab.checkpoints.loading import LoadedCheckpoint
 from srlab.models.network import Network
 from srlab.models.registry import comparable
 
-_SAFETENSORS = ".safetensors"
-
 
 def official_state(network: Network, **options: Any) -> dict[str, Tensor]:
     """The state dict of ``network`` under the keys of its official code.
@@ -38,24 +36,17 @@ def save_official(network: Network, path: str | Path, **options: Any) -> None:
     A name that ends in ``.safetensors`` gets the official keys in that format; any other the authors' own, by
     ``torch.save``, with their nesting and prefix.
 
-    Args:
-        network: as for :func:`official_state`.
-        path: the new file, written atomically.
-        options: as for :func:`official_state`.
-
-    Raises:
-        ValueError: as for :func:`official_state`.
+    Arguments and errors are those of :func:`official_state`; ``path`` is the new file, written atomically.
     """
     layout = _layout_of(network, options)
     state = _separate(layout.from_ours(network, **options))
+    prefixed = {f"{layout.prefix}{key}": value for key, value in state.items()}
     with atomic_write(Path(path)) as partial:
-        if Path(path).suffix == _SAFETENSORS:
+        if Path(path).suffix == ".safetensors":
             _save_safetensors(state, partial, {})
             return
-        prefixed = {f"{layout.prefix}{key}": value for key, value in state.items()}
         with partial.open("wb") as stream:  # given a path, PyTorch raises errors of its own for what fails
-            content = dict.fromkeys(layout.containers, prefixed) if layout.containers else prefixed
-            torch.save(content, stream)
+            torch.save(dict.fromkeys(layout.containers, prefixed) or prefixed, stream)
 
 
 def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
@@ -68,11 +59,11 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
         path: the new file, written atomically.
     """
     _refuse_fused(checkpoint.network)
-    left_out = ("file", "layout", "source", "container", "passed_over", "beside")
+    left_out = ("file", "layout", "source", "container", "passed_over")
     description = {name: value for name, value in checkpoint.description.items() if name not in left_out}
+    state, metadata = _separate(checkpoint.network.state_dict()), {OUR_ENTRY: json.dumps(description)}
     with atomic_write(Path(path)) as partial:
-        metadata = {OUR_ENTRY: json.dumps(description)}
-        _save_safetensors(_separate(checkpoint.network.state_dict()), partial, metadata)
+        _save_safetensors(state, partial, metadata)
 
 
 def lost_arguments(checkpoint: LoadedCheckpoint, **options: Any) -> dict[str, Any]:
@@ -83,8 +74,7 @@ def lost_arguments(checkpoint: LoadedCheckpoint, **options: Any) -> dict[str, An
         options: as of :func:`save_official`.
     """
     layout = _layout_of(checkpoint.network, options)
-    state = layout.from_ours(checkpoint.network, **options)
-    detected, assumed = layout.detect(state)
+    detected, assumed = layout.detect(layout.from_ours(checkpoint.network, **options))
     model, detected = comparable(checkpoint.description["model"]), comparable(detected)
     return {name: model[name] for name in assumed if name in model and model[name] != detected[name]}
 
@@ -107,12 +97,9 @@ def _layout_of(network: Network, options: Mapping[str, Any]) -> OfficialLayout:
             "its own checkpoints and safetensors are exact"
         )
     known = _options_of(layout)
-    unknown = sorted(options.keys() - known)
-    if unknown:
-        raise ValueError(
-            f"the official layout of {name} has no option {', '.join(unknown)}; "
-            f"it has {', '.join(sorted(known)) or 'none'}"
-        )
+    if unknown := ", ".join(sorted(options.keys() - known)):
+        has = ", ".join(sorted(known)) or "none"
+        raise ValueError(f"the official layout of {name} has no option {unknown}; it has {has}")
     _refuse_fused(network)
     return layout
 

@@ -1,20 +1,13 @@
 """Size and arithmetic of a network: of its official formulation, as papers count, and as executed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from srlab.checkpoints.layouts import official_layout
-from srlab.counts.operations import (
-    Call,
-    UncountedOperation,
-    group_uncounted,
-    is_convolution,
-    is_product,
-    multiply_adds_of,
-    record_calls,
-)
+from srlab.counts import operations
+from srlab.counts.operations import Call
 from srlab.models.network import AttentionNetwork, Network
 
 #: Height and width of the upsampled image that papers count for.
@@ -42,14 +35,14 @@ class Counts:
         multiply_adds: for an image restored to 1280x720, of the official formulation.
         executed_multiply_adds: likewise, of what the back end in use executes on the device.
         activations: likewise, elements of the results of convolutions and matrix products, official.
-        uncounted: what multiply-adds leave out of one forward pass.
+        uncounted: operators that multiply-adds leave out of one forward pass; elements of their results.
     """
 
     parameters: ParameterReport
     multiply_adds: int
     executed_multiply_adds: int
     activations: int
-    uncounted: tuple[UncountedOperation, ...]
+    uncounted: Mapping[str, int]
 
 
 def count(network: Network, *, device: torch.device | str) -> Counts:
@@ -57,10 +50,10 @@ def count(network: Network, *, device: torch.device | str) -> Counts:
     calls = official_calls(network, OUTPUT_SIZE)
     return Counts(
         parameters=count_parameters(network),
-        multiply_adds=_multiply_adds(network, calls, OUTPUT_SIZE),
+        multiply_adds=multiply_adds(network, calls=calls),
         executed_multiply_adds=executed_multiply_adds(network, device=device),
-        activations=_activations(network, calls, OUTPUT_SIZE),
-        uncounted=tuple(group_uncounted(calls)),
+        activations=activations(network, calls=calls),
+        uncounted=operations.uncounted_operations(calls),
     )
 
 
@@ -73,18 +66,21 @@ def count_parameters(network: Network) -> ParameterReport:
     return ParameterReport(held + sum(tensor.numel() for tensor in constants), trainable, held)
 
 
-def multiply_adds(network: Network, output_size: tuple[int, int] = OUTPUT_SIZE) -> int:
+def multiply_adds(
+    network: Network, output_size: tuple[int, int] = OUTPUT_SIZE, *, calls: Iterable[Call] | None = None
+) -> int:
     """Multiply-adds of the official formulation for one image, padding to windows included.
 
     Convolutions and matrix products are counted, attention with both of its products, whatever back end the
-    network is set to; :func:`uncounted_operations` lists the rest. Only shapes are computed, on the meta
-    device.
+    network is set to; :class:`Counts` lists the rest. Only shapes are computed, on the meta device.
 
     Args:
         network: any, on any device; it is left as it is.
         output_size: height and width of the upsampled image; low-resolution sides are rounded up.
+        calls: what :func:`official_calls` returned, if that is known.
     """
-    return _multiply_adds(network, official_calls(network, output_size), output_size)
+    counted = sum(map(operations.multiply_adds_of, calls or official_calls(network, output_size)))
+    return counted + extra_multiply_adds(network, lr_size_for(network, output_size))
 
 
 def executed_multiply_adds(
@@ -106,12 +102,20 @@ def executed_multiply_adds(
         output_size: as in :func:`multiply_adds`.
         device: where back end ``auto`` is to be resolved; None: where the parameters lie.
     """
-    calls = record_calls(network, lr_size_for(network, output_size), backend=_backend(network, device))
-    return sum(map(multiply_adds_of, calls))
+    backend = None
+    if isinstance(network, AttentionNetwork):
+        there = next(network.parameters()).device if device is None else torch.device(device)
+        backend = counted_backend(network, network.resolved_backend(there))
+    calls = operations.record_calls(network, lr_size_for(network, output_size), backend=backend)
+    return sum(map(operations.multiply_adds_of, calls))
 
 
 def activations(
-    network: Network, output_size: tuple[int, int] = OUTPUT_SIZE, *, convolutions_only: bool = False
+    network: Network,
+    output_size: tuple[int, int] = OUTPUT_SIZE,
+    *,
+    convolutions_only: bool = False,
+    calls: Iterable[Call] | None = None,
 ) -> int:
     """Elements of the results of all convolutions and matrix products of the official formulation.
 
@@ -124,22 +128,20 @@ def activations(
         output_size: as in :func:`multiply_adds`.
         convolutions_only: leave matrix products out, as the NTIRE challenges do. Their hook sees
             ``nn.Conv2d`` alone; here convolutions outside of modules count, too.
+        calls: as in :func:`multiply_adds`.
     """
-    calls = official_calls(network, output_size)
-    return _activations(network, calls, output_size, convolutions_only=convolutions_only)
-
-
-def uncounted_operations(
-    network: Network, output_size: tuple[int, int] = OUTPUT_SIZE
-) -> list[UncountedOperation]:
-    """What :func:`multiply_adds` leaves out of one forward pass, one entry for each kind of operation."""
-    return group_uncounted(official_calls(network, output_size))
+    total = sum(
+        call.result.numel()
+        for call in calls or official_calls(network, output_size)
+        if operations.is_convolution(call) or (operations.is_product(call) and not convolutions_only)
+    )
+    return total + extra_multiply_adds(network, lr_size_for(network, output_size)) // _EXTRA_PER_OUTPUT
 
 
 def official_calls(network: Network, output_size: tuple[int, int]) -> list[Call]:
     """Operators of the official formulation except those of :func:`extra_multiply_adds`."""
     backend = "reference" if isinstance(network, AttentionNetwork) else None
-    return record_calls(network, lr_size_for(network, output_size), backend=backend)
+    return operations.record_calls(network, lr_size_for(network, output_size), backend=backend)
 
 
 def extra_multiply_adds(network: Network, lr_size: tuple[int, int]) -> int:
@@ -160,27 +162,3 @@ def counted_backend(network: AttentionNetwork, backend: str) -> str:
     ``flex`` needs a compiler, and kernels are not PyTorch's operators: both compute the products of ``sdpa``.
     """
     return backend if backend in network.plain_backends and backend != "flex" else "sdpa"
-
-
-def _multiply_adds(network: Network, calls: Iterable[Call], output_size: tuple[int, int]) -> int:
-    return sum(map(multiply_adds_of, calls)) + extra_multiply_adds(network, lr_size_for(network, output_size))
-
-
-def _activations(
-    network: Network, calls: Iterable[Call], output_size: tuple[int, int], *, convolutions_only: bool = False
-) -> int:
-    total = sum(
-        call.result.numel()
-        for call in calls
-        if is_convolution(call) or (is_product(call) and not convolutions_only)
-    )
-    return total + extra_multiply_adds(network, lr_size_for(network, output_size)) // _EXTRA_PER_OUTPUT
-
-
-def _backend(network: Network, device: torch.device | str | None) -> str | None:
-    """The back end that runs on ``device``, as it is counted."""
-    if not isinstance(network, AttentionNetwork):
-        return None
-    if device is None:
-        device = next(network.parameters()).device
-    return counted_backend(network, network.resolved_backend(torch.device(device)))

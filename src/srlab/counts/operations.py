@@ -3,7 +3,6 @@
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -13,61 +12,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from srlab.models.network import AttentionNetwork, Network
 
-# Matrix products, and which argument is the left factor; the right one follows it.
-_PRODUCTS = {
-    "aten.mm": 0,
-    "aten.bmm": 0,
-    "aten.mv": 0,
-    "aten.dot": 0,
-    "aten.addmm": 1,
-    "aten.baddbmm": 1,
-    "aten.addmv": 1,
-}
+# Matrix products by the position of their left factor, which the right one follows.
+_PRODUCTS: dict[str, int] = dict.fromkeys(("aten.mm", "aten.bmm", "aten.mv", "aten.dot"), 0)
+_PRODUCTS |= dict.fromkeys(("aten.addmm", "aten.baddbmm", "aten.addmv"), 1)
 _CONVOLUTION = "aten.convolution"
 
 # Adds the product of two tensors: a back end may sum up a matrix product term by term.
 _MULTIPLY_ADD = "aten.addcmul"
 
-# Kinds of work that is not counted, in the order of the list; arithmetic is all other element-wise work.
-_ARITHMETIC, _OTHER = "element-wise arithmetic", "other"
-_GROUPS = {
-    "normalisation": ("native_layer_norm", "native_batch_norm", "native_group_norm"),
-    "soft-max": ("_softmax", "_safe_softmax"),
-    "activation function": ("relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh"),
-    "pooling and sums": ("mean", "sum", "avg_pool2d", "_adaptive_avg_pool2d"),
-    "interpolation": (
-        "upsample_nearest2d",
-        "upsample_bilinear2d",
-        "upsample_bicubic2d",
-        "grid_sampler_2d",
-    ),
-    _ARITHMETIC: (),
-    "moving memory": (
-        "clone",
-        "_to_copy",
-        "copy",
-        "cat",
-        "stack",
-        "roll",
-        "flip",
-        "repeat",
-        "repeat_interleave",
-        "index",
-        "index_select",
-        "gather",
-        "masked_fill",
-        "pixel_shuffle",
-        "reflection_pad2d",
-        "constant_pad_nd",
-        "im2col",
-        "fill",
-    ),
-    _OTHER: (),
-}
 # Views whose signature does not say so.
 _UNDECLARED_VIEWS = ("_unsafe_view", "squeeze_", "unsqueeze_", "transpose_")
-
-_GROUP_OF = {f"aten.{name}": group for group, names in _GROUPS.items() for name in names}
 
 
 class Call(NamedTuple):
@@ -77,33 +31,11 @@ class Call(NamedTuple):
         operation: its name without the overload and the underscore of in-place operators: ``aten.add``.
         arguments: with tensors replaced by their shapes.
         result: shape of the first result.
-        elementwise: each element of the result depends on the same element of the arguments alone.
     """
 
     operation: str
     arguments: tuple[Any, ...]
     result: torch.Size
-    elementwise: bool
-
-
-@dataclass(frozen=True)
-class UncountedOperation:
-    """All calls of one operator that multiply-adds leave out.
-
-    Attributes:
-        group: what kind of work it is.
-        operation: the operator's name in PyTorch.
-        calls: how many.
-        elements: of all their results.
-    """
-
-    group: str
-    operation: str
-    calls: int
-    elements: int
-
-    def __str__(self) -> str:
-        return f"{self.group}: {self.operation}, {self.calls} calls, {self.elements:.2e} elements"
 
 
 def record_calls(network: Network, lr_size: tuple[int, int], *, backend: str | None) -> list[Call]:
@@ -149,17 +81,13 @@ def multiply_adds_of(call: Call) -> int:
     return call.result.numel() if call.operation == _MULTIPLY_ADD else 0
 
 
-def group_uncounted(calls: Iterable[Call]) -> list[UncountedOperation]:
-    """What has no multiply-adds, one entry for each operator, the largest of a group first."""
-    numbers, elements = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+def uncounted_operations(calls: Iterable[Call]) -> dict[str, int]:
+    """Operators that have no multiply-adds, and how many elements all their results have, the most first."""
+    elements = Counter[str]()
     for call in calls:
         if not (is_convolution(call) or is_product(call) or call.operation == _MULTIPLY_ADD):
-            group = _GROUP_OF.get(call.operation, _ARITHMETIC if call.elementwise else _OTHER)
-            numbers[group, call.operation] += 1
-            elements[group, call.operation] += call.result.numel()
-    found = [UncountedOperation(*kind, numbers[kind], elements[kind]) for kind in numbers]
-    order = list(_GROUPS)
-    return sorted(found, key=lambda entry: (order.index(entry.group), -entry.elements, entry.operation))
+            elements[call.operation] += call.result.numel()
+    return dict(elements.most_common())
 
 
 class _Recorder(TorchDispatchMode):
@@ -188,7 +116,7 @@ class _Recorder(TorchDispatchMode):
             shapes = tuple(argument.shape if isinstance(argument, Tensor) else argument for argument in args)
             in_place = name.endswith("_") and not name.endswith("__")
             operation = f"{namespace}.{name[:-1] if in_place else name}"
-            self.calls.append(Call(operation, shapes, first.shape, torch.Tag.pointwise in func.tags))
+            self.calls.append(Call(operation, shapes, first.shape))
         return result
 
 

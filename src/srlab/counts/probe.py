@@ -53,17 +53,15 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device={name}: choose cpu, cuda, cuda:1 or auto") from error
+    except RuntimeError:
+        device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device={name}: choose cpu, cuda, cuda:1 or auto; others are not supported")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={name}: this machine offers torch no CUDA device; use device=cpu or device=auto"
-        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        offered = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         raise ValueError(
-            f"device={name}: the CUDA devices are cuda:0 to cuda:{torch.cuda.device_count() - 1}"
+            f"device={name}: this machine offers torch {', '.join(offered) or 'no CUDA device'}; "
+            "use one of those, device=cpu or device=auto"
         )
     return device
 
@@ -121,7 +119,6 @@ def explain_out_of_memory(lr_size: tuple[int, int], device: torch.device) -> Ite
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch reports that a device ran out of memory."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
     message = str(error)
-    return "DefaultCPUAllocator" in message or "can't allocate memory" in message
+    on_cpu = "DefaultCPUAllocator" in message or "can't allocate memory" in message
+    return on_cpu or isinstance(error, torch.OutOfMemoryError)

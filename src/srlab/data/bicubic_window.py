@@ -90,8 +90,7 @@ def _is_exact_here(scale: int) -> bool:
         log.warning(
             "torch %s rounds its bicubic differently on this machine: x%d crops are made in floating point, "
             "slower and with the same result",
-            torch.__version__,
-            scale,
+            *(torch.__version__, scale),
         )
     return exact
 
@@ -115,33 +114,21 @@ def _downsample_axis(pixels: Tensor, axis: int, scale: int) -> Tensor:
 
 def _fixed_point(window: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     """Rows first, as MATLAB does; then columns, as rows of the transposed planes."""
-    height, width = window.shape[1:]
-    if width % 4 or not window.flags.c_contiguous:
-        window = np.pad(window, ((0, 0), (0, 0), (0, -width % 4)))
-    lines = _downsample_rows(window, height // scale)[:, :, :width]
-    columns = _downsample_rows(_transposed(lines), width // scale)[:, :, : lines.shape[1]]
-    return _transposed(columns)[:, :, : columns.shape[1]]
+    for _ in range(2):
+        rows = _downsample_rows(window, scale)
+        window = np.stack([cv2.transpose(plane) for plane in rows])  # NumPy's copy takes twice as long
+    return window
 
 
-def _downsample_rows(planes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """(C, s*count, X) to (C, count - 4, X), X being a multiple of four.
+def _downsample_rows(planes: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """(C, s*h + 2m, X) to (C, h, X).
 
     Pixels of a row do not mix, so four neighbours can pass as channels of one: torch has a fast loop for
     channels-last images. (A window of 272x272: 149 us with NumPy's float32 products, 72 us with this.)
     """
     channels, height, width = planes.shape
-    pixels = torch.from_numpy(planes).view(channels, height, width // 4, 4).permute(0, 3, 1, 2)
-    small: Tensor = F.interpolate(pixels, (count, width // 4), mode="bicubic", antialias=True)
-    return small.permute(0, 2, 3, 1).reshape(channels, count, width)[:, _DROPPED:-_DROPPED].numpy()
-
-
-def _transposed(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(C, X, Y) to (C, Y, X), X rounded up to a multiple of four with undefined columns.
-
-    OpenCV transposes three planes of 64x272 in 7 us, NumPy in 18.
-    """
-    channels, rows, columns = planes.shape
-    result = np.empty((channels, columns, rows + -rows % 4), np.uint8)
-    for source, target in zip(planes, result, strict=True):
-        cv2.transpose(source, dst=target[:, :rows])
-    return result
+    padded = np.pad(planes, ((0, 0), (0, 0), (0, -width % 4))) if width % 4 else np.ascontiguousarray(planes)
+    pixels = torch.from_numpy(padded).view(channels, height, -1, 4).permute(0, 3, 1, 2)
+    small = F.interpolate(pixels, (height // scale, pixels.shape[-1]), mode="bicubic", antialias=True)
+    lines = small.permute(0, 2, 3, 1).reshape(channels, height // scale, -1)
+    return lines[:, _DROPPED:-_DROPPED, :width].numpy()

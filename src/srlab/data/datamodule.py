@@ -1,7 +1,7 @@
 """The data of a run: crops for training, whole images for validation and scoring."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +12,13 @@ from lightning.pytorch import LightningDataModule
 
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.evaluation import EvaluationSet, EvaluationSets, RankShare
-from srlab.data.image_identity import check_same_images
-from srlab.data.image_store import BadImagePolicy, ImageStore
 from srlab.data.loader import Loader
 from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import ImageSet, Source
-from srlab.data.store import open_store
+from srlab.data.store import BadImagePolicy, ImageStore, open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
+from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +63,14 @@ class SuperResolutionData(LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        if self.on_bad_image not in ("error", "skip"):
-            raise ValueError(f"data.on_bad_image must be error or skip, got {self.on_bad_image!r}")
-        _check_place(self.degrade_on, self.degradation)
+        for name, choices in (("on_bad_image", ("error", "skip")), ("degrade_on", ("worker", "device"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"data.{name} must be {' or '.join(choices)}, got {getattr(self, name)!r}")
+        if self.degrade_on == "device" and not isinstance(self.degradation, TensorDegradation):
+            raise ValueError(
+                f"{type(self.degradation).__name__} runs on a CPU only, got data.degrade_on=device; set "
+                "data.degrade_on=worker or degradation=bicubic"
+            )
         for name, least in (("patch_size", 1), ("batch_size", 1), ("num_workers", 0), ("max_pixels", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name} must be at least {least}, got {getattr(self, name)}")
@@ -105,18 +109,19 @@ class SuperResolutionData(LightningDataModule):
             raise ValueError(f"validation needs at least one set and distinct names, got {names}")
         if not any(image_set.files for image_set in found):
             raise ValueError(f"none of the sets {', '.join(names)} exists; {found[-1].if_none_usable}")
-        sets = tuple(self._evaluation_set(image_set) for image_set in found if image_set.files)
-        return EvaluationSets(sets, tuple(image_set.name for image_set in found if not image_set.files))
-
-    def _evaluation_set(self, image_set: ImageSet) -> EvaluationSet:
-        return EvaluationSet(
-            image_set=image_set,
-            store=self._open(image_set),
-            scale=self.scale,
-            on_bad_image=self.on_bad_image,
-            least_side=self.least_scored_side,
-            max_pixels=self.max_pixels,
+        sets = tuple(
+            EvaluationSet(
+                image_set=image_set,
+                store=self._open(image_set),
+                scale=self.scale,
+                on_bad_image=self.on_bad_image,
+                least_side=self.least_scored_side,
+                max_pixels=self.max_pixels,
+            )
+            for image_set in found
+            if image_set.files
         )
+        return EvaluationSets(sets, tuple(image_set.name for image_set in found if not image_set.files))
 
     def _open(self, image_set: ImageSet) -> ImageStore:
         cache = Path(self.cache).expanduser()
@@ -143,10 +148,9 @@ class SuperResolutionData(LightningDataModule):
 
     @cached_property
     def _images(self) -> dict[str, dict[str, str]]:
-        """Which images these are, in their order, wherever their files are."""
+        """Hashes by use and name, in the images' order, wherever their files are."""
         crops = self.training_crops
-        sets = self._evaluation_sets.sets
-        validation = {f"validation on {images.name}": images.digests() for images in sets}
+        validation = {f"validation on {each.name}": each.digests() for each in self._evaluation_sets.sets}
         return {"training": crops.store.digests(crops.images), **validation}
 
     def state_dict(self) -> dict[str, Any]:
@@ -159,7 +163,16 @@ class SuperResolutionData(LightningDataModule):
         Raises:
             ValueError: naming the images that differ, unless they are accepted.
         """
-        check_same_images(state_dict["images"], self._images, accept=self.accept_changed_images)
+        before, now = state_dict["images"], self._images
+        differences = [_difference(use, before.get(use, {}), now.get(use, {})) for use in {**before, **now}]
+        found = "; ".join(difference for difference in differences if difference)
+        if found and not self.accept_changed_images:
+            raise ValueError(
+                "these are not the images that the run was started with, so it would draw other samples: "
+                f"{found}; put the images back, or continue with these by data.accept_changed_images=true"
+            )
+        if found:
+            log.warning("continuing with other images than before: %s", found)
 
     def train_dataloader(self) -> Loader:
         """This rank's micro-batches from the trainer's optimizer step on."""
@@ -174,7 +187,7 @@ class SuperResolutionData(LightningDataModule):
             start_step=trainer.global_step,
             num_steps=trainer.max_steps if trainer.max_steps >= 0 else None,
         )
-        return _StepLoader(
+        return Loader(
             self.training_crops.batch,
             batches=sampler,
             num_workers=self.num_workers,
@@ -210,25 +223,17 @@ class SuperResolutionData(LightningDataModule):
         return self.trainer
 
 
-class _StepLoader(Loader):
-    """Starts at the trainer's step by itself; these two methods tell Lightning that it can resume."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the optimizer step is all the state there is."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
-
-
-def _check_place(degrade_on: DegradeOn, degradation: Degradation) -> None:
-    if degrade_on not in ("worker", "device"):
-        raise ValueError(f"data.degrade_on must be worker or device, got {degrade_on!r}")
-    if degrade_on == "device" and not isinstance(degradation, TensorDegradation):
-        raise ValueError(
-            f"{type(degradation).__name__} runs on a CPU only, got data.degrade_on=device; set "
-            "data.degrade_on=worker or degradation=bicubic"
-        )
+def _difference(use: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """How the images of a use (``training``, …) differ, by name and hash; empty if they do not."""
+    kinds = {
+        "missing": [name for name in before if name not in now],
+        "new": [name for name in now if name not in before],
+        "changed": [name for name in now if name in before and now[name] != before[name]],
+    }
+    found = [f"{len(names)} {kind} ({some(names, most=3)})" for kind, names in kinds.items() if names]
+    if not found and list(before) != list(now):
+        found = ["in another order"]
+    return f"{use}: {', '.join(found)}" if found else ""
 
 
 def _on_cuda(trainer: Any) -> bool:

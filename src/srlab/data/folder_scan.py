@@ -1,5 +1,6 @@
 """Image files below a folder, what is left out of them, and names that are unique on every file system."""
 
+import itertools
 import logging
 import unicodedata
 from collections import Counter
@@ -10,25 +11,21 @@ from pathlib import Path
 
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import is_lr_folder, lr_stems
+from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
 
 # Image formats that are not supported; the log says how many such files were passed over.
-# fmt: off
-_UNSUPPORTED = frozenset({
-    ".gif", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".jxl", ".tga", ".exr", ".hdr", ".pfm",
-    ".pbm", ".pcx", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw",
-    ".jxr", ".dds", ".qoi", ".apng",
-})
-# fmt: on
-# Thumbnails and deleted files of Synology, QNAP, macOS archives and Windows.
-_SYSTEM_FOLDERS = frozenset(
-    {
-        *("@eadir", "@__thumb", "#recycle", "@recycle", "#snapshot", "__macosx"),
-        *("$recycle.bin", "lost+found", "system volume information"),
-    }
+_UNSUPPORTED = (
+    *(".gif", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".jxl", ".tga", ".exr", ".hdr", ".pfm"),
+    *(".pbm", ".pcx", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw"),
+    *(".jxr", ".dds", ".qoi", ".apng"),
 )
-_MOST_NAMED = 6
+# Thumbnails and deleted files of Synology, QNAP, macOS archives and Windows.
+_SYSTEM_FOLDERS = (
+    *("@eadir", "@__thumb", "#recycle", "@recycle", "#snapshot", "__macosx"),
+    *("$recycle.bin", "lost+found", "system volume information"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,19 +45,17 @@ class FolderScan:
     unsupported: Counter[str]
 
     def left_out(self) -> list[str]:
-        """What is left out, a sentence for each reason."""
-        sentences: list[str] = []
-        if self.low_resolution:
-            sentences.append(
-                f"{self.low_resolution.total()} image(s) below {self.top} are left out as low resolution, by "
-                f"the names of files or folders: {_some(self.low_resolution, '{} ({})')}"
-            )
-        if self.unsupported:
-            sentences.append(
-                f"{self.unsupported.total()} file(s) below {self.top} are left out because their format is "
-                f"not supported: {_some(self.unsupported, '{1} {0}')}"
-            )
-        return sentences
+        """What is left out, a sentence for each reason, low resolution first."""
+        reasons = (
+            (self.low_resolution, "as low resolution, by the names of files or folders"),
+            (self.unsupported, "because their format is not supported"),
+        )
+        return [
+            f"{found.total()} file(s) below {self.top} are left out {reason}: "
+            + some([f"{name} ({count})" for name, count in found.most_common()])
+            for found, reason in reasons
+            if found
+        ]
 
 
 def scan_folder(top: Path) -> FolderScan:
@@ -70,7 +65,7 @@ def scan_folder(top: Path) -> FolderScan:
     """
     candidates: list[Path] = []
     low_resolution, unsupported = Counter[str](), Counter[str]()
-    for path, lr_folder in _files(top):
+    for path, lr_folder in files_below(top):
         suffix = path.suffix.lower()
         if suffix in _UNSUPPORTED:
             unsupported[suffix] += 1
@@ -89,33 +84,23 @@ def scan_folder(top: Path) -> FolderScan:
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """Names for relative paths, unique even where case or Unicode composition does not count.
 
-    That is the path without suffix; with suffix, where two would be equal; with a number appended, where that
-    is not enough (``baby.png``, ``Baby.png``).
+    That is the path without suffix; with suffix, where two would be equal; with ``~2``, ``~3``, … appended,
+    where that is not enough (``baby.png``, ``Baby.png``).
     """
     stems = [path.with_suffix("").as_posix() for path in paths]
     times = Counter(map(_folded, stems))
-    return numbered(
-        [
-            stem if times[_folded(stem)] == 1 else path.as_posix()
-            for stem, path in zip(stems, paths, strict=True)
-        ]
-    )
-
-
-def numbered(names: Sequence[str]) -> list[str]:
-    """The names, with ``~2``, ``~3``, … appended to those that equal an earlier one except for case."""
-    taken = set(map(_folded, names))
-    seen: set[str] = set()
-    unique = list(names)
+    names = [
+        stem if times[_folded(stem)] == 1 else path.as_posix()
+        for stem, path in zip(stems, paths, strict=True)
+    ]
+    given, taken = set(map(_folded, names)), set[str]()
     for place in sorted(range(len(names)), key=names.__getitem__):
-        name, count = names[place], 2
-        if _folded(name) in seen:
-            while _folded(f"{name}~{count}") in taken:
-                count += 1
-            unique[place] = f"{name}~{count}"
-            taken.add(_folded(unique[place]))
-        seen.add(_folded(name))
-    return unique
+        name = names[place]
+        if _folded(name) in taken:
+            numbered = (f"{name}~{count}" for count in itertools.count(2))
+            names[place] = next(other for other in numbered if _folded(other) not in given | taken)
+        taken.add(_folded(names[place]))
+    return names
 
 
 @cache
@@ -128,7 +113,7 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _files(top: Path) -> Iterator[tuple[Path, str | None]]:
+def files_below(top: Path) -> Iterator[tuple[Path, str | None]]:
     """Each file with the LR folder below ``top`` that it is in.
 
     Each folder comes once, whatever links lead to it; links come last, so that real folders keep their names.
@@ -161,8 +146,3 @@ def _visible_entries(folder: Path) -> list[Path]:
         for entry in entries
         if not entry.name.startswith(".") and entry.name.casefold() not in _SYSTEM_FOLDERS
     ]
-
-
-def _some(counts: Counter[str], entry: str) -> str:
-    named = [entry.format(name, count) for name, count in counts.most_common(_MOST_NAMED)]
-    return ", ".join(named) + (", …" if len(counts) > _MOST_NAMED else "")

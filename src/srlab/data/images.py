@@ -16,14 +16,14 @@ The format is recognised by the first bytes of a file, not by its name.
 
 import io
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from srlab.data.pixels import (
     GRAY_MODES,
@@ -33,7 +33,8 @@ from srlab.data.pixels import (
     from_pillow,
     from_samples,
     is_oriented,
-    pillow_without_limit,
+    open_with_pillow,
+    samples_by_opencv,
 )
 from srlab.data.tiff import TIFF_SIGNATURES, read_tiff
 
@@ -41,7 +42,7 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
 )
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _PNG_GRAY_WITH_ALPHA = 4
 # Other readers of Pillow's start programs or cut 16 bits to 8.
@@ -62,21 +63,21 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
 
 def decode_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """As ``read_image``, with the properties of the file that are worth a log line."""
-    signature = b""
     try:
         with path.open("rb") as file:
-            signature = file.read(len(_PNG_SIGNATURE))
-        if signature == _PNG_SIGNATURE:
+            signature = file.read(len(PNG_SIGNATURE))
+        if signature == PNG_SIGNATURE:
             return _read_png(path, max_pixels)
         if signature.startswith(TIFF_SIGNATURES):
             return read_tiff(path, max_pixels)
-        with pillow_without_limit(), Image.open(path, formats=_PILLOW_FORMATS) as image:
+        with open_with_pillow(path, *_PILLOW_FORMATS) as image:
             check_pixels(image.width, image.height, max_pixels)
             return replace(from_pillow(image), oriented=is_oriented(image.info.get("exif", b"")))
     except UnidentifiedImageError:
-        is_jpeg = signature.startswith(b"\xff\xd8\xff")
-        kind = "a JPEG of an unsupported kind, such as 12 bits a sample," if is_jpeg else "not an image"
-        raise ValueError(f"cannot read the image {path}: it is {kind} or damaged; remove it") from None
+        raise ValueError(
+            f"cannot read the image {path}: it is not an image, of an unsupported kind (such as a JPEG of 12 "
+            "bits a sample), or damaged; remove it"
+        ) from None
     except _FAULTS as error:
         raise ValueError(f"cannot read the image {path}: {error}; repair or remove it") from error
 
@@ -90,10 +91,10 @@ def _read_png(path: Path, max_pixels: int) -> DecodedImage:
     check_pixels(width, height, max_pixels)
     data, exif = _pixel_chunks(data)
     if depth == 16:
-        image = from_samples(_decode_with_opencv(data, color_type))
+        samples = samples_by_opencv(data)
+        image = from_samples(samples[..., 0] if color_type == _PNG_GRAY_WITH_ALPHA else samples)
     else:
-        with pillow_without_limit(), Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
-            image = from_pillow(opened)
+        image = from_pillow(open_with_pillow(io.BytesIO(data), "PNG"))
     return replace(image, oriented=is_oriented(exif))
 
 
@@ -103,33 +104,28 @@ def _pixel_chunks(data: bytes) -> tuple[bytes, bytes]:
     Text, colour profiles and animation do not change the pixels, and large text chunks, as image generators
     write them, exceed Pillow's limits. A truncated chunk stays truncated.
     """
-    kept, exif = [_PNG_SIGNATURE], b""
-    start = len(_PNG_SIGNATURE)
-    while start + 8 <= len(data):
-        length, kind = struct.unpack(">I4s", data[start : start + 8])
-        end = start + 12 + length
+    kept, exif = [PNG_SIGNATURE], b""
+    for kind, chunk in png_chunks(data):
         if kind in _PNG_KEPT:
-            kept.append(data[start:end])
+            kept.append(chunk)
         elif kind == b"eXIf":
-            exif = data[start + 8 : end - 4]
-        start = end
+            exif = chunk[8:-4]
     return b"".join(kept), exif
 
 
-def _decode_with_opencv(data: bytes, color_type: int) -> NDArray[Any]:
-    """(H, W) or RGB (H, W, 3)."""
-    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None:
-        raise ValueError("it is damaged")
-    if samples.ndim == 2:
-        return samples
-    return samples[..., 0] if color_type == _PNG_GRAY_WITH_ALPHA else samples[..., 2::-1]
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and bytes of each chunk of a PNG file, length, name and CRC included; the last may be cut off."""
+    start = len(PNG_SIGNATURE)
+    while start + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[start : start + 8])
+        yield kind, data[start : start + 12 + length]
+        start += 12 + length
 
 
 def decoded_bytes(path: Path) -> int:
     """Number of bytes that ``read_image`` returns, from the header alone; 0 if the header is not readable."""
     try:
-        with pillow_without_limit(), Image.open(path, formats=(*_PILLOW_FORMATS, "PNG", "TIFF")) as image:
+        with open_with_pillow(path, *_PILLOW_FORMATS, "PNG", "TIFF") as image:
             return (1 if image.mode in GRAY_MODES else 3) * image.width * image.height
     except Exception:  # decoding reports the fault; here it means only that the size is unknown
         return 0

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from srlab.data.low_resolution import lr_folders
-from srlab.data.sources import ImageFile, ImageSet, find_images, listing, lr_folders_beside
+from srlab.data.sources import ImageFile, ImageSet, find_images, lr_folders_beside
+from srlab.terminal.names import some
 
 _DEMO_TRAINING = (
     *("astronaut.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "ihc.png", "camera.png"),
@@ -49,38 +50,27 @@ def div2k_images(root: str, first: int, last: int) -> ImageSet:
         for folder in reversed(folders)
         if (path := folder / f"{number}.png").is_file()
     }
-    if not files:
+    if missing := [number for number in numbers if number not in files]:
         raise ValueError(
-            f"no DIV2K image {numbers[0]} to {numbers[-1]} in any of {listing(folders)}; unpack "
-            f"DIV2K_train_HR.zip and DIV2K_valid_HR.zip there, or {_REMEDY}"
-        )
-    missing = [number for number in numbers if number not in files]
-    if missing:
-        raise ValueError(
-            f"DIV2K in {next(iter(files.values())).parent} lacks {len(missing)} of {len(numbers)} images, "
-            f"first {missing[0]}; unpack the archives again"
+            f"{len(missing)} of the DIV2K images {numbers[0]} to {numbers[-1]} are in none of "
+            f"{some(folders, most=99)}, first {missing[0]}; unpack DIV2K_train_HR.zip and DIV2K_valid_HR.zip "
+            f"there, or {_REMEDY}"
         )
     return ImageSet("DIV2K", tuple(ImageFile(number, files[number]) for number in numbers))
 
 
 def df2k_images(root: str) -> ImageSet:
-    """DIV2K 0001 to 0800 and Flickr2K as one set, whose names start with DIV2K/ and Flickr2K/."""
-    flickr2k = ImageSet("Flickr2K", tuple(find_images(_flickr2k_folder(Path(root).expanduser()))))
-    files = [
-        ImageFile(f"{part.name}/{file.name}", file.path)
-        for part in (div2k_images(root, 1, 800), flickr2k)
-        for file in part.files
-    ]
+    """DIV2K 0001 to 0800 and Flickr2K (B. Lim and others, CVPR Workshops 2017) as one set.
+
+    Names start with DIV2K/ and Flickr2K/.
+    """
+    base = Path(root).expanduser()
+    layouts = ("Flickr2K/Flickr2K_HR", "Flickr2K_HR", "Flickr2K/HR", "Flickr2K")
+    folder = next((base / sub for sub in layouts if (base / sub).is_dir()), base / layouts[0])
+    flickr2k = find_images(folder, remedy=f"unpack Flickr2K there, or {_REMEDY}")
+    parts = {"DIV2K": div2k_images(root, 1, 800).files, "Flickr2K": flickr2k}
+    files = [ImageFile(f"{name}/{file.name}", file.path) for name, part in parts.items() for file in part]
     return ImageSet("DF2K", tuple(files))
-
-
-def _flickr2k_folder(root: Path) -> Path:
-    """Flickr2K (B. Lim and others, CVPR Workshops 2017): every image counts."""
-    tried = [root / sub for sub in ("Flickr2K/Flickr2K_HR", "Flickr2K_HR", "Flickr2K/HR", "Flickr2K")]
-    for folder in tried:
-        if folder.is_dir():
-            return folder
-    raise ValueError(f"no Flickr2K in any of {listing(tried)}; unpack it there, or {_REMEDY}")
 
 
 def benchmark_images(root: str, name: str) -> ImageSet:
@@ -96,7 +86,7 @@ def benchmark_images(root: str, name: str) -> ImageSet:
     tried = [base / layout for base in bases for layout in layouts]
     folder = next((folder for folder in tried if folder.is_dir()), None)
     if folder is None:
-        return ImageSet(name, (), if_none_usable=f"tried {listing(tried)}; put it there, or {_REMEDY}")
+        return ImageSet(name, (), if_none_usable=f"tried {some(tried, most=99)}; put it there, or {_REMEDY}")
     remedy = f"the images of {name} must be in one of {', '.join(layouts)}"
     files = find_images(folder, remedy=remedy)
     if folder.parent.name == name:

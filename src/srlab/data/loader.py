@@ -17,14 +17,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from srlab.data.loader_faults import LoaderProcessError, shortage, why_broken, why_not_started
 from srlab.ops.subnormals import set_flush_subnormals
 
 Batch = Mapping[str, Any]
@@ -38,11 +36,33 @@ _TICK_S = 1.0
 # A killed process closes its files a moment before it counts as dead.
 _DYING_S = 0.2
 
+_WITHOUT = "load without loader processes: data.num_workers=0"
+_MORE_SHARED_MEMORY = (
+    "give /dev/shm more room (docker run --shm-size=8g, or --ipc=host), set a smaller data.batch_size, "
+    f"or {_WITHOUT}"
+)
+# By what torch and the operating system say.
+_REMEDIES = {
+    "Too many open files": f"raise the limit (ulimit -n 65536), or {_WITHOUT}",
+    "items of ancdata": f"too many files are open: raise the limit (ulimit -n 65536), or {_WITHOUT}",
+    "No space left on device": _MORE_SHARED_MEMORY,
+    "unable to allocate shared memory": _MORE_SHARED_MEMORY,
+    "unable to write to file </torch": _MORE_SHARED_MEMORY,
+    "SIGBUS": f"/dev/shm or the disk with decoded images is full: {_MORE_SHARED_MEMORY}",
+    "SIGKILL": "often because memory is short: set a smaller data.num_workers or data.batch_size",
+    "Cannot allocate memory": "memory is short: set a smaller data.num_workers or data.batch_size",
+    "Resource temporarily unavailable": "set a smaller data.num_workers, or 0",
+}
+
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _Context: Any = type(multiprocessing.get_context(_METHOD))
 
 _make: Make
 """In loader processes: what makes their batches."""
+
+
+class LoaderProcessError(RuntimeError):
+    """Loader processes died, hang, or lack resources; the message says which, and what to do."""
 
 
 class Loader:
@@ -72,6 +92,13 @@ class Loader:
     def __len__(self) -> int:
         return len(cast(Sized, self.batches))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Empty, which lets Lightning resume: ``batches`` start where they should by themselves."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
     def __iter__(self) -> Iterator[Batch]:
         """All batches; the processes start with the first one and end with the iterator."""
         if self.num_workers:
@@ -94,11 +121,10 @@ class Loader:
                 yield batch
         except LoaderProcessError:
             raise
-        except BrokenProcessPool as error:
-            executors[0].shutdown()  # its thread has collected the exit codes then
-            raise LoaderProcessError(why_broken(error, context.processes)) from error
-        except (RuntimeError, OSError) as error:  # of a batch
-            if fault := shortage(error):
+        except (OSError, EOFError, RuntimeError) as error:
+            if isinstance(error, BrokenProcessPool):
+                executors[0].shutdown()  # its thread has collected the exit codes then
+            if fault := _fault(error, context.processes):
                 raise LoaderProcessError(fault) from error
             raise
         finally:
@@ -108,21 +134,20 @@ class Loader:
         self, context: "_LoaderContext", executors: list[Executor]
     ) -> "Callable[[Sequence[int]], Future[Batch]]":
         """Append the executors that make and pin batches; returns the function that submits a batch."""
-        with _starting(self.num_workers):
-            pool = ProcessPoolExecutor(self.num_workers, context, _start_worker, (self.make,))
+        pool = ProcessPoolExecutor(self.num_workers, context, _start_worker, (self.make,))
         executors.append(pool)
-
-        def submit(indices: Sequence[int]) -> Future[Batch]:
-            with _starting(self.num_workers):
-                return pool.submit(_make_batch, indices)
-
         if not self.pin_memory:
-            return submit
+            return lambda indices: pool.submit(_make_batch, indices)
         # a new thread does not have the current device of this one
         device = torch.cuda.current_device()
         pinning = ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(device,))
         executors.append(pinning)
-        return lambda indices: pinning.submit(_pinned_result, submit(indices))
+
+        def submit(indices: Sequence[int]) -> "Future[Batch]":
+            made = pool.submit(_make_batch, indices)
+            return pinning.submit(lambda: _pinned(made.result()))
+
+        return submit
 
 
 def leave_signals_to_the_parent() -> None:
@@ -157,18 +182,6 @@ def _pinned(batch: Batch) -> Batch:
     return {name: part.pin_memory() if isinstance(part, Tensor) else part for name, part in batch.items()}
 
 
-def _pinned_result(future: "Future[Batch]") -> Batch:
-    return _pinned(future.result())
-
-
-@contextmanager
-def _starting(num_workers: int) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, EOFError) as error:
-        raise LoaderProcessError(why_not_started(error, num_workers)) from error
-
-
 def _result(future: "Future[Batch]", processes: "Sequence[_LoaderProcess]") -> Batch:
     """Waits in ticks: while Ctrl-Z stops the program, or the machine sleeps, no ticks are counted."""
     for _ in range(round(_MOST_S / _TICK_S)):
@@ -182,7 +195,7 @@ def _result(future: "Future[Batch]", processes: "Sequence[_LoaderProcess]") -> B
 
 
 class _LoaderProcess(_Context.Process):
-    """A process that is killed rather than waited for; Python does the same at its exit."""
+    """A process that is killed rather than waited for when others have died."""
 
     was_killed_here = False
 
@@ -192,12 +205,6 @@ class _LoaderProcess(_Context.Process):
         if self.is_alive():
             self.was_killed_here = True
             self.kill()
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for its end, which comes at once if there is no limit."""
-        if timeout is None:
-            self.kill()
-        super().join(timeout)
 
 
 class _LoaderContext(_Context):
@@ -220,3 +227,32 @@ def _end(executors: Sequence[Executor], processes: Sequence[_LoaderProcess]) -> 
             process.kill()
     for executor in executors:
         executor.shutdown(cancel_futures=True)
+
+
+def _fault(error: BaseException, processes: Sequence[_LoaderProcess]) -> str | None:
+    """What is wrong with the processes, and the remedy; None for an error of ``make`` itself."""
+    broken = isinstance(error, BrokenProcessPool)
+    dead = [process for process in processes if broken and not process.was_killed_here]
+    if dead:
+        return "; ".join(map(_cause_of_death, dead))
+    cause = (broken and error.__cause__) or error
+    remedy = _remedy(str(cause))
+    # an error of ``make`` has its traceback in the process as its cause
+    if not broken and not remedy and (isinstance(error, RuntimeError) or error.__cause__):
+        return None
+    # without the traceback of another thread or process before it
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip().strip("'\"")]
+    said = lines[-1] if lines else type(cause).__name__
+    return f"loader processes failed ({said}); {remedy or _WITHOUT}"
+
+
+def _cause_of_death(process: _LoaderProcess) -> str:
+    code = process.exitcode
+    if code is None or code >= 0:
+        return f"loader process {process.pid} ended with exit status {code}; see its output above"
+    name = signal.Signals(-code).name
+    return f"loader process {process.pid} was killed by {name}; {_remedy(name) or _WITHOUT}"
+
+
+def _remedy(fault: str) -> str | None:
+    return next((remedy for words, remedy in _REMEDIES.items() if words in fault), None)

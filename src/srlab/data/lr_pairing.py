@@ -37,10 +37,7 @@ def check_lr(
             f"requires {height}x{width} at x{scale}"
         )
     made = downsample(hr_image[:, : height * scale, : width * scale], scale)
-    error = _squared_error(lr_image, made)
-    if not error:
-        return
-    psnr = 10 * math.log10(255**2 / error)
+    psnr = 10 * math.log10(255**2 / max(_squared_error(lr_image, made), 1e-9))
     if psnr < _LEAST_LR_PSNR:
         raise ValueError(
             f"the LR file {path} does not belong to its HR image {image}: its PSNR against the bicubic "
@@ -58,15 +55,13 @@ def check_lr(
 def _displacement(lr_image: NDArray[np.uint8], made: NDArray[np.uint8]) -> tuple[int, int]:
     """By which the inner part of the LR file fits the bicubic far better, or (0, 0)."""
     height, width = made.shape[1:]
-    if min(height, width) < 3:
+    if min(height, width) < 3 or np.array_equal(lr_image, made):
         return 0, 0
     inner = lr_image[:, 1:-1, 1:-1]
-    errors = {
-        (down, right): _squared_error(
-            inner, made[:, 1 - down : height - 1 - down, 1 - right : width - 1 - right]
-        )
-        for down, right in product((-1, 0, 1), repeat=2)
-    }
+    errors: dict[tuple[int, int], float] = {}
+    for down, right in product((-1, 0, 1), repeat=2):
+        moved = made[:, 1 - down : height - 1 - down, 1 - right : width - 1 - right]
+        errors[down, right] = _squared_error(inner, moved)
     best = min(errors, key=errors.__getitem__)
     return best if errors[0, 0] > _LEAST_GAIN * errors[best] else (0, 0)
 

@@ -5,8 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
@@ -18,6 +20,8 @@ _TWELVE_BITS = 2**12 - 1
 _DEEP_GRAY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 GRAY_MODES = ("1", "L", "LA", "La", *_DEEP_GRAY_MODES)
 """Modes of Pillow that become one plane."""
+
+_opening = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,14 @@ def from_pillow(image: Image.Image) -> DecodedImage:
     return from_samples(np.asarray(image.convert("L" if image.mode in GRAY_MODES else "RGB")))
 
 
+def samples_by_opencv(data: bytes | memoryview) -> NDArray[Any]:
+    """(H, W), RGB (H, W, 3) or RGBA (H, W, 4) of a file's content, with the depth that it has."""
+    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None:
+        raise ValueError("it is damaged")
+    return samples if samples.ndim == 2 else samples[..., [2, 1, 0, 3][: samples.shape[2]]]
+
+
 def is_oriented(data: bytes) -> bool:
     """Whether EXIF data ask viewers to rotate or mirror the image."""
     exif = Image.Exif()
@@ -86,28 +98,18 @@ def is_oriented(data: bytes) -> bool:
         return False
 
 
-class _PillowLimit:
-    """Lifts Pillow's global limit on image sizes (179 megapixels) until the last thread leaves."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._limit: int | None = None
-
-    @contextmanager
-    def lifted(self) -> Iterator[None]:
-        with self._lock:
-            if not self._users:
-                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            self._users += 1
+@contextmanager
+def pillow_without_limit() -> Iterator[None]:
+    """Context without Pillow's limit of 179 megapixels, which is global: one thread at a time."""
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             yield
         finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    Image.MAX_IMAGE_PIXELS = self._limit
+            Image.MAX_IMAGE_PIXELS = limit
 
 
-pillow_without_limit = _PillowLimit().lifted
-"""Context in which ``data.max_pixels`` is the only limit."""
+def open_with_pillow(source: Path | BinaryIO, *formats: str) -> Image.Image:
+    """``Image.open`` whose only limit is ``check_pixels``; nothing is decoded yet."""
+    with pillow_without_limit():
+        return Image.open(source, formats=formats)

@@ -4,16 +4,17 @@ A data set with its own layout needs such a function in a file of its own, and a
 """
 
 import hashlib
+import os
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from srlab.data.folder_scan import FolderScan, log_once, numbered, scan_folder, unique_names
+from srlab.data.folder_scan import log_once, scan_folder, unique_names
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import lr_folders
+from srlab.terminal.names import some
 
 _MOST_HELD_OUT = 20
 # A split that depended on pixels would move images into the training set when a file is repaired.
@@ -80,7 +81,8 @@ def folder_images(
 
     If the folder has a subfolder ``HR``, only its images count, and ``LR_bicubic/X{scale}`` or
     ``LRbicx{scale}`` next to it holds LR files. Linked folders are followed; a folder or file that is reached
-    twice counts once. The names of several folders' images start with the folder's.
+    twice counts once. The names of several folders' images start with the folder's, or where two have the
+    same, with its path below what the folders share.
 
     Args:
         root: folder, or several.
@@ -89,26 +91,28 @@ def folder_images(
         set_name: None for the folder's own name.
         option: where ``root`` was set, for messages.
     """
-    given = [Path(entry).expanduser() for entry in ([root] if isinstance(root, str) else root)]
-    roots = list({path.resolve(): path for path in given}.values())
+    given = [root] if isinstance(root, str) else root
+    roots = list(dict.fromkeys(Path(entry).expanduser().resolve() for entry in given))
     if not roots:
         raise ValueError(f"{option} names no folder; give {option}=PATH")
     files: dict[Path, ImageFile] = {}
     paired: Mapping[int, Path] = {}
-    for folder, prefix in zip(roots, _prefixes(roots), strict=True):
+    base = Path(os.path.commonpath([folder.parent for folder in roots]))
+    names_differ = len({folder.name.casefold() for folder in roots}) == len(roots)
+    for folder in roots:
         hr_folder = folder / "HR" if (folder / "HR").is_dir() else folder
-        found = find_images(hr_folder, prefix=prefix, remedy=f"check {option}")
+        found = find_images(hr_folder, remedy=f"check {option}")
         if hr_folder != folder:
             paired = lr_folders_beside(hr_folder, found, pair=len(roots) == 1)
+        prefix = f"{folder.name if names_differ else folder.relative_to(base)}/" if len(roots) > 1 else ""
         for file in found:
-            files.setdefault(file.path.resolve(), file)
-    names = numbered([file.name for file in files.values()])
-    unique = [replace(file, name=name) for file, name in zip(files.values(), names, strict=True)]
+            files.setdefault(file.path.resolve(), ImageFile(prefix + file.name, file.path))
+    chosen = list(files.values())
     if part != "all":
-        unique = _split(unique, held_out=part == "held_out", roots=roots)
+        chosen = _split(chosen, held_out=part == "held_out", roots=roots)
     return ImageSet(
-        set_name or "+".join(folder.resolve().name for folder in roots),
-        tuple(unique),
+        set_name or "+".join(folder.name for folder in roots),
+        tuple(chosen),
         paired,
         **({"if_none_usable": _IF_NONE_HELD_OUT} if part == "held_out" else {}),
     )
@@ -117,7 +121,7 @@ def folder_images(
 def _split(files: list[ImageFile], *, held_out: bool, roots: Sequence[Path]) -> list[ImageFile]:
     if len(files) < 2:
         raise ValueError(
-            f"{listing(roots)} holds {len(files)} image, which cannot be split into training and validation; "
+            f"{some(roots)} holds {len(files)} image, which cannot be split into training and validation; "
             "add images or give data.validation_root=PATH"
         )
     number = min(_MOST_HELD_OUT, max(1, round(len(files) / 20)))
@@ -125,9 +129,7 @@ def _split(files: list[ImageFile], *, held_out: bool, roots: Sequence[Path]) -> 
     return [file for file in files if (file in chosen) == held_out]
 
 
-def find_images(
-    folder: Path, *, prefix: str = "", remedy: str = "check data.root or SRLAB_DATA"
-) -> list[ImageFile]:
+def find_images(folder: Path, *, remedy: str = "check data.root or SRLAB_DATA") -> list[ImageFile]:
     """All images below ``folder`` in natural order (2 before 10), except those whose names say LR.
 
     The log says what is left out.
@@ -140,23 +142,13 @@ def find_images(
         raise ValueError(f"the image folder {folder} {kind}; {remedy}")
     scan = scan_folder(folder)
     if not scan.images:
-        raise ValueError(_why_empty(scan, remedy))
+        parts = [f"the image folder {folder} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})"]
+        raise ValueError("; ".join([*parts, *scan.left_out(), remedy]))
     for sentence in scan.left_out():
         log_once(sentence)
     names = unique_names([path.relative_to(folder) for path in scan.images])
-    files = [ImageFile(prefix + name, path) for name, path in zip(names, scan.images, strict=True)]
+    files = [ImageFile(name, path) for name, path in zip(names, scan.images, strict=True)]
     return sorted(files, key=lambda file: _natural(file.name))
-
-
-def _why_empty(scan: FolderScan, remedy: str) -> str:
-    if scan.low_resolution:
-        return (
-            f"the image folder {scan.top} holds only low-resolution images, by their names "
-            f"({', '.join(scan.low_resolution)}); to use them, name their own folder, or {remedy}"
-        )
-    others = f", but {' and '.join(scan.unsupported)}, which are not supported" if scan.unsupported else ""
-    suffixes = " ".join(sorted(IMAGE_SUFFIXES))
-    return f"the image folder {scan.top} holds no image ({suffixes}){others}; {remedy}"
 
 
 def lr_folders_beside(
@@ -166,25 +158,14 @@ def lr_folders_beside(
     base = hr_folder.parent
     paired = lr_folders(base) if pair else {}
     scan = scan_folder(base)
-    used = {folder.relative_to(base).parts[0] for folder in paired.values()}
-    left_out = Counter({name: count for name, count in scan.low_resolution.items() if name not in used})
+    for folder in paired.values():
+        scan.low_resolution.pop(folder.relative_to(base).parts[0], None)
     others = {path.resolve() for path in scan.images} - {file.path.resolve() for file in files}
     if others:
         log_once(f"{len(others)} image(s) next to {hr_folder} are left out: only those below it count")
-    for sentence in replace(scan, low_resolution=left_out, unsupported=Counter()).left_out():
-        log_once(sentence)
+    if scan.low_resolution:
+        log_once(scan.left_out()[0])
     return paired
-
-
-def _prefixes(roots: Sequence[Path]) -> list[str]:
-    """What distinguishes several folders: their names, or as much of their paths as that takes."""
-    if len(roots) == 1:
-        return [""]
-    parts = [root.resolve().parts for root in roots]
-    lengths = range(1, max(map(len, parts)) + 1)
-    tails = (["/".join(part.strip("/") for part in path[-length:]) for path in parts] for length in lengths)
-    distinct = next(each for each in tails if len(set(each)) == len(each))
-    return [f"{tail}/" for tail in distinct]
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
@@ -194,8 +175,3 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
         for part in re.split(r"(\d+)", name)
     ]
     return [*parts, (2, 0, name)]
-
-
-def listing(paths: Sequence[Path]) -> str:
-    """For messages."""
-    return ", ".join(map(str, paths))

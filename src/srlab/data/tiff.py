@@ -12,17 +12,22 @@ OpenCV and Pillow apply the orientation tag, in some cases wrongly: they get a c
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLEFORMAT, TiffFile, TiffPage
 
-from srlab.data.pixels import DecodedImage, check_pixels, from_pillow, from_samples, pillow_without_limit
+from srlab.data.pixels import (
+    DecodedImage,
+    check_pixels,
+    from_pillow,
+    from_samples,
+    open_with_pillow,
+    samples_by_opencv,
+)
 
 # Little- and big-endian, classic and BigTIFF.
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -32,7 +37,17 @@ _DEFLATE = (COMPRESSION.DEFLATE, COMPRESSION.ADOBE_DEFLATE)
 _TIFFFILE_READS = (COMPRESSION.NONE, COMPRESSION.PACKBITS, *_DEFLATE)
 _ORIENTATION, _SUBSAMPLING = 274, 530
 
-_Decoder = Callable[[TiffPage, io.BytesIO], DecodedImage]
+
+Stored = NDArray[Any] | Image.Image
+"""Samples as in the file with black at 0, alpha included: (H, W) or (H, W, C), or an image of Pillow's."""
+
+
+class StoredTiff(NamedTuple):
+    """The first page of a file: its samples, the value of its orientation tag (not applied), all pages."""
+
+    samples: Stored
+    orientation: int
+    pages: int
 
 
 def read_tiff(path: Path, max_pixels: int) -> DecodedImage:
@@ -41,52 +56,62 @@ def read_tiff(path: Path, max_pixels: int) -> DecodedImage:
     Raises:
         ValueError: for damaged files, and for unsupported layouts, by name.
     """
+    content = io.BytesIO(path.read_bytes())
+    stored = load_tiff(content, lambda width, height: check_pixels(width, height, max_pixels))
+    samples = stored.samples
+    decoded = from_pillow(samples) if isinstance(samples, Image.Image) else from_samples(samples)
+    return replace(decoded, oriented=stored.orientation != 1)
+
+
+def load_tiff(content: io.BytesIO, check_size: Callable[[int, int], None]) -> StoredTiff:
+    """The samples of the first page as they are stored; pages that are reduced copies or masks don't count.
+
+    Args:
+        content: the file; its orientation tag is set to 1.
+        check_size: called with width and height before anything is decoded; raises where they are too large.
+
+    Raises:
+        ValueError: for damaged files, and for unsupported layouts, by name.
+    """
     try:
-        content = io.BytesIO(path.read_bytes())
         with TiffFile(content) as file:
             page = file.pages.first
             assert isinstance(page, TiffPage)  # TiffFrames stand for later pages only
-            check_pixels(page.imagewidth, page.imagelength, max_pixels)
-            decode = _decoder_of(page)
-            if decode is None:
-                raise _unsupported(page)
+            check_size(page.imagewidth, page.imagelength)
             _check_complete(page, len(content.getbuffer()))
-            orientation = page.tags.get(_ORIENTATION)
-            oriented = orientation is not None and orientation.value != 1
-            if orientation is not None:
-                orientation.overwrite(1)
-            return replace(decode(page, content), oriented=oriented)
+            tag = page.tags.get(_ORIENTATION)
+            orientation = 1 if tag is None else int(tag.value)
+            if tag is not None:
+                tag.overwrite(1)
+            pages = sum(
+                not (isinstance(each, TiffPage) and (each.is_reduced or each.is_mask)) for each in file.pages
+            )
+            return StoredTiff(_decode(page, content), orientation, pages)
     except (MemoryError, ValueError):
         raise
     except Exception as error:  # tifffile raises many kinds of errors for damaged files
         raise ValueError(f"it is damaged ({type(error).__name__}: {error})") from error
 
 
-def _decoder_of(page: TiffPage) -> _Decoder | None:
-    """None if no decoder is known to read this layout correctly."""
-    bits, samples = page.bitspersample, page.samplesperpixel
-    if page.sampleformat != SAMPLEFORMAT.UINT or bits not in (1, 2, 4, 8, 16):
-        return None
-    if page.imagedepth > 1 or page.is_reduced:
-        return None
-    if page.photometric not in _COLORS or bits < 8:
-        return _decode_with_pillow if bits <= 8 and not _is_raw_and_subsampled(page) else None
-    if not _has_alpha_at_most(page):
-        return None
-    if page.compression in _TIFFFILE_READS:
-        return _decode_with_tifffile
-    if bits == 8:
-        return _decode_with_pillow
-    in_one_plane = samples == 1 or page.planarconfig == PLANARCONFIG.CONTIG
-    opencv_reads = in_one_plane and samples != 2 and page.compression == COMPRESSION.LZW
-    return _decode_with_opencv if opencv_reads else None
-
-
-def _has_alpha_at_most(page: TiffPage) -> bool:
-    """Whether only alpha follows the colours; an undeclared fourth sample of RGB is alpha by custom."""
-    extra = page.samplesperpixel - _COLORS[page.photometric]
-    undeclared = page.photometric == PHOTOMETRIC.RGB and extra == 1 and not page.extrasamples
-    return extra == len(page.extrasamples) <= 1 or undeclared
+def _decode(page: TiffPage, content: io.BytesIO) -> Stored:
+    """By the decoder that is known to read this layout correctly; a ValueError if there is none."""
+    bits, colors = page.bitspersample, _COLORS.get(page.photometric)
+    is_whole = page.imagedepth == 1 and not page.is_reduced
+    if page.sampleformat != SAMPLEFORMAT.UINT or bits not in (1, 2, 4, 8, 16) or not is_whole:
+        raise _unsupported(page)
+    if colors and bits >= 8:
+        # an undeclared fourth sample of RGB is alpha by custom
+        extra, declared = page.samplesperpixel - colors, len(page.extrasamples)
+        if extra > 1 or (extra != declared and not (colors == 3 and declared == 0)):
+            raise _unsupported(page)
+        if page.compression in _TIFFFILE_READS:
+            return _levels(page, _samples_by_tifffile(page))
+        in_one_plane = page.samplesperpixel == 1 or page.planarconfig == PLANARCONFIG.CONTIG
+        if bits == 16 and page.compression == COMPRESSION.LZW and in_one_plane and page.samplesperpixel != 2:
+            return _levels(page, samples_by_opencv(content.getbuffer()))
+    if bits == 16 or _is_raw_and_subsampled(page):
+        raise _unsupported(page)
+    return _decode_with_pillow(page, content)
 
 
 def _is_raw_and_subsampled(page: TiffPage) -> bool:
@@ -105,45 +130,35 @@ def _check_complete(page: TiffPage, file_size: int) -> None:
         raise ValueError(f"it is truncated: {file_size} bytes where its pixels end at {max(ends)}")
 
 
-def _decode_with_tifffile(page: TiffPage, _content: io.BytesIO) -> DecodedImage:
+def _samples_by_tifffile(page: TiffPage) -> NDArray[Any]:
     # (separate planes, depth, H, W, interleaved samples)
     stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]
     samples = np.moveaxis(stored, 0, 2).reshape(*stored.shape[1:3], -1)
-    return from_samples(_levels(page, samples.astype(samples.dtype.newbyteorder("="), copy=False)))
+    return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 
-def _decode_with_opencv(page: TiffPage, content: io.BytesIO) -> DecodedImage:
-    samples = cv2.imdecode(np.frombuffer(content.getbuffer(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None:
-        raise ValueError("it is damaged")
-    rgb = samples if samples.ndim == 2 else samples[..., [2, 1, 0, 3][: samples.shape[2]]]
-    return from_samples(_levels(page, rgb))
-
-
-def _decode_with_pillow(page: TiffPage, content: io.BytesIO) -> DecodedImage:
+def _decode_with_pillow(page: TiffPage, content: io.BytesIO) -> Image.Image:
     content.seek(0)
-    with pillow_without_limit():
-        try:
-            image = Image.open(content, formats=["TIFF"])
-        except UnidentifiedImageError:
-            raise _unsupported(page) from None
-        image.load()
-        if EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
-            _check_opaque(page, image.getchannel(len(image.getbands()) - 1).getextrema() == (255, 255))
-        return from_pillow(image)
+    try:
+        image = open_with_pillow(content, "TIFF")
+    except UnidentifiedImageError:
+        raise _unsupported(page) from None
+    _check_alpha(page, np.asarray(image))
+    return image
 
 
 def _levels(page: TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
     """Samples with black at 0."""
+    _check_alpha(page, samples)
+    if page.photometric != PHOTOMETRIC.MINISWHITE:
+        return samples
     most = np.iinfo(samples.dtype).max
-    if EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
-        _check_opaque(page, bool((samples[..., -1] == most).all()))
-    return most - samples if page.photometric == PHOTOMETRIC.MINISWHITE else samples
+    return most - samples if samples.ndim == 2 else np.dstack([most - samples[..., :1], samples[..., 1:]])
 
 
-def _check_opaque(page: TiffPage, opaque: bool) -> None:
+def _check_alpha(page: TiffPage, samples: NDArray[Any]) -> None:
     """Premultiplied colours are those of the image only where alpha is at its maximum."""
-    if not opaque:
+    if EXTRASAMPLE.ASSOCALPHA in page.extrasamples and samples[..., -1].min() < np.iinfo(samples.dtype).max:
         raise ValueError(
             f"its layout ({_name(page)}) has colours multiplied by their alpha; save it without alpha"
         )
@@ -156,24 +171,5 @@ def _unsupported(page: TiffPage) -> ValueError:
 
 
 def _name(page: TiffPage) -> str:
-    """Such as ``RGB, 5 samples of 16 bits, uint, separate planes, LZW``."""
-    bits = page.bitspersample
-    depth = bits if isinstance(bits, int) else "+".join(map(str, bits))
-    parts = [
-        _tag_name(PHOTOMETRIC, page.photometric),
-        f"{page.samplesperpixel} sample{'s' * (page.samplesperpixel > 1)} of {depth} bits",
-        _tag_name(SAMPLEFORMAT, page.sampleformat).lower(),
-        *(_tag_name(EXTRASAMPLE, extra) for extra in page.extrasamples),
-        *(["separate planes"] if page.planarconfig == PLANARCONFIG.SEPARATE else []),
-        *([] if page.compression == COMPRESSION.NONE else [_tag_name(COMPRESSION, page.compression)]),
-        *(["a volume"] if page.imagedepth > 1 else []),
-        *(["a reduced copy of another page"] if page.is_reduced else []),
-    ]
-    return ", ".join(parts)
-
-
-def _tag_name(kind: type[Enum], value: object) -> str:
-    try:
-        return kind(value).name
-    except ValueError:
-        return f"{kind.__name__.lower()} {value}"
+    """Such as ``6x10x5 uint16 rgb lzw separate``."""
+    return " ".join(str(page).split()[3:])

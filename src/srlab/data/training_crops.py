@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from srlab.data.augmentation import augment_crop, augment_on_device
+from srlab.data.augmentation import augment, augment_on_device
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.sampling import CropDraw, degradation_random, draw_crop, image_of
 from srlab.data.store import BadImagePolicy, ImageStore
@@ -74,7 +74,7 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
             windows, self.scale, lambda sample: degradation_random(self.seed, indices[sample])
         )
         hr_images = windows[..., self._inner, self._inner]
-        return {"lr_image": _augmented(lr_images, turns), "hr_image": _augmented(hr_images, turns)}
+        return {"lr_image": augment(lr_images, turns), "hr_image": augment(hr_images, turns)}
 
     def draw(self, index: int) -> tuple[int, CropDraw]:
         """The number of the image in the store, and the crop."""
@@ -95,13 +95,6 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         }
 
 
-def _augmented(images: NDArray[np.uint8], turns: Sequence[int]) -> Tensor:
-    results = np.empty_like(images, order="C")
-    for image, turn, result in zip(images, turns, results, strict=True):
-        augment_crop(image, turn, result)
-    return torch.from_numpy(results)
-
-
 def _cut_window(
     image: NDArray[np.uint8], corner: tuple[int, int], context: int, window: NDArray[np.uint8]
 ) -> None:
@@ -114,14 +107,14 @@ def _cut_window(
         stop = start + window.shape[1]
         spans.append(slice(max(start, 0), min(stop, length)))
         missing += [max(-start, 0), max(stop - length, 0)]
-    piece = image[:, spans[0], spans[1]]
-    above, below, before, after = missing
+    piece = np.broadcast_to(image[:, spans[0], spans[1]], (3, *(span.stop - span.start for span in spans)))
     if not any(missing):
         np.copyto(window, piece)
         return
     # The piece extends at least ``context`` pixels into the image, or over all of it: mirroring the piece
     # mirrors the image.
-    for source, target in zip(np.broadcast_to(piece, (3, *piece.shape[1:])), window, strict=True):
+    above, below, before, after = missing
+    for source, target in zip(piece, window, strict=True):
         cv2.copyMakeBorder(source, above, below, before, after, cv2.BORDER_REFLECT, dst=target)
 
 

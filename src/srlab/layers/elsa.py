@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
-from srlab.layers.drop_path import DropPath
-from srlab.layers.feed_forward import FeedForward
 from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregation
 
 
@@ -129,23 +127,6 @@ class HadamardAttention(nn.Module):
         aggregate = local_aggregation if backend == "reference" else fused_local_aggregation
         mixed = aggregate(value, weights, factor=factor, offset=offset, dilation=self.dilation)
         return self.mix(mixed.permute(0, 2, 3, 1))
-
-
-class ElsaBlock(nn.Module):
-    """Transformer block, norms first: Hadamard attention, then a feed-forward network."""
-
-    def __init__(self, *, dim: int, attention: HadamardAttention, hidden_dim: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.attention = attention
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = FeedForward(dim=dim, hidden_dim=hidden_dim)
-        self.drop_path = DropPath(probability=drop_path)
-
-    def forward(self, features: Tensor, backend: str) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        features = features + self.drop_path(self.attention(self.norm1(features), backend))
-        return features + self.drop_path(self.mlp(self.norm2(features)))
 
 
 def _check_sizes(dim: int, num_heads: int, kernel_side: int, group_width: int, dilation: int) -> None:

@@ -1,7 +1,9 @@
-"""Two-layer perceptron on the channels of every token."""
+"""Two-layer perceptron on the channels of every token, and the transformer block that ends with it."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from srlab.layers.drop_path import DropPath
 
 
 class FeedForward(nn.Module):
@@ -15,3 +17,27 @@ class FeedForward(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., dim) to the same shape."""
         return self.contract(F.gelu(self.expand(tokens)))
+
+
+class TransformerBlock(nn.Module):
+    """Norms first: attention, then a feed-forward network; each is added to its input.
+
+    Args:
+        dim: channels C.
+        attention: maps (B, H, W, C) and the name of the backend to the same shape.
+        hidden_dim: channels inside the feed-forward network.
+        drop_path: probability that training skips a branch.
+    """
+
+    def __init__(self, *, dim: int, attention: nn.Module, hidden_dim: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = attention
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = FeedForward(dim=dim, hidden_dim=hidden_dim)
+        self.drop_path = DropPath(probability=drop_path)
+
+    def forward(self, features: Tensor, backend: str) -> Tensor:
+        """(B, H, W, C) to the same shape."""
+        features = features + self.drop_path(self.attention(self.norm1(features), backend))
+        return features + self.drop_path(self.mlp(self.norm2(features)))

@@ -4,7 +4,7 @@ Paper:      Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016, 
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -36,12 +36,9 @@ def _forward(block: nn.Module, *inputs: Any) -> Any:
     if torch.compiler.is_compiling():
         # a compiler repeats what gradients need, never the update of a buffer
         return checkpoint(run, *inputs, use_reentrant=False)
-    return checkpoint(run, *inputs, use_reentrant=False, context_fn=partial(_contexts, block))
-
-
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Around the first computation, and around those that repeat it."""
-    return nullcontext(), _apart_from_statistics(block)
+    return checkpoint(
+        run, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _apart_from_statistics(block))
+    )
 
 
 @contextmanager

@@ -3,9 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: SwinIR's ways to make the image: one convolution (light), stages (classical), nearest (real photos).
-HEADS = ("pixelshuffledirect", "pixelshuffle", "nearest+conv")
-
 _HEAD_CHANNELS = 64
 
 
@@ -77,9 +74,12 @@ class NearestHead(NearestStages):
         return super().forward(F.leaky_relu(self.widen(features), 0.01))
 
 
+#: SwinIR's ways to make the image: one convolution (light), stages (classical), nearest (real photos).
+HEADS = {"pixelshuffledirect": DirectHead, "pixelshuffle": ShuffleHead, "nearest+conv": NearestHead}
+
+
 def build_head(kind: str, *, dim: int, scale: int) -> nn.Module:
     """The up-sampling head called ``kind``."""
-    heads = dict(zip(HEADS, (DirectHead, ShuffleHead, NearestHead), strict=True))
-    if kind not in heads:
+    if kind not in HEADS:
         raise ValueError(f"unknown head {kind!r}; choose one of {', '.join(HEADS)}")
-    return heads[kind](dim=dim, scale=scale)
+    return HEADS[kind](dim=dim, scale=scale)

@@ -1,32 +1,24 @@
 """LPIPS, the learned perceptual distance of Zhang et al. (CVPR 2018), version 0.1 with AlexNet's features.
 
-The weights are not shipped. They are read from the folder that ``SRLAB_LPIPS_WEIGHTS`` names, or from where
-torchvision and torchmetrics keep theirs.
+AlexNet's weights are not shipped. They are read from where torchvision keeps its downloads; LPIPS's own come
+with torchmetrics.
 """
 
 import functools
 import hashlib
-import os
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import torchmetrics
 from torch import Tensor
 
 from srlab.metrics.registry import Metric
 
-_VARIABLE = "SRLAB_LPIPS_WEIGHTS"
-
-# File: where to download it, and how its SHA-256 begins (torchvision's names say it).
-_FILES = {
-    "alexnet-owt-7be5be79.pth": ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "7be5be79"),
-    "alex.pth": (
-        "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth",
-        "df73285e",
-    ),
-}
+_ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+# Its SHA-256 begins so, as the name says.
+_SHA256 = "7be5be79"
 
 # Normalizes RGB in [-1, 1] as AlexNet was trained on it (ImageNet's mean and deviation, rescaled).
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -58,17 +50,27 @@ def lpips_distance(images: Tensor, others: Tensor, weights: Mapping[str, Tensor]
 
 
 def read_weights() -> dict[str, Tensor]:
-    """The tensors of both files, float32 on the CPU.
+    """The tensors of AlexNet's convolutions and of LPIPS, float32 on the CPU.
 
     Raises:
-        FileNotFoundError: naming the missing file, its source and where to put it.
-        ValueError: a file has other content than the official one.
+        FileNotFoundError: AlexNet's file is missing; the message names its source and where to put it.
+        ValueError: it has other content than the official one.
     """
-    weights: dict[str, Tensor] = {}
-    for name in _FILES:
-        content = torch.load(_checked_file(name), map_location="cpu", weights_only=True)
-        weights.update({key: tensor for key, tensor in content.items() if not key.startswith("classifier")})
-    return weights
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(_ALEXNET).name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"metric lpips needs {path.name}: download {_ALEXNET} into {path.parent} (TORCH_HOME moves that "
+            "folder), or leave lpips out of metrics"
+        )
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not found.startswith(_SHA256):
+        raise ValueError(
+            f"{path} is not the official file: its SHA-256 begins with {found[:8]}, not {_SHA256}; download "
+            f"{_ALEXNET} again"
+        )
+    shipped = Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models" / "alex.pth"
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    return weights | torch.load(shipped, map_location="cpu", weights_only=True)
 
 
 def _lpips(restored: Tensor, reference: Tensor, peak: float) -> Tensor:
@@ -98,35 +100,6 @@ def _unit_length(maps: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=4)
 def _weights_on(device: torch.device) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in read_weights().items()}
-
-
-def _checked_file(name: str) -> Path:
-    url, prefix = _FILES[name]
-    folders = _folders()
-    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
-    if path is None:
-        raise FileNotFoundError(
-            f"metric lpips needs {name}: download {url} into {folders[0]}, or name another folder with "
-            f"{_VARIABLE}=FOLDER; or leave lpips out of metrics"
-        )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not found.startswith(prefix):
-        raise ValueError(
-            f"{path} is not the official file: its SHA-256 begins with {found[:8]}, not {prefix}; download "
-            f"{url} again"
-        )
-    return path
-
-
-def _folders() -> list[Path]:
-    """Where the files may lie, the first being the one to download to."""
-    folders = [Path(torch.hub.get_dir()) / "checkpoints"]
-    if os.environ.get(_VARIABLE):
-        folders.insert(0, Path(os.environ[_VARIABLE]))
-    # torchmetrics ships the small one of the two, LPIPS's own weights
-    if (spec := find_spec("torchmetrics")) and spec.origin:
-        folders.append(Path(spec.origin).parent / "functional" / "image" / "lpips_models")
-    return folders
 
 
 METRIC = Metric(

@@ -1,6 +1,6 @@
 """Scores one restored image under a protocol: cuts the border, converts colours, computes the metrics."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -41,11 +41,11 @@ def score(
             "use srlab.metrics.scoring.score_bicubic, or another protocol for a network"
         )
     _check_pair(sr_image, hr_image)
-    chosen = [find_metric(name) for name in metrics]
-    restored = _cut_border(to_levels(sr_image, quantize=protocol.quantize), protocol, chosen)
-    reference = _cut_border(hr_image, protocol, chosen)
+    restored = _cut_border(to_levels(sr_image, quantize=protocol.quantize), protocol)
+    reference = _cut_border(hr_image, protocol)
     planes = _protocol_planes(restored, reference, protocol)
     rgb = restored.to(torch.float64), reference.expand(restored.shape).to(torch.float64)
+    chosen = map(find_metric, metrics)
     return {metric.name: _value(metric, *(rgb if metric.needs_rgb else planes)) for metric in chosen}
 
 
@@ -73,8 +73,7 @@ def score_bicubic(
     small = imresize(reference, size=(height // scale, width // scale), mode="float")
     upsampled = imresize(small, size=(height, width), mode="float")
     restored = torch.floor(upsampled.clamp(0, 255) + 0.5)
-    planes = (_cut_border(image, protocol, chosen) for image in (restored, reference))
-    restored, reference = planes
+    restored, reference = _cut_border(restored, protocol), _cut_border(reference, protocol)
     return {metric.name: _value(metric, restored, reference) for metric in chosen}
 
 
@@ -113,20 +112,16 @@ def _gray_planes(restored: Tensor, reference: Tensor, arithmetic: Arithmetic) ->
     return gray.to(dtype), reference.to(dtype)
 
 
-def _cut_border(image: Tensor, protocol: ProtocolConfig, metrics: Sequence[Metric]) -> Tensor:
-    """Leave the protocol's border out of (C, H, W); what remains must be large enough for every metric."""
+def _cut_border(image: Tensor, protocol: ProtocolConfig) -> Tensor:
+    """Leave the protocol's border out of (C, H, W)."""
     border = protocol.border
-    height, width = image.shape[-2:]
     if border < 0:
         raise ValueError(f"protocol {protocol.name!r}: border must be 0 or more, got {border}")
-    for metric in metrics:
-        if min(height, width) - 2 * border < metric.least_side:
-            least = f"{metric.label}'s {metric.least_side}x{metric.least_side} window"
-            raise ValueError(
-                f"protocol {protocol.name!r}: a {height}x{width} image less a border of {border} on each "
-                f"side is smaller than {least}; leave the image or the metric out, or use a smaller border"
-            )
-    return image[..., border : height - border, border : width - border]
+    if 2 * border >= min(image.shape[-2:]):
+        raise ValueError(
+            f"protocol {protocol.name!r} leaves nothing of {tuple(image.shape)}: its border is {border}"
+        )
+    return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]
 
 
 def _check_bicubic(protocol: ProtocolConfig, metrics: Iterable[Metric]) -> None:
@@ -134,16 +129,13 @@ def _check_bicubic(protocol: ProtocolConfig, metrics: Iterable[Metric]) -> None:
     if rules != (True, ColorSpace.y, Arithmetic.eight_bit, True):
         raise ValueError(
             "score_bicubic needs bicubic_only=True, color=y, arithmetic=eight_bit, quantize=True, got "
-            f"protocol {protocol.name!r} with bicubic_only={protocol.bicubic_only}, "
-            f"color={protocol.color.name}, arithmetic={protocol.arithmetic.name}, "
-            f"quantize={protocol.quantize}; use protocol=published_y"
+            f"{protocol}; use protocol=published_y"
         )
-    for metric in metrics:
-        if metric.needs_rgb:
-            raise ValueError(
-                f"metric {metric.name} compares RGB, and protocol {protocol.name!r} restores the luma alone: "
-                f"leave {metric.name} out of metrics, or use protocol=[basicsr]"
-            )
+    if rgb := [metric.name for metric in metrics if metric.needs_rgb]:
+        raise ValueError(
+            f"metric {rgb[0]} compares RGB, and protocol {protocol.name!r} restores the luma alone: leave "
+            f"{rgb[0]} out of metrics, or use protocol=[basicsr]"
+        )
 
 
 def _check_pair(sr_image: Tensor, hr_image: Tensor) -> None:
@@ -153,13 +145,8 @@ def _check_pair(sr_image: Tensor, hr_image: Tensor) -> None:
             f"{sr_image.dtype} and {hr_image.dtype}"
         )
     shapes = tuple(sr_image.shape), tuple(hr_image.shape)
-    if sr_image.ndim != 3 or hr_image.ndim != 3 or len(sr_image) != 3 or len(hr_image) not in (1, 3):
+    if shapes[0] != (3, *shapes[1][1:]) or len(shapes[1]) != 3 or shapes[1][0] not in (1, 3):
         raise ValueError(
-            "sr_image must be (3, H, W) and hr_image (3, H, W) or (1, H, W), got "
-            f"{shapes[0]} and {shapes[1]}; score the images of a batch one by one"
-        )
-    if shapes[0][1:] != shapes[1][1:]:
-        raise ValueError(
-            f"sr_image and hr_image differ in size: {shapes[0][1:]} and {shapes[1][1:]}; "
-            "crop the HR image to scale times the LR size"
+            f"sr_image must be (3, H, W) and hr_image (3 or 1, H, W), got {shapes[0]} and {shapes[1]}; score "
+            "the images of a batch one by one, and crop HR to scale times the LR size"
         )

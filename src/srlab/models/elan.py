@@ -13,12 +13,13 @@ of window sizes, d = C / G channels of a group; windows are (B * H/S, W/S, T, d)
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer, require_integers
-from srlab.layers.color import RGB_MEAN
 from srlab.layers.folding import Foldable, absorb_batch_norm
 from srlab.layers.inference_cache import InferenceCache
 from srlab.models.shared_attention import (
@@ -27,17 +28,56 @@ from srlab.models.shared_attention import (
     channels_per_group,
     count_blocks,
 )
-from srlab.ops.group_attention import attend_as_published, attend_channels_last
+from srlab.ops.attention import attention_maps, fused_attention
 from srlab.ops.kernels import find_kernel
 from srlab.ops.shift import resolve_shift_schedule
+from srlab.ops.windows import merge_windows, roll_map, split_windows
+
+
+def attend_as_published(group: Tensor, maps: Tensor | None, side: int, shift: int) -> tuple[Tensor, Tensor]:
+    """Step by step, in the authors' memory layout.
+
+    Args:
+        group: (B, 2d, H, W) of [q, v], or (B, d, H, W) of only v where maps are reused; H and W are
+            multiples of the side.
+        maps: (B * H/S, W/S, T, T), or None where they are computed.
+        side: side S of the windows, T = S * S tokens.
+        shift: cyclic displacement of the windows in pixels.
+
+    Returns:
+        The mixed v, (B, d, H, W), and the maps.
+    """
+    rolled = torch.roll(group, (-shift, -shift), dims=(2, 3)) if shift else group
+    windows = split_windows(rolled.permute(0, 2, 3, 1), side)
+    if maps is None:
+        query, windows = windows.chunk(2, dim=-1)
+        maps = attention_maps(query, query)
+    mixed = rearrange(
+        maps @ windows,
+        "(b nh) nw (sh sw) d -> b d (nh sh) (nw sw)",
+        nh=group.shape[2] // side,
+        sh=side,
+        sw=side,
+    )
+    return torch.roll(mixed, (shift, shift), dims=(2, 3)) if shift else mixed, maps
+
+
+def attend_channels_last(group: Tensor, query: Tensor | None, side: int, shift: int) -> tuple[Tensor, Tensor]:
+    """The same without maps, in rows of channels; returns windows of queries, (B * H/S, W/S, T, d)."""
+    windows = split_windows(roll_map(group.permute(0, 2, 3, 1), -shift), side)
+    query, value = windows.chunk(2, dim=-1) if query is None else (query, windows)
+    mixed = merge_windows(fused_attention(query, query, value), side, group.shape[2])
+    return roll_map(mixed, shift).permute(0, 3, 1, 2), query
 
 
 class GroupAttention(nn.Module, Foldable):
     """Group-wise multi-scale self-attention (GMSA): a window size for each group, queries serve as keys."""
 
-    def __init__(self, *, dim: int, window_sizes: Sequence[int], computes_maps: bool) -> None:
+    def __init__(self, *, dim: int, window_sizes: Sequence[int], shifted: bool, computes_maps: bool) -> None:
         super().__init__()
         self.window_sizes = tuple(window_sizes)
+        #: Whether the windows of each group move cyclically by half their size.
+        self.shifted = shifted
         self.computes_maps = computes_maps
         self.project = nn.Conv2d(dim, 2 * dim if computes_maps else dim, 1)
         self.norm: nn.Module = nn.BatchNorm2d(2 * dim if computes_maps else dim)
@@ -46,7 +86,7 @@ class GroupAttention(nn.Module, Foldable):
         self.kernel_weights = InferenceCache()
 
     def forward(
-        self, features: Tensor, shared: list[Tensor] | None, *, shifted: bool, backend: str
+        self, features: Tensor, shared: list[Tensor] | None, *, backend: str
     ) -> tuple[Tensor, list[Tensor]]:
         """Attend inside windows.
 
@@ -54,7 +94,6 @@ class GroupAttention(nn.Module, Foldable):
             features: (B, C, H, W); H and W must be multiples of every window size.
             shared: one tensor for each group from the module that computed: the maps (``reference``) or the
                 queries (other back ends); None in that module itself.
-            shifted: move the windows of each group cyclically by half their size.
             backend: ``reference`` or ``sdpa``.
 
         Returns:
@@ -68,7 +107,7 @@ class GroupAttention(nn.Module, Foldable):
         groups = self.norm(self.project(features)).chunk(len(self.window_sizes), dim=1)
         outputs, handed_on = [], []
         for index, (group, side) in enumerate(zip(groups, self.window_sizes, strict=True)):
-            shift = side // 2 if shifted else 0
+            shift = side // 2 if self.shifted else 0
             mixed, keep = attend(group, None if shared is None else shared[index], side, shift)
             outputs.append(mixed)
             handed_on.append(keep)
@@ -86,7 +125,7 @@ class ElanBlock(SharedAttentionBlock):
         self, *, dim: int, n_share: int, window_sizes: Sequence[int], expansion: int, shifted: bool
     ) -> None:
         def make_attention(computes: bool) -> GroupAttention:
-            return GroupAttention(dim=dim, window_sizes=window_sizes, computes_maps=computes)
+            return GroupAttention(dim=dim, window_sizes=window_sizes, shifted=shifted, computes_maps=computes)
 
         super().__init__(dim=dim, n_share=n_share, expansion=expansion, make_attention=make_attention)
         self.shifted = shifted
@@ -96,27 +135,18 @@ class ElanBlock(SharedAttentionBlock):
         kernel = find_kernel("elan_block", backend, features.device)
         return super().forward(features, backend) if kernel is None else kernel(self, features)
 
-    def attend(
-        self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
-    ) -> tuple[Tensor, list[Tensor]]:
-        """All modules of a block shift their windows, or none."""
-        return attention(features, shared, shifted=self.shifted, backend=backend)
-
 
 class ELAN(SharedAttentionNetwork):
     """Efficient long-range attention network.
 
     Args:
-        scale: 2, 3, 4 or any other integer.
         dim: feature channels C, a multiple of the number of window sizes.
         depth: attention modules in all, m in the paper, a multiple of 1 + n_share.
         n_share: how many following modules reuse the maps that one module computes.
         window_sizes: of each group of channels; any number of groups.
         expansion: channels inside the local feature extraction, in units of dim.
         shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
-        backend: see :class:`AttentionNetwork`.
-        mean: colour in [0, 1] that is subtracted.
-        value_range: the network sees (image - mean colour) times this.
+        frame: further arguments of :class:`SharedAttentionNetwork`.
     """
 
     operators = ("elan_block", "elan_body")
@@ -124,42 +154,24 @@ class ELAN(SharedAttentionNetwork):
     def __init__(
         self,
         *,
-        scale: int,
         dim: int,
         depth: int,
         n_share: int,
         window_sizes: Sequence[int],
         expansion: int,
         shift_schedule: str | Sequence[bool | int],
-        backend: str = "auto",
-        mean: Sequence[float] = RGB_MEAN,
-        value_range: float = 255.0,
+        **frame: Any,
     ) -> None:
         window_sizes = require_integers("window_sizes", window_sizes)
         channels_per_group(require_integer("dim", dim), window_sizes, "windows")
         shifts = resolve_shift_schedule(shift_schedule, [count_blocks(depth, n_share)])
 
-        def make_block(index: int) -> ElanBlock:
-            return ElanBlock(
-                dim=dim,
-                n_share=n_share,
-                window_sizes=window_sizes,
-                expansion=expansion,
-                shifted=shifts[index],
-            )
+        sizes = {"dim": dim, "n_share": n_share}
 
-        super().__init__(
-            scale=scale,
-            dim=dim,
-            depth=depth,
-            n_share=n_share,
-            expansion=expansion,
-            make_block=make_block,
-            size_multiple=math.lcm(*window_sizes),
-            backend=backend,
-            mean=mean,
-            value_range=value_range,
-        )
+        def make_block(index: int) -> ElanBlock:
+            return ElanBlock(**sizes, window_sizes=window_sizes, expansion=expansion, shifted=shifts[index])
+
+        super().__init__(make_block, math.lcm(*window_sizes), **sizes, depth=depth, **frame)
 
     def run_body(self, features: Tensor, backend: str) -> Tensor:
         """All blocks in their order, or a kernel for all of them."""

@@ -27,6 +27,8 @@ K side of its neighbourhood, T = K * K taps; maps are (B, C, H, W).
 """
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,23 +44,23 @@ class GroupHadamardAttention(nn.Module, Foldable):
     """Group-wise multi-scale Hadamard attention: a kernel side for each group, queries serve as keys.
 
     Args:
+        computes_weights: whether this module computes the weights of neighbours or reuses another's.
         dim: feature channels C, a multiple of the number of kernel sides.
         kernel_sides: side of the neighbourhood of each group of channels, odd.
         group_width: channels in a group of the convolutions that gather products, a divisor of d.
         lam: see :class:`srlab.layers.elsa.GhostHead`.
         gamma: see :class:`srlab.layers.elsa.GhostHead`.
-        computes_weights: whether this module computes the weights of neighbours or reuses another's.
     """
 
     def __init__(
         self,
+        computes_weights: bool,
         *,
         dim: int,
         kernel_sides: Sequence[int],
         group_width: int,
         lam: int,
         gamma: float,
-        computes_weights: bool,
     ) -> None:
         super().__init__()
         width, dim_out = dim // len(kernel_sides), 2 * dim if computes_weights else dim
@@ -108,7 +110,6 @@ class ElanElsa(SharedAttentionNetwork):
     """ELAN whose blocks attend to neighbourhoods of each pixel.
 
     Args:
-        scale: 2, 3, 4 or any other integer.
         dim: feature channels C, a multiple of the number of kernel sides.
         depth: attention modules in all, a multiple of 1 + n_share.
         n_share: how many following modules reuse the soft-max weights that one module computes.
@@ -118,8 +119,8 @@ class ElanElsa(SharedAttentionNetwork):
         lam: power of the ghost heads' factor, see :class:`srlab.layers.elsa.GhostHead`; 0: no factor.
         gamma: strength of the ghost heads' addend; 0: no addend.
         expansion: channels inside the local feature extraction, in units of dim.
-        backend: ``reference`` stores the neighbours and filters of all pixels, ``fused`` neither; see
-            :class:`srlab.models.network.AttentionNetwork`.
+        frame: further arguments of :class:`SharedAttentionNetwork`. Backend ``reference`` stores the
+            neighbours and filters of all pixels, ``fused`` neither.
     """
 
     plain_backends = ("reference", "fused")
@@ -128,7 +129,6 @@ class ElanElsa(SharedAttentionNetwork):
     def __init__(
         self,
         *,
-        scale: int,
         dim: int,
         depth: int,
         n_share: int,
@@ -137,33 +137,24 @@ class ElanElsa(SharedAttentionNetwork):
         lam: int,
         gamma: float,
         expansion: int,
-        backend: str = "auto",
+        **frame: Any,
     ) -> None:
         kernel_sides = require_integers("kernel_sides", kernel_sides)
         _check_kernels(require_integer("dim", dim), kernel_sides, group_width)
-
-        def make_attention(computes: bool) -> GroupHadamardAttention:
-            return GroupHadamardAttention(
-                dim=dim,
-                kernel_sides=kernel_sides,
-                group_width=group_width,
-                lam=lam,
-                gamma=gamma,
-                computes_weights=computes,
-            )
-
-        super().__init__(
-            scale=scale,
+        attention = partial(
+            GroupHadamardAttention,
             dim=dim,
-            depth=depth,
-            n_share=n_share,
-            expansion=expansion,
-            make_block=lambda _index: SharedAttentionBlock(
-                dim=dim, n_share=n_share, expansion=expansion, make_attention=make_attention
-            ),
-            size_multiple=1,
-            backend=backend,
+            kernel_sides=kernel_sides,
+            group_width=group_width,
+            lam=lam,
+            gamma=gamma,
         )
+        sizes = {"dim": dim, "n_share": n_share}
+
+        def make_block(_index: int) -> SharedAttentionBlock:
+            return SharedAttentionBlock(**sizes, expansion=expansion, make_attention=attention)
+
+        super().__init__(make_block, **sizes, depth=depth, **frame)
 
 
 def _check_kernels(dim: int, kernel_sides: Sequence[int], group_width: int) -> None:

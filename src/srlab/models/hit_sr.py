@@ -14,6 +14,7 @@ tokens, K side of the grid that they merge to, f = S / K, M heads, d = C / 2M; m
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,14 +22,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
-from srlab.layers.color import RGB_MEAN
 from srlab.layers.feed_forward import FeedForward
 from srlab.layers.inference_cache import InferenceCache
 from srlab.layers.position_bias import RelativePositionBias
-from srlab.models.residual_groups import (
-    ResidualGroupNetwork,
-    check_groups,
-)
+from srlab.models.residual_groups import ResidualGroupNetwork, check_groups
 from srlab.ops.attention import attention_maps
 from srlab.ops.padding import pad_to_multiple
 from srlab.ops.precision import without_float16_autocast
@@ -223,7 +220,6 @@ class HiTSR(ResidualGroupNetwork):
     """Hierarchical transformer.
 
     Args:
-        scale: 2, 3, 4 or any integer that the head can make.
         dim: feature channels C, at least 16 and a multiple of twice each number of heads.
         depths: blocks in each group.
         num_heads: heads of the spatial correlation in each group.
@@ -231,12 +227,9 @@ class HiTSR(ResidualGroupNetwork):
         mlp_ratio: hidden channels of the feed-forward networks in units of dim.
         feed_forward: one of :data:`FEED_FORWARDS`; ``convolution`` makes HiT-SRF.
         window_context: add to each window what it sees of its neighbours: HiT-SNG.
-        head: one of :data:`srlab.layers.upsample.HEADS`.
-        connection: ``1conv`` or ``3conv``, the convolutions after each group and after the body.
-        mean, value_range: the network sees (image - mean) * value_range; mean is a colour in [0, 1].
         shift_schedule: which blocks shift their windows, see :func:`srlab.ops.shift.resolve_shift_schedule`.
             The published network never does.
-        backend: ``reference``, ``linear`` or ``auto``, see :class:`AttentionNetwork`.
+        frame: further arguments of :class:`ResidualGroupNetwork`; backends are ``reference`` and ``linear``.
     """
 
     plain_backends = ("reference", "linear")
@@ -246,7 +239,6 @@ class HiTSR(ResidualGroupNetwork):
     def __init__(
         self,
         *,
-        scale: int,
         dim: int,
         depths: Sequence[int],
         num_heads: Sequence[int],
@@ -254,40 +246,23 @@ class HiTSR(ResidualGroupNetwork):
         mlp_ratio: float,
         feed_forward: str,
         window_context: bool,
-        head: str,
-        connection: str,
-        value_range: float,
         shift_schedule: str | Sequence[bool | int],
-        backend: str = "auto",
-        mean: Sequence[float] = RGB_MEAN,
+        **frame: Any,
     ) -> None:
         _check_sizes(dim, depths, num_heads, window_sizes)
-        make_mlp = partial(_feed_forward(feed_forward), dim=dim, hidden_dim=int(dim * mlp_ratio))
+        if feed_forward not in FEED_FORWARDS:
+            raise ValueError(f"unknown feed_forward {feed_forward!r}; choose {' or '.join(FEED_FORWARDS)}")
+        make_mlp = partial(FEED_FORWARDS[feed_forward], dim=dim, hidden_dim=int(dim * mlp_ratio))
         make_correlation = partial(SpatialChannelCorrelation, dim=dim, context=window_context)
         shifts = iter(resolve_shift_schedule(shift_schedule, depths))
-        super().__init__(
-            scale=scale,
-            dim=dim,
-            depths=depths,
-            make_block=lambda group, position: HierarchicalBlock(
-                dim=dim,
-                correlation=make_correlation(
-                    num_heads=num_heads[group], window_size=window_sizes[position], shifted=next(shifts)
-                ),
-                mlp=make_mlp(),
-            ),
-            head=head,
-            connection=connection,
-            value_range=value_range,
-            backend=backend,
-            mean=mean,
-        )
 
+        def make_block(group: int, position: int) -> HierarchicalBlock:
+            correlation = make_correlation(
+                num_heads=num_heads[group], window_size=window_sizes[position], shifted=next(shifts)
+            )
+            return HierarchicalBlock(dim=dim, correlation=correlation, mlp=make_mlp())
 
-def _feed_forward(kind: str) -> type[FeedForward]:
-    if kind not in FEED_FORWARDS:
-        raise ValueError(f"unknown feed_forward {kind!r}; choose {' or '.join(FEED_FORWARDS)}")
-    return FEED_FORWARDS[kind]
+        super().__init__(make_block, dim=dim, depths=depths, **frame)
 
 
 def _check_sizes(dim: int, depths: Sequence[int], num_heads: Sequence[int], windows: Sequence[int]) -> None:

@@ -1,6 +1,7 @@
 """What every network offers: one interface for training, scoring, profiling and checkpoints."""
 
 import copy
+import inspect
 import logging
 import re
 from abc import ABC, abstractmethod
@@ -43,6 +44,14 @@ class Network(nn.Module, ABC):
     beyond_float16: ClassVar[str] = ""
     #: Scales that the presets of this network exist for; its constructor may take others.
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
+
+    def __init_subclass__(cls) -> None:
+        """Show the keyword arguments of the base class in the signature of one that takes ``**frame``."""
+        own = inspect.signature(cls.__init__).parameters.values()
+        passes_on = any(each.kind is each.VAR_KEYWORD for each in own)
+        inherited = inspect.signature(cls.__mro__[1]).parameters.values() if passes_on else ()
+        shown = {each.name: each for each in (*inherited, *own) if each.kind is each.KEYWORD_ONLY}
+        cls.__signature__ = inspect.Signature(list(shown.values()))
 
     def __init__(self, *, scale: int) -> None:
         super().__init__()

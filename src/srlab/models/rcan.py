@@ -8,14 +8,13 @@ Deviations: no factor on the residual branches; the published options have 1.
 Shape legend: B batch, C features, H/W low-resolution size.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
-from srlab.layers.color import RGB_MEAN
 from srlab.models.residual_cnn import ResidualCNN
 
 
@@ -66,26 +65,14 @@ class RCAN(ResidualCNN):
     """Residual channel attention network.
 
     Args:
-        scale: 3 or a power of two.
         dim: feature channels C.
         num_groups: groups of blocks.
         depth: blocks in each group.
         squeeze_factor: the attention's hidden channels are dim divided by this, rounded down.
-        value_range: the network sees (image - mean colour) times this.
-        mean: that colour, in [0, 1].
+        frame: further arguments of :class:`ResidualCNN`.
     """
 
-    def __init__(
-        self,
-        *,
-        scale: int,
-        dim: int,
-        num_groups: int,
-        depth: int,
-        squeeze_factor: int,
-        value_range: float,
-        mean: Sequence[float] = RGB_MEAN,
-    ) -> None:
+    def __init__(self, *, dim: int, num_groups: int, depth: int, squeeze_factor: int, **frame: Any) -> None:
         require_integer("num_groups", num_groups)
         require_integer("depth", depth)
         if require_integer("squeeze_factor", squeeze_factor) > require_integer("dim", dim):
@@ -96,4 +83,4 @@ class RCAN(ResidualCNN):
             ChannelAttentionGroup(dim=dim, depth=depth, squeeze_factor=squeeze_factor)
             for _ in range(num_groups)
         )
-        super().__init__(scale=scale, dim=dim, body=body, value_range=value_range, mean=mean)
+        super().__init__(body, dim=dim, **frame)

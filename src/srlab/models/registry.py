@@ -9,6 +9,9 @@ from typing import Any
 import srlab.models
 from srlab.models.network import Network
 
+#: Constructor arguments of version 0.1.0 and their names today.
+RENAMED_ARGUMENTS = {"window_side": "window_size"}
+
 
 def network_classes() -> list[type[Network]]:
     """All network classes, in the order of their modules' names."""
@@ -47,19 +50,22 @@ def construct(model: Mapping[str, Any]) -> Network:
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
     unknown, missing = arguments.keys() - parameters.keys(), required - arguments.keys()
     if unknown or missing:
+        faults = [", ".join(sorted(names)) or "none" for names in (unknown, missing)]
         raise ValueError(
             f"{network_class.__name__} takes {', '.join(parameters)}; "
-            f"unknown: {', '.join(sorted(unknown)) or 'none'}; "
-            f"missing: {', '.join(sorted(missing)) or 'none'}"
+            f"unknown: {faults[0]}; missing: {faults[1]}"
         )
     return network_class(**arguments)
 
 
+def migrate(model: Mapping[str, Any]) -> dict[str, Any]:
+    """``_target_`` and constructor arguments of any version, with today's names."""
+    return {RENAMED_ARGUMENTS.get(name, name): value for name, value in model.items()}
+
+
 def comparable(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments with sequences as lists, whatever they were read from."""
-    return {
-        name: list(value) if isinstance(value, (list, tuple)) else value for name, value in arguments.items()
-    }
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
 
 
 def _module_names() -> list[str]:

@@ -46,10 +46,10 @@ class ResidualCNN(Network):
     """The frame: a body at low resolution with a skip around it, pixel shuffles, a last convolution.
 
     Args:
-        scale: 3 or a power of two.
-        dim: feature channels C.
         body: modules that map (B, C, H, W) to the same shape, applied in order. An iterator makes them after
             the first convolution, so that they draw their weights in the order of the official code.
+        scale: 3 or a power of two.
+        dim: feature channels C.
         value_range: the network sees (image - mean colour) times this.
         mean: that colour, in [0, 1].
     """
@@ -57,10 +57,10 @@ class ResidualCNN(Network):
     @abstractmethod
     def __init__(
         self,
+        body: Iterable[nn.Module],
         *,
         scale: int,
         dim: int,
-        body: Iterable[nn.Module],
         value_range: float,
         mean: Sequence[float] = RGB_MEAN,
     ) -> None:

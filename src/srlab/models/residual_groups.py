@@ -42,12 +42,12 @@ class ResidualGroupNetwork(AttentionNetwork):
     """The frame; a subclass provides the blocks.
 
     Args:
-        scale: 2, 3, 4 or any integer that the head can make.
-        dim: feature channels C.
-        depths: blocks in each group.
         make_block: the block at (group, position), called in order; a block maps (B, H, W, C) and the name of
             the backend to (B, H, W, C).
         size_multiple: the image is padded to multiples of this before the first convolution.
+        scale: 2, 3, 4 or any integer that the head can make.
+        dim: feature channels C.
+        depths: blocks in each group.
         head: one of :data:`srlab.layers.upsample.HEADS`.
         connection: ``1conv`` or ``3conv``, the convolutions after each group and after the body.
         value_range: the blocks see (image - mean colour) times this.
@@ -60,16 +60,16 @@ class ResidualGroupNetwork(AttentionNetwork):
     @abstractmethod
     def __init__(
         self,
+        make_block: Callable[[int, int], nn.Module],
+        size_multiple: int = 1,
         *,
         scale: int,
         dim: int,
         depths: Sequence[int],
-        make_block: Callable[[int, int], nn.Module],
         head: str,
         connection: str,
         value_range: float,
-        backend: str,
-        size_multiple: int = 1,
+        backend: str = "auto",
         mean: Sequence[float] = RGB_MEAN,
     ) -> None:
         super().__init__(scale=scale, backend=backend)

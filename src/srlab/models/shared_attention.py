@@ -18,9 +18,35 @@ from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
-from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.network import AttentionNetwork
 from srlab.ops.padding import pad_to_multiple
+from srlab.ops.shift import shift_channels, shift_channels_by_convolution
+
+
+class ShiftConvolution(nn.Module):
+    """Shift groups of channels by one pixel, then mix all channels by a 1x1 convolution."""
+
+    def __init__(self, *, dim_in: int, dim_out: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(dim_in, dim_out, 1)
+
+    def forward(self, features: Tensor, backend: str) -> Tensor:
+        """(B, dim_in, H, W) to (B, dim_out, H, W)."""
+        shift = shift_channels_by_convolution if backend == "reference" else shift_channels
+        return self.mix(shift(features))
+
+
+class LocalFeatures(nn.Module):
+    """Local feature extraction (LFE): shift-convolution, ReLU, shift-convolution."""
+
+    def __init__(self, *, dim: int, expansion: int) -> None:
+        super().__init__()
+        self.expand = ShiftConvolution(dim_in=dim, dim_out=dim * expansion)
+        self.contract = ShiftConvolution(dim_in=dim * expansion, dim_out=dim)
+
+    def forward(self, features: Tensor, backend: str) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return self.contract(F.relu(self.expand(features, backend)), backend)
 
 
 class SharedAttentionBlock(nn.Module):
@@ -39,6 +65,7 @@ class SharedAttentionBlock(nn.Module):
         self, *, dim: int, n_share: int, expansion: int, make_attention: Callable[[bool], nn.Module]
     ) -> None:
         super().__init__()
+        require_integer("expansion", expansion)
         self.local = nn.ModuleList(LocalFeatures(dim=dim, expansion=expansion) for _ in range(1 + n_share))
         self.attention = nn.ModuleList(make_attention(index == 0) for index in range(1 + n_share))
 
@@ -47,30 +74,23 @@ class SharedAttentionBlock(nn.Module):
         shared = None
         for local, attention in zip(self.local, self.attention, strict=True):
             features = local(features, backend) + features
-            mixed, handed_on = self.attend(attention, features, shared, backend)
+            mixed, handed_on = attention(features, shared, backend=backend)
             features = mixed + features
             shared = handed_on if shared is None else shared
         return features
-
-    def attend(
-        self, attention: nn.Module, features: Tensor, shared: list[Tensor] | None, backend: str
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Call one attention module; blocks that pass it more arguments override this."""
-        return attention(features, shared, backend=backend)
 
 
 class SharedAttentionNetwork(AttentionNetwork):
     """The frame; a subclass provides the blocks.
 
     Args:
+        make_block: the block at a position, called in order, usually a :class:`SharedAttentionBlock`. It maps
+            (B, C, H, W) and the name of the backend to (B, C, H, W).
+        size_multiple: the image is padded to multiples of this before the first convolution.
         scale: 2, 3, 4 or any other integer.
         dim: feature channels C.
         depth: attention modules in all, m in the paper, a multiple of 1 + n_share.
         n_share: how many following modules of a block reuse what its first one computes.
-        expansion: channels inside the local feature extraction, in units of dim.
-        make_block: the block at a position, called in order, usually a :class:`SharedAttentionBlock`. It maps
-            (B, C, H, W) and the name of the backend to (B, C, H, W).
-        size_multiple: the image is padded to multiples of this before the first convolution.
         backend: see :class:`AttentionNetwork`.
         mean: colour in [0, 1] that is subtracted.
         value_range: the network sees (image - mean colour) times this.
@@ -79,21 +99,19 @@ class SharedAttentionNetwork(AttentionNetwork):
     @abstractmethod
     def __init__(
         self,
+        make_block: Callable[[int], nn.Module],
+        size_multiple: int = 1,
         *,
         scale: int,
         dim: int,
         depth: int,
         n_share: int,
-        expansion: int,
-        make_block: Callable[[int], nn.Module],
-        size_multiple: int,
-        backend: str,
+        backend: str = "auto",
         mean: Sequence[float] = RGB_MEAN,
         value_range: float = 255.0,
     ) -> None:
         super().__init__(scale=scale, backend=backend)
         require_integer("dim", dim)
-        require_integer("expansion", expansion)
         self.size_multiple = size_multiple
         self.value_range = require_positive("value_range", value_range)
         self.register_buffer("color_offset", rgb_mean(value_range, mean), persistent=False)

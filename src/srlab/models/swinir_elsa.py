@@ -23,9 +23,11 @@ Shape legend: B batch, C features, H/W low-resolution size; maps are (B, H, W, C
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from srlab.layers.drop_path import drop_path_schedule
-from srlab.layers.elsa import ElsaBlock, HadamardAttention
+from srlab.layers.elsa import HadamardAttention
+from srlab.layers.feed_forward import TransformerBlock
 from srlab.models.residual_groups import ResidualGroupNetwork, check_groups
 
 # biased as in SwinIR, not scaled as in ELSA's own block
@@ -36,7 +38,6 @@ class SwinIRElsa(ResidualGroupNetwork):
     """SwinIR whose blocks attend to a neighbourhood of each pixel.
 
     Args:
-        scale: 2, 3, 4 or any integer that the head can make.
         dim: feature channels C.
         depths: blocks in each group.
         num_heads: attention heads in each group.
@@ -45,12 +46,9 @@ class SwinIRElsa(ResidualGroupNetwork):
         lam: power of the ghost head's factor, see :class:`srlab.layers.elsa.GhostHead`; 0: no factor.
         gamma: strength of the ghost head's addend; 0: no addend.
         mlp_ratio: hidden channels of the feed-forward networks in units of dim.
-        head: one of :data:`srlab.layers.upsample.HEADS`.
-        connection: ``1conv`` or ``3conv``, the convolutions after each group and after the body.
-        value_range: the network sees (image - mean colour) times this.
         drop_path: probability at the last block that training skips a branch; it grows linearly from 0.
-        backend: ``reference`` stores the neighbours and filters of all pixels, ``fused`` none of them; see
-            :class:`AttentionNetwork`.
+        frame: further arguments of :class:`ResidualGroupNetwork`. Backend ``reference`` stores the neighbours
+            and filters of all pixels, ``fused`` none of them.
     """
 
     plain_backends = ("reference", "fused")
@@ -59,7 +57,6 @@ class SwinIRElsa(ResidualGroupNetwork):
     def __init__(
         self,
         *,
-        scale: int,
         dim: int,
         depths: Sequence[int],
         num_heads: Sequence[int],
@@ -68,32 +65,16 @@ class SwinIRElsa(ResidualGroupNetwork):
         lam: int,
         gamma: float,
         mlp_ratio: float,
-        head: str,
-        connection: str,
-        value_range: float,
         drop_path: float,
-        backend: str = "auto",
+        **frame: Any,
     ) -> None:
         check_groups(dim, depths, num_heads)
         drops = drop_path_schedule(drop_path, depths)
-        block = partial(ElsaBlock, dim=dim, hidden_dim=int(dim * mlp_ratio))
-        super().__init__(
-            scale=scale,
-            dim=dim,
-            depths=depths,
-            make_block=lambda group, _position: block(
-                attention=_Attention(
-                    dim=dim,
-                    num_heads=num_heads[group],
-                    kernel_side=kernel_side,
-                    group_width=group_width,
-                    lam=lam,
-                    gamma=gamma,
-                ),
-                drop_path=next(drops),
-            ),
-            head=head,
-            connection=connection,
-            value_range=value_range,
-            backend=backend,
-        )
+        block = partial(TransformerBlock, dim=dim, hidden_dim=int(dim * mlp_ratio))
+        sizes = {"kernel_side": kernel_side, "group_width": group_width, "lam": lam, "gamma": gamma}
+
+        def make_block(group: int, _position: int) -> TransformerBlock:
+            attention = _Attention(dim=dim, num_heads=num_heads[group], **sizes)
+            return block(attention=attention, drop_path=next(drops))
+
+        super().__init__(make_block, dim=dim, depths=depths, **frame)

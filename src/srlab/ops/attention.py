@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache, wraps
-from typing import Any, ParamSpec, TypeVar
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -30,11 +29,7 @@ _FLEX_SHAPES = 4096
 
 _SIXTEEN_BITS = (torch.float16, torch.bfloat16)
 
-_MASK_CACHES: list[Any] = []
 _masks_are_rebuilt = ContextVar("masks_are_rebuilt", default=False)
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @contextmanager
@@ -48,30 +43,10 @@ def rebuilt_masks() -> Iterator[None]:
 
 
 def forget_masks() -> int:
-    """Clear the caches of masks; returns how many masks they held."""
-    count = sum(cache.cache_info().currsize for cache in _MASK_CACHES)
-    for cache in _MASK_CACHES:
-        cache.cache_clear()
+    """Clear the cache of masks; returns how many masks it held."""
+    count = _cached_mask.cache_info().currsize
+    _cached_mask.cache_clear()
     return count
-
-
-def _cached_mask(entries: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Cache the latest results outside any module; compilers and exporters trace the function itself."""
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        # An inference tensor, made during validation, could not take part in training later.
-        cached = lru_cache(maxsize=entries)(torch.inference_mode(False)(function))
-        _MASK_CACHES.append(cached)
-
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if torch.compiler.is_compiling() or _masks_are_rebuilt.get():
-                return function(*args, **kwargs)
-            return cached(*args, **kwargs)
-
-        return call
-
-    return decorate
 
 
 def attention_maps(query: Tensor, key: Tensor, *, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
@@ -173,28 +148,33 @@ def attention_regions(length: int, side: int, shift: int, device: torch.device) 
     return (position >= length - side).long() + (position >= length - shift).long()
 
 
-def _mask_between(regions: Tensor, dtype: torch.dtype) -> Tensor:
-    """(..., T) region numbers to (..., T, T) additive masks."""
-    foreign = regions[..., :, None] != regions[..., None, :]
-    return torch.zeros(foreign.shape, dtype=dtype, device=regions.device).masked_fill(foreign, _FOREIGN)
-
-
-# One entry serves all blocks of a network; few entries, because masks of large images are large.
-@_cached_mask(4)
 def shifted_window_mask(
     height: int, width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """(H/side, W/side, T, T): what each window of a map shifted by ``shift`` adds to its logits."""
-    rows = attention_regions(height, side, shift, device)
-    columns = attention_regions(width, side, shift, device)
-    regions = rearrange(rows[:, None] * 3 + columns, "(nh sh) (nw sw) -> nh nw (sh sw)", sh=side, sw=side)
-    return _mask_between(regions, dtype)
+    """(H/side, W/side, T, T): what each window of a map shifted by ``shift`` adds to its logits.
+
+    The latest are cached, one entry for all blocks of a network; compilers and exporters trace the function.
+    """
+    build = _mask if torch.compiler.is_compiling() or _masks_are_rebuilt.get() else _cached_mask
+    return build(height, width, side, shift, device, dtype)
 
 
-@_cached_mask(16)
 def shifted_window_masks_by_row(
     width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Masks (W/side, T, T) of any row of windows but the last, and of the last: no others occur."""
     mask = shifted_window_mask(2 * side, width, side, shift, device, dtype)
     return mask[0], mask[1]
+
+
+def _mask(height: int, width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    rows = attention_regions(height, side, shift, device)
+    columns = attention_regions(width, side, shift, device)
+    regions = rearrange(rows[:, None] * 3 + columns, "(nh sh) (nw sw) -> nh nw (sh sw)", sh=side, sw=side)
+    foreign = regions[..., :, None] != regions[..., None, :]
+    return torch.zeros(foreign.shape, dtype=dtype, device=device).masked_fill(foreign, _FOREIGN)
+
+
+# Few entries, because masks of large images are large. Without inference mode: a tensor that validation made
+# could not take part in training later.
+_cached_mask = lru_cache(maxsize=4)(torch.inference_mode(False)(_mask))

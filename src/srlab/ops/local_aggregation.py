@@ -38,11 +38,8 @@ def local_aggregation(
 
     Returns:
         (B, C, H, W).
-
-    Raises:
-        ValueError: shapes that do not fit, or an even K, which has no middle.
     """
-    side = _checked_side(values, weights, factor, offset)
+    side = math.isqrt(weights.shape[2])
     neighbours = F.unfold(values, side, dilation=dilation, padding=dilation * (side // 2))
     neighbours = rearrange(neighbours, "b (c t) p -> b c t p", t=side**2)
     filters = weights.flatten(3).repeat_interleave(values.shape[1] // weights.shape[1], dim=1)
@@ -67,13 +64,12 @@ def fused_local_aggregation(
     The same holds for its gradients, which cannot be differentiated again. The offset, the same at all
     pixels, is a depth-wise convolution. Sums are in float32 at least.
     """
-    side = _checked_side(values, weights, factor, offset)
     taps = None if factor is None else factor.flatten(1)
     # Whole planes of one tap must lie together: in channels-last layout a plane has one value in each row.
     mixed = _Aggregation.apply(values.contiguous(), weights.contiguous(), taps, dilation)
     if offset is None:
         return mixed
-    padding = dilation * (side // 2)
+    padding = dilation * (offset.shape[-1] // 2)
     kernel = offset[:, None].to(values.dtype)
     return mixed + F.conv2d(values, kernel, padding=padding, dilation=dilation, groups=len(kernel))
 
@@ -137,23 +133,3 @@ def _scaled(by_head: Tensor, factor: Tensor | None, tap: int) -> Tensor:
 def _summing_dtype(values: Tensor) -> torch.dtype:
     """In half precision, sums of dozens of terms would lose the last ones."""
     return torch.promote_types(values.dtype, torch.float32)
-
-
-def _checked_side(values: Tensor, weights: Tensor, factor: Tensor | None, offset: Tensor | None) -> int:
-    """Side K of the filters, if all shapes fit."""
-    (batch, channels, height, width), (heads, taps) = values.shape, weights.shape[1:3]
-    side = math.isqrt(taps)
-    if side**2 != taps or side % 2 == 0:
-        raise ValueError(f"weights have {taps} taps; a filter needs the square of an odd number of them")
-    if (weights.shape[0], *weights.shape[3:]) != (batch, height, width) or channels % heads:
-        raise ValueError(
-            f"weights {tuple(weights.shape)} do not fit values {tuple(values.shape)}: "
-            "batch and size must be the same, and the heads divide the channels"
-        )
-    for name, ghost in (("factor", factor), ("offset", offset)):
-        if ghost is not None and ghost.shape != (channels, side, side):
-            raise ValueError(
-                f"{name} is {tuple(ghost.shape)}, but filters of {channels} channels need "
-                f"{(channels, side, side)}"
-            )
-    return side

@@ -52,7 +52,7 @@ def imresize(
     """
     _check_input(image, mode)
     axes = _plan(image.shape[-2:], scale, size)
-    working = image.to(_working_dtype(image.dtype))
+    working = image.double() if mode == "uint8" else image.to(torch.promote_types(image.dtype, torch.float32))
     for axis, factor, output_side in axes:
         working = _resize_axis(working, axis, factor, output_side, antialias)
         if mode == "uint8":
@@ -72,9 +72,8 @@ def resize_weights(
     stretch = min(factor, 1.0) if antialias else 1.0
     width = _KERNEL_WIDTH / stretch
     positions = np.arange(1, output_side + 1, dtype=np.float64)
-    centers = positions / factor + 0.5 * (
-        1.0 - 1.0 / factor
-    )  # MATLAB's coordinates: the first pixel's centre is 1
+    # MATLAB's coordinates: the first pixel's centre is 1
+    centers = positions / factor + 0.5 * (1.0 - 1.0 / factor)
     first = np.floor(centers - width / 2.0)
     taps = first[:, None] + np.arange(math.ceil(width) + 2)
     weights = stretch * _cubic(stretch * (centers[:, None] - taps))
@@ -129,17 +128,7 @@ def _check_input(image: Tensor, mode: str) -> None:
         raise ValueError(f"mode must be 'uint8' or 'float', got {mode!r}")
     if image.ndim < 2 or 0 in image.shape[-2:]:
         raise ValueError(f"image must be (..., H, W) with sides >= 1, got shape {tuple(image.shape)}")
-    if mode == "uint8" and image.dtype != torch.uint8:
-        raise ValueError(
-            f"mode='uint8' takes a torch.uint8 image, got {image.dtype}; use mode='float' or convert it"
-        )
-    if mode == "float" and not image.is_floating_point():
-        raise ValueError(
-            f"mode='float' takes a floating-point image, got {image.dtype}; divide by 255 or use .double()"
-        )
-
-
-def _working_dtype(dtype: torch.dtype) -> torch.dtype:
-    if dtype == torch.uint8:
-        return torch.float64
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+    fits = image.dtype == torch.uint8 if mode == "uint8" else image.is_floating_point()
+    if not fits:
+        takes = "a torch.uint8 image" if mode == "uint8" else "a floating-point image"
+        raise ValueError(f"mode={mode!r} takes {takes}, got {image.dtype}; convert it or use the other mode")

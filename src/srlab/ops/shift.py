@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHIFT_SCHEDULES = ("alternate", "every", "none", "late")
-
 # Offsets (rows, columns) of the pixel that each of the first four fifths of the channels reads.
 _NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
@@ -30,16 +28,14 @@ def resolve_shift_schedule(schedule: str | Sequence[bool | int], depths: Sequenc
     count = len(positions)
     if isinstance(schedule, str):
         alternate = tuple(position % 2 == 1 for position in positions)
-        if schedule == "alternate":
-            return alternate
-        if schedule == "late":
-            return tuple(shifts and 2 * index >= count for index, shifts in enumerate(alternate))
-        if schedule in ("every", "none"):
-            return (schedule == "every",) * count
-        raise ValueError(
-            f"unknown shift_schedule {schedule!r}; choose one of {', '.join(SHIFT_SCHEDULES)}, "
-            f"or give a list of {count} booleans"
-        )
+        late = tuple(shifts and 2 * index >= count for index, shifts in enumerate(alternate))
+        named = {"alternate": alternate, "every": (True,) * count, "none": (False,) * count, "late": late}
+        if schedule not in named:
+            raise ValueError(
+                f"unknown shift_schedule {schedule!r}; choose one of {', '.join(named)}, "
+                f"or give a list of {count} booleans"
+            )
+        return named[schedule]
     if any(shifts not in (0, 1) for shifts in schedule):
         raise ValueError(f"shift_schedule holds {list(schedule)}; only true/false (1/0) are allowed")
     if len(schedule) != count:

@@ -37,18 +37,13 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         # Activation checkpointing calls this again in the backward pass, which must not count twice; in a
         # compiled block nothing but the graph task shows that.
         if torch._C._current_graph_task_id() == -1:
-            self._count(mean, variance)
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None
+            self.num_batches_tracked.add_(1)
+            for running, batch in ((self.running_mean, mean), (self.running_var, variance)):
+                assert running is not None
+                running.lerp_(batch.to(running.dtype), self.momentum)
         return result
-
-    def _count(self, mean: Tensor, variance: Tensor) -> None:
-        """Update the running statistics by the mean and unbiased variance of one batch."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
-        self.num_batches_tracked.add_(1)
 
 
 class BatchNormSync(TorchSyncBatchNorm):

@@ -12,7 +12,6 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, WeightAveraging
 from torch import Tensor
-from torch.optim import Optimizer
 
 from srlab.atomic_files import atomic_write
 from srlab.tasks.curve_logger import CurveLogger
@@ -34,12 +33,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     save retries. The files of one step are one state: after one of them has failed, the others are skipped.
     """
 
-    def __init__(self) -> None:
-        self.unsaved_step: int | None = None
-        """The step of the newest save, if that one failed."""
-        self.saved_step: int | None = None
-        """The newest step that this process saved."""
-        self.fault = ""
+    #: The step of the newest save, if that one failed, and why.
+    unsaved_step: int | None = None
+    fault = ""
+    #: The newest step that this process saved.
+    saved_step: int | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write, or warn once that writing failed.
@@ -57,9 +55,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             _write(checkpoint, Path(path))
         except OSError as error:
             if self.unsaved_step is None:
-                log.warning(
-                    "step %d could not be saved: %s; training continues, the next save retries", step, error
-                )
+                log.warning(f"step {step} could not be saved: {error}; training continues and retries")
             self.unsaved_step, self.fault = step, str(error)
             return
         if self.unsaved_step is not None:
@@ -87,20 +83,15 @@ def _write(checkpoint: dict[str, Any], path: Path) -> None:
                 raise error.__context__ from None
             raise
     if os.name == "posix":  # so that the rename, too, survives a loss of power
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
 
 def are_finite(tensors: Iterable[Any]) -> bool:
     """Whether no floating-point number among them is NaN or infinite; synchronizes the device once."""
-    finite = [
-        torch.isfinite(tensor).all()
-        for tensor in tensors
-        if isinstance(tensor, Tensor) and tensor.is_floating_point()
-    ]
+    floating = (each for each in tensors if isinstance(each, Tensor) and each.is_floating_point())
+    finite = [torch.isfinite(tensor).all() for tensor in floating]
     return not finite or bool(torch.stack([each.to(finite[0].device) for each in finite]).all())
 
 
@@ -127,15 +118,11 @@ class KeptCheckpoint(ModelCheckpoint):
         def moved(path: str) -> str:
             return str(Path(str(self.dirpath)) / Path(path).name) if path else path
 
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        super().load_state_dict(
-            {
-                **state_dict,
-                **{key: moved(state_dict[key]) for key in paths},
-                "best_k_models": {moved(path): score for path, score in state_dict["best_k_models"].items()},
-                "dirpath": self.dirpath,
-            }
-        )
+        state = {**state_dict, "dirpath": self.dirpath}
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[key] = moved(state[key])
+        state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+        super().load_state_dict(state)
 
 
 def validation_is_due(checkpoint: Mapping[str, Any]) -> bool:
@@ -161,10 +148,9 @@ class LastState(Checkpoint):
 
     def __init__(self, *, checkpoint: Path) -> None:
         self.checkpoint = Path(checkpoint)
-        self._validation_is_due = False
+        self._validation_is_due = self._is_stepping = False
         self._started_at = 0
         self._max_steps: int | None = None
-        self._is_stepping = False
 
     def state_dict(self) -> dict[str, Any]:
         """Whether the saved state has yet to be validated."""
@@ -199,15 +185,11 @@ class LastState(Checkpoint):
         """Record where this process started."""
         self._started_at = trainer.global_step
 
-    def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
-    ) -> None:
+    def on_before_optimizer_step(self, *_: Any, **__: Any) -> None:
         """From here on weights and moments may belong to two steps."""
         self._is_stepping = True
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         """The step is complete."""
         self._is_stepping = False
 

@@ -1,8 +1,7 @@
 """What extensions add to the tables, files and logs of a run: measured costs, and comparisons of scores.
 
-Everything is plain data, so that the core shows what it does not know: an extension registers a
-:class:`Meter` or a :class:`Comparer` in its ``plugin.py``, and its columns appear in all outputs. Without the
-extension they are absent.
+An extension registers a :class:`Meter` or a :class:`Comparer` in its ``plugin.py``, and its columns, which
+are plain data, appear in all outputs. Without the extension they are absent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -101,11 +100,10 @@ COMPARERS: Registry[Comparer] = Registry("comparer")
 
 def absent_columns() -> str | None:
     """A log line that names the columns that are missing with their extensions; None if all are there."""
-    absent = [name for name in ("latency", "memory") if METERS.get(name) is None]
-    absent += [f"{name} scores" for name in ("published",) if COMPARERS.get(name) is None]
-    if not absent:
-        return None
-    return f"without columns for {', '.join(absent)}: no installed extension provides them"
+    columns: dict[str, object] = {name: METERS.get(name) for name in ("latency", "memory")}
+    columns["published scores"] = COMPARERS.get("published")
+    absent = ", ".join(name for name, found in columns.items() if found is None)
+    return f"without columns for {absent}: no installed extension provides them" if absent else None
 
 
 def listed(values: Mapping[str, Any]) -> str:

@@ -38,8 +38,8 @@ def comparison_picture(examples: Sequence[Example], *, crop: int = 64) -> Image.
         crop: side of the enlarged square in HR pixels, at most the image's.
     """
     rows = [_row(example, crop) for example in examples]
-    width = max(row.width for row in rows)
-    picture = Image.new("RGB", (width, sum(row.height for row in rows) + _MARGIN), "white")
+    height = sum(row.height for row in rows)
+    picture = Image.new("RGB", (max(row.width for row in rows), height + _MARGIN), "white")
     top = _MARGIN
     for row in rows:
         picture.paste(row, (0, top))

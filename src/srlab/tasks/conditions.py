@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -49,8 +49,7 @@ class Conditions:
 
     def record(self) -> dict[str, Any]:
         """For JSON files."""
-        record = {each.name: getattr(self, each.name) for each in fields(self)}
-        return record | {"costs": None if self.costs is None else self.costs.merged("record")}
+        return {**vars(self), "costs": None if self.costs is None else self.costs.merged("record")}
 
 
 def training_data(config: Mapping[str, Any] | None) -> str | None:

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -56,21 +55,11 @@ class CostRecord(Callback):
     """
 
     def __init__(
-        self,
-        *,
-        folder: Path,
-        output_size: tuple[int, int],
-        warmup: int,
-        repeats: int,
-        limit_ms: float | None,
+        self, *, folder: Path, output_size: tuple[int, int], warmup: int, repeats: int, limit_ms: float | None
     ) -> None:
         self.folder = folder
         self.limit_ms = limit_ms
-        self._settings: Mapping[str, Any] = {
-            "output_size": output_size,
-            "warmup": warmup,
-            "repeats": repeats,
-        }
+        self._settings: dict[str, Any] = {"output_size": output_size, "warmup": warmup, "repeats": repeats}
         self._counted: Reading | None = None
         self._latency = METERS.get("latency")
         if limit_ms is not None and self._latency is None:
@@ -89,23 +78,19 @@ class CostRecord(Callback):
             return
         is_over = False
         if trainer.is_global_zero:
-            assert isinstance(pl_module.network, Network)
-            reading = self._latency.measure(pl_module.network, self._settings_on(trainer))
+            reading = self._latency.measure(_network_of(pl_module), self._settings_on(trainer))
             is_over = reading.value is not None and reading.value > self.limit_ms
             if is_over:
-                log.error(
-                    "not trained: the network takes %.2f ms where latency.limit_ms=%g; %s",
-                    *(reading.value, self.limit_ms, "; ".join(reading.lines)),
-                )
+                limit = f"{reading.value:.2f} ms where latency.limit_ms={self.limit_ms:g}"
+                log.error(f"not trained: the network takes {limit}; {'; '.join(reading.lines)}")
         if trainer.strategy.reduce_boolean_decision(is_over, all=False):
             sys.exit(OVER_LATENCY_LIMIT)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count, once."""
         if trainer.is_global_zero and self._counted is None:
-            assert isinstance(pl_module.network, Network)
             settings = self._settings_on(trainer)
-            self._counted = _counted(pl_module.network, settings)
+            self._counted = _counted(_network_of(pl_module), settings)
             self._write(trainer, Costs(settings.output_size, (self._counted,)))
 
     def measure(self, trainer: Trainer, network: Network) -> Costs:
@@ -126,36 +111,31 @@ class CostRecord(Callback):
                 logger.log_summary(costs.merged("summary"))
 
 
+def _network_of(module: LightningModule) -> Network:
+    assert isinstance(module.network, Network)
+    return module.network
+
+
 def _counted(network: Network, settings: MeterSettings) -> Reading:
     counts = count(network, device=settings.device)
+    parameters, executed = counts.parameters, counts.executed_multiply_adds
     size = f"{OUTPUT_SIZE[0]}x{OUTPUT_SIZE[1]}"
-    parameters = counts.parameters
+    # column of files, value, heading in tables, its unit, name for loggers
+    table = (
+        ("parameters", parameters.all, "params (K)", 1e3, "params/all"),
+        ("trainable_parameters", parameters.trainable, "trainable (K)", 1e3, "params/trainable"),
+        ("multiply_adds", counts.multiply_adds, "mult-adds (G)", 1e9, f"multiply_adds/{size}"),
+        ("executed_multiply_adds", executed, "executed (G)", 1e9, f"executed_multiply_adds/{size}"),
+        ("activations", counts.activations, "activations (M)", 1e6, f"activations/{size}"),
+    )
     return Reading(
         record={"output_size": settings.output_size, **asdict(counts)},
-        fields={
-            "parameters": parameters.all,
-            "trainable_parameters": parameters.trainable,
-            "multiply_adds": counts.multiply_adds,
-            "executed_multiply_adds": counts.executed_multiply_adds,
-            "activations": counts.activations,
-        },
-        cells={
-            "params (K)": f"{parameters.all / 1e3:.1f}",
-            "trainable (K)": f"{parameters.trainable / 1e3:.1f}",
-            "mult-adds (G)": f"{counts.multiply_adds / 1e9:.2f}",
-            "executed (G)": f"{counts.executed_multiply_adds / 1e9:.2f}",
-            "activations (M)": f"{counts.activations / 1e6:.1f}",
-        },
-        summary={
-            "params/all": parameters.all,
-            "params/trainable": parameters.trainable,
-            f"multiply_adds/{size}": counts.multiply_adds,
-            f"executed_multiply_adds/{size}": counts.executed_multiply_adds,
-            f"activations/{size}": counts.activations,
-        },
+        fields={column: value for column, value, *_ in table},
+        cells={name: f"{value / unit:.{2 if unit == 1e9 else 1}f}" for _, value, name, unit, _ in table},
+        summary={name: value for _, value, _, _, name in table},
         lines=(
             f"parameters: {listed(asdict(parameters))}",
-            "multiply-adds: of the official formulation at 1280x720, padding included; not counted: "
-            + "; ".join(map(str, counts.uncounted)),
+            "multiply-adds: of the official formulation at 1280x720, padding included; elements not "
+            f"counted: {listed(counts.uncounted)}",
         ),
     )

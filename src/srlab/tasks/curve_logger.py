@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
@@ -28,9 +27,8 @@ class CurveLogger(Logger):
     The column ``step`` counts completed optimizer steps, as checkpoints do; Lightning numbers steps from 0.
 
     Lightning's own CSV logger deletes the file of an earlier process in the same folder. This one appends,
-    and when a resumed run logs a step that the file already has, the rows from there on are replaced.
-
-    A failed write (disk full) is logged once and retried with the next save: training continues.
+    and when a resumed run logs a step that the file already has, the rows from there on are replaced. A
+    failed write (disk full) is logged once and retried with the next save: training continues.
 
     Args:
         folder: the run's folder.
@@ -39,28 +37,15 @@ class CurveLogger(Logger):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.path = Path(folder) / METRICS_FILE
-        self._rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
         self._saved_at = float("-inf")
         self._fault: str | None = None
         if self.path.exists():
             with self.path.open(newline="") as file:
-                self._rows = [{**row, STEP: int(row[STEP])} for row in csv.DictReader(file)]
+                self.rows = [{**row, STEP: int(row[STEP])} for row in csv.DictReader(file)]
 
-    @property
-    def name(self) -> str:
-        """Lightning's name of this logger."""
-        return "curve"
-
-    @property
-    def version(self) -> str:
-        """None: a run has one file."""
-        return ""
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> list[dict[str, Any]]:
-        """The rows so far."""
-        return self._rows
+    name = "curve"  # type: ignore[assignment] Lightning has properties
+    version = ""  # type: ignore[assignment]
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -72,12 +57,12 @@ class CurveLogger(Logger):
         if step is None:
             raise ValueError("metrics without a step have no row in a curve; pass step=trainer.global_step")
         finished = step + 1
-        while self._rows and self._rows[-1][STEP] > finished:
-            self._rows.pop()
-        if not self._rows or self._rows[-1][STEP] != finished:
-            self._rows.append({STEP: finished})
+        while self.rows and self.rows[-1][STEP] > finished:
+            self.rows.pop()
+        if not self.rows or self.rows[-1][STEP] != finished:
+            self.rows.append({STEP: finished})
         # a run is one long epoch, always number 0
-        self._rows[-1].update({key: float(value) for key, value in metrics.items() if key != "epoch"})
+        self.rows[-1].update({key: float(value) for key, value in metrics.items() if key != "epoch"})
 
     @rank_zero_only
     def save(self) -> None:
@@ -98,15 +83,15 @@ class CurveLogger(Logger):
             log.warning("%s lacks the end of the curve: %s", self.path, self._fault)
 
     def _write(self) -> None:
-        if not self._rows:
+        if not self.rows:
             return
         self._saved_at = time.monotonic()
-        columns = [STEP, *sorted({key for row in self._rows for key in row} - {STEP})]
+        columns = [STEP, *sorted({key for row in self.rows for key in row} - {STEP})]
         try:
             with atomic_write(self.path) as partial, partial.open("w", newline="") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
-                writer.writerows(self._rows)
+                writer.writerows(self.rows)
         except OSError as error:
             if self._fault is None:
                 log.warning("the curve cannot be written now (%s); training continues and retries", error)

@@ -37,8 +37,7 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        _restore(previous)
 
 
 def _taken_over(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
@@ -48,6 +47,12 @@ def _taken_over(handler: Callable[[int, FrameType | None], None]) -> dict[int, A
         for number in _SIGNALS
         if number != _HANGUP or signal.getsignal(number) != signal.SIG_IGN
     }
+
+
+def _restore(previous: dict[int, Any]) -> None:
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+    previous.clear()
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
@@ -92,19 +97,14 @@ class GracefulStop(Checkpoint):
     def _request(self, number: int, _frame: FrameType | None) -> None:
         _detach_terminal(number)
         if self.stopped_by is not None:
-            self._restore_signals()
+            _restore(self._previous)
             raise SystemExit(128 + number)
         self.stopped_by = number
         name = signal.Signals(number).name
         log.warning("%s: finishing and saving this step; a second signal aborts at once and loses it", name)
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop between two optimizer steps, if requested."""
         is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
@@ -133,31 +133,20 @@ class GracefulStop(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the previous handlers."""
-        self._restore_signals()
+        _restore(self._previous)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Restore the previous handlers; log what an aborted run has saved."""
-        self._restore_signals()
+        _restore(self._previous)
         if isinstance(exception, SystemExit) and trainer.is_global_zero:
             exists = self.checkpoint.exists()
             left = f"{self.checkpoint} can be resumed" if exists else "nothing was saved yet"
             log.warning("aborted in step %d; %s", trainer.global_step + 1, left)
 
-    def _restore_signals(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
-
 
 @dataclass(frozen=True)
 class Ending:
-    """How far a training came.
-
-    Attributes:
-        steps: completed optimizer steps.
-        planned: ``trainer.max_steps``.
-        cause: what ended it early; None if all steps are done.
-    """
+    """How far a training came: completed and planned steps, and what ended it early, if anything did."""
 
     steps: int
     planned: int

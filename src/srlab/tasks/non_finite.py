@@ -50,12 +50,7 @@ def bad_loss_policy(*, on_nan: OnNaN, loss_spike_factor: float | None, checkpoin
 
 
 class _LossPolicy(Callback):
-    """The running median of the good losses, which is saved with the run.
-
-    Args:
-        loss_spike_factor: see ``bad_loss_policy``.
-        checkpoints: see there.
-    """
+    """The running median of the good losses, which is saved with the run; see :func:`bad_loss_policy`."""
 
     def __init__(self, *, loss_spike_factor: float | None, checkpoints: Path) -> None:
         self.checkpoints = Path(checkpoints)
@@ -82,6 +77,31 @@ class _LossPolicy(Callback):
         """Continue with them."""
         self.losses.extend(state_dict["losses"])
 
+    def describe(self, trainer: Trainer, first_bad: float, value: float) -> str:
+        """One message with step, micro-batch, samples and remedies; every rank must call it.
+
+        Args:
+            trainer: of the run.
+            first_bad: number of this rank's first bad micro-batch from the start of the run, or infinite.
+            value: its loss; a good one means that the gradient was bad.
+        """
+        mine = torch.tensor([first_bad, value], dtype=torch.float64, device=trainer.strategy.root_device)
+        found = trainer.strategy.all_gather(mine).reshape(-1, 2).tolist()
+        rank = min(range(len(found)), key=lambda number: found[number][0])
+        micro_batch, value = int(found[rank][0]), found[rank][1]
+        step, part = divmod(micro_batch, trainer.accumulate_grad_batches)
+        parts = trainer.accumulate_grad_batches
+        place = f"step {step + 1}{f', micro-batch {part + 1} of {parts}' if parts > 1 else ''}"
+        process = f" on rank {rank}" if len(found) > 1 else ""
+        last = self.checkpoints / LAST_CHECKPOINT
+        saved = f"{last} is from before" if last.exists() else "nothing was saved before"
+        return (
+            f"{_fault(value, self.limit)} in {place}{process} (precision {trainer.precision}), on "
+            f"{_samples(trainer, step, part, rank)}: lower optimizer.lr, set trainer.gradient_clip_val, use "
+            "trainer.precision=bf16-mixed or 32-true (ELAN's and SwinIR's activations leave fp16's range), "
+            f"or skip such steps with on_nan=skip; {saved}"
+        )
+
 
 class StopOnBadLoss(_LossPolicy):
     """Ends the run before broken weights are saved.
@@ -90,18 +110,12 @@ class StopOnBadLoss(_LossPolicy):
     micro-batches, before each validation and before each save, since each read synchronizes the device;
     before a validation it checks the weights, too.
 
-    Args:
-        loss_spike_factor: see ``bad_loss_policy``.
-        checkpoints: see there.
-
     Raises:
         NonFiniteError: on every rank, naming step, samples and remedies.
     """
 
-    def __init__(self, *, loss_spike_factor: float | None, checkpoints: Path) -> None:
-        super().__init__(loss_spike_factor=loss_spike_factor, checkpoints=checkpoints)
-        self._first_bad: Tensor | None = None
-        self._bad_loss: Tensor | None = None
+    #: Number (or infinity) and loss of the first bad micro-batch, in float64.
+    _first_bad: Tensor | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -116,32 +130,27 @@ class StopOnBadLoss(_LossPolicy):
         # over all devices: every rank of a resumed run gets the first one's limit
         now = float(trainer.strategy.reduce(loss.double(), reduce_op="mean"))
         if is_validated and not are_finite([*pl_module.parameters(), *pl_module.buffers()]):
-            raise NonFiniteError(describe_step(trainer, float(batch_idx), now, self.limit, self.checkpoints))
+            raise NonFiniteError(self.describe(trainer, float(batch_idx), now))
         self.losses.append(now)
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Read, also where a signal saves a step that was not read yet."""
         if self._first_bad is not None:
             self._read(trainer)
 
     def _read(self, trainer: Trainer) -> None:
         assert self._first_bad is not None
-        assert self._bad_loss is not None
-        first, value = torch.stack([self._first_bad, self._bad_loss.double()]).tolist()
+        first, value = self._first_bad.tolist()
         if trainer.strategy.reduce_boolean_decision(first != float("inf"), all=False):
-            raise NonFiniteError(describe_step(trainer, first, value, self.limit, self.checkpoints))
+            raise NonFiniteError(self.describe(trainer, first, value))
 
     def _record(self, loss: Tensor, batch_idx: int) -> None:
-        if self._first_bad is None or self._bad_loss is None:
-            self._first_bad = torch.full_like(loss, float("inf"), dtype=torch.float64)
-            self._bad_loss = torch.zeros_like(loss)
+        now = torch.stack([torch.full_like(loss, float(batch_idx)), loss]).double()
+        if self._first_bad is None:
+            self._first_bad = torch.full_like(now, float("inf"))
         # comparisons with NaN are False
         is_bad = ~(loss.abs() <= min(self.limit, torch.finfo(torch.float32).max))
-        is_first = is_bad & self._first_bad.isinf()
-        self._first_bad = torch.where(is_first, float(batch_idx), self._first_bad)
-        self._bad_loss = torch.where(is_first, loss, self._bad_loss)
+        self._first_bad = torch.where(is_bad & self._first_bad[0].isinf(), now, self._first_bad)
 
 
 class SkipBadSteps(_LossPolicy):
@@ -150,27 +159,19 @@ class SkipBadSteps(_LossPolicy):
     The step is counted and its samples are consumed, but weights, moments of the optimizer and running
     statistics stay as they were. The device is synchronized in every step, since the host decides.
 
-    Args:
-        loss_spike_factor: see ``bad_loss_policy``.
-        checkpoints: see there.
-
     Raises:
         NonFiniteError: on every rank, after 10 bad steps in a row.
     """
 
-    def __init__(self, *, loss_spike_factor: float | None, checkpoints: Path) -> None:
-        super().__init__(loss_spike_factor=loss_spike_factor, checkpoints=checkpoints)
-        self.skipped = 0
-        self.in_a_row = 0
-        self._micro_losses: list[Tensor] = []
-        self._statistics: list[Tensor] = []
+    skipped = 0
+    in_a_row = 0
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Copy the running statistics: the forward pass of a bad batch breaks them."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
-            self._micro_losses = []
+            self._micro_losses: list[Tensor] = []
             self._statistics = [buffer.detach().clone() for buffer in pl_module.buffers()]
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -185,26 +186,23 @@ class SkipBadSteps(_LossPolicy):
         loss = torch.stack(self._micro_losses).mean()
         if trainer.world_size > 1:
             loss = trainer.strategy.reduce(loss, reduce_op="mean")
-        value, is_good = self._judge(trainer, pl_module, loss)
-        if not trainer.strategy.reduce_boolean_decision(not is_good, all=False):
+        # with a scaler, infinite gradients are ordinary: it skips the step itself
+        looks = trainer.scaler is None
+        gradients = [each.grad for each in pl_module.parameters() if looks and each.grad is not None]
+        size = nn.utils.get_total_norm(gradients) if gradients else torch.zeros_like(loss)
+        value, total = torch.stack([loss, size.to(loss)]).tolist()
+        is_good = abs(value) <= self.limit and max(abs(value), total) < float("inf")
+        if trainer.strategy.reduce_boolean_decision(not is_good, all=False):
+            self._skip(trainer, pl_module, optimizer, value)
+        else:
             self.losses.append(value)
             self.in_a_row = 0
-            return
-        self._skip(trainer, pl_module, optimizer, value)
-
-    def _judge(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> tuple[float, bool]:
-        # with a scaler, infinite gradients are ordinary: it skips the step itself
-        gradients = [each.grad for each in pl_module.parameters() if each.grad is not None]
-        looks = gradients if trainer.scaler is None else []
-        size = nn.utils.get_total_norm(looks) if looks else torch.zeros_like(loss)
-        value, total = torch.stack([loss, size.to(loss)]).tolist()
-        return value, abs(value) <= self.limit and abs(value) < float("inf") and total < float("inf")
 
     def _skip(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, value: float) -> None:
         self.skipped += 1
         self.in_a_row += 1
         first = float(trainer.global_step * trainer.accumulate_grad_batches)
-        message = describe_step(trainer, first, value, self.limit, self.checkpoints)
+        message = self.describe(trainer, first, value)
         if self.in_a_row > _SKIPS_IN_A_ROW:
             raise NonFiniteError(f"{_SKIPS_IN_A_ROW} bad steps in a row were skipped; {message}")
         if trainer.scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
@@ -227,34 +225,6 @@ class SkipBadSteps(_LossPolicy):
         super().load_state_dict(state_dict)
         self.skipped = state_dict.get("skipped", 0)
         self.in_a_row = state_dict.get("in_a_row", 0)
-
-
-def describe_step(trainer: Trainer, first_bad: float, value: float, limit: float, checkpoints: Path) -> str:
-    """One message with step, micro-batch, samples and remedies; every rank must call it.
-
-    Args:
-        trainer: of the run.
-        first_bad: number of this rank's first bad micro-batch from the start of the run, infinite for none.
-        value: its loss.
-        limit: the largest good loss; a good loss means that the gradient was bad.
-        checkpoints: the run's folder of checkpoints.
-    """
-    mine = torch.tensor([first_bad, value], dtype=torch.float64, device=trainer.strategy.root_device)
-    found = trainer.strategy.all_gather(mine).reshape(-1, 2).tolist()
-    rank = min(range(len(found)), key=lambda number: found[number][0])
-    micro_batch, value = int(found[rank][0]), found[rank][1]
-    step, part = divmod(micro_batch, trainer.accumulate_grad_batches)
-    parts = trainer.accumulate_grad_batches
-    place = f"step {step + 1}{f', micro-batch {part + 1} of {parts}' if parts > 1 else ''}"
-    process = f" on rank {rank}" if len(found) > 1 else ""
-    last = checkpoints / LAST_CHECKPOINT
-    saved = f"{last} is from before" if last.exists() else "nothing was saved before"
-    return (
-        f"{_fault(value, limit)} in {place}{process} (precision {trainer.precision}), on "
-        f"{_samples(trainer, step, part, rank)}: lower optimizer.lr, set trainer.gradient_clip_val, use "
-        "trainer.precision=bf16-mixed or 32-true (ELAN's and SwinIR's activations leave fp16's range), or "
-        f"skip such steps with on_nan=skip; {saved}"
-    )
 
 
 def _fault(value: float, limit: float) -> str:

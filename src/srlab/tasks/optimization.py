@@ -36,9 +36,7 @@ def cosine(optimizer: Optimizer, *, steps: int) -> LambdaLR:
         ValueError: unless ``steps`` is at least 1.
     """
     if steps < 1:
-        raise ValueError(
-            f"a cosine schedule needs at least 1 step, got steps={steps}; it is trainer.max_steps"
-        )
+        raise ValueError(f"a cosine schedule needs at least 1 step, got steps={steps} from trainer.max_steps")
     return LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
 
 
@@ -57,10 +55,8 @@ def cosine_restarts(optimizer: Optimizer, *, period: int, lowest: float) -> Lamb
             f"{highest}; got {period} and {lowest}"
         )
     floor = lowest / highest
-    return LambdaLR(
-        optimizer,
-        lambda step: floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step % period) / period)),
-    )
+    half = (1 - floor) / 2
+    return LambdaLR(optimizer, lambda step: floor + half * (1 + math.cos(math.pi * (step % period) / period)))
 
 
 def multistep(optimizer: Optimizer, *, milestones: Sequence[int], gamma: float, warmup: int = 0) -> LambdaLR:

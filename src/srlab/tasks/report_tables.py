@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from srlab.atomic_files import atomic_write
-from srlab.metrics.protocol import GrayRule
 from srlab.metrics.registry import find_metric
 from srlab.runs.records import plain, write_json
 from srlab.tasks.columns import COMPARERS, Comparer, Comparison, listed
@@ -21,10 +20,7 @@ Row = dict[str, Any]
 _TEXT = ("model", "set", "protocol")
 # A terminal has 80 columns.
 _FILES_ONLY = ("trainable (K)", "activations (M)")
-_GRAY_COUNTS = {
-    GrayRule.replicate.name: "counted as three equal channels",
-    GrayRule.own.name: "scored on their own values",
-}
+_GRAY_COUNTS = {"replicate": "counted as three equal channels", "own": "scored on their own values"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,10 @@ class Evaluation:
         preset, training = self.conditions.preset, self.conditions.training
         return tuple((each, each.compare(self.report, preset, training)) for each in COMPARERS)
 
+    def costs(self, form: Literal["fields", "cells"]) -> Row:
+        """One form of the costs; empty if they were not measured."""
+        return self.conditions.costs.merged(form) if self.conditions.costs else {}
+
     def differences(self) -> list[Any]:
         """The records of all comparisons."""
         return [record for _, comparison in self.comparisons for record in comparison.records]
@@ -47,38 +47,38 @@ class Evaluation:
 
 def summary_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
     """One row for each network, scale, set and protocol; numbers unrounded."""
-    return [_row(evaluation, mean) for evaluation in evaluations for mean in evaluation.report.means]
-
-
-def _row(evaluation: Evaluation, mean: SetMean) -> Row:
-    costs = evaluation.conditions.costs
-    compared: Row = {}
-    for _, comparison in evaluation.comparisons:
-        compared |= comparison.fields.get((mean.set_name, mean.protocol), {})
-    return {
-        "model": evaluation.conditions.model,
-        "scale": evaluation.report.scale,
-        "set": mean.set_name,
-        "protocol": mean.protocol,
-        "images": mean.images,
-        **mean.scores,
-        **(costs.merged("fields") if costs else {}),
-        **compared,
-        "lr_source": mean.lr_source,
-        "gray_images": " ".join(mean.gray_images),
-        "gray_rule": mean.gray_rule,
-    }
+    rows = []
+    for evaluation in evaluations:
+        for mean in evaluation.report.means:
+            compared = [
+                each.fields.get((mean.set_name, mean.protocol), {}) for _, each in evaluation.comparisons
+            ]
+            rows.append(
+                {
+                    "model": evaluation.conditions.model,
+                    "scale": evaluation.report.scale,
+                    "set": mean.set_name,
+                    "protocol": mean.protocol,
+                    "images": mean.images,
+                    **mean.scores,
+                    **evaluation.costs("fields"),
+                    **{name: value for fields in compared for name, value in fields.items()},
+                    "lr_source": mean.lr_source,
+                    "gray_images": " ".join(mean.gray_images),
+                    "gray_rule": mean.gray_rule,
+                }
+            )
+    return rows
 
 
 def image_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
     """One row for each image and protocol."""
     rows = []
     for evaluation in evaluations:
-        for record in evaluation.report.images:
-            row: Row = {"model": evaluation.conditions.model, "scale": evaluation.report.scale}
-            for name, value in asdict(record).items():
-                row |= value if name == "scores" else {name: value}
-            rows.append(row)
+        for record in map(asdict, evaluation.report.images):
+            scores = record.pop("scores")
+            names = {"model": evaluation.conditions.model, "scale": evaluation.report.scale}
+            rows.append({**names, **record, **scores})
     return rows
 
 
@@ -102,20 +102,14 @@ def cost_table(evaluations: Sequence[Evaluation], *, left_out: Sequence[str] = (
     measured = [each.conditions.costs for each in evaluations if each.conditions.costs]
     if not measured:
         return []
-    rows = [{**_name_cells(each), **_cost_cells(each)} for each in evaluations]
+    rows = [{**_name_cells(each), **each.costs("cells")} for each in evaluations]
     title = "multiply-adds of 1280x720, as published and as executed"
     if len(measured[0].readings) > 1:
         height, width = measured[0].output_size
         title += f"; latency and memory of one {width}x{height} image on {evaluations[0].report.device}"
     remarks = dict.fromkeys(reading.remark for costs in measured for reading in costs.readings)
-    return [
-        PlainTable.of(
-            [{key: cell for key, cell in row.items() if key not in left_out} for row in rows],
-            text=_TEXT,
-            title=title,
-            caption="; ".join(filter(None, remarks)),
-        )
-    ]
+    shown = [{key: cell for key, cell in row.items() if key not in left_out} for row in rows]
+    return [PlainTable.of(shown, text=_TEXT, title=title, caption="; ".join(filter(None, remarks)))]
 
 
 def comparison_tables(evaluations: Sequence[Evaluation]) -> list[PlainTable]:
@@ -130,11 +124,8 @@ def comparison_tables(evaluations: Sequence[Evaluation]) -> list[PlainTable]:
 
 def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     """The table, then the conditions that belong to it."""
-    rows = [
-        {**_score_cells(each, mean), **_cost_cells(each)}
-        for each in evaluations
-        for mean in each.report.means
-    ]
+    pairs = [(each, mean) for each in evaluations for mean in each.report.means]
+    rows = [{**_score_cells(each, mean), **each.costs("cells")} for each, mean in pairs]
     lines = [PlainTable.of(rows, text=_TEXT).to_markdown().rstrip("\n")]
     for evaluation in evaluations:
         lines += ["", *_condition_lines(evaluation)]
@@ -153,11 +144,8 @@ def write_evaluations(evaluations: Sequence[Evaluation], folder: Path) -> list[P
         for each in evaluations
     ]
     write_json(folder / "evaluation.json", {"rows": rows, "evaluations": details})
-    texts = {
-        "evaluation.csv": to_csv(rows),
-        "evaluation.md": to_markdown(evaluations),
-        "images.csv": to_csv(images),
-    }
+    texts = {"evaluation.csv": to_csv(rows), "images.csv": to_csv(images)}
+    texts["evaluation.md"] = to_markdown(evaluations)
     for name, text in texts.items():
         with atomic_write(folder / name) as partial:
             # names of files need not be Unicode
@@ -178,19 +166,14 @@ def _score_cells(evaluation: Evaluation, mean: SetMean) -> dict[str, str]:
     return cells
 
 
-def _cost_cells(evaluation: Evaluation) -> dict[str, str]:
-    costs = evaluation.conditions.costs
-    return costs.merged("cells") if costs else {}
-
-
 def _condition_lines(evaluation: Evaluation) -> list[str]:
     report, conditions = evaluation.report, evaluation.conditions
     lines = [f"protocol {listed(plain(protocol))}" for protocol in report.protocols]
     lines += [f"protocol {name}: skipped, it scores only model=bicubic" for name in report.skipped_protocols]
     lines += [f"set {escape_markdown(name)}: absent" for name in report.absent_sets]
     lines += [_source_line(mean) for mean in report.means]
-    if conditions.costs is not None:
-        lines += [line for reading in conditions.costs.readings for line in reading.lines]
+    readings = conditions.costs.readings if conditions.costs else ()
+    lines += [line for reading in readings for line in reading.lines]
     lines += [line for _, comparison in evaluation.comparisons for line in comparison.lines]
     head = (
         f"**{escape_markdown(conditions.model)} x{report.scale}**: "
@@ -204,7 +187,7 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
 
 def _source_line(mean: SetMean) -> str:
     line = f"{escape_markdown(mean.set_name)}, {mean.protocol}: LR {mean.lr_source}"
-    if mean.gray_images:
-        names = escape_markdown(", ".join(mean.gray_images))
-        line += f"; gray files, {_GRAY_COUNTS[mean.gray_rule]}: {names}"
-    return line
+    if not mean.gray_images:
+        return line
+    names = escape_markdown(", ".join(mean.gray_images))
+    return f"{line}; gray files, {_GRAY_COUNTS[mean.gray_rule]}: {names}"

@@ -102,21 +102,15 @@ class SuperResolutionTask(LightningModule):
         """Loss of one micro-batch of uint8 pairs."""
         sr_image = self._restore_crops(to_unit_range(batch["lr_image"]))
         loss = self.loss(sr_image.float(), to_unit_range(batch["hr_image"]))
-        self._log_loss(loss.detach(), batch_idx)
-        return loss
-
-    def _log_loss(self, loss: Tensor, batch_idx: int) -> None:
-        """Log the mean loss of the step with its last micro-batch, where the curve has a row.
-
-        Other steps need no exchange between devices.
-        """
+        # the mean of the step, at its last micro-batch, where the curve has a row: others need no exchange
         trainer = self.trainer
         micro_batch = batch_idx % trainer.accumulate_grad_batches
-        self._losses = [*self._losses[:micro_batch], loss]
+        self._losses = [*self._losses[:micro_batch], loss.detach()]
         is_last = micro_batch == trainer.accumulate_grad_batches - 1
         if is_last and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             mean = torch.stack(self._losses).mean()
             self.log(TRAIN_LOSS, trainer.strategy.reduce(mean, reduce_op="mean"), prog_bar=True)
+        return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over what can be trained, and a schedule counted in optimizer steps."""
@@ -138,9 +132,8 @@ class SuperResolutionTask(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start an empty mean for each validation set and metric."""
         names = self.trainer.datamodule.validation_names  # type: ignore[attr-defined]
-        self._means = {
-            (name, metric): ImageMean().to(self.device) for name in names for metric in self.metrics
-        }
+        keys = [(name, metric) for name in names for metric in self.metrics]
+        self._means = {key: ImageMean().to(self.device) for key in keys}
 
     def validation_step(self, sample: dict[str, Any], batch_idx: int) -> None:
         """Restore and score one image; duplicates that even out the ranks' shares are not counted."""
@@ -179,8 +172,6 @@ class SuperResolutionTask(LightningModule):
         passed_again = batches % int(self.trainer.val_check_interval) == 0
         loop["epoch_loop.state_dict"]["_batches_that_stepped"] = step - passed_again
         progress = loop["epoch_loop.batch_progress"]
-        progress["is_last_batch"] = (
-            False  # not of the one long epoch, when the resumed run is given more steps
-        )
+        progress["is_last_batch"] = False  # of the one long epoch, if the resumed run is given more steps
         for counter in (progress["current"], progress["total"]):
             counter.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))

@@ -1,6 +1,7 @@
 """Names of files, images and runs as text that is safe to print, to format and to use in file names."""
 
 import re
+from collections.abc import Sequence
 
 # Underscores within a word are no markup (https://spec.commonmark.org/0.31.2/#emphasis-and-strong-emphasis).
 _MARKUP = re.compile(r"[\\|*`\[\]<>#&$~]|(?<![^\W_])_|_(?![^\W_])")
@@ -22,3 +23,8 @@ def escape_markdown(text: str) -> str:
 def file_safe(text: str) -> str:
     """A part of a file name: characters other than letters, digits and ``-_.+`` become ``_``."""
     return re.sub(r"[^\w.+-]", "_", text)
+
+
+def some(names: Sequence[object], separator: str = ", ", most: int = 5) -> str:
+    """The first names in one line, and ``…`` if there are more than ``most``."""
+    return separator.join([*map(str, names[:most]), *(["…"] if len(names) > most else [])])

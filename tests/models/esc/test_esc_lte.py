@@ -60,7 +60,7 @@ def test_the_recorded_weights_are_this_network_and_tell_all_but_the_scale(name):
         "kernel_side": encoder["kernel_size"], "depth": encoder["n_blocks"],
         "steps_per_block": encoder["conv_blocks"], "window_size": encoder["window_size"],
         "num_heads": encoder["num_heads"], "ffn_ratio": 2, "step_ffn_ratio": encoder["exp_ratio"],
-        "query_dim": spec["hidden_dim"], "backend": "auto",
+        "query_dim": spec["hidden_dim"], "normed_steps": False, "backend": "auto",
     }  # fmt: skip
     assert assumed(EscLTE, weights) == ("scale",)
     state = official_state(rebuild(EscLTE, golden))

@@ -86,9 +86,8 @@ def test_detected_arguments_sizes_and_official_state_are_the_recorded_ones(name)
         "steps_per_block": config["conv_blocks"], "window_size": config["window_size"],
         "num_heads": config["num_heads"], "ffn_ratio": first_ratios[config["cls"]],
         "step_ffn_ratio": config["exp_ratio"], "backend": "auto",
+        "normed_steps": config.get("use_ln", config["cls"] != "ESC"),
     }  # fmt: skip
-    if config["cls"] == "ESC":
-        expected["normed_steps"] = config.get("use_ln", False)
     recognising = {cls: detect(cls, weights) for cls in network_classes()}
     assert {cls: found for cls, found in recognising.items() if found} == {type(network): expected}
     assert assumed(type(network), weights) == ()

@@ -7,18 +7,15 @@ src/model/edsr.py and common.py (RGB in 0..255, mean shifts are stored); github.
 
 import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from srlab.checkpoints.layouts.keys import count_numbered
-from srlab.checkpoints.layouts.layout import Layout, OfficialLayout
+from srlab.checkpoints.layouts.layout import Detected, Layout, OfficialLayout, State
 from srlab.layers.color import RGB_MEAN
 from srlab.models.edsr import EDSR
 
 
-def detect_frame(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def detect_frame(state: State) -> dict[str, Any]:
     """Arguments of :class:`srlab.models.residual_cnn.ResidualCNN`, with the published colour range."""
     dim = state["conv_first.weight"].shape[0]
     stages = sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
@@ -32,7 +29,7 @@ class EdsrLayout(OfficialLayout):
     network = EDSR
     landmarks = ("body.0.conv1.weight", "conv_first.weight", "conv_after_body.weight", "upsample.0.weight")
 
-    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def detect(self, state: State) -> Detected:
         """Factors have no weights."""
         frame, depth = detect_frame(state), count_numbered(state, "body.")
         # the published large network scales its residuals, the baseline does not

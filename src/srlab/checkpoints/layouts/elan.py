@@ -6,13 +6,11 @@ authors' keys.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 from srlab.checkpoints.layouts.keys import count_numbered, rename, rename_all, reverse
-from srlab.checkpoints.layouts.layout import Layout, OfficialLayout
+from srlab.checkpoints.layouts.layout import Detected, Layout, OfficialLayout, State
 from srlab.checkpoints.layouts.mean_shift import is_rounding_of, mean_shift_entries, stored_mean_shift
 from srlab.layers.color import rgb_mean
 from srlab.models.elan import ELAN
@@ -37,7 +35,7 @@ class ElanLayout(OfficialLayout):
         (".modules_gmsa.gmsa_{}.project_out.", ".attention.{}.mix."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def detect(self, state: State) -> Detected:
         """Windows have no weights of their own; nor has a mean shift that is left out."""
         n_share = count_numbered(state, "body.0.modules_gmsa.gmsa_") - 1
         blocks = count_numbered(state, "body.")
@@ -58,7 +56,7 @@ class ElanLayout(OfficialLayout):
         color = () if shift.is_known else ("mean", "value_range")
         return arguments, ("window_sizes", "shift_schedule", *color)
 
-    def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def to_ours(self, state: State) -> dict[str, Tensor]:
         """Compare the frozen constants with ours and leave them out."""
         kept, shift = {}, stored_mean_shift(state)
         frozen = mean_shift_entries(rgb_mean(shift.value_range, shift.mean).flatten())

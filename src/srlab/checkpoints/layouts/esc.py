@@ -4,14 +4,13 @@ Source: github.com/dslisleedh/ESC at e7e6938c.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from srlab.checkpoints.layouts.keys import Names, count_numbered
-from srlab.checkpoints.layouts.layout import OfficialLayout
+from srlab.checkpoints.layouts.layout import Detected, OfficialLayout, State
 from srlab.models.esc.esc import ESC
 from srlab.models.esc.esc_fp import EscFP
 from srlab.models.esc.esc_lte import EscLTE
@@ -62,17 +61,13 @@ class EscLayout(OfficialLayout):
     #: Key of the shared kernel, (P, ..., K, K).
     kernel: ClassVar[str] = "plk_filter"
 
-    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """All arguments are detected."""
-        return {"normed_steps": "blocks.0.lns.0.weight" in state, **self.detect_encoder(state)}, ()
-
-    def detect_encoder(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Arguments that all networks have; scale 4 where no convolution of that name depends on it."""
+    def detect(self, state: State) -> Detected:
+        """All arguments are detected; scale 4 where no convolution of that name depends on it."""
         image = state.get("to_img.weight")
         blocks = f"{self.encoder_prefix}blocks."
         heads, rows = state[f"{blocks}0{_OFFICIAL_TABLES}"].shape
         dim = state[f"{self.encoder_prefix}proj.weight"].shape[0]
-        return {
+        arguments = {
             "scale": 4 if image is None else math.isqrt(image.shape[0] // 3),
             "mixed_dim": state[self.kernel].shape[0],
             "kernel_side": state[self.kernel].shape[-1],
@@ -83,10 +78,12 @@ class EscLayout(OfficialLayout):
             "num_heads": heads,
             "ffn_ratio": _ratio(dim, state[f"{blocks}0.proj.proj.weight"].shape[0]),
             "step_ffn_ratio": _ratio(dim, state[f"{blocks}0.convffns.0.proj.weight"].shape[0]),
+            "normed_steps": f"{blocks}0.lns.0.weight" in state,
             "backend": "auto",
         }
+        return arguments, ()
 
-    def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def to_ours(self, state: State) -> dict[str, Tensor]:
         """Rename keys, and reverse the tables."""
         renamed = super().to_ours(state)
         return {key: value.T.flip(0) if key.endswith(_TABLES) else value for key, value in renamed.items()}
@@ -98,7 +95,7 @@ class EscLayout(OfficialLayout):
             for key, value in super().from_ours(network).items()
         }
 
-    def at_scale(self, state: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
+    def at_scale(self, state: State, scale: int) -> dict[str, Tensor]:
         """Only the last convolution depends on the scale; its sub-pixels are resized."""
         return {
             key: resize_subpixels(value, scale) if key.startswith("to_image.") else value
@@ -113,10 +110,6 @@ class EscFPLayout(EscLayout):
     landmarks = ("blocks.0.convffns.0.proj.weight", "lk_channel", "lk_spatial", "to_img.weight")
     names = ((".plk.proj.", ".plk.dwc_proj."), *_encoder_names(), ("to_img.", "to_image."))
     kernel = "lk_spatial"
-
-    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """All arguments are detected."""
-        return self.detect_encoder(state), ()
 
 
 class EscLTELayout(EscLayout):
@@ -140,9 +133,10 @@ class EscLTELayout(EscLayout):
         ("imnet.layers.", "estimator.mlp."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def detect(self, state: State) -> Detected:
         """The scale leaves no trace."""
-        return {"query_dim": state["coef.weight"].shape[0], **self.detect_encoder(state)}, ("scale",)
+        arguments, _ = super().detect(state)
+        return {**arguments, "query_dim": state["coef.weight"].shape[0]}, ("scale",)
 
 
 class EscRealLayout(EscLayout):
@@ -160,10 +154,6 @@ class EscRealLayout(EscLayout):
         ("skip.1.", "skip.local."),
         ("skip.3.", "skip.contract."),
     )
-
-    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """All arguments are detected."""
-        return self.detect_encoder(state), ()
 
 
 def resize_subpixels(parameter: Tensor, scale: int) -> Tensor:

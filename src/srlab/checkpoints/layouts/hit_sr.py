@@ -4,13 +4,12 @@ Source: github.com/XiangZ-0/HiT-SR at 8f59218a.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from srlab.checkpoints.layouts.keys import rename_all
-from srlab.checkpoints.layouts.layout import OfficialLayout
+from srlab.checkpoints.layouts.layout import Detected, OfficialLayout, State
 from srlab.checkpoints.layouts.swinir import BLOCK, FRAME_NAMES, detect_frame
 from srlab.models.hit_sr import MERGED_SIZE, HiTSR
 from srlab.models.network import Network
@@ -45,7 +44,7 @@ class HiTSRLayout(OfficialLayout):
         (f"{_CONTEXT}.merge.", ".correlation.context.merge."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def detect(self, state: State) -> Detected:
         """The colour range leaves no trace; windows of 8 and less look the same without a context."""
         frame = detect_frame(state)
         blocks = [BLOCK.format(group, 0) for group in range(len(frame["depths"]))]
@@ -62,7 +61,7 @@ class HiTSRLayout(OfficialLayout):
         windows = ("window_sizes",) if small and not _has_context(state) else ()
         return arguments, (*windows, "mean", "value_range", "shift_schedule")
 
-    def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def to_ours(self, state: State) -> dict[str, Tensor]:
         """Without the indices."""
         kept = {key: value for key, value in state.items() if not key.endswith("relative_position_index")}
         return rename_all(kept, self.names)
@@ -76,11 +75,11 @@ class HiTSRLayout(OfficialLayout):
         return state
 
 
-def _has_context(state: Mapping[str, Tensor]) -> bool:
+def _has_context(state: State) -> bool:
     return any(_CONTEXT in key for key in state)
 
 
-def _detect_windows(state: Mapping[str, Tensor], depths: Sequence[int]) -> list[int]:
+def _detect_windows(state: State, depths: Sequence[int]) -> list[int]:
     """Window size at each position, in the deepest group; where files do not determine it, as published."""
     windows = []
     for position in range(max(depths)):

@@ -11,7 +11,10 @@ from srlab.checkpoints.layouts.keys import Names, rename, rename_all, reverse
 from srlab.checkpoints.layouts.mean_shift import absorb_mean_shift
 from srlab.models.network import Network
 
+#: Tensors by name.
 State = Mapping[str, Tensor]
+#: Constructor arguments, and names of those that leave no trace in the file, which are assumed as published.
+Detected = tuple[dict[str, Any], tuple[str, ...]]
 
 
 class OfficialLayout(ABC):
@@ -33,11 +36,8 @@ class OfficialLayout(ABC):
     names: ClassVar[Names] = ()
 
     @abstractmethod
-    def detect(self, state: State) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def detect(self, state: State) -> Detected:
         """Constructor arguments from keys and shapes of a state dict that has all landmarks.
-
-        Returns:
-            The arguments, and names of those that leave no trace in the file, which are assumed as published.
 
         Raises:
             KeyError: the named key is missing.
@@ -79,7 +79,6 @@ class Layout:
         names: keys of this code base and official ones; other keys are the same.
         arguments: constructor arguments that this code sets differently.
         shifts_mean: whether the file may hold the mean colour, as EDSR's own does.
-        refusal: why this function cannot be represented, and what can be read instead; empty if it can.
     """
 
     name: str
@@ -88,7 +87,6 @@ class Layout:
     names: Names = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     shifts_mean: bool = False
-    refusal: str = ""
 
     @classmethod
     def of(cls, official: OfficialLayout) -> "Layout":

@@ -1,5 +1,6 @@
 """Mean colours that files store as 1x1 convolutions ``sub_mean`` and ``add_mean``, since EDSR."""
 
+import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -24,27 +25,20 @@ class MeanShift(NamedTuple):
 def mean_shift_entries(offset: Tensor) -> dict[str, Tensor]:
     """The frozen convolutions for an offset, mean colour times value range, of shape (3,)."""
     identity = torch.eye(3).to(offset).view(3, 3, 1, 1)
-    return {
-        "sub_mean.weight": identity,
-        "sub_mean.bias": -offset,
-        "add_mean.weight": identity,
-        "add_mean.bias": offset,
-    }
+    weights = {"sub_mean.weight": identity, "add_mean.weight": identity}
+    return {**weights, "sub_mean.bias": -offset, "add_mean.bias": offset}
 
 
 def stored_mean_shift(state: Mapping[str, Tensor]) -> MeanShift:
-    """What the entries of :func:`mean_shift_entries` in a file mean; without them nothing is subtracted."""
-    if "add_mean.bias" in state:
-        return _factorize(state["add_mean.bias"])
-    return _factorize(-state["sub_mean.bias"] if "sub_mean.bias" in state else torch.zeros(3))
+    """What the entries of :func:`mean_shift_entries` in a file mean; without them nothing is subtracted.
 
-
-def _factorize(offset: Tensor) -> MeanShift:
-    """Mean colour and value range from their product; without a shift, images are most likely in [0, 1]."""
-    for value_range in _KNOWN_RANGES:
-        for mean in _KNOWN_MEANS:
-            if is_rounding_of(offset, rgb_mean(value_range, mean).flatten()):
-                return MeanShift(mean, value_range, is_known=True)
+    Without a shift, images are most likely in [0, 1].
+    """
+    subtracted = state.get("sub_mean.bias", torch.zeros(3))
+    offset = state.get("add_mean.bias", -subtracted)
+    for value_range, mean in itertools.product(_KNOWN_RANGES, _KNOWN_MEANS):
+        if is_rounding_of(offset, rgb_mean(value_range, mean).flatten()):
+            return MeanShift(mean, value_range, is_known=True)
     numbers = offset.double().tolist()
     value_range = 255.0 if max(map(abs, numbers)) > 1 else 1.0
     return MeanShift(tuple(number / value_range for number in numbers), value_range, is_known=False)

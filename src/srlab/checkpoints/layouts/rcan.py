@@ -5,14 +5,9 @@ RCAN_TestCode/code/model/rcan.py (RGB in 0..255, mean shifts are stored);
 github.com/the-database/traiNNer-redux at 01799c0f has the authors' keys.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
-
 from srlab.checkpoints.layouts.edsr import detect_frame
 from srlab.checkpoints.layouts.keys import count_numbered
-from srlab.checkpoints.layouts.layout import Layout, OfficialLayout
+from srlab.checkpoints.layouts.layout import Detected, Layout, OfficialLayout, State
 from srlab.models.rcan import RCAN
 
 _BLOCK = "body.0.residual_group.0.rcab"
@@ -37,7 +32,7 @@ class RcanLayout(OfficialLayout):
         (".rcab.3.attention.3.", ".attention.excite."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def detect(self, state: State) -> Detected:
         """The colour range has no weights."""
         hidden, dim = state[self.landmarks[0]].shape[:2]
         arguments = {

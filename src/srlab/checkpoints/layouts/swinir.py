@@ -5,13 +5,13 @@ Source: github.com/JingyunLiang/SwinIR at 65458505.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from srlab.checkpoints.layouts.keys import Names, count_numbered, rename_all
-from srlab.checkpoints.layouts.layout import OfficialLayout
+from srlab.checkpoints.layouts.layout import Detected, OfficialLayout, State
 from srlab.layers.color import RGB_MEAN
 from srlab.models.network import Network
 from srlab.models.swinir import SwinBlock, SwinIR
@@ -37,7 +37,7 @@ FRAME_NAMES: Names = (
 )
 
 
-def detect_frame(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def detect_frame(state: State) -> dict[str, Any]:
     """Arguments of :class:`srlab.models.residual_groups.ResidualGroupNetwork`; the published colour range."""
     if "upsample.0.weight" not in state and "conv_up1.weight" not in state:
         raise KeyError("upsample.0.weight")
@@ -60,7 +60,7 @@ def detect_frame(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _detect_head(state: Mapping[str, Tensor]) -> tuple[str, int]:
+def _detect_head(state: State) -> tuple[str, int]:
     """Name of the head, and scale."""
     if "conv_before_upsample.0.weight" not in state:
         rows = state["upsample.0.weight"].shape[0] if "upsample.0.weight" in state else 0
@@ -85,7 +85,7 @@ class SwinIRLayout(OfficialLayout):
         (".mlp.fc2.", ".mlp.contract."),
     )
 
-    def detect(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def detect(self, state: State) -> Detected:
         """Shifts are detected from stored masks only; colour range and drop path leave no trace."""
         frame = detect_frame(state)
         groups = range(len(frame["depths"]))
@@ -99,13 +99,13 @@ class SwinIRLayout(OfficialLayout):
         masks = any(key.endswith("attn_mask") for key in state)
         return arguments, ("mean", "value_range", "drop_path", *(() if masks else ("shift_schedule",)))
 
-    def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def to_ours(self, state: State) -> dict[str, Tensor]:
         """Without the buffers."""
         derivable = ("attn_mask", "relative_position_index")
         kept = {key: value for key, value in state.items() if not key.endswith(derivable)}
         return rename_all(kept, self.names)
 
-    def options(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    def options(self, state: State) -> dict[str, Any]:
         """The image size of stored masks; without any, that of the published light network."""
         windows = [value.shape[0] for key, value in state.items() if key.endswith("attn_mask")]
         return {"img_size": math.isqrt(windows[0]) * _window_size(state)} if windows else {}
@@ -129,12 +129,12 @@ class SwinIRLayout(OfficialLayout):
         return state
 
 
-def _window_size(state: Mapping[str, Tensor]) -> int:
+def _window_size(state: State) -> int:
     """From the distances inside a window, of which there are (2S - 1) * (2S - 1)."""
     return (math.isqrt(state[f"{_FIRST}.{_TABLE}"].shape[0]) + 1) // 2
 
 
-def _detect_schedule(state: Mapping[str, Tensor], depths: Sequence[int]) -> str | list[bool]:
+def _detect_schedule(state: State, depths: Sequence[int]) -> str | list[bool]:
     """Blocks that shift store a mask; without any mask, the published schedule."""
     masked = [
         f"{BLOCK.format(group, position)}.attn_mask" in state

@@ -51,15 +51,12 @@ def read_attention_maps(network: ELAN, lr_image: Tensor) -> list[tuple[WindowMap
         raise ValueError(f"attention maps are read for one image, got {len(lr_image)}")
     kept: list[tuple[WindowMaps, ...]] = []
 
-    def keep(
-        module: nn.Module, _args: Any, options: dict[str, Any], output: tuple[Tensor, list[Tensor]]
-    ) -> None:
+    def keep(module: nn.Module, _args: Any, output: tuple[Tensor, list[Tensor]]) -> None:
         assert isinstance(module, GroupAttention)
-        groups = zip(module.window_sizes, output[1], strict=True)
         kept.append(
             tuple(
-                WindowMaps(side=side, shift=side // 2 if options["shifted"] else 0, maps=maps)
-                for side, maps in groups
+                WindowMaps(side=side, shift=side // 2 if module.shifted else 0, maps=maps)
+                for side, maps in zip(module.window_sizes, output[1], strict=True)
             )
         )
 
@@ -67,7 +64,7 @@ def read_attention_maps(network: ELAN, lr_image: Tensor) -> list[tuple[WindowMap
     copied.use_backend("reference")
     for block in copied.body:
         assert isinstance(block, ElanBlock)
-        block.attention[0].register_forward_hook(keep, with_kwargs=True)
+        block.attention[0].register_forward_hook(keep)
     with torch.no_grad():
         copied(lr_image)
     return kept

@@ -4,8 +4,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from srlab.layers.folding import fold_batch_norm
-from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.elan import ElanBlock, GroupAttention
+from srlab.models.shared_attention import LocalFeatures
 
 
 def pairs_of(block: ElanBlock) -> list[tuple[LocalFeatures, GroupAttention]]:

@@ -22,10 +22,10 @@ from srlab.counts.complexity import (
     official_calls,
 )
 from srlab.counts.operations import Call
-from srlab.layers.shift_convolution import LocalFeatures
 from srlab.layers.upsample import DirectHead
 from srlab.models.elan import ELAN, GroupAttention
 from srlab.models.network import Network
+from srlab.models.shared_attention import LocalFeatures
 from srlab.models.swinir import SwinBlock, SwinIR
 
 _NTIRE_SCALE, _NTIRE_LR_SIDE = 4, 256

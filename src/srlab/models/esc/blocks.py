@@ -1,20 +1,16 @@
 """The parts that all ESC networks share, small ones first.
 
 Shape legend: B batch, C features, P channels that convolutional attention mixes (the first P of C), H/W
-low-resolution size, K side of the large kernel, S window side, T = S * S tokens, M heads, d = C / M; maps are
-(B, C, H, W).
+low-resolution size, K side of the large kernel (odd), S window side, T = S * S tokens, M heads, d = C / M;
+maps are (B, C, H, W). Arguments ``dim`` are C, or P in kernels and their predictors; ``mixed_dim`` is P.
 """
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from srlab.layers.folding import Foldable, fold_layer_norm
-from srlab.layers.position_bias import RelativePositionBias
-from srlab.ops.attention import attention_maps, flex_attention, fused_attention
+from srlab.layers.window_attention import MultiHeadWindows
 from srlab.ops.kernels import find_kernel
 from srlab.ops.padding import pad_to_multiple
 from srlab.ops.windows import merge_windows, split_windows
@@ -35,12 +31,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class ConvFeedForward(nn.Module):
-    """Feed-forward network whose hidden channels see their 3x3 neighbourhood (ConvFFN); without a residual.
-
-    Args:
-        dim: channels C.
-        hidden_dim: channels inside.
-    """
+    """Feed-forward network whose hidden channels see their 3x3 neighbourhood (ConvFFN), without residual."""
 
     def __init__(self, *, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -58,10 +49,6 @@ class SymmetricKernel(nn.Module):
     """Dense kernel, shared by all blocks, that treats an image and its rotated or mirrored copies the same.
 
     The kernel is the mean of the 8 rotations and reflections of the weight, in training and evaluation.
-
-    Args:
-        dim: channels P.
-        side: side K, odd.
     """
 
     def __init__(self, *, dim: int, side: int) -> None:
@@ -77,12 +64,7 @@ class SymmetricKernel(nn.Module):
 
 
 class KernelPredictor(nn.Module):
-    """A 3x3 kernel for every channel of every image, from the channels' means over the whole map.
-
-    Args:
-        dim: channels P.
-        hidden_dim: channels inside.
-    """
+    """A 3x3 kernel for every channel of every image, from the channels' means over the whole map."""
 
     def __init__(self, *, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -108,12 +90,7 @@ def convolve_each(features: Tensor, kernels: Tensor) -> Tensor:
 
 
 class ConvolutionalAttention(nn.Module):
-    """The first P channels are convolved with the large shared kernel and with small predicted ones.
-
-    Args:
-        dim: channels C.
-        mixed_dim: channels P.
-    """
+    """The first P channels are convolved with the large shared kernel and with small predicted ones."""
 
     def __init__(self, *, dim: int, mixed_dim: int) -> None:
         super().__init__()
@@ -132,23 +109,11 @@ class ConvolutionalAttention(nn.Module):
         return self.mix(torch.cat((mixed, rest), dim=1))
 
 
-class WindowAttention(nn.Module):
-    """Multi-head self-attention inside windows with a learned bias for each relative position.
-
-    Args:
-        dim: channels C, a multiple of num_heads.
-        num_heads: heads M.
-        window_size: side S.
-    """
+class WindowAttention(MultiHeadWindows):
+    """Attention of ESC's blocks: windows of a map of any size, between 1x1 convolutions."""
 
     def __init__(self, *, dim: int, num_heads: int, window_size: int) -> None:
-        super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}")
-        self.num_heads = num_heads
-        self.window_size = window_size
-        self.logit_scale = (dim // num_heads) ** -0.5
-        self.position_bias = RelativePositionBias(num_heads=num_heads, side=window_size, std=0.001)
+        super().__init__(dim=dim, num_heads=num_heads, window_size=window_size, std=0.001)
         self.qkv = nn.Conv2d(dim, 3 * dim, 1)
         self.out = nn.Conv2d(dim, dim, 1)
 
@@ -157,39 +122,13 @@ class WindowAttention(nn.Module):
         height, width = features.shape[-2:]
         qkv = self.qkv(pad_to_multiple(features, self.window_size)).permute(0, 2, 3, 1)
         kernel = find_kernel("window_attention", backend, features.device)
-        mixed = self._in_cut_windows(qkv, backend) if kernel is None else self._on_map(qkv, kernel)
+        if kernel is not None:
+            mixed = self.on_map(qkv.contiguous(), kernel)  # kernels read adjacent channels
+        else:
+            windows = split_windows(qkv, self.window_size)
+            mixed = self.in_windows(windows, height=qkv.shape[1], backend=backend)
+            mixed = merge_windows(mixed, self.window_size, qkv.shape[1])
         return self.out(mixed.permute(0, 3, 1, 2)[..., :height, :width])
-
-    def _on_map(self, qkv: Tensor, kernel: Callable[..., Tensor]) -> Tensor:
-        """(B, H, W, 3C) to (B, H, W, C) by a kernel, which reads adjacent channels."""
-        query, key, value = qkv.contiguous().chunk(3, dim=-1)
-        return kernel(
-            query,
-            key,
-            value,
-            side=self.window_size,
-            scale=self.logit_scale,
-            bias=self.position_bias,
-            num_heads=self.num_heads,
-        )
-
-    def _in_cut_windows(self, qkv: Tensor, backend: str) -> Tensor:
-        """(B, H, W, 3C) to (B, H, W, C)."""
-        windows = split_windows(qkv, self.window_size)
-        query, key, value = rearrange(
-            windows, "n nw t (three m d) -> three (n nw) m t d", three=3, m=self.num_heads
-        )
-        mixed = self._attend(query, key, value, backend)
-        mixed = rearrange(mixed, "(n nw) m t d -> n nw t (m d)", nw=windows.shape[1])
-        return merge_windows(mixed, self.window_size, qkv.shape[1])
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, backend: str) -> Tensor:
-        """All (windows, M, T, d)."""
-        bias = self.position_bias()
-        if backend == "reference":
-            return attention_maps(query, key, scale=self.logit_scale, bias=bias) @ value
-        attend = flex_attention if backend == "flex" else fused_attention
-        return attend(query, key, value, scale=self.logit_scale, bias=bias)
 
 
 class ConvolutionStep(nn.Module, Foldable):

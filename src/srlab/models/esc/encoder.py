@@ -11,7 +11,6 @@ Shape legend: B batch, C features, P channels that convolutional attention mixes
 side of the shared kernel, S window size.
 """
 
-import inspect
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -134,13 +133,6 @@ class EscNetwork(AttentionNetwork):
             blocks=(make_block() for _ in range(depth)),
             norm_last=self.norm_last_type(dim=dim),
         )
-
-    def __init_subclass__(cls) -> None:
-        """Show the arguments of this class instead of ``**encoder`` in the signature of a subclass."""
-        own = inspect.signature(cls.__init__).parameters.values()
-        shared = inspect.signature(EscNetwork.__init__).parameters
-        shown = {each.name: each for each in own if each.kind is each.KEYWORD_ONLY}
-        cls.__signature__ = inspect.Signature([*({**shared, **shown}.values())][1:])  # without self
 
     def _check_kernel(self, dim: int, mixed_dim: int, kernel_side: int) -> None:
         """Whether a large kernel can be built on the first ``mixed_dim`` of ``dim`` channels."""

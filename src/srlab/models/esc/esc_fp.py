@@ -20,12 +20,7 @@ from srlab.models.esc.encoder import EscNetwork
 
 
 class FactorizedKernel(nn.Module):
-    """What all steps share: a mixture of channels, then a large depth-wise kernel.
-
-    Args:
-        dim: channels P.
-        side: side K, odd.
-    """
+    """What all steps share: a mixture of channels, then a large depth-wise kernel."""
 
     def __init__(self, *, dim: int, side: int) -> None:
         super().__init__()
@@ -39,12 +34,7 @@ class FactorizedKernel(nn.Module):
 
 
 class FactorizedAttention(nn.Module):
-    """The first P channels are mixed, then convolved with the shared kernel plus one predicted for the image.
-
-    Args:
-        dim: channels C.
-        mixed_dim: channels P.
-    """
+    """The first P channels are mixed, then convolved with the shared kernel plus the predicted one."""
 
     def __init__(self, *, dim: int, mixed_dim: int) -> None:
         super().__init__()

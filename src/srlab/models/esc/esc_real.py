@@ -22,11 +22,7 @@ _SLOPE = 0.2
 
 
 class ImageSkip(nn.Module):
-    """The image as features, by its 7x7 neighbourhood.
-
-    Args:
-        dim: channels C.
-    """
+    """The image as features, by its 7x7 neighbourhood."""
 
     def __init__(self, *, dim: int) -> None:
         super().__init__()
@@ -52,7 +48,8 @@ class EscReal(EscNetwork):
     published_scales = (4,)
 
     def __init__(self, *, scale: int, dim: int, **encoder: Any) -> None:
-        check_scale(scale)
+        if scale != 4:
+            raise ValueError(f"ESC-Real upsamples by 4 only, got scale={scale!r}; use scale=4, or ESC")
         super().__init__(scale=scale, dim=dim, **encoder)
         self.skip = ImageSkip(dim=dim)
         self.head = NearestStages(dim=dim, scale=scale)
@@ -63,24 +60,13 @@ class EscReal(EscNetwork):
         return self.head(features + self.skip(lr_image))
 
 
-def check_scale(scale: int) -> None:
-    """Refuse any scale but 4."""
-    if scale != 4:
-        raise ValueError(
-            f"ESC-Real upsamples by 4 only, got scale={scale!r}; use scale=4, or ESC for another"
-        )
-
-
 def _reflect(features: Tensor, margin: int) -> Tensor:
     """Pad (B, C, H, W) by ``margin`` on all sides by reflection, as often as it takes."""
-    height, width = features.shape[-2:]
-    if margin < min(height, width):
+    if margin < min(features.shape[-2:]):
         return F.pad(features, (margin,) * 4, mode="reflect")
-    rows, columns = (_positions(side, margin, features.device) for side in (height, width))
-    return features.index_select(-2, rows).index_select(-1, columns)
-
-
-def _positions(side: int, margin: int, device: torch.device) -> Tensor:
-    """Which of ``side`` pixels each position of the padded axis shows."""
-    before = reflected_positions(side, margin + 1)[:0:-1]
-    return torch.tensor([*before, *reflected_positions(side, side + margin)], device=device)
+    for axis in (-2, -1):
+        side = features.shape[axis]
+        before, after = reflected_positions(side, margin + 1)[:0:-1], reflected_positions(side, side + margin)
+        shown = torch.tensor([*before, *after], device=features.device)
+        features = features.index_select(axis, shown)
+    return features

@@ -13,8 +13,8 @@ from srlab.extensions.kernels.cpu.local_features import local_features, pack_con
 from srlab.extensions.kernels.cpu.training import self_similarity_attention, shift_convolution
 from srlab.extensions.kernels.cpu.window_attention import WindowGroup, attend_in_windows
 from srlab.extensions.kernels.elan import affine, folded_projection, pairs_of, projection_tensors
-from srlab.layers.shift_convolution import LocalFeatures
 from srlab.models.elan import ElanBlock, GroupAttention
+from srlab.models.shared_attention import LocalFeatures
 
 
 def elan_body(blocks: nn.ModuleList, features: Tensor) -> Tensor:
