@@ -44,6 +44,7 @@ def elan_block(block: ElanBlock, features: Tensor) -> Tensor:
     """One block with gradients: (B, C, H, W) to the same, float32; batch norms in the mode of the module."""
     query = None
     for local, attention in pairs_of(block):
+        attention.kernel_weights.clear()  # the parameters are about to change
         hidden = shift_convolution(features, *affine(local.expand.mix), shifts=True, relu=True)
         features = shift_convolution(hidden, *affine(local.contract.mix), shifts=True, relu=False) + features
         projected = shift_convolution(features, *affine(attention.project), shifts=False, relu=False)
