@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 _PACKAGE = "srlab.extensions"
 
@@ -59,3 +59,9 @@ def load_extensions() -> tuple[str, ...]:
     for path in plugins:
         importlib.import_module(f"{_PACKAGE}.{path.parent.name}.plugin")
     return tuple(path.parent.name for path in plugins)
+
+
+def imported(name: str) -> Any:
+    """The object that ``module:object`` names."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)

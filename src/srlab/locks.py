@@ -1,32 +1,18 @@
 """Locks on files, which the operating system frees however their holder ends."""
 
+import fcntl
 import logging
 import os
 import socket
-import sys
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int, *, is_shared: bool = False) -> None:  # noqa: ARG001
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond the text, which stays readable
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int, *, is_shared: bool = False) -> None:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 class HolderHangsError(RuntimeError):
@@ -56,9 +42,7 @@ class Lease:
     def __enter__(self) -> "Lease":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.release()
 
 
@@ -70,8 +54,7 @@ def _release_in_child() -> None:
         lease.release()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_release_in_child)
+os.register_at_fork(after_in_child=_release_in_child)
 
 
 def take(path: Path) -> Lease | None:
@@ -79,14 +62,10 @@ def take(path: Path) -> Lease | None:
 
     The file names the process that took it last, for messages only.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
-    try:
-        _lock(descriptor)
-    except OSError as error:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    if not _locked(descriptor, fcntl.LOCK_EX):
         os.close(descriptor)
-        if isinstance(error, BlockingIOError | PermissionError):
-            return None
-        raise
+        return None
     with suppress(OSError):  # a full disk
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -105,16 +84,21 @@ def take_within(path: Path, timeout_s: float) -> Lease | None:
 def is_held(path: Path) -> bool:
     """Whether a process holds the lock on ``path``; reading permission is enough to ask."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        _lock(descriptor, is_shared=True)  # shared, so that those who only ask do not see one another
-    except (BlockingIOError, PermissionError):
-        return True
+        return not _locked(descriptor, fcntl.LOCK_SH)  # shared: those who only ask do not see one another
     finally:
         os.close(descriptor)
-    return False
+
+
+def _locked(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def holder(path: Path) -> str:
@@ -143,10 +127,10 @@ def locked_work(path: Path, *, work: str, watched: Path, patience_s: float = 600
     if lease is None:
         log.info("%s: waiting for %s, which holds %s", work, holder(path), path)
     while lease is None:
-        if (now := _state(watched)) != state:
+        now, waited_s = _state(watched), time.monotonic() - since
+        if now != state:
             state, since = now, time.monotonic()
-        waited_s = time.monotonic() - since
-        if waited_s >= patience_s:
+        elif waited_s >= patience_s:
             raise HolderHangsError(
                 f"{work}: {holder(path)} holds {path} and has made no progress for {waited_s:.0f} s; end "
                 "that process (the lock ends with it) and start again"

@@ -71,7 +71,7 @@ def test_values_that_cannot_work_are_refused(composed, changes, message, tmp_pat
         (["protocol=published_y"], "bicubic only"),
         (["protocol=[basicsr,rgb]"], "one protocol"),
         (["model=edsr_baseline", "shift_schedule=every"], "no windows to shift"),
-        (["model=hit_srf", "shift_schedule=every"], "preset sets model.shift_schedule=none itself"),
+        (["model=hit_srf", "shift_schedule=every"], "HiTSR sets model.shift_schedule=none itself"),
     ],
 )
 def test_choices_that_cannot_work_are_refused(composed, groups, message, tmp_path):

@@ -16,7 +16,7 @@ from evaluations import costs_of, report_of
 from srlab.app import scoring
 from srlab.app.keys import parsed_overrides
 from srlab.app.run_report import RunReport
-from srlab.app.scoring import Candidate, score_sets
+from srlab.app.scoring import score_sets
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.interruption import Ending
 from srlab.tasks.report_tables import Evaluation
@@ -41,7 +41,11 @@ def printed(*tables: Any, width: int) -> str:
 
 
 def run_report(evaluation, **changes: Any) -> RunReport:
-    run = {"name": "elan_light_x4", "scale": 4, "data_name": "demo", "data_roots": {}, **changes}
+    run = {
+        "cfg": OmegaConf.create({"paths": {"name": "elan_light_x4"}, "scale": 4}),
+        "data_name": "demo",
+        **changes,
+    }
     return RunReport(
         run=SimpleNamespace(**run),
         trainer=SimpleNamespace(loggers=[]),
@@ -71,8 +75,9 @@ def test_images_of_a_run_are_listed_with_whole_figures_and_without_markup(evalua
 def test_the_command_to_continue_with_says_what_was_meant(evaluation, folder, monkeypatch):
     """Oracle: the shell's words by shlex, values by Hydra's parser."""
     roots = {"data.root": [f"{folder}/one", f"{folder}/two"], "data.validation_root": f"{folder}/validation"}
+    plain = {"data": {key.removeprefix("data."): value for key, value in roots.items()}}
     monkeypatch.setattr("sys.argv", ["train.py"])
-    report = run_report(evaluation, data_name="folder", data_roots=roots)
+    report = run_report(evaluation, data_name="folder", plain=plain)
     line = next(line for line in report._closing_lines(Path(folder)) if "evaluate.py" in line)
     program, script, *overrides = shlex.split(line)
     assert (program, script) == ("python", "evaluate.py")
@@ -83,9 +88,9 @@ def test_the_command_to_continue_with_says_what_was_meant(evaluation, folder, mo
 
 @pytest.mark.parametrize("failing", ["measure_costs", "display_tables"])
 def test_scores_are_on_the_disk_before_what_may_fail(evaluation, tmp_path, monkeypatch, failing):
-    candidate = Candidate(SimpleNamespace(scale=4), "net", "none")
+    candidate = SimpleNamespace(scale=4), evaluation.conditions
     monkeypatch.setattr(scoring, "_candidates", lambda cfg: [candidate])
-    monkeypatch.setattr(scoring, "evaluate_network", lambda cfg, candidate, folder: evaluation)
+    monkeypatch.setattr(scoring, "_scored", lambda cfg, network, conditions, folder: evaluation)
     monkeypatch.setattr(scoring, "_meter_settings", lambda cfg: None)
     monkeypatch.setattr(scoring, "measure_costs", lambda network, settings: costs_of())
 
@@ -105,13 +110,12 @@ PROGRAM = """
 from pathlib import Path
 from srlab.app.application import application
 
-@application("evaluate")
 def main(cfg):
     for line in range(10_000):
         print(line)
     Path("done").touch()
 
-main()
+application("evaluate", "__main__:main")()
 """
 
 

@@ -83,7 +83,7 @@ def test_every_key_is_obeyed_or_refused_by_name(run):
         ("trainer.devicess=2", r"there is no key trainer.devicess; the nearest are trainer.devices"),
         (
             "trainer.profiler=simple",
-            r"is not set, so that it cannot be changed: set it with \+trainer.profil",
+            r"an option that is not set yet is added with \+trainer.profiler",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from srlab.runs.lock import LOCK_NAME, is_running, locked_run
+from srlab.runs.folder import LOCK_NAME, RunFolder, locked_run
 
 
 def asked_by_another_user(folder: Path) -> bool | None:
@@ -19,7 +19,7 @@ def asked_by_another_user(folder: Path) -> bool | None:
             if os.getuid() == 0:
                 os.setgid(65534)
                 os.setuid(65534)
-            status = int(is_running(folder))
+            status = int(RunFolder(folder).is_running)
         finally:
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -44,10 +44,10 @@ def test_a_run_that_one_may_only_read_can_be_asked_for():
 def test_nobody_who_asks_is_taken_for_one_who_trains(tmp_path):
     """Nor in the way of one."""
     with locked_run(tmp_path):
-        assert is_running(tmp_path)
+        assert RunFolder(tmp_path).is_running
     assert (tmp_path / LOCK_NAME).exists()
-    assert not is_running(tmp_path)
-    assert not is_running(tmp_path / "nowhere")
+    assert not RunFolder(tmp_path).is_running
+    assert not RunFolder(tmp_path / "nowhere").is_running
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks of POSIX")
@@ -66,13 +66,13 @@ def test_a_killed_run_is_free_though_its_loader_processes_live_on_for_a_while(tm
     loader = int(os.read(ready, 20))
     left = [loader, run]
     try:
-        assert is_running(tmp_path)
+        assert RunFolder(tmp_path).is_running
         with pytest.raises(ValueError, match=rf"is being written by process {run} on "), locked_run(tmp_path):
             pass
         os.kill(run, signal.SIGKILL)
         os.waitpid(left.pop(), 0)
         os.kill(loader, 0)  # there
-        assert not is_running(tmp_path)
+        assert not RunFolder(tmp_path).is_running
     finally:
         for process in left:
             os.kill(process, signal.SIGKILL)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from srlab.runs.lock import is_running
+from srlab.runs.folder import RunFolder
 from training_runs import (
     ROOT,
     assert_same_state,
@@ -183,21 +183,21 @@ def test_two_processes_do_not_write_to_one_run(train, tmp_path, said):
     """The holder is killed by SIGKILL at last: nothing needs cleaning up."""
     run = tmp_path / "run"
     program = (
-        "import sys, time, pathlib\nfrom srlab.runs.lock import locked_run\n"
+        "import sys, time, pathlib\nfrom srlab.runs.folder import locked_run\n"
         "with locked_run(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", program, str(run)], stdout=subprocess.PIPE, cwd=ROOT)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        assert is_running(run)
+        assert RunFolder(run).is_running
         with pytest.raises(SystemExit, match="2"):
             train(*RUN, "resume=auto")
         assert f"is being written by process {holder.pid} on " in said()
     finally:
         holder.kill()
         holder.wait()
-    assert not is_running(run)
+    assert not RunFolder(run).is_running
 
 
 @pytest.mark.slow

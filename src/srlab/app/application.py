@@ -1,7 +1,6 @@
 """Hydra applications over ``conf/`` whose user errors are one message and exit status 2."""
 
 import functools
-import importlib
 import logging
 import os
 import sys
@@ -24,6 +23,7 @@ from srlab.app.keys import misspelt
 from srlab.app.launch import configuration_folder, first_process_log, for_hydra, new_run_name
 from srlab.app.multirun import multirun
 from srlab.app.saved_config import run_folder
+from srlab.extension_points import imported
 from srlab.terminal.output import lasting_output
 
 log = logging.getLogger(__name__)
@@ -34,20 +34,14 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 # What a shell reports for a program that Ctrl-C ended.
 _INTERRUPTED = 130
 
-Main = Callable[[DictConfig], Any]
-
 
 def register() -> None:
     """Make the schemas and resolvers known to Hydra; may be called again."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
-    for name, resolver in {
-        "env": env,
-        "new_run_name": new_run_name,
-        "first_process_log": first_process_log,
-    }.items():
-        OmegaConf.register_new_resolver(name, resolver, replace=True)
+    for resolver in (env, new_run_name, first_process_log):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def env(name: str, default: Any = None) -> Any:
@@ -76,7 +70,7 @@ class Hooks(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Start or continue a sweep; only the process that runs Hydra's engine returns."""
         with _errors_end_the_program():
-            multirun().begin(config, kwargs["config_name"])
+            multirun("begin")(config, kwargs["config_name"])
 
 
 @contextmanager
@@ -91,11 +85,8 @@ def _errors_end_the_program() -> Iterator[None]:
         sys.exit(1)
 
 
-def application(config_name: str) -> Callable[[Main | str], Callable[..., Any]]:
-    """Turn ``main(cfg)``, or ``module:function``, into a Hydra application over this project's ``conf/``.
-
-    A function that is named is imported when it is called, so that ``--help`` and misspelt keys are answered
-    without torch.
+def application(config_name: str, main: str) -> Callable[..., Any]:
+    """A Hydra application over this project's ``conf/``.
 
     A user's mistake ends with one message and exit status 2; ``HYDRA_FULL_ERROR=1`` adds the traceback.
     Where standard output is closed or full, the work is still done, and the exit status reports the loss
@@ -104,20 +95,21 @@ def application(config_name: str) -> Callable[[Main | str], Callable[..., Any]]:
 
     Args:
         config_name: the root configuration, ``train`` or ``evaluate``.
+        main: ``module:function``, which gets the composed configuration; it is imported when it is called, so
+            that ``--help`` and misspelt keys are answered without torch.
 
     Returns:
-        A decorator. The program reads the command line of this process, or the words after ``srlab train``.
+        The program. It reads the command line of this process, or the words after ``srlab train``.
     """
-    register()
-    return lambda main: functools.partial(_start, main, config_name)
+    return functools.partial(_start, main, config_name)
 
 
-def _start(main: Main | str, config_name: str, words: list[str] | None = None) -> Any:
+def _start(main: str, config_name: str, words: list[str] | None = None) -> Any:
     before, wants_traceback = sys.argv, os.environ.get(_FULL_ERROR)
     typed = before if words is None else [before[0], config_name, *words]
 
     def guarded(cfg: DictConfig) -> Any:
-        with _environment(_FULL_ERROR, wants_traceback):
+        with _full_errors(wants_traceback):
             sys.argv = typed  # Lightning starts the processes of other devices with it
             return _run(main, cfg)
 
@@ -128,7 +120,7 @@ def _start(main: Main | str, config_name: str, words: list[str] | None = None) -
     sys.argv = [before[0], *for_hydra(before[1:] if words is None else words)]
     try:
         # with this variable Hydra raises what it would print otherwise
-        with lasting_output(), _environment(_FULL_ERROR, "1"):
+        with lasting_output(), _full_errors("1"):
             return composed()
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         if wants_traceback == "1":
@@ -139,12 +131,12 @@ def _start(main: Main | str, config_name: str, words: list[str] | None = None) -
         sys.argv = before
 
 
-def _run(main: Main | str, cfg: DictConfig) -> Any:
+def _run(main: str, cfg: DictConfig) -> Any:
     """``main``, or the cell of a sweep; a user's mistake becomes one message."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return multirun().run_cell(cfg)
+        return multirun("run_cell")(cfg)
     try:
-        return (_imported(main) if isinstance(main, str) else main)(cfg)
+        return imported(main)(cfg)
     except KeyboardInterrupt:
         log.warning("interrupted")
         sys.exit(_INTERRUPTED)
@@ -155,26 +147,16 @@ def _run(main: Main | str, cfg: DictConfig) -> Any:
         sys.exit(2)
 
 
-def _imported(name: str) -> Main:
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
-
-
 @contextmanager
-def _environment(name: str, value: str | None) -> Iterator[None]:
-    """Set a variable of the environment (None: unset it) while the block runs."""
-    before = os.environ.get(name)
-    _set(name, value)
+def _full_errors(value: str | None) -> Iterator[None]:
+    """Set HYDRA_FULL_ERROR (None: unset it) while the block runs."""
+    before = os.environ.pop(_FULL_ERROR, None)
+    os.environ.update({} if value is None else {_FULL_ERROR: value})
     try:
         yield
     finally:
-        _set(name, before)
-
-
-def _set(name: str, value: str | None) -> None:
-    os.environ.pop(name, None)
-    if value is not None:
-        os.environ[name] = value
+        os.environ.pop(_FULL_ERROR, None)
+        os.environ.update({} if before is None else {_FULL_ERROR: before})
 
 
 def _reason_not_started(error: BaseException, config_name: str) -> str:
@@ -207,3 +189,6 @@ def _message(error: BaseException) -> str:
 
 # Hydra's launchers import this module in their workers, which resolve what they compose.
 register()
+
+train = application("train", "srlab.app.training:train")
+evaluate = application("evaluate", "srlab.app.scoring:score_sets")

@@ -4,7 +4,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +46,36 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
     Raises:
         ValueError: with key, value and remedy, as in all functions of this module.
     """
-    _check_roots(cfg)
+    # Hydra lets +KEY=… add anything; nothing would read a root that is not in the schema
+    unknown = sorted(str(key) for key in cfg.keys() - {field.name for field in fields(TrainConfig)})
+    if unknown:
+        raise ValueError(f"+{unknown[0]}=… adds what nothing reads; leave it out, or name the group it is in")
     _check_numbers(cfg)
-    if str(cfg.trainer.precision) not in _PRECISIONS:
+    precision, decided = str(cfg.trainer.precision), sorted(_DECIDED & cfg.trainer.keys())
+    if precision not in _PRECISIONS:
         raise ValueError(
-            f"trainer.precision={cfg.trainer.precision} is not supported: weights, validation and losses are "
-            "in float32; use 32-true, bf16-mixed or 16-mixed"
+            f"trainer.precision={precision} is not supported: weights, validation and losses are in float32; "
+            "use 32-true, bf16-mixed or 16-mixed"
         )
-    _check_scale(cfg)
-    _check_compilation(cfg)
-    check_fused(cfg.optimizer.get("fused"), cfg.trainer)
-    decided = sorted(_DECIDED & cfg.trainer.keys())
     if decided:
         raise ValueError(
             f"trainer.{decided[0]} is decided by the run: steps come from trainer.max_steps, validation from "
             "validate_every, loggers and callbacks from their groups; leave it out"
         )
+    for group in ("model", "data"):
+        if (scale := cfg[group].get("scale", cfg.scale)) != cfg.scale:
+            raise ValueError(
+                f"{group}.scale={scale}, but scale={cfg.scale}: network, images and scores have one scale; "
+                "set scale alone"
+            )
+    compile_mode(cfg.compile, accelerator=cfg.trainer.accelerator)
+    check_fused(cfg.optimizer.get("fused"), cfg.trainer)
     _check_shift_schedule(cfg)
     single_protocol(cfg.protocol)
+    _check_start(cfg, run)
+
+
+def _check_start(cfg: DictConfig, run: RunFolder) -> None:
     if cfg.initial_weights == _PLACEHOLDER and not cfg.resume:
         raise ValueError(
             "this recipe starts from its x2 network: give initial_weights=RUN_OR_FILE of it, or "
@@ -77,39 +88,19 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
         )
 
 
-def _check_roots(cfg: DictConfig) -> None:
-    """Hydra lets ``+KEY=…`` add anything; nothing would read a root that is not in the schema."""
-    known = {field.name for field in fields(TrainConfig)}
-    for key in cfg:
-        if key not in known:
-            near = get_close_matches(str(key), known) or sorted(known)
-            raise ValueError(f"+{key}=… adds what nothing reads; the nearest keys are {', '.join(near)}")
-
-
-def _check_scale(cfg: DictConfig) -> None:
-    for group in ("model", "data"):
-        scale = cfg[group].get("scale", cfg.scale)
-        if scale != cfg.scale:
-            raise ValueError(
-                f"{group}.scale={scale}, but scale={cfg.scale}: network, images and scores have one scale; "
-                "set scale alone"
-            )
-
-
 def _check_numbers(cfg: DictConfig) -> None:
+    steps, interval = cfg.trainer.max_steps, cfg.validate_every
     counts = {
-        "trainer.max_steps": cfg.trainer.max_steps,
+        "trainer.max_steps": steps,
         "trainer.accumulate_grad_batches": cfg.trainer.accumulate_grad_batches,
-        "validate_every": cfg.validate_every,
+        "validate_every": interval,
+        "threads": 1 if cfg.threads is None else cfg.threads,
     }
-    if cfg.threads is not None:
-        counts["threads"] = cfg.threads
     for key, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{key} must be an integer of at least 1, got {value!r}")
     if not isinstance(cfg.optimizer.lr, (int, float)) or not cfg.optimizer.lr >= 0:
         raise ValueError(f"optimizer.lr must be a number of at least 0, got {cfg.optimizer.lr!r}")
-    steps, interval = cfg.trainer.max_steps, cfg.validate_every
     if steps > interval and steps % interval:
         divisors = (each for each in range(1, steps + 1) if steps % each == 0)
         nearest = min(divisors, key=lambda divisor: abs(divisor - interval))
@@ -119,23 +110,19 @@ def _check_numbers(cfg: DictConfig) -> None:
         )
 
 
-def compile_mode(asked: object) -> str | None:
+def compile_mode(asked: object, *, accelerator: str = "auto") -> str | None:
     """The mode of ``torch.compile`` that ``compile=…`` asks for; None for no compilation."""
     if isinstance(asked, bool):
         return "default" if asked else None
     if asked not in _COMPILE_MODES:
         raise ValueError(f"compile must be false, true or one of {', '.join(_COMPILE_MODES)}, got {asked!r}")
-    return str(asked)
-
-
-def _check_compilation(cfg: DictConfig) -> None:
-    mode = compile_mode(cfg.compile)
-    trains_on_cuda = torch.cuda.is_available() and cfg.trainer.accelerator in ("auto", "cuda", "gpu")
-    if mode in _MODES_WITH_GRAPHS and not trains_on_cuda:
+    trains_on_cuda = torch.cuda.is_available() and accelerator in ("auto", "cuda", "gpu")
+    if asked in _MODES_WITH_GRAPHS and not trains_on_cuda:
         raise ValueError(
-            f"compile={mode} replays CUDA graphs, and this run trains without CUDA; use compile=true or "
+            f"compile={asked} replays CUDA graphs, and this run trains without CUDA; use compile=true or "
             "compile=max-autotune-no-cudagraphs"
         )
+    return str(asked)
 
 
 def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
@@ -159,17 +146,11 @@ def clips_under_autocast(trainer: Mapping[Any, Any]) -> bool:
 def _check_shift_schedule(cfg: DictConfig) -> None:
     """The group must reach the network; with its default nothing was asked for."""
     asked = cfg.shift_schedule.pattern
-    if asked == "alternate" or cfg.model.get("shift_schedule") == asked:
-        return
-    if "shift_schedule" not in cfg.model:
-        raise ValueError(
-            f"shift_schedule.pattern={asked} has no meaning for {cfg.model._target_}, "
-            "which has no windows to shift; leave it out"
-        )
-    raise ValueError(
-        f"the preset sets model.shift_schedule={cfg.model.shift_schedule} itself, so that shift_schedule="
-        f"{asked} would have no effect; set model.shift_schedule={asked}"
-    )
+    if asked != "alternate" and cfg.model.get("shift_schedule") != asked:
+        fault = f"sets model.shift_schedule={cfg.model.get('shift_schedule')} itself; set that"
+        if "shift_schedule" not in cfg.model:
+            fault = "has no windows to shift; leave it out"
+        raise ValueError(f"shift_schedule.pattern={asked} has no effect: {cfg.model._target_} {fault}")
 
 
 def single_protocol(protocols: DictConfig) -> ProtocolConfig:
@@ -200,8 +181,7 @@ def check_room(folder: Path, network: Network) -> None:
     """Refuse a folder without room for the first checkpoint: the weights and two moments of each."""
     checkpoints = folder / CHECKPOINTS_FOLDER
     place = checkpoints if checkpoints.exists() else folder
-    with tempfile.TemporaryFile(dir=place):
-        pass
+    tempfile.TemporaryFile(dir=place).close()
     learnt = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
     needed = sum(tensor.nbytes for tensor in network.state_dict().values()) + 2 * learnt
     free = shutil.disk_usage(place).free
@@ -215,16 +195,7 @@ def check_room(folder: Path, network: Network) -> None:
 def check_monitors(
     callbacks: Iterable[object], validation_names: Sequence[str], metrics: Sequence[str]
 ) -> None:
-    """Refuse callbacks that monitor a metric which is not logged.
-
-    Args:
-        callbacks: of the trainer, with or without a ``monitor``.
-        validation_names: of the validation sets.
-        metrics: that validation computes.
-
-    Raises:
-        ValueError: naming the metric and those that are logged.
-    """
+    """Refuse callbacks with a ``monitor`` that this run, with these validation sets, does not log."""
     logged = [validation_key(metric, name) for name in (None, *validation_names) for metric in metrics]
     logged.append(TRAIN_LOSS)
     for callback in callbacks:

@@ -19,18 +19,17 @@ def start_from(network: Network, path: Path) -> None:
         ValueError: if the file holds another network, or one that sees colours otherwise.
     """
     source = read_checkpoint(path).network
-    if type(source) is type(network) and _colours(source) != _colours(network):
-        raise ValueError(
-            f"initial_weights={path} sees colours as {_colours(source)}, "
-            f"this network as {_colours(network)}; give +model.mean=[R,G,B] and +model.value_range=… "
-            "as the file has them"
-        )
-    theirs, ours = source.state_dict(), network.state_dict()
-    if type(source) is type(network):
+    theirs, ours, is_same_kind = source.state_dict(), network.state_dict(), type(source) is type(network)
+    if is_same_kind:
+        if _colours(source) != _colours(network):
+            raise ValueError(
+                f"initial_weights={path} sees colours as {_colours(source)}, this network as "
+                f"{_colours(network)}; give +model.mean=[R,G,B] and +model.value_range=… as the file has them"
+            )
         theirs = at_scale(network, theirs)
     fitting = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
     left_out = sorted(ours.keys() ^ theirs.keys() | (ours.keys() - fitting.keys()))
-    another_scale = type(source) is type(network) and source.scale != network.scale
+    another_scale = is_same_kind and source.scale != network.scale
     if left_out and not (another_scale and len(fitting) > len(ours) // 2):
         raise ValueError(
             f"initial_weights={path} holds {type(source).__name__} x{source.scale}, which does not fit "
@@ -38,12 +37,8 @@ def start_from(network: Network, path: Path) -> None:
             f"({', '.join(left_out[:4])} …)"
         )
     network.load_state_dict({**ours, **fitting})
-    log.info(
-        "started from %s (x%d); left at their initial values: %s",
-        path,
-        source.scale,
-        ", ".join(left_out) or "none",
-    )
+    left = ", ".join(left_out) or "none"
+    log.info("started from %s (x%d); left at their initial values: %s", path, source.scale, left)
 
 
 def _colours(network: Network) -> dict[str, object]:

@@ -1,24 +1,20 @@
-"""Keys and choices that do not exist are answered with the nearest ones."""
+"""Keys that do not exist are answered with the nearest ones."""
 
-import inspect
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher, get_close_matches
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from srlab.app.launch import configuration_folder
 from srlab.app.renamed_keys import new_name
 
 _MOST_NAMED = 3
-_ALIKE = 0.6  # difflib's default
-_ALMOST_ALIKE = 0.85
+_ALMOST_ALIKE = 0.8
 
 
 def parsed_overrides(words: Iterable[str]) -> list[Override]:
@@ -30,29 +26,23 @@ def check_known(cfg: DictConfig, override: Override) -> None:
     """Refuse an override of a key that ``cfg`` does not have, by a ``ValueError`` with the nearest keys."""
     known = set(_keys(cfg))
     if override.key_or_group not in known:
-        raise ValueError(_no_such_key(cfg, override, known))
+        raise ValueError(_no_such_key(override, known))
 
 
 def misspelt(words: Iterable[str], config_name: str) -> list[str]:
-    """A sentence for each key or choice that does not exist, of overrides that Hydra could not compose."""
+    """A sentence for each key that does not exist, of overrides that Hydra could not compose."""
     try:
         overrides = parsed_overrides(words)
-    except HydraException:
-        return []
-    overrides = [each for each in overrides if not each.key_or_group.startswith(("hydra.", "hydra/"))]
-    groups = [each for each in overrides if _folder_of_group(each).is_dir()]
-    faults = [fault for each in groups if (fault := _no_such_choice(each)) is not None]
-    if faults:
-        return faults
-    fixed = [each.input_line or "" for each in groups if not each.is_sweep_override()]
-    try:
+        overrides = [each for each in overrides if not each.key_or_group.startswith(("hydra.", "hydra/"))]
+        groups = [each for each in overrides if (configuration_folder() / each.key_or_group).is_dir()]
+        fixed = [each.input_line or "" for each in groups if not each.is_sweep_override()]
         with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
             cfg = compose(config_name, overrides=fixed)
     except (HydraException, OmegaConfBaseException):
-        return []
+        return []  # Hydra's own message says what is wrong, such as a choice that does not exist
     known = set(_keys(cfg))
     values = [each for each in overrides if each not in groups]
-    return [_no_such_key(cfg, each, known) for each in values if not _is_known(each, known)]
+    return [_no_such_key(each, known) for each in values if not _is_known(each, known)]
 
 
 def _is_known(override: Override, known: set[str]) -> bool:
@@ -72,68 +62,16 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _keys(below, f"{prefix}{key}.")
 
 
-def _no_such_key(cfg: DictConfig, override: Override, known: Iterable[str]) -> str:
+def _no_such_key(override: Override, known: Iterable[str]) -> str:
+    """What is meant: a renamed key, keys of nearly the same name, or an option that is not set."""
     key = override.key_or_group
     if (renamed := new_name(key)) is not None:
         return f"{key} was renamed to {renamed}"
-    if _is_option(cfg, key):
-        return f"{key} is not set, so that it cannot be changed: set it with +{override.input_line}"
-    alike = {other: _likeness(key, other) for other in known}
-    nearest = sorted((other for other in alike if alike[other] >= _ALIKE), key=lambda other: -alike[other])
-    if nearest:
-        return f"there is no key {key}; the nearest are {', '.join(nearest[:_MOST_NAMED])}"
-    above = key.rpartition(".")[0]
-    parts = [(other, other.rpartition(".")) for other in known]
-    siblings = [other for other, (group, _, name) in parts if group == above and not name.startswith("_")]
-    return (
-        f"there is no key {key}; {above or 'the configuration'} has {', '.join(sorted(siblings)) or 'none'}"
-    )
-
-
-def _likeness(typed: str, known: str) -> float:
-    """Of the last parts, or of the whole; in another group only a nearly equal spelling counts."""
-    (above, _, last), (other_above, _, other_last) = typed.rpartition("."), known.rpartition(".")
-    whole = SequenceMatcher(None, typed, known).ratio()
-    likeness = SequenceMatcher(None, last, other_last).ratio()
-    if above != other_above and likeness < _ALMOST_ALIKE:
-        return 0.0
-    return 0.8 * likeness + 0.2 * whole
-
-
-def _is_option(cfg: DictConfig, key: str) -> bool:
-    """Whether the class that a node builds has an argument of this name."""
-    above, _, name = key.rpartition(".")
-    node = OmegaConf.select(cfg, above) if above else None
-    target = node.get("_target_") if isinstance(node, DictConfig) else None
-    if target is None:
-        return False
-    try:
-        return name in inspect.signature(get_object(target)).parameters
-    except (HydraException, ImportError, TypeError, ValueError):
-        return False
-
-
-def _folder_of_group(override: Override) -> Path:
-    return configuration_folder() / override.key_or_group
-
-
-def _no_such_choice(override: Override) -> str | None:
-    known = sorted(path.stem for path in _folder_of_group(override).glob("*.yaml"))
-    if override.is_delete():
-        return None
-    for choice in _choices(override):
-        if choice not in known:
-            near = get_close_matches(choice, known, n=_MOST_NAMED, cutoff=_ALIKE)
-            hint = f"; the nearest are {', '.join(near)}" if near else ""
-            return f"{override.key_or_group} has no choice {choice}{hint}; there are {', '.join(known)}"
-    return None
-
-
-def _choices(override: Override) -> list[str]:
-    if override.is_discrete_sweep():
-        return [value.strip("'\"") for value in override.sweep_string_iterator()]
-    if override.is_sweep_override():
-        return []
-    value = override.value()
-    values = value if isinstance(value, list | ListConfig) else [value]
-    return ["null" if each is None else str(each) for each in values]
+    names = {other: other.rpartition(".")[2] for other in known}
+    near = get_close_matches(key.rpartition(".")[2], set(names.values()), cutoff=_ALMOST_ALIKE)
+    alike = [other for other, name in names.items() if name in near]
+    alike.sort(key=lambda other: SequenceMatcher(None, key, other).ratio(), reverse=True)
+    hint = f"the nearest are {', '.join(alike[:_MOST_NAMED])}"
+    if not alike:
+        hint = f"an option that is not set yet is added with +{override.input_line}"
+    return f"there is no key {key}; {hint}"

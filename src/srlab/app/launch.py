@@ -36,30 +36,21 @@ class Launch:
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> "Launch":
         """Read what torchrun, SLURM or Lightning set; the order is Lightning's."""
+        get = environment.get
         if "TORCHELASTIC_RUN_ID" in environment:
             run_id = environment["TORCHELASTIC_RUN_ID"]
-            return cls(
-                launcher="torchrun",
-                is_first=int(environment["RANK"]) == 0,
-                processes=int(environment["WORLD_SIZE"]),
-                nodes=int(environment["GROUP_WORLD_SIZE"]),
-                # torchrun calls every run without a name "none"
-                shared_name=None if run_id in ("", "none") else "torchrun-" + re.sub(r"[^\w.-]", "-", run_id),
-            )
+            # torchrun calls every run without a name "none"
+            name = None if run_id in ("", "none") else "torchrun-" + re.sub(r"[^\w.-]", "-", run_id)
+            sizes = int(environment["WORLD_SIZE"]), int(environment["GROUP_WORLD_SIZE"])
+            return cls("torchrun", int(environment["RANK"]) == 0, *sizes, name)
         # shells of interactive jobs start what they like by themselves
-        is_shell = environment.get("SLURM_JOB_NAME") in ("bash", "interactive")
-        if "SLURM_NTASKS" in environment and not is_shell:
-            processes, step = int(environment["SLURM_NTASKS"]), environment.get("SLURM_STEP_ID")
-            name = f"slurm-{environment.get('SLURM_JOB_ID')}.{step}"
-            return cls(
-                launcher="srun",
-                is_first=int(environment.get("SLURM_PROCID", 0)) == 0,
-                processes=processes,
-                nodes=int(environment.get("SLURM_NNODES", 1)),
-                shared_name=name if processes > 1 and step is not None else None,
-            )
+        if "SLURM_NTASKS" in environment and get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+            processes, step = int(environment["SLURM_NTASKS"]), get("SLURM_STEP_ID")
+            name = f"slurm-{get('SLURM_JOB_ID')}.{step}" if processes > 1 and step is not None else None
+            is_first = int(get("SLURM_PROCID", 0)) == 0
+            return cls("srun", is_first, processes, int(get("SLURM_NNODES", 1)), name)
         own = [environment[key] for key in ("NODE_RANK", "GROUP_RANK", "LOCAL_RANK") if key in environment]
-        return cls(launcher="hand" if own else None, is_first=all(int(rank) == 0 for rank in own))
+        return cls("hand" if own else None, all(int(rank) == 0 for rank in own))
 
 
 def is_first_process() -> bool:
@@ -73,11 +64,7 @@ def new_run_name(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def check_shared_name(environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse a new run's folder that each process would name after its own clock.
-
-    Raises:
-        ValueError: with the way to name it.
-    """
+    """Refuse, by a ``ValueError``, a new run's folder that each process would name after its own clock."""
     launch = Launch.of(environment)
     if not launch.is_one_of_several or launch.shared_name is not None:
         return
@@ -89,12 +76,7 @@ def check_shared_name(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def check_launch(devices: object, num_nodes: int, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse numbers of processes that would wait for others forever, or leave some out.
-
-    Args:
-        devices: ``trainer.devices``: a number, a list, or a word that leaves it to Lightning.
-        num_nodes: ``trainer.num_nodes``.
-        environment: of this process.
+    """Refuse ``trainer.devices`` and ``trainer.num_nodes`` that would wait forever or leave processes out.
 
     Raises:
         ValueError: with the right numbers.
@@ -140,13 +122,12 @@ def for_hydra(words: Sequence[str]) -> list[str]:
     to RUN's configuration later.
     """
     names_a_run = any(
-        _key(word) in ("resume", "rerun") and word.partition("=")[2] not in ("", "null", "auto")
+        _root(word) in ("resume", "rerun") and word.partition("=")[2] not in ("", "null", "auto")
         for word in words
     )
     if not names_a_run or any(word in ("-m", "--multirun", "hydra.mode=MULTIRUN") for word in words):
         return list(words)
-    kept = (None, "resume", "rerun", "hydra")
-    return [word for word in words if _root(word) in kept]
+    return [word for word in words if _root(word) in (None, "resume", "rerun", "hydra")]
 
 
 def typed_overrides() -> list[str]:
@@ -165,17 +146,12 @@ def resume_command(folder: str | Path) -> str:
     return command(program("train"), {"resume": folder})
 
 
-def _key(word: str) -> str | None:
-    """The key of an override; None for flags and their values."""
+def _root(word: str) -> str | None:
+    """The first part of the key of an override; None for flags and their values."""
     parsed = _OVERRIDE.fullmatch(word)
     if parsed is None or (parsed["value"] is None and parsed["sign"] != "~"):
         return None
-    return parsed["key"]
-
-
-def _root(word: str) -> str | None:
-    key = _key(word)
-    return None if key is None else re.split(r"[./]", key)[0]
+    return re.split(r"[./]", parsed["key"])[0]
 
 
 def configuration_folder() -> Path:

@@ -3,7 +3,7 @@
 import inspect
 import types
 from collections.abc import Sequence
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
 from hydra.errors import HydraException
 from hydra.utils import get_object
@@ -22,8 +22,7 @@ def single_values_as_lists(node: DictConfig, prefix: str = "") -> None:
     for key in list(node):
         if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, str(key)):
             continue
-        value, name = node[key], f"{prefix}{key}"
-        hint = hints.get(str(key))
+        value, name, hint = node[key], f"{prefix}{key}", hints.get(str(key))
         if isinstance(value, DictConfig):
             single_values_as_lists(value, f"{name}.")
         elif isinstance(value, str | int | float) and hint is not None:
@@ -35,23 +34,14 @@ def single_values_as_lists(node: DictConfig, prefix: str = "") -> None:
 
 def _list_hints(node: DictConfig) -> dict[str, Any]:
     """The annotations of those arguments of a node's target that are lists."""
+    if "_target_" not in node:
+        return {}
     try:
-        build = get_object(node["_target_"]) if "_target_" in node else None
-        parameters = inspect.signature(build).parameters.values() if build is not None else ()
-    except (HydraException, TypeError, ValueError):
+        parameters = inspect.signature(get_object(node["_target_"]), eval_str=True).parameters
+    except (AttributeError, HydraException, NameError, TypeError, ValueError):
         return {}  # instantiating it reports what is wrong
-    names = getattr(build.__init__ if inspect.isclass(build) else build, "__globals__", {})
-    found = {each.name: _list_hint(_evaluated(each.annotation, names)) for each in parameters}
+    found = {name: _list_hint(each.annotation) for name, each in parameters.items()}
     return {name: hint for name, hint in found.items() if hint is not None}
-
-
-def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
-    """An annotation that is written as a string; unchanged if it needs imports of type checkers only."""
-    holder = types.SimpleNamespace(__annotations__={"value": annotation})
-    try:
-        return get_type_hints(holder, names)["value"]
-    except (NameError, TypeError):
-        return annotation
 
 
 def _list_hint(hint: Any) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from srlab.app.launch import configuration_folder
@@ -53,7 +52,7 @@ def published_scales(name: str) -> tuple[int, ...]:
     """Scales that preset ``name`` exists for."""
     from srlab.models.registry import find_class
 
-    target = _target(name) or _compose("network", [f"model={name}"]).model["_target_"]
+    target = _own_values(name).get("_target_") or _compose("network", [f"model={name}"]).model["_target_"]
     return find_class(target).published_scales
 
 
@@ -71,7 +70,7 @@ def match_preset(model: Mapping[str, Any]) -> str | None:
     """
     wanted = _function_of(model)
     for name in list_models():
-        if not _contradicts(name, model):
+        if _own_values(name).get("_target_") in (None, model.get("_target_")):  # composing takes time
             config = _compose("network", [f"model={name}", f"scale={model.get('scale')}"])
             if _function_of(_arguments(config.model)) == wanted:
                 return name
@@ -93,25 +92,12 @@ def _choices(group: str) -> list[str]:
     return sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
 
 
-def _target(name: str) -> str | None:
-    """The class of a preset, without composing it; None if it inherits that from another preset."""
+def _own_values(name: str) -> dict[str, Any]:
+    """What a preset's own file sets, which outlives whatever it inherits, without composing it."""
     from omegaconf import OmegaConf
 
     node = OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml")
-    return OmegaConf.to_container(node).get("_target_")  # type: ignore[union-attr]
-
-
-def _contradicts(name: str, model: Mapping[str, Any]) -> bool:
-    """Whether a value in a preset's own file, which outlives whatever it inherits, is another one."""
-    from omegaconf import OmegaConf
-
-    own: Any = OmegaConf.to_container(OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml"))
-    given = {key: list(value) if isinstance(value, tuple) else value for key, value in model.items()}
-    return any(
-        given.get(key, value) != value
-        for key, value in own.items()
-        if key not in _NOT_THE_FUNCTION - {"_target_"} and "${" not in str(value)
-    )
+    return OmegaConf.to_container(node)  # type: ignore[return-value]
 
 
 def _function_of(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,23 +130,14 @@ def _arguments(model_node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:
-    """Compose a root of our configuration folder."""
+    """Compose a root of our configuration folder, also inside of a Hydra application."""
     from hydra import compose, initialize_config_dir
-
-    with (
-        _hydra_set_aside(),
-        initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3", job_name="srlab"),
-    ):
-        return compose(config_name, overrides=overrides)
-
-
-@contextmanager
-def _hydra_set_aside() -> Iterator[None]:
-    """Hydra keeps one global state; a Hydra application that calls us must find its own again."""
     from hydra.core.global_hydra import GlobalHydra
 
-    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    state = GlobalHydra.instance()
+    running, state.hydra = state.hydra, None
     try:
-        yield
+        with initialize_config_dir(str(configuration_folder()), version_base="1.3", job_name="srlab"):
+            return compose(config_name, overrides=overrides)
     finally:
         GlobalHydra.instance().hydra = running

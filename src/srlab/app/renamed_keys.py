@@ -35,20 +35,10 @@ def migrated(node: Any, prefix: str = "") -> Any:
     if isinstance(node, list):
         return [migrated(each, prefix) for each in node]
     if isinstance(node, str):
-        return _reference(node)
+        for old, new in RENAMED_KEYS.items():
+            node = node.replace(f"${{{old}}}", f"${{{new}}}")
+        return MOVED_TARGETS.get(node, node)
     if not isinstance(node, dict):
         return node
-    result = {}
-    for key, value in node.items():
-        name = f"{prefix}{key}"
-        renamed = (new_name(name) or name).removeprefix(prefix)
-        is_moved = key == "_target_" and value in MOVED_TARGETS
-        result[renamed] = MOVED_TARGETS[value] if is_moved else migrated(value, f"{name}.")
-    return result
-
-
-def _reference(text: str) -> str:
-    """``${explosion}`` follows the key that it names."""
-    for old, new in RENAMED_KEYS.items():
-        text = text.replace(f"${{{old}}}", f"${{{new}}}")
-    return text
+    renamed = {key: (new_name(f"{prefix}{key}") or f"{prefix}{key}").removeprefix(prefix) for key in node}
+    return {renamed[key]: migrated(value, f"{prefix}{key}.") for key, value in node.items()}

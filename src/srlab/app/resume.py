@@ -3,25 +3,17 @@
 import copy
 import logging
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from srlab.app.keys import check_known, parsed_overrides
 from srlab.app.launch import configuration_folder, is_first_process
 from srlab.app.saved_config import AUTO, differing_keys, flat, load_config, named_run
 from srlab.checkpoints.files import OUR_ENTRY, read_file
-from srlab.runs.contract import (
-    COMPARISON_FILE,
-    CONFIG_FILE,
-    COSTS_FILE,
-    METRICS_FILE,
-    MONITOR,
-    SUMMARY_FILE,
-)
+from srlab.runs import contract
+from srlab.runs.contract import CONFIG_FILE, MONITOR
 from srlab.runs.folder import RunFolder
 from srlab.runs.provenance import provenance
 from srlab.tasks.checkpoint_io import validation_is_due
@@ -30,7 +22,10 @@ from srlab.terminal.command_lines import typed_override
 log = logging.getLogger(__name__)
 
 # What an attempt leaves that ended before its first checkpoint.
-_LEFTOVERS = (CONFIG_FILE, SUMMARY_FILE, METRICS_FILE, COSTS_FILE, COMPARISON_FILE)
+_LEFTOVERS = (
+    *(CONFIG_FILE, contract.SUMMARY_FILE, contract.METRICS_FILE),
+    *(contract.COSTS_FILE, contract.COMPARISON_FILE),
+)
 
 # What Lightning needs to continue.
 _NEEDED = ("global_step", "loops", "optimizer_states", "lr_schedulers", "state_dict")
@@ -69,9 +64,7 @@ def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
     folder = named_run(resume)
     cfg = load_config(folder)
     before = copy.deepcopy(cfg)
-    for override in _value_overrides(overrides, "resume", folder):
-        _change(cfg, override)
-        log.info("resuming with %s", override.input_line)
+    _change(cfg, overrides, "resume", folder)
     check_obeyed(before, cfg, folder)
     with open_dict(cfg):
         cfg.resume = str(resume)
@@ -98,12 +91,10 @@ def repeated_config(composed: DictConfig, overrides: list[str]) -> DictConfig:
     if is_first_process():
         _warn_of_other_versions(RunFolder(folder).last_checkpoint)
     cfg = load_config(folder)
-    for override in _value_overrides(overrides, "rerun", folder):
-        if override.key_or_group == "scale":
-            raise ValueError(
-                f"rerun repeats the run in {folder}, which is x{cfg.scale}; start a new run instead"
-            )
-        _change(cfg, override)
+    scale = cfg.scale
+    _change(cfg, overrides, "rerun", folder)
+    if cfg.scale != scale:
+        raise ValueError(f"rerun repeats the run in {folder}, which is x{scale}; start a new run instead")
     cfg.resume, cfg.rerun = composed.resume, None
     return in_new_folder(cfg, composed.paths.run)
 
@@ -129,22 +120,8 @@ def _warn_of_other_versions(checkpoint: Path) -> None:
             log.warning("rerun: %s was %s and is %s now: weights may differ", name, recorded[name], now)
 
 
-def _change(cfg: DictConfig, override: Override) -> None:
-    """Set one value; ``+KEY`` may be a new one, ``~KEY`` is removed."""
-    key = override.key_or_group
-    is_added = override.is_add() or override.is_force_add()
-    if not is_added:
-        check_known(cfg, override)
-    if override.is_delete():
-        above, _, name = key.rpartition(".")
-        node = OmegaConf.select(cfg, above) if above else cfg
-        with open_dict(node):
-            del node[name]
-        return
-    OmegaConf.update(cfg, key, override.value(), merge=False, force_add=is_added)
-
-
-def _value_overrides(words: list[str], verb: str, folder: Path) -> Iterator[Override]:
+def _change(cfg: DictConfig, words: list[str], verb: str, folder: Path) -> None:
+    """Set single values; ``+KEY`` may be a new one, ``~KEY`` is removed."""
     for override in parsed_overrides(words):
         key = override.key_or_group
         if key in ("resume", "rerun"):
@@ -155,7 +132,17 @@ def _value_overrides(words: list[str], verb: str, folder: Path) -> Iterator[Over
                 f"exchange all of {key}: change single values ({key}.KEY=VALUE), or start a new run with "
                 f"{typed_override('initial_weights', folder)}"
             )
-        yield override
+        is_added = override.is_add() or override.is_force_add()
+        if not is_added:
+            check_known(cfg, override)
+        if override.is_delete():
+            above, _, name = key.rpartition(".")
+            node = OmegaConf.select(cfg, above) if above else cfg
+            with open_dict(node):
+                del node[name]
+        else:
+            OmegaConf.update(cfg, key, override.value(), merge=False, force_add=is_added)
+        log.info("%s with %s", verb, override.input_line)
 
 
 def finished_score(cfg: DictConfig, run: RunFolder) -> float | None:
@@ -231,7 +218,7 @@ def _newest_good(run: RunFolder) -> tuple[int, Path] | None:
 
 
 def _named_checkpoint(resume: Path, run: RunFolder) -> tuple[int, Path]:
-    """The checkpoint itself, or the run's last one, and its step."""
+    """The step of the checkpoint itself, or of the run's last one, and its path."""
     checkpoint = resume if resume.is_file() else run.last_checkpoint
     if not checkpoint.is_file():
         raise FileNotFoundError(
@@ -241,9 +228,8 @@ def _named_checkpoint(resume: Path, run: RunFolder) -> tuple[int, Path]:
     try:
         return _checked(checkpoint)["global_step"], checkpoint
     except ValueError as error:
-        others = [path for path in run.checkpoints() if path != checkpoint]
         remedy = "start the run anew"
-        if others:
+        if others := [path for path in run.checkpoints() if path != checkpoint]:
             folder = typed_override("hydra.run.dir", run.path)
             remedy = f"{typed_override('resume', others[0])} or resume=auto {folder}"
         raise ValueError(f"cannot resume from {checkpoint}: {error}. What may help: {remedy}") from error

@@ -1,9 +1,8 @@
 """What a finished run leaves and prints: scores next to bicubic's, a picture, a summary."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from srlab.app.launch import program
-from srlab.app.presets import list_recipes, match_preset
+from srlab.app.presets import match_preset
 from srlab.app.resolve import RunConfig
 from srlab.checkpoints import read_checkpoint
 from srlab.data.datamodule import SuperResolutionData
@@ -69,7 +68,6 @@ class RunReport:
         trainer: Trainer,
         task: SuperResolutionTask,
         data: SuperResolutionData,
-        *,
         ending: Ending,
     ) -> "RunReport":
         """Load best.ckpt, or last.ckpt if none was best, and score it on the device of the training."""
@@ -80,29 +78,35 @@ class RunReport:
             evaluate,
             sets=data.evaluation_sets().sets,
             protocols=[task.protocol],
-            scale=run.scale,
+            scale=run.cfg.scale,
             device=trainer.strategy.root_device,
             metrics=task.metrics,
         )
-        report = score(loaded.network, save_images=run.folder / IMAGES_FOLDER, most_saved=run.saved_images)
+        report = score(
+            loaded.network, save_images=run.folder / IMAGES_FOLDER, most_saved=run.cfg.saved_images
+        )
         costs = next(each for each in trainer.callbacks if isinstance(each, CostRecord))  # type: ignore[attr-defined]
         step = loaded.description["step"]
         conditions = Conditions(
-            model=run.name,
+            model=run.cfg.paths.name,
             checkpoint=f"{CHECKPOINTS_FOLDER}/{name}, step {step}",
             costs=costs.measure(trainer, loaded.network),
             preset=match_preset(loaded.description["model"]),
             training=training_data(loaded.description.get("config")),
             device=report.device,
-            seed=run.seed,
+            seed=run.cfg.seed,
         )
-        evaluation, bicubic = Evaluation(report, conditions), score(Bicubic(scale=run.scale))
+        evaluation, bicubic = Evaluation(report, conditions), score(Bicubic(scale=run.cfg.scale))
         return cls(run, trainer, data, ending, name, step, loaded.network, evaluation, bicubic)
 
     @property
     def best_psnr(self) -> float:
         """Mean over the sets of their mean PSNR in dB."""
         return self._over_sets("psnr")
+
+    @property
+    def _name(self) -> str:
+        return self.run.cfg.paths.name
 
     def publish(self) -> None:
         """Write picture and summary, log both, print the tables and what to do next."""
@@ -128,7 +132,7 @@ class RunReport:
     def _summary(self) -> dict[str, Any]:
         report = self.evaluation.report
         return {
-            "name": self.run.name,
+            "name": self._name,
             "step": self.step,
             "steps": self.ending.steps,
             "planned_steps": self.ending.planned,
@@ -144,42 +148,35 @@ class RunReport:
 
     def _image_entries(self) -> list[dict[str, Any]]:
         """For each validation image: scores and bicubic's, its source, its restoration if that is saved."""
-        sources = {
-            (dataset.name, name): path
-            for dataset in self.data.evaluation_sets().sets
-            for name, path in dataset.hr_paths.items()
-        }
-        entries = []
+        sources = {dataset.name: dataset.hr_paths for dataset in self.data.evaluation_sets().sets}
+        cfg, images = self.run.cfg, Path(IMAGES_FOLDER)
         pairs = zip(self.evaluation.report.images, self.bicubic.images, strict=True)
-        for number, (ours, theirs) in enumerate(pairs):
-            restored = Path(IMAGES_FOLDER) / saved_image(ours.set_name, ours.name, self.run.scale)
-            entries.append(
-                {
-                    "set_name": ours.set_name,
-                    "name": ours.name,
-                    "scores": ours.scores,
-                    "bicubic": theirs.scores,
-                    "hr_file": sources[ours.set_name, ours.name],
-                    "restored": restored.as_posix() if number < self.run.saved_images else None,
-                }
-            )
-        return entries
+        return [
+            {
+                "set_name": ours.set_name,
+                "name": ours.name,
+                "scores": ours.scores,
+                "bicubic": theirs.scores,
+                "hr_file": sources[ours.set_name][ours.name],
+                "restored": (images / saved_image(ours.set_name, ours.name, cfg.scale)).as_posix()
+                if number < cfg.saved_images
+                else None,
+            }
+            for number, (ours, theirs) in enumerate(pairs)
+        ]
 
     def _image_table(self) -> PlainTable:
         """Images, unless there are many, then means of sets."""
-        report = self.evaluation.report
-        images = [
-            self._image_row(f"{ours.set_name}/{ours.name}", ours, theirs)
-            for ours, theirs in zip(report.images, self.bicubic.images, strict=True)
-        ]
-        means = [
-            self._image_row(f"{ours.set_name}: mean of {ours.images}", ours, theirs)
-            for ours, theirs in zip(report.means, self.bicubic.means, strict=True)
-        ]
+        report, bicubic = self.evaluation.report, self.bicubic
+        images = [f"{each.set_name}/{each.name}" for each in report.images]
+        means = [f"{each.set_name}: mean of {each.images}" for each in report.means]
+        rows = list(map(self._image_row, means, report.means, bicubic.means))
+        if len(images) <= _LISTED_IMAGES:
+            rows = [*map(self._image_row, images, report.images, bicubic.images), *rows]
         return PlainTable.of(
-            means if len(images) > _LISTED_IMAGES else images + means,
+            rows,
             text=("image",),
-            title=f"held-out images, {protocol_label(report.protocols[0])}, bicubic -> {self.run.name} "
+            title=f"held-out images, {protocol_label(report.protocols[0])}, bicubic -> {self._name} "
             f"at step {self.step} ({self.checkpoint})",
         )
 
@@ -194,34 +191,32 @@ class RunReport:
         return row
 
     def _closing_lines(self, folder: Path) -> list[str]:
-        evaluation = command(
-            program("evaluate"),
-            {"checkpoint": folder, "data": self.run.data_name, **self.run.data_roots},
-        )
+        run = self.run
+        roots = {}
+        if run.data_name in ("folder", "images"):  # the user's own folders
+            named = {f"data.{key}": run.plain["data"].get(key) for key in ("root", "validation_root")}
+            roots = {key: value for key, value in named.items() if value is not None}
+        evaluation = {"checkpoint": folder, "data": run.data_name, **roots}
         files = (SUMMARY_FILE, METRICS_FILE, CONFIG_FILE, f"{CHECKPOINTS_FOLDER}/")
         return [
             f"\neverything is in  {folder}",
             f"  {COMPARISON_FILE} (LR bicubic SR HR) {IMAGES_FOLDER}/ {' '.join(files)}",
             "next:",
-            f"  {evaluation}",
-            *_next_runs(self.evaluation.conditions.preset, self.run.scale),
+            f"  {command(program('evaluate'), evaluation)}",
         ]
 
     @torch.inference_mode()
-    def _examples(self) -> Sequence[Example]:
-        report, bicubic = self.evaluation.report, Bicubic(scale=self.run.scale)
-        network = self.network.to(self.trainer.strategy.root_device).eval()
-        samples = (
-            dataset[index] for dataset in self.data.evaluation_sets().sets for index in range(len(dataset))
+    def _examples(self) -> list[Example]:
+        device, padding = self.trainer.strategy.root_device, self.evaluation.report.protocols[0].padding
+        network, bicubic = self.network.to(device).eval(), Bicubic(scale=self.run.cfg.scale)
+        samples = chain.from_iterable(
+            (dataset[index] for index in range(len(dataset))) for dataset in self.data.evaluation_sets().sets
         )
+        scores = zip(self.evaluation.report.images, self.bicubic.images, strict=True)
         examples = []
-        for sample, ours, theirs in zip(
-            islice(samples, _SHOWN_IMAGES), report.images, self.bicubic.images, strict=False
-        ):
+        for sample, (ours, theirs) in zip(islice(samples, _SHOWN_IMAGES), scores, strict=False):
             lr_image = to_unit_range(sample["lr_image"])[None]
-            sr_image = restore(
-                network, lr_image.to(self.trainer.strategy.root_device), report.protocols[0].padding
-            )
+            sr_image = restore(network, lr_image.to(device), padding)[0].cpu()
             examples.append(
                 Example(
                     name=sample["name"],
@@ -229,20 +224,8 @@ class RunReport:
                     hr_image=to_unit_range(sample["hr_image"]).expand(3, -1, -1),
                     restorations=[
                         (f"bicubic {theirs.scores['psnr']:.2f} dB", bicubic(lr_image)[0]),
-                        (f"{self.run.name} {ours.scores['psnr']:.2f} dB", sr_image[0].cpu()),
+                        (f"{self._name} {ours.scores['psnr']:.2f} dB", sr_image),
                     ],
                 )
             )
         return examples
-
-
-def _next_runs(preset: str | None, scale: int) -> list[str]:
-    """Commands to try next: the published network after the demo, the recipe of a published network."""
-    if preset == "elan_demo":
-        return [
-            "  python train.py model=elan_light            # the paper's network, same data",
-            "  python train.py experiment=elan_light_x4    # the paper's recipe; needs DIV2K",
-        ]
-    if preset is None or scale not in list_recipes(preset):
-        return []
-    return [f"  python train.py experiment={preset}_x{scale}    # the paper's recipe; needs DIV2K"]

@@ -147,12 +147,7 @@ def typed_again(saved: Any) -> DictConfig:
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:
-    """Write ``config.yaml``, as :func:`write_config` does, from a composed configuration."""
-    write_config(savable(cfg), folder)
-
-
-def savable(cfg: DictConfig) -> dict[str, Any]:
-    """Plain containers to save a run's configuration by.
+    """Write ``config.yaml`` atomically.
 
     What belongs to the moment and the machine (``paths``) and what identifies the run at W&B is resolved.
     Other interpolations stay, so that a schedule still spans ``trainer.max_steps`` when a resumed run changes
@@ -162,15 +157,9 @@ def savable(cfg: DictConfig) -> dict[str, Any]:
     OmegaConf.resolve(saved.paths)
     _fix_identity(saved)
     _make_paths_absolute(saved)
-    plain = OmegaConf.to_container(saved, enum_to_str=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def write_config(saved: Mapping[str, Any], folder: Path) -> None:
-    """Write ``config.yaml`` atomically."""
+    plain: Any = OmegaConf.to_container(saved, enum_to_str=True)
     with atomic_write(folder / CONFIG_FILE) as partial:
-        OmegaConf.save(OmegaConf.create({SCHEMA_KEY: SCHEMA_VERSION, **saved}), partial)
+        OmegaConf.save(OmegaConf.create({SCHEMA_KEY: SCHEMA_VERSION, **plain}), partial)
 
 
 def finish(cfg: DictConfig) -> None:
@@ -198,10 +187,9 @@ def _make_paths_absolute(cfg: DictConfig) -> None:
     for key in PATH_KEYS:
         above, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, above) if above else cfg
-        if not isinstance(node, DictConfig) or name not in node or OmegaConf.is_interpolation(node, name):
-            continue
-        with open_dict(node):
-            node[name] = _absolute(node[name])
+        if isinstance(node, DictConfig) and name in node and not OmegaConf.is_interpolation(node, name):
+            with open_dict(node):
+                node[name] = _absolute(node[name])
 
 
 def _absolute(value: object) -> object:
@@ -221,9 +209,9 @@ def _fix_identity(cfg: DictConfig) -> None:
                         logger[key] = logger[key]
 
 
-def flat(cfg: DictConfig) -> dict[str, Any]:
-    """Dotted keys and their values after interpolation; lists are values."""
-    return dict(_flat_items(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)))
+def flat(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
+    """Dotted keys and their values, after interpolation if ``resolve``; lists are values."""
+    return dict(_flat_items(OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)))
 
 
 def _flat_items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -236,9 +224,9 @@ def _flat_items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:
     """Dotted keys in which two runs differ in what they compute, wherever and whenever they run."""
-    pair = [_comparable(cfg) for cfg in (one, other)]
+    first, second = _comparable(one), _comparable(other)
     return sorted(
-        key for key in pair[0].keys() | pair[1].keys() if pair[0].get(key, pair) != pair[1].get(key, pair)
+        key for key in first.keys() | second.keys() if first.get(key, first) != second.get(key, second)
     )
 
 

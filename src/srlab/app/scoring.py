@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -35,21 +34,6 @@ log = logging.getLogger(__name__)
 _PAPER_SCALES = (2, 3, 4)
 
 
-class Candidate(NamedTuple):
-    """A network to score.
-
-    ``label`` is its name in tables, ``weights`` says what they are; published scores are found by ``preset``
-    and ``training``, None for none; ``seed`` is that of the training, if known.
-    """
-
-    network: Network
-    label: str
-    weights: str
-    preset: str | None = None
-    training: str | None = None
-    seed: int | None = None
-
-
 @flush_subnormals()
 def score_sets(cfg: DictConfig) -> None:
     """Write scores, costs and conditions as JSON, CSV and Markdown, then print the tables.
@@ -65,14 +49,14 @@ def score_sets(cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
     folder = Path(cfg.paths.run)
     evaluations: list[Evaluation] = []
-    for candidate in _candidates(cfg):
-        cfg.scale = candidate.network.scale
+    for network, conditions in _candidates(cfg):
+        cfg.scale = network.scale
         if cfg.backend is not None:
-            _choose_backend(candidate.network, cfg.backend)
-        scored = evaluate_network(cfg, candidate, folder=folder)
+            _choose_backend(network, cfg.backend)
+        scored = _scored(cfg, network, conditions, folder)
         save_config(cfg, folder)
         write_evaluations([*evaluations, scored], folder)
-        costs = measure_costs(candidate.network, _meter_settings(cfg))
+        costs = measure_costs(network, _meter_settings(cfg))
         evaluations.append(replace(scored, conditions=replace(scored.conditions, costs=costs)))
     if (absent := absent_columns()) is not None:
         log.info(absent)
@@ -87,9 +71,8 @@ def score_sets(cfg: DictConfig) -> None:
         console.print(f"wrote {path}", soft_wrap=True)
 
 
-def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> Evaluation:
-    """Score a network on the data of ``cfg``; costs are not measured."""
-    network = candidate.network
+def _scored(cfg: DictConfig, network: Network, conditions: Conditions, folder: Path) -> Evaluation:
+    """Scores on the data of ``cfg``; costs are not measured."""
     data = instantiate(cfg.data)
     protocols: Sequence[ProtocolConfig] = [OmegaConf.to_object(node) for node in cfg.protocol.values()]  # type: ignore[misc]
     data.least_scored_side = least_side(protocols, cfg.metrics)
@@ -105,15 +88,7 @@ def evaluate_network(cfg: DictConfig, candidate: Candidate, *, folder: Path) -> 
         progress=True,
         absent_sets=found.absent,
     )
-    conditions = Conditions(
-        model=candidate.label,
-        checkpoint=candidate.weights,
-        preset=candidate.preset,
-        training=candidate.training,
-        device=report.device,
-        seed=candidate.seed,
-    )
-    return Evaluation(report, conditions)
+    return Evaluation(report, replace(conditions, device=report.device))
 
 
 def _meter_settings(cfg: DictConfig) -> MeterSettings:
@@ -127,13 +102,13 @@ def _meter_settings(cfg: DictConfig) -> MeterSettings:
 
 def _choose_backend(network: Network, backend: str) -> None:
     if not isinstance(network, AttentionNetwork):
-        raise ValueError(
-            f"backend={backend}: {type(network).__name__} has no attention and one implementation"
-        )
+        kind = type(network).__name__
+        raise ValueError(f"backend={backend}: {kind} has no attention and one implementation")
     network.use_backend(backend)
 
 
-def _candidates(cfg: DictConfig) -> Iterator[Candidate]:
+def _candidates(cfg: DictConfig) -> Iterator[tuple[Network, Conditions]]:
+    """Each network to score, and what is known of it: its name, weights, preset and training."""
     if (cfg.checkpoint is None) == (cfg.model is None):
         given = "both" if cfg.checkpoint is not None else "neither"
         raise ValueError(
@@ -148,35 +123,30 @@ def _candidates(cfg: DictConfig) -> Iterator[Candidate]:
         network = build_network(cfg.model)
         label = str(HydraConfig.get().runtime.choices["model"])
         if isinstance(network, Bicubic):
-            yield Candidate(network, label, "none", preset=label)
+            yield network, Conditions(model=label, checkpoint="none", preset=label)
         else:
             log.warning(
                 "model=… alone builds random weights: costs are meaningful, scores are not; give checkpoint=…"
             )
-            yield Candidate(network, label, f"random weights, seed {cfg.seed}")
+            yield network, Conditions(model=label, checkpoint=f"random weights, seed {cfg.seed}")
 
 
-def _from_checkpoint(cfg: DictConfig) -> Candidate:
+def _from_checkpoint(cfg: DictConfig) -> tuple[Network, Conditions]:
     refuse_overrides(
         ("shift_schedule", "degradation"),
         "a checkpoint is scored as trained, on exact bicubic LR; +overrides.KEY=VALUE changes its network",
     )
     loaded = read_checkpoint(Path(cfg.checkpoint), **OmegaConf.to_container(cfg.overrides))  # type: ignore[arg-type]
-    if cfg.scale not in (None, loaded.network.scale):
-        raise ValueError(
-            f"scale={cfg.scale}, but {cfg.checkpoint} holds a x{loaded.network.scale} network; "
-            "leave scale out"
-        )
-    preset = match_preset(loaded.description["model"])
-    label = loaded.description.get("name", preset or loaded.description["network"])
-    step = f", step {loaded.description['step']}" if "step" in loaded.description else ""
-    return Candidate(
-        network=loaded.network,
-        label=label,
-        weights=loaded.description["file"] + step,
+    known, scale = loaded.description, loaded.network.scale
+    if cfg.scale not in (None, scale):
+        raise ValueError(f"scale={cfg.scale}, but {cfg.checkpoint} holds a x{scale} network; leave scale out")
+    preset = match_preset(known["model"])
+    return loaded.network, Conditions(
+        model=known.get("name", preset or known["network"]),
+        checkpoint=known["file"] + (f", step {known['step']}" if "step" in known else ""),
         preset=preset,
-        training=training_data(loaded.description.get("config")),
-        seed=loaded.description.get("config", {}).get("seed"),
+        training=training_data(known.get("config")),
+        seed=known.get("config", {}).get("seed"),
     )
 
 

@@ -17,19 +17,25 @@ from lightning.pytorch.callbacks import LambdaCallback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from srlab.app.checks import check_kernels_train, check_monitors, check_room, clips_under_autocast
+from srlab.app.checks import (
+    check_kernels_train,
+    check_monitors,
+    check_room,
+    clips_under_autocast,
+    compile_mode,
+)
 from srlab.app.initial_weights import start_from
 from srlab.app.launch import check_launch, is_first_process, resume_command
 from srlab.app.resolve import RunConfig, resolve
 from srlab.app.run_report import RunReport
-from srlab.app.saved_config import write_config
+from srlab.app.saved_config import save_config
 from srlab.data.datamodule import SuperResolutionData
 from srlab.metrics.scoring import least_side
 from srlab.models.registry import construct
 from srlab.ops.subnormals import flush_subnormals, set_flush_subnormals
 from srlab.runs.contract import SUMMARY_FILE, ResultLogger
-from srlab.runs.folder import RunFolder
-from srlab.runs.lock import locked_run
+from srlab.runs.folder import RunFolder, locked_run
+from srlab.runs.provenance import provenance
 from srlab.tasks.batch_norm_sync import BatchNormSync
 from srlab.tasks.checkpoint_io import AtomicCheckpointIO, LastState, checkpoint_io_of
 from srlab.tasks.costs import CostRecord
@@ -63,38 +69,46 @@ def train(cfg: DictConfig) -> float | None:
             return _fit(run)
         log.info(
             "the run in %s is finished: %d steps, %.2f dB; to train on:\n  %s trainer.max_steps=N",
-            *(folder, run.max_steps, run.finished_score, resume_command(folder)),
+            *(folder, run.cfg.trainer.max_steps, run.finished_score, resume_command(folder)),
         )
         return run.finished_score
 
 
 def _fit(run: RunConfig) -> float | None:
     """Train from the checkpoint on, or from the start, and report."""
+    cfg, mode = run.cfg, compile_mode(run.cfg.compile)
     _quieten()
-    torch.set_float32_matmul_precision(run.matmul_precision)
-    seed_everything(run.seed, verbose=False)
-    network = construct(run.nodes["model"])
-    if run.initial_weights is not None and run.checkpoint is None:
-        start_from(network, run.initial_weights)
+    torch.set_float32_matmul_precision(cfg.matmul_precision)
+    seed_everything(cfg.seed, verbose=False)
+    network = construct(run.plain["model"])
+    if cfg.initial_weights and run.checkpoint is None:
+        start_from(network, Path(cfg.initial_weights))
     if is_first_process():
         check_room(run.folder, network)
-    network.use_activation_checkpointing(run.activation_checkpointing)
-    data: SuperResolutionData = instantiate(run.nodes["data"])
-    data.least_scored_side = least_side([run.protocol], run.metrics)
+    network.use_activation_checkpointing(cfg.activation_checkpointing)
+    data: SuperResolutionData = instantiate(run.plain["data"])
+    data.least_scored_side = least_side([run.protocol], cfg.metrics)
     task = SuperResolutionTask(
         network=network,
-        loss=instantiate(run.nodes["loss"]),
+        loss=instantiate(run.plain["loss"]),
         protocol=run.protocol,
         build_optimizer=_build_optimizer(run),
-        build_scheduler=instantiate(run.nodes["scheduler"]),
-        compile_mode=run.compile_mode,
-        metrics=run.metrics,
-        seed=run.seed,
-        record=dict(run.record),
+        build_scheduler=instantiate(run.plain["scheduler"]),
+        compile_mode=mode,
+        metrics=tuple(cfg.metrics),
+        seed=cfg.seed,
+        record={
+            "name": cfg.paths.name,
+            "model": run.plain["model"],
+            "scale": cfg.scale,
+            "protocol": list(cfg.protocol),
+            "config": run.plain,
+            "versions": provenance(),
+        },
     )
     trainer = _trainer(run)
     check_kernels_train(network, trainer.strategy.root_device)
-    if run.compile_mode:
+    if mode:
         log.info("compiling the training step: the first one takes minutes")
     return _fit_and_report(run, trainer, task, data)
 
@@ -109,7 +123,7 @@ def _fit_and_report(
             return None
         _fail_if_unsaved(trainer, run)
         _exit_if_stopped(trainer, run)
-        ending = ending_of(trainer, planned=run.max_steps)
+        ending = ending_of(trainer, planned=run.cfg.trainer.max_steps)
         if ending.steps == 0:
             raise ValueError(f"{ending}: there is nothing to report")
         report = RunReport.of(run, trainer, task, data, ending=ending)
@@ -129,9 +143,9 @@ def _fit_and_report(
 
 
 def _build_optimizer(run: RunConfig) -> Construct:
-    node = dict(run.nodes["optimizer"])
+    node = dict(run.plain["optimizer"])
     fused = node.pop("fused", None)
-    may_fuse = not clips_under_autocast(run.nodes["trainer"])
+    may_fuse = not clips_under_autocast(run.plain["trainer"])
     return optimizer_builder(instantiate(node), fused=fused, may_fuse=may_fuse)
 
 
@@ -140,7 +154,7 @@ def _trainer(run: RunConfig) -> Trainer:
 
     Validation, checkpoints and schedules count steps.
     """
-    node = run.nodes["trainer"]
+    node = run.plain["trainer"]
     check_launch(node["devices"], node["num_nodes"])
     plugins: list[Any] = [AtomicCheckpointIO()]
     if node["sync_batchnorm"]:
@@ -154,7 +168,7 @@ def _trainer(run: RunConfig) -> Trainer:
         logger=_loggers(run),
         plugins=plugins,
         default_root_dir=str(run.folder),
-        val_check_interval=run.validate_every * node["accumulate_grad_batches"],
+        val_check_interval=run.cfg.validate_every * node["accumulate_grad_batches"],
         max_epochs=-1,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
@@ -165,25 +179,18 @@ def _trainer(run: RunConfig) -> Trainer:
 
 def _loggers(run: RunConfig) -> list[Logger]:
     """The CSV curve, always, and those of the ``logger`` group."""
-    loggers: list[Logger] = [CurveLogger(run.folder)]
-    for node in run.nodes["logger"].values():
-        logger: Logger = instantiate(node)
-        logger.log_hyperparams(dict(run.record["config"]))
-        loggers.append(logger)
-    return loggers
+    loggers: list[Logger] = [instantiate(node) for node in run.loggers]
+    for logger in loggers:
+        logger.log_hyperparams(dict(run.plain))
+    return [CurveLogger(run.folder), *loggers]
 
 
 def _callbacks(run: RunConfig) -> list[Callback]:
-    callbacks = [instantiate(node) for node in run.nodes["callbacks"].values() if node is not None]
+    callbacks = [instantiate(node) for node in run.plain["callbacks"].values() if node is not None]
     if not any(isinstance(callback, GracefulStop) for callback in callbacks):
         raise ValueError("callbacks.stop saves a run that is stopped, and ends it: leave it as it is")
-    costs = CostRecord(
-        folder=run.folder,
-        output_size=run.latency.output_size,
-        warmup=run.latency.warmup,
-        repeats=run.latency.repeats,
-        limit_ms=run.latency.limit_ms,
-    )
+    limits = {**run.plain["latency"], "output_size": tuple(run.cfg.latency.output_size)}
+    costs = CostRecord(folder=run.folder, **limits)
     # written once training has begun: a resume that fails must not leave its configuration behind
     beginning = LambdaCallback(on_train_start=lambda trainer, _task: _begin(trainer, run))
     last = LastState(checkpoint=RunFolder(run.folder).last_checkpoint)
@@ -193,12 +200,13 @@ def _callbacks(run: RunConfig) -> list[Callback]:
 def _begin(trainer: Trainer, run: RunConfig) -> None:
     """The number of threads decides in which order a CPU sums up, so it is part of what a run computes."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    check_monitors(trainer.callbacks, data.validation_names, run.metrics)  # type: ignore[attr-defined]
-    threads = run.threads or torch.get_num_threads()
+    check_monitors(trainer.callbacks, data.validation_names, run.cfg.metrics)  # type: ignore[attr-defined]
+    threads = run.cfg.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     set_flush_subnormals(True)  # in ranks that a strategy spawned; the others have it from train()
     if trainer.is_global_zero:
-        write_config({**run.saved, "threads": threads}, run.folder)
+        run.cfg.threads = threads
+        save_config(run.cfg, run.folder)
         # of a shorter run that is continued: it would mark this one as finished
         (run.folder / SUMMARY_FILE).unlink(missing_ok=True)
 
@@ -210,7 +218,7 @@ def _log_what_is_saved(trainer: Trainer, run: RunConfig, error: Exception) -> No
         return
     log.error(
         "%s after step %d of %d; the state of step %d is saved; to resume from it:\n  %s",
-        *(type(error).__name__, trainer.global_step, run.max_steps, store.saved_step),
+        *(type(error).__name__, trainer.global_step, run.cfg.trainer.max_steps, store.saved_step),
         resume_command(run.folder),
     )
 

@@ -1,14 +1,16 @@
-"""Reading the files of a run."""
+"""Reading the files of a run; one process at a time writes them."""
 
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from srlab.locks import holder, is_held, take_within
 from srlab.runs.contract import (
     CHECKPOINTS_FOLDER,
     CONFIG_FILE,
@@ -18,7 +20,11 @@ from srlab.runs.contract import (
     STEP,
     SUMMARY_FILE,
 )
-from srlab.runs.lock import is_running
+
+LOCK_NAME = ".running"
+
+# A process that only asks whether a run is training holds the lock for an instant.
+_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,8 @@ class RunFolder:
 
     @property
     def is_running(self) -> bool:
-        """Whether a process trains in the folder."""
-        return is_running(self.path)
+        """Whether a process of this machine, or of another that shares the file system, trains in it."""
+        return is_held(self.path / LOCK_NAME)
 
     def checkpoints(self) -> list[Path]:
         """Our checkpoints, and those that Lightning leaves when SLURM requeues a job."""
@@ -68,11 +74,11 @@ class RunFolder:
 
     def summary(self) -> dict[str, Any] | None:
         """Content of ``summary.json``."""
-        return _read_json(self.path / SUMMARY_FILE)
+        return read_json(self.path / SUMMARY_FILE)
 
     def costs(self) -> dict[str, Any] | None:
         """Content of ``costs.json``."""
-        return _read_json(self.path / COSTS_FILE)
+        return read_json(self.path / COSTS_FILE)
 
     def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Rows of ``metrics.csv``: a step and what was logged at it.
@@ -91,7 +97,12 @@ class RunFolder:
                 raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Content of a record; None if the file does not exist.
+
+    Raises:
+        ValueError: it is damaged, or not a mapping.
+    """
     try:
         return _mapping(json.loads(path.read_text()), path)
     except FileNotFoundError:
@@ -104,3 +115,22 @@ def _mapping(content: Any, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} does not contain a mapping")
     return content
+
+
+@contextmanager
+def locked_run(folder: Path) -> Iterator[None]:
+    """Create ``folder`` and keep other processes out of it until the block ends.
+
+    Raises:
+        ValueError: another process holds it; the message names that process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK_NAME
+    lease = take_within(path, _PATIENCE_S)
+    if lease is None:
+        raise ValueError(
+            f"{folder} is being written by {holder(path)}: wait for it or stop it, or give this run another "
+            "folder (hydra.run.dir=…)"
+        )
+    with lease:
+        yield

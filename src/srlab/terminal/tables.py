@@ -95,7 +95,7 @@ class PlainTable(Table):
         yield Text("")
         for column in self.columns:
             column.width = None
-        natural = [_widest(_texts_of(column)) for column in self.columns]
+        natural = [_widest([str(column.header), *map(str, column.cells)]) for column in self.columns]
         unbounded = options.update(max_width=_UNBOUNDED)
         beside = Measurement.get(console, unbounded, self).maximum - sum(natural)
         widths = self._fitted(natural, options.max_width - beside)
@@ -109,7 +109,9 @@ class PlainTable(Table):
     def _fitted(self, natural: Sequence[int], room: int) -> list[int] | None:
         """Widths of the columns; None if figures would have to be broken."""
         least = [
-            min(width, _LEAST_TEXT) if _is_text(column) else _widest(_words(column))
+            min(width, _LEAST_TEXT)
+            if _is_text(column)
+            else _widest([*str(column.header).split(), *map(str, column.cells)])  # whole words, whole cells
             for column, width in zip(self.columns, natural, strict=True)
         ]
         if sum(least) > room:
@@ -156,15 +158,6 @@ def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
 
 def _is_text(column: Column) -> bool:
     return column.justify == "left"
-
-
-def _texts_of(column: Column) -> list[str]:
-    return [str(column.header), *map(str, column.cells)]
-
-
-def _words(column: Column) -> list[str]:
-    """Units that are not broken: words of the heading, whole cells."""
-    return [*str(column.header).split(), *map(str, column.cells)]
 
 
 def _widest(texts: Iterable[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from srlab.extensions.literature.schema import (
+from srlab.extensions.literature.records import (
     DATASETS,
     READINGS,
     TRAINING_DATA,

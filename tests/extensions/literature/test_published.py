@@ -4,7 +4,7 @@ import pytest
 
 from srlab.extensions.literature import published as lookup
 from srlab.extensions.literature.published import published, references
-from srlab.extensions.literature.reading import read_source
+from srlab.extensions.literature.records import read_source
 
 ROW = (
     "title: t\nwhere: w\nread: {read}\ntraining: DIV2K\n"
@@ -62,7 +62,7 @@ def test_the_figure_that_most_sources_print_comes_first(tables):
 
 def test_sources_that_disagree_stand_side_by_side():
     found = published("elan_light", scale=3, dataset="Set5")
-    assert {(score.source, score.psnr) for score in found} == {
+    assert {(score.sources[0], score.psnr) for score in found} == {
         ("catanet_paper", 34.64),
         ("esc_main_div2k", 34.61),
         ("srformer_paper", 34.61),
@@ -74,7 +74,7 @@ def test_sources_that_disagree_stand_side_by_side():
 
 def test_a_figure_read_by_eye_is_verified_by_a_second_source_and_not_before():
     by_source = {
-        score.source: score for score in published("esc", scale=2, dataset="Urban100", training="DIV2K")
+        score.sources[0]: score for score in published("esc", scale=2, dataset="Urban100", training="DIV2K")
     }
     assert by_source["esc_readme"].psnr == by_source["esc_main_div2k"].psnr
     assert by_source["esc_main_div2k"].psnr_verified

@@ -6,8 +6,7 @@ import pytest
 
 from extensions.literature.checker import check_card, check_source
 from srlab.app.presets import list_models
-from srlab.extensions.literature.reading import cards, packaged, read_source, sources
-from srlab.extensions.literature.schema import DATASETS
+from srlab.extensions.literature.records import DATASETS, cards, packaged, read_source, sources
 
 SOURCE = """
 title: a table

@@ -107,7 +107,6 @@ def test_an_unusable_baseline_is_refused(sweep, wanted, message):
         ({"device": "another"}, "devices of the latency differ: test device .1 run., another"),
         ({"batch_size": 4}, "training data differ"),
         ({"psnr": None}, "1 of 2 runs have no scores: 1 unfinished"),
-        ({}, "lr=0.0002: seed 0 was run 2 times|run0: seed 0 was run 2 times"),
     ],
 )
 def test_what_forbids_a_comparison_is_a_warning(tmp_path, other, warning):

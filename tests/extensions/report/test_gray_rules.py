@@ -1,13 +1,11 @@
 """Scores that count gray images differently are never in one table, and those left out say so."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
 from extensions.report.synthetic_runs import write_run
 from srlab.extensions.report import ablation_table, compare, read_runs
-from srlab.extensions.report.wandb_runs import read_wandb
 
 NEW = {"name": "basicsr", "color": "y", "border": 2, "gray": "replicate"}
 OWN = {**NEW, "gray": "own"}
@@ -81,27 +79,3 @@ def test_one_rule_alone_is_compared_whichever_it_is(tmp_path):
     assert comparison.warnings == ()
     assert len(comparison.finished) == 2
     assert "under basicsr, gray images as their own luma," in ablation_table(comparison).caption
-
-
-@pytest.mark.parametrize(
-    ("settings", "gray_images", "rule"),
-    [
-        ({"gray": "replicate"}, 1, "replicate"), ({"gray": "own"}, 1, "own"), ({"gray": "own"}, 0, None),
-        ({}, None, "own"), ({"color": "rgb"}, None, "replicate"), (None, None, None),
-    ],
-)  # fmt: skip
-def test_runs_at_wandb_have_the_rule_of_their_configuration(settings, gray_images, rule):
-    summary = {"best/val/psnr": 30.0, "best/val/Set5/psnr": 30.0}
-    if gray_images is not None:
-        summary["gray_images"] = gray_images
-    service = SimpleNamespace(
-        runs=lambda project, filters: [
-            SimpleNamespace(
-                path=["lab", "elan", "a"], name="a", group=None, state="finished", created_at="", url="",
-                config={} if settings is None else {"protocol": {"basicsr": {"name": "basicsr", **settings}}},
-                summary=summary,
-                history=lambda **_: [],
-            )
-        ]
-    )  # fmt: skip
-    assert read_wandb("lab/elan", api=service)[0].gray_rule == rule

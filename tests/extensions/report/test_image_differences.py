@@ -2,7 +2,7 @@
 
 from extensions.report.synthetic_runs import write_run
 from srlab.extensions.report import compare, read_runs
-from srlab.extensions.report.image_differences import compare_with_baseline
+from srlab.extensions.report.comparison import compare_with_baseline
 
 
 def image(name, psnr):

@@ -170,8 +170,6 @@ def test_exact_restorations_are_shown_and_stored(tmp_path):
     ("words", "message"),
     [
         (["nowhere"], "nowhere is not a folder"),
-        (["wandb:entity", "--out=new"], "wandb:entity is not an address"),
-        (["wandb:entity/project"], "say where to write with --out"),
         (["RUN", "--baseline=9"], "baseline '9' names 0 configurations"),
     ],
 )

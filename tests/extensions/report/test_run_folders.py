@@ -8,7 +8,7 @@ from extensions.report.synthetic_runs import write_cell, write_run, write_sweep
 from srlab.extensions.report import read_runs
 from srlab.extensions.sweep.records import LOCK_NAME
 from srlab.locks import take
-from srlab.runs.lock import locked_run
+from srlab.runs.folder import locked_run
 
 
 def test_a_run_is_read_with_all_that_it_left(tmp_path):

@@ -19,7 +19,6 @@ import json, os, signal, subprocess, sys, time
 from pathlib import Path
 from srlab.app.application import application
 
-@application("train")
 def main(cfg):
     run = Path(cfg.paths.run)
     (run / "ran.txt").open("a").write(f"{os.getpid()} {os.environ.get('OMP_NUM_THREADS')}\\n")
@@ -42,7 +41,7 @@ def main(cfg):
     (run / "summary.json").write_text(json.dumps({"val/psnr": 30.0 + cfg.seed}))
 
 if __name__ == "__main__":
-    main()
+    application("train", "__main__:main")()
 """
 POOL = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 needs_pool = pytest.mark.skipif(

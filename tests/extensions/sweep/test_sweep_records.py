@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from srlab.extensions.sweep.front import standing
 from srlab.extensions.sweep.records import Cell, StopRequest, Sweep, cell_name, newest_sweep, read_cells
 from srlab.locks import take
 
@@ -147,14 +146,3 @@ def test_cells_of_a_pool_stop_when_the_call_that_started_them_is_gone(tmp_path):
         assert request(ours) == after_its_end
     sweep(tmp_path, launcher="submitit_slurm", call="newer").write()
     assert request(ours) == (15, 1)
-
-
-def test_a_log_says_how_many_cells_are_in_which_state(tmp_path):
-    ours = sweep(tmp_path)
-    assert standing(ours) == "cells: none started"
-    for number, state in enumerate(("finished", "finished", "over_latency_limit")):
-        attempts = [{"started": str(number)}]
-        cell = Cell(folder=tmp_path / str(number), overrides=[f"seed={number}"], swept={}, attempts=attempts)
-        cell.state = state
-        cell.write()
-    assert standing(ours) == "cells: 2 finished, 1 over latency limit"

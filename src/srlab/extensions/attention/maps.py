@@ -51,14 +51,11 @@ def read_attention_maps(network: ELAN, lr_image: Tensor) -> list[tuple[WindowMap
         raise ValueError(f"attention maps are read for one image, got {len(lr_image)}")
     kept: list[tuple[WindowMaps, ...]] = []
 
-    def keep(module: nn.Module, _args: Any, output: tuple[Tensor, list[Tensor]]) -> None:
+    def keep(module: nn.Module, _args: Any, output: Any) -> None:
         assert isinstance(module, GroupAttention)
-        kept.append(
-            tuple(
-                WindowMaps(side=side, shift=side // 2 if module.shifted else 0, maps=maps)
-                for side, maps in zip(module.window_sizes, output[1], strict=True)
-            )
-        )
+        groups = zip(module.window_sizes, output[1], strict=True)
+        shifted = module.shifted
+        kept.append(tuple(WindowMaps(side, side // 2 if shifted else 0, maps) for side, maps in groups))
 
     copied = copy.deepcopy(network).eval()
     copied.use_backend("reference")
@@ -82,10 +79,9 @@ def attention_of_pixel(windows: WindowMaps, row: int, column: int) -> Tensor:
         raise ValueError(f"pixel ({row}, {column}) lies outside the padded image of {height}x{width}")
     place = (row - shift) % height, (column - shift) % width
     (window_row, y), (window_column, x) = (divmod(position, side) for position in place)
-    taken = torch.zeros(height, width, dtype=windows.maps.dtype)
-    rows = slice(window_row * side, (window_row + 1) * side)
-    columns = slice(window_column * side, (window_column + 1) * side)
-    taken[rows, columns] = windows.maps[window_row, window_column, y * side + x].view(side, side)
+    taken = torch.zeros_like(windows.maps[..., 0, :])
+    taken[window_row, window_column] = windows.maps[window_row, window_column, y * side + x]
+    taken = rearrange(taken, "nh nw (y x) -> (nh y) (nw x)", y=side)
     return taken.roll((shift, shift), dims=(0, 1))
 
 
@@ -160,13 +156,12 @@ def similarity_between_blocks(blocks: Sequence[WindowMaps]) -> tuple[Tensor, Ten
             f"maps of different windows cannot be compared, got (side, shift) {found}; use "
             "shift_schedule=none, or blocks that shift alike"
         )
-    maps = [rearrange(each.maps, "nh nw q k -> (nh nw) q k") for each in blocks]
+    maps = [each.maps.flatten(0, 1) for each in blocks]
     if len(maps[0]) < 2:
         raise ValueError("chance needs two different windows, and there is one; use a larger image")
 
     def mean_over(offset: int) -> Tensor:
-        return torch.stack(
-            [torch.stack([similarity(one, other.roll(offset, 0)).mean() for other in maps]) for one in maps]
-        )
+        pairs = [similarity(one, other.roll(offset, 0)).mean() for one in maps for other in maps]
+        return torch.stack(pairs).view(len(maps), len(maps))
 
     return mean_over(0), mean_over(1)

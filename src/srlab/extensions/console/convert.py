@@ -23,23 +23,20 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add source, destination, layout."""
-    parser.add_argument("source", type=Path, metavar="IN", help="checkpoint, run folder or official file")
-    parser.add_argument("destination", type=Path, metavar="OUT", help="new file")
-    parser.add_argument(
+    add = parser.add_argument
+    add("source", type=Path, metavar="IN", help="checkpoint, run folder or official file")
+    add("destination", type=Path, metavar="OUT", help="new file")
+    add(
         "--to",
         required=True,
         choices=("official", "safetensors"),
         help="official: as the authors' code writes it (a name ending in .safetensors: their keys in that "
         "format); safetensors: our keys, with all that load_model needs in the metadata",
     )
-    parser.add_argument("--scale", type=integer(1), metavar="N", help="of OUT, if IN has another one")
-    parser.add_argument(
-        "--container", metavar="NAME", help="which of several weights to read, such as params"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter or layout option"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    add("--scale", type=integer(1), metavar="N", help="of OUT, if IN has another one")
+    add("--container", metavar="NAME", help="which of several weights to read, such as params")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter or layout option")
+    add("--overwrite", action="store_true", help="replace OUT if it exists")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -73,22 +70,22 @@ def run(arguments: argparse.Namespace) -> None:
     _read_back(checkpoint, destination)
     for name, value in missing.items():
         print(f"the official layout does not store {name}={value}: give it when you load the file")
-    network, size = checkpoint.network, destination.stat().st_size
-    print(
-        f"wrote {destination}: {type(network).__name__} x{network.scale}, {size / 2**20:.1f} MiB, read back"
-    )
+    network, mebibytes = checkpoint.network, destination.stat().st_size / 2**20
+    print(f"wrote {destination}: {type(network).__name__} x{network.scale}, {mebibytes:.1f} MiB, read back")
 
 
 def _check_destination(source: Path, destination: Path, overwrite: bool) -> None:
     """Before any work, refuse what could not be written or would destroy something."""
-    if destination.is_dir():
-        raise IsADirectoryError(f"{destination} is a folder; name a file in it")
-    if destination.exists() and not destination.is_file():
-        raise FileExistsError(f"{destination} is not an ordinary file; choose another name")
-    if destination.exists() and source.exists() and destination.samefile(source):
-        raise ValueError(f"{destination} is the file to convert; choose another name")
-    if destination.exists() and not overwrite:
-        raise FileExistsError(f"{destination} exists; choose another name or add --overwrite")
+    if destination.exists():
+        refusals = {
+            "is a folder; name a file in it": destination.is_dir(),
+            "is not an ordinary file; choose another name": not destination.is_file(),
+            "is the file to convert; choose another name": source.exists() and destination.samefile(source),
+            "exists; choose another name or add --overwrite": not overwrite,
+        }
+        for reason, applies in refusals.items():
+            if applies:
+                raise FileExistsError(f"{destination} {reason}")
     parent = next(folder for folder in destination.absolute().parents if folder.exists())
     if not parent.is_dir():
         raise NotADirectoryError(f"{parent} is not a folder, so {destination} cannot be written")
@@ -106,8 +103,7 @@ def _read_back(checkpoint: "LoadedCheckpoint", destination: Path) -> None:
         again = read_checkpoint(destination, **model).network.state_dict()
     finally:
         logging.disable(logging.NOTSET)
-    wrong = [
-        key for key, value in checkpoint.network.state_dict().items() if not torch.equal(value, again[key])
-    ]
+    written = checkpoint.network.state_dict()
+    wrong = [key for key, value in written.items() if not torch.equal(value, again[key])]
     if wrong:
         raise OSError(f"{destination} differs from what was written: {', '.join(wrong[:5])}")

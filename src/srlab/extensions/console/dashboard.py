@@ -12,33 +12,27 @@ or later by wandb sync.
 import argparse
 import os
 import re
-from pathlib import Path
 
 from srlab.extensions.console.flags import words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add project, server and output."""
-    parser.add_argument("--project", required=True, help="logger.wandb.project of the runs")
-    parser.add_argument("--entity", help="user or team; default: that of your key")
-    parser.add_argument("--url", help="a W&B server of your own; default: WANDB_BASE_URL")
-    parser.add_argument("--sets", type=words(), default=[], help="test sets that get bars of their own")
-    parser.add_argument(
-        "--output-size", default="720x1280", metavar="HEIGHTxWIDTH", help="latency.output_size of the runs"
-    )
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--dry-run", action="store_true", help="print the layout as JSON, contact no server")
-    instead.add_argument(
-        "--write", type=Path, metavar="FILE", help="write the layout as JSON to FILE instead"
-    )
+    add = parser.add_argument
+    add("--project", required=True, help="logger.wandb.project of the runs")
+    add("--entity", help="user or team; default: that of your key")
+    add("--url", help="a W&B server of your own; default: WANDB_BASE_URL")
+    add("--sets", type=words(), default=[], help="test sets that get bars of their own")
+    add("--output-size", default="720x1280", metavar="HEIGHTxWIDTH", help="latency.output_size of the runs")
+    add("--dry-run", action="store_true", help="print the layout as JSON, contact no server")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Build the layout; print, write or save it.
+    """Build the layout; print or save it.
 
     Raises:
         ValueError: a malformed size, no package, no key.
-        OSError: the file cannot be written, or the server cannot be reached.
+        OSError: the server cannot be reached.
     """
     size = arguments.output_size
     if not re.fullmatch(r"\d+x\d+", size):
@@ -51,12 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     dashboard = Dashboard(arguments.project, arguments.entity, tuple(arguments.sets), size)
     if arguments.url:
         os.environ["WANDB_BASE_URL"] = arguments.url
-    if not arguments.dry_run and arguments.write is None:
-        print(f"saved: {save(dashboard)}")
-        return
-    text = json.dumps(specification(dashboard), indent=1)
     if arguments.dry_run:
-        print(text)
+        print(json.dumps(specification(dashboard), indent=1))
     else:
-        arguments.write.write_text(f"{text}\n")
-        print(f"wrote {arguments.write}")
+        print(f"saved: {save(dashboard)}")

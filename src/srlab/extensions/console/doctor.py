@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,12 +40,9 @@ def run(_arguments: argparse.Namespace) -> None:
     """Print one fact per line, as soon as it is known."""
     import torch
 
-    devices = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    for fact, value in _facts():
+    devices = ["cpu", *(["cuda:0"] if torch.cuda.is_available() else [])]
+    for fact, value in chain(_facts(), *(_backends(torch.device(device)) for device in devices)):
         print(f"{fact}: {value}", flush=True)
-    for device in devices[:2]:
-        for fact, value in _backends(torch.device(device)):
-            print(f"{fact}: {value}", flush=True)
 
 
 def _facts() -> Iterator[tuple[str, object]]:
@@ -61,7 +59,9 @@ def _facts() -> Iterator[tuple[str, object]]:
     for package in _PACKAGES:
         yield package, installed_version(package) or "not installed"
     yield "system", platform.platform()
-    yield "instructions", ", ".join(flag for flag in _FLAGS if flag in _processor_flags()) or "unknown"
+    processor = Path("/proc/cpuinfo")
+    flags = processor.read_text().split() if processor.exists() else []
+    yield "instructions", ", ".join(flag for flag in _FLAGS if flag in flags) or "unknown"
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "unknown"
     yield "cores usable by this process", usable
     with flush_subnormals():
@@ -75,14 +75,6 @@ def _facts() -> Iterator[tuple[str, object]]:
     yield "data (SRLAB_DATA)", _folder(data)
     yield "cache (SRLAB_CACHE)", _folder(Path(os.environ.get("SRLAB_CACHE", data / ".srlab")))
     yield "extensions", ", ".join(load_extensions()) or "none"
-
-
-def _processor_flags() -> set[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
 def _compiler() -> str:
@@ -120,9 +112,8 @@ def _backends(device: "torch.device") -> Iterator[tuple[str, str]]:
                 with evaluation_mode(network):
                     result = network(image)
                 expected = result if expected is None else expected
-                found = (
-                    f"works, differs from reference by at most {float((result - expected).abs().max()):.1e}"
-                )
+                deviation = float((result - expected).abs().max())
+                found = f"works, differs from reference by at most {deviation:.1e}"
             except Exception as error:
                 found = f"fails: {type(error).__name__}: {' '.join(str(error).split())}"
             yield f"{preset} backend={name} on {device}", found

@@ -1,15 +1,9 @@
-"""What the verbs share: a parser whose errors are one line, types of flags, ``--set``, old spellings."""
+"""What the verbs share: a parser whose errors are one line, types of flags, ``--set``, the old spelling."""
 
 import argparse
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
-
-#: Flags of earlier versions that have another name now.
-_RENAMED = {"repeats": "--rounds"}
-_REMOVED = "--roofline"
-_WITHOUT_VALUE = ("--measure", "--published", "--dry-run", "--overwrite", _REMOVED)
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,11 +32,9 @@ def words(*known: str) -> Callable[[str], list[str]]:
         values = text.split(",")
         if not all(values) or len(set(values)) < len(values):
             raise argparse.ArgumentTypeError(f"must be distinct values with commas between, got {text!r}")
-        unknown = [value for value in values if known and value not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(
-                f"unknown value {', '.join(unknown)}; choose from {', '.join(known)}"
-            )
+        if known and (unknown := set(values) - set(known)):
+            named = ", ".join(sorted(unknown))
+            raise argparse.ArgumentTypeError(f"unknown value {named}; choose from {', '.join(known)}")
         return values
 
     return parse
@@ -111,24 +103,15 @@ def parse_settings(assignments: Sequence[str], *, several: bool = False) -> dict
 
 
 def refuse_old_spelling(verb: argparse.ArgumentParser, typed: Sequence[str]) -> None:
-    """Answer NAME=VALUE, which earlier versions took, with the command as it is written now.
+    """Answer NAME=VALUE, which earlier versions took, with what to type now.
 
     Raises:
-        ValueError: a word that is NAME=VALUE, neither a flag's value nor an existing path.
+        ValueError: a word that is NAME=VALUE, neither after a flag nor an existing path.
     """
-    usage, is_old = verb.format_usage(), False
-    new: list[str] = []
     for before, word in zip(["", *typed], typed, strict=False):
         name, equals, value = word.partition("=")
-        is_value = before.startswith("-") and "=" not in before and before not in _WITHOUT_VALUE
-        if not (equals and name.isidentifier()) or is_value or Path(word).exists():
-            new += [] if word == _REMOVED else [word]
-            continue
-        is_old = True
-        flag = _RENAMED.get(name, f"--{name.replace('_', '-')}")
-        if name == "model" and "MODEL" in usage:
-            new += value.split(",")
-        else:
-            new += [flag, value] if f"{flag} " in usage else ["--set", word]
-    if is_old:
-        raise ValueError(f"options are flags, not NAME=VALUE; type: {shlex.join([*verb.prog.split(), *new])}")
+        if equals and name.isidentifier() and not before.startswith("-") and not Path(word).exists():
+            flag, usage = f"--{name.replace('_', '-')}", verb.format_usage()
+            now = f"{flag} {value}" if f"{flag} " in usage else f"--set {word}"
+            now = value if name == "model" and "MODEL" in usage else now
+            raise ValueError(f"options are flags, not NAME=VALUE: instead of {word}, type {now}")

@@ -7,7 +7,6 @@ import pkgutil
 import shlex
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
 import srlab.extensions.console
 from srlab import __version__
@@ -29,16 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: wrong flags, or standard output was closed or full (:mod:`srlab.terminal.output`).
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if words and words[0] in _APPLICATIONS:
-        return _run_application(words[0], words[1:])
+    if words and words[0] in _APPLICATIONS:  # signals, log and exit status are the application's own
+        getattr(importlib.import_module("srlab.app.application"), words[0])(words[1:])
+        return 0
     with lasting_output():
         return _run_verb(words)
-
-
-def _run_application(name: str, words: Sequence[str]) -> int:
-    """Signals, log and exit status are the application's own."""
-    importlib.import_module(f"srlab.app.{name}").main(list(words))
-    return 0
 
 
 def _run_verb(words: Sequence[str]) -> int:
@@ -60,33 +54,26 @@ def _run_verb(words: Sequence[str]) -> int:
 
 
 def _parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
-    """The parser of ``srlab``, and that of each verb."""
+    """That of ``srlab``, and those of its verbs, whose modules import what is slow only when they run."""
     parser = Parser(prog="srlab", description="A laboratory for efficient super-resolution transformers.")
     parser.add_argument("--version", action="version", version=f"srlab {__version__}")
-    subparsers = parser.add_subparsers(metavar="VERB", required=True)
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name, summary in _APPLICATIONS.items():
-        subparsers.add_parser(name, help=summary)
-    verbs = {}
-    for name, module in _verbs().items():
-        verbs[name] = subparsers.add_parser(
-            name,
-            help=(module.__doc__ or "").strip().splitlines()[0],
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        module.add_arguments(verbs[name])
-        verbs[name].set_defaults(run=module.run)
-    return parser, verbs
-
-
-def _verbs() -> dict[str, ModuleType]:
-    """Every verb by name; the modules import what is slow only when they run."""
+        verbs.add_parser(name, help=summary)
     package = srlab.extensions.console
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return {
-        name: importlib.import_module(f"{package.__name__}.{name}") for name in names if name not in _NO_VERBS
-    }
+    for name in (module.name for module in pkgutil.iter_modules(package.__path__)):
+        if name not in _NO_VERBS:
+            module = importlib.import_module(f"{package.__name__}.{name}")
+            verb = verbs.add_parser(
+                name,
+                help=(module.__doc__ or "").strip().splitlines()[0],
+                description=module.__doc__,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
+            )
+            module.add_arguments(verb)
+            verb.set_defaults(run=module.run)
+    return parser, verbs.choices
 
 
 if __name__ == "__main__":

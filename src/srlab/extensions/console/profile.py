@@ -16,7 +16,6 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
 from datetime import datetime
 from itertools import product
 from pathlib import Path
@@ -31,8 +30,10 @@ if TYPE_CHECKING:
 
 _WIDTH = 160  # columns where the output is not a terminal
 _DEFAULT_SCALE = 4
-_INFERENCE_ONLY = ("size", "output", "mask")
-_TRAINING_ONLY = ("patch", "checkpointing", "data", "root", "workers")
+_ONLY_IN = {
+    "inference": ("size", "output", "mask"),
+    "training": ("patch", "checkpointing", "data", "root", "workers"),
+}
 # Values that can be crossed; the first is the default.
 _DIALS = {
     "dtype": ("float32", "bfloat16", "float16", "float64"),
@@ -89,8 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(markdown_tables([read_record(path) for path in arguments.table]))
         return
     _check(arguments)
-    path = _record_path(arguments.record)
-    record = _measured(arguments, path)
+    record, path = _measured(arguments)
     try:
         if path is not None:
             write_json(path, record)
@@ -106,17 +106,16 @@ def _check(arguments: argparse.Namespace) -> None:
     """Refuse flags that would have no effect."""
     if not arguments.models:
         raise ValueError("name at least one model, such as srlab profile elan_light (srlab zoo lists them)")
-    names = _INFERENCE_ONLY if arguments.step == "training" else _TRAINING_ONLY
-    idle = [f"--{name}" for name in names if getattr(arguments, name) is not None]
+    needed = "inference" if arguments.step == "training" else "training"
+    idle = [f"--{name}" for name in _ONLY_IN[needed] if getattr(arguments, name) is not None]
     if idle:
-        other = "inference" if arguments.step == "training" else "training"
-        raise ValueError(f"{', '.join(idle)} need{'s' if len(idle) == 1 else ''} --step {other}")
+        raise ValueError(f"{', '.join(idle)} need{'s' if len(idle) == 1 else ''} --step {needed}")
     if arguments.data is None and (arguments.root or arguments.workers):
         raise ValueError("--root and --workers need --data NAME")
 
 
-def _measured(arguments: argparse.Namespace, path: Path | None) -> "LabRecord":
-    """Everything that can be checked is checked before the first measurement."""
+def _measured(arguments: argparse.Namespace) -> "tuple[LabRecord, Path | None]":
+    """The record and where to write it; what can be checked is checked before the first measurement."""
     from srlab.counts.probe import find_device
     from srlab.extensions.lab.chosen_data import chosen_data
     from srlab.extensions.lab.loader import with_loading
@@ -129,16 +128,9 @@ def _measured(arguments: argparse.Namespace, path: Path | None) -> "LabRecord":
     sizes = _lr_sizes(arguments, next(iter(networks.values())))
     data = None
     if arguments.data is not None:
-        (side, _), batch = sizes[0], settings.batch
-        data = chosen_data(
-            arguments.data,
-            scale=settings.scale,
-            patch_size=side,
-            batch_size=batch,
-            roots=arguments.root or (),
-        )
-    if path is not None:
-        _check_writable(path)
+        crops = {"scale": settings.scale, "patch_size": sizes[0][0], "batch_size": settings.batch}
+        data = chosen_data(arguments.data, **crops, roots=arguments.root or ())
+    path = _record_path(arguments.record)
     with progress_line() as progress:
         record = run_lab(
             networks,
@@ -154,7 +146,7 @@ def _measured(arguments: argparse.Namespace, path: Path | None) -> "LabRecord":
         if data is not None and record.complete:
             progress("measuring the loader")
             record = with_loading(record, data, arguments.workers or [0], device)
-    return record
+    return record, path
 
 
 def _planned(arguments: argparse.Namespace, networks: "dict[str, Network]") -> "tuple[Plan, LabSettings]":
@@ -177,39 +169,19 @@ def _planned(arguments: argparse.Namespace, networks: "dict[str, Network]") -> "
 
 
 def _networks(arguments: argparse.Namespace) -> "dict[str, Network]":
-    """By label, all of one scale, with weights that are the same in every run."""
+    """Each model with each combination of parameters, by labels such as ``elan_light n_share=0``.
+
+    All have one scale, and presets have weights that are the same in every run.
+    """
     import torch
 
     from srlab.app.presets import create_model, list_models
     from srlab.checkpoints import load_model
 
-    presets = list_models()
-    chosen = _chosen(arguments, presets)
-    loaded = {
-        label: load_model(name, **parameters)
-        for label, (name, parameters) in chosen.items()
-        if name not in presets
-    }
-    scale = arguments.scale or min((each.scale for each in loaded.values()), default=_DEFAULT_SCALE)
-    if any(network.scale != scale for network in loaded.values()):
-        told = ", ".join(f"{label} is x{network.scale}" for label, network in loaded.items())
-        raise ValueError(f"one run measures one scale, x{scale} here, but {told}")
-    networks: dict[str, Network] = {}
-    for label, (name, parameters) in chosen.items():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            networks[label] = loaded.get(label) or create_model(name, scale=scale, **parameters)
-    return networks
-
-
-def _chosen(arguments: argparse.Namespace, presets: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Each model with each combination of parameters, by labels such as ``elan_light n_share=0``."""
-    unknown = [name for name in arguments.models if name not in presets and not Path(name).exists()]
-    if unknown:
-        raise ValueError(
-            f"unknown model {', '.join(unknown)}: no such file or run; presets are {', '.join(presets)}"
-        )
-    settings = parse_settings(arguments.set, several=True)
+    presets, settings = list_models(), parse_settings(arguments.set, several=True)
+    for name in arguments.models:
+        if name not in presets and not Path(name).exists():
+            raise ValueError(f"unknown model {name}: no such file or run; presets are {', '.join(presets)}")
     chosen: dict[str, tuple[str, dict[str, Any]]] = {}
     for name, values in product(arguments.models, product(*settings.values())):
         parameters = dict(zip(settings, values, strict=True))
@@ -217,7 +189,19 @@ def _chosen(arguments: argparse.Namespace, presets: Sequence[str]) -> dict[str, 
         if label in chosen:
             raise ValueError(f"two models are called {label}; rename a file or measure them one by one")
         chosen[label] = name, parameters
-    return chosen
+    loaded = {
+        label: load_model(name, **each) for label, (name, each) in chosen.items() if name not in presets
+    }
+    scale = arguments.scale or min((each.scale for each in loaded.values()), default=_DEFAULT_SCALE)
+    for label, network in loaded.items():
+        if network.scale != scale:
+            raise ValueError(f"one run measures one scale, x{scale} here, but {label} is x{network.scale}")
+    networks: dict[str, Network] = {}
+    for label, (name, parameters) in chosen.items():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            networks[label] = loaded.get(label) or create_model(name, scale=scale, **parameters)
+    return networks
 
 
 def _lr_sizes(arguments: argparse.Namespace, network: "Network") -> list[tuple[int, int]]:
@@ -227,8 +211,7 @@ def _lr_sizes(arguments: argparse.Namespace, network: "Network") -> list[tuple[i
     if arguments.step == "training":
         side = arguments.patch or 64
         return [(side, side)]
-    outputs = arguments.output or [OUTPUT_SIZE]
-    sizes = arguments.size or [lr_size_for(network, size) for size in outputs]
+    sizes = arguments.size or [lr_size_for(network, size) for size in arguments.output or [OUTPUT_SIZE]]
     if len(set(sizes)) < len(sizes):
         raise ValueError(f"two of the sizes are the same low-resolution size: {sizes}")
     return sizes
@@ -250,21 +233,15 @@ def _show(record: "LabRecord") -> None:
 
 
 def _record_path(chosen: str | None) -> Path | None:
-    """Where to write; None for nowhere."""
-    if chosen is None:
-        return Path("profiles") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}.json"
+    """Where to write, in a folder that is made and can be written to; None for nowhere."""
     if chosen == "none":
         return None
-    path = Path(chosen)
+    path = Path(chosen or f"profiles/{datetime.now():%Y-%m-%d_%H-%M-%S}.json")
     if path.is_dir():
         raise ValueError(f"--record {path} is a folder; name a file in it, or --record none")
-    return path
-
-
-def _check_writable(path: Path) -> None:
-    """Make the record's folder and try to write there."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise ValueError(f"--record {path} cannot be written: {error}; choose another, or none") from error
+    return path

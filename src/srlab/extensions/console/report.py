@@ -1,7 +1,7 @@
 """Compare runs: an ablation table, Pareto plots, learning curves, worst patches, on one page.
 
-PATH is a sweep's folder, a run's, a folder of runs, or runs at W&B (wandb:ENTITY/PROJECT[/GROUP]); several
-are combined. Runs that differ in the seed alone are one row.
+PATH is a sweep's folder, a run's, or a folder of runs; several are combined. Runs that differ in the seed
+alone are one row.
 
   srlab report multirun/2026-11-21_10-00-00
   srlab report outputs/elan_light_x4/A outputs/elan_light_x4/B --out comparison
@@ -24,36 +24,28 @@ from srlab.extensions.console.flags import add_size_flags, integer
 if TYPE_CHECKING:
     from srlab.extensions.report import Comparison, LabLatencies
 
-_FOLDER = "report"
 _RECORD = "latency.json"
 _MEASURING = ("size", "output", "rounds", "threads", "device")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add runs, baseline, latencies and destination."""
-    parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="a sweep, a run, a folder of runs, or wandb:…"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where to write; default: report/ in the first PATH"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("paths", nargs="+", metavar="PATH", help="a sweep, a run, or a folder of runs")
+    add("--out", type=Path, metavar="FOLDER", help="where to write; default: report/ in the first PATH")
+    add(
         "--baseline",
         metavar="CELL",
         help="what differences are from: a row's number, a cell's name, a run's folder or values "
         "(--baseline n_share=0); default: of a sweep the unchanged preset if it is among the cells, else "
         "the first row; of other runs the first PATH",
     )
-    parser.add_argument("--title", help="heading of the page; default: the names of the paths")
-    parser.add_argument(
-        "--patches", type=integer(0), default=8, help="squares of restored images on the page; default: 8"
-    )
-    latency = parser.add_mutually_exclusive_group()
-    latency.add_argument(
-        "--measure", action="store_true", help="time all rows' networks in one interleaved run first"
-    )
-    latency.add_argument(
-        "--latency", type=Path, metavar="RECORD", help="show the latencies that an earlier --measure recorded"
+    add("--title", help="heading of the page; default: the names of the paths")
+    add("--patches", type=integer(0), default=8, help="squares of restored images on it; default: 8")
+    latency = parser.add_mutually_exclusive_group().add_argument
+    latency("--measure", action="store_true", help="time all rows' networks in one interleaved run first")
+    latency(
+        "--latency", type=Path, metavar="RECORD", help="show latencies that an earlier --measure recorded"
     )
     measuring = parser.add_argument_group("with --measure")
     add_size_flags(measuring, default="what the runs measured")
@@ -80,19 +72,14 @@ def run(arguments: argparse.Namespace) -> None:
     idle = [f"--{name}" for name in _MEASURING if getattr(arguments, name) is not None]
     if idle and not arguments.measure:
         raise ValueError(f"{', '.join(idle)} need{'s' if len(idle) == 1 else ''} --measure")
-    folder = _folder(arguments)
+    folder = arguments.out or Path(arguments.paths[0]) / "report"
     runs = read_runs(arguments.paths)
     comparison = compare(runs, baseline=arguments.baseline)
     latencies = _latencies(arguments, comparison, folder / _RECORD)
     if latencies is not None:
         comparison = compare(runs, baseline=arguments.baseline, latencies=latencies)
-    page = write_report(
-        comparison,
-        folder,
-        title=arguments.title or " + ".join(Path(path).name for path in arguments.paths),
-        patches=arguments.patches,
-        command=arguments.command,
-    )
+    title = arguments.title or " + ".join(Path(path).name for path in arguments.paths)
+    page = write_report(comparison, folder, title=title, patches=arguments.patches, command=arguments.command)
     print(to_markdown(ablation_table(comparison)))
     for warning in comparison.warnings:
         print(f"note: {warning}")
@@ -125,11 +112,3 @@ def _latencies(
             command=arguments.command,
             progress=progress,
         )
-
-
-def _folder(arguments: argparse.Namespace) -> Path:
-    if arguments.out is not None:
-        return arguments.out
-    if arguments.paths[0].startswith("wandb:"):
-        raise ValueError("runs at W&B have no folder: say where to write with --out FOLDER")
-    return Path(arguments.paths[0]) / _FOLDER

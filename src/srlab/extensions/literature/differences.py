@@ -5,13 +5,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from srlab.extensions.literature.published import UNVERIFIED, Reference, references
-from srlab.extensions.literature.schema import DATASETS
+from srlab.extensions.literature.records import DATASETS
 from srlab.metrics.protocol import ColorSpace, ProtocolConfig, papers_gray_rule, protocol_label
 from srlab.tasks.columns import Comparison
 from srlab.tasks.evaluation import EvaluationReport, SetMean
 from srlab.terminal.tables import PlainTable
 
-_BICUBIC = "bicubic"
+# Columns of CSV files.
+_FIELDS = (
+    "published_psnr", "psnr_difference", "published_ssim", "ssim_difference", "published_training",
+    "published_verified", "published_sources",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,12 @@ class Difference:
 def compare(report: EvaluationReport, preset: str | None, training: str | None) -> Comparison:
     """What ``evaluate.py`` and finished runs show next to their scores."""
     found = differences(report, preset, training=training)
+    # the first difference of a mean is from the figure to compare with
+    chosen = {(each.set_name, each.protocol): _fields(each) for each in reversed(found)}
+    means = [(mean.set_name, mean.protocol) for mean in report.means]
     return Comparison(
         records=[asdict(each) for each in found],
-        fields={
-            (mean.set_name, mean.protocol): _fields(
-                next((e for e in found if (e.set_name, e.protocol) == (mean.set_name, mean.protocol)), None)
-            )
-            for mean in report.means
-        },
+        fields={mean: chosen.get(mean, dict.fromkeys(_FIELDS)) for mean in means},
         lines=[_line(each) for each in found],
         found=found,
     )
@@ -61,66 +63,58 @@ def differences(
         return ()
     protocols = {protocol_label(protocol): protocol for protocol in report.protocols}
     return tuple(
-        _difference(report.scale, network, mean, reference)
+        difference
         for mean in report.means
-        if DATASETS.get(mean.set_name) == mean.images and "psnr" in mean.scores
-        for color in _compared(protocols[mean.protocol], mean, report.scale, network)
-        for reference in references(
-            network, scale=report.scale, dataset=mean.set_name, training=training, color=color
-        )
+        if _is_comparable(mean, protocols[mean.protocol], report.scale, network)
+        for difference in _differences(mean, protocols[mean.protocol], report.scale, network, training)
     )
 
 
 def difference_table(found: Sequence[Difference]) -> PlainTable:
     """For a terminal of any width; the sources are numbered below it."""
-    sources = {name: str(number) for number, name in enumerate(_sources(found), 1)}
+    names = dict.fromkeys(name for each in found for name in each.reference.sources)
+    sources = {name: str(number) for number, name in enumerate(names, 1)}
     doubtful = not all(each.reference.verified for each in found)
     caption = f"{UNVERIFIED} read from a picture, not confirmed by a second source\n" if doubtful else ""
     caption += "from: " + ", ".join(f"{number} {name}" for name, number in sources.items())
-    table = PlainTable(
-        ("set", "protocol", "published", "difference", "data", "from"),
-        text=("set", "protocol", "data", "from"),
-        title=f"ours minus the published scores of {', '.join(dict.fromkeys(d.network for d in found))}",
-        caption=caption,
-    )
-    for each in found:
-        reference = each.reference
-        table.add_row(
-            f"{each.set_name} x{each.scale}",
-            each.protocol,
-            reference.shown,
-            f"{each.psnr:+.3f}" + ("" if each.ssim is None else f" {each.ssim:+.4f}"),
-            reference.training,
-            ",".join(sources[name] for name in reference.sources),
+    rows = [
+        {
+            "set": f"{each.set_name} x{each.scale}",
+            "protocol": each.protocol,
+            "published": each.reference.shown,
+            "difference": f"{each.psnr:+.3f}" + ("" if each.ssim is None else f" {each.ssim:+.4f}"),
+            "data": each.reference.training,
+            "from": ",".join(sources[name] for name in each.reference.sources),
+        }
+        for each in found
+    ]
+    title = f"ours minus the published scores of {', '.join(dict.fromkeys(each.network for each in found))}"
+    return PlainTable.of(rows, text=("set", "protocol", "data", "from"), title=title, caption=caption)
+
+
+def _is_comparable(mean: SetMean, protocol: ProtocolConfig, scale: int, network: str) -> bool:
+    is_whole_set = DATASETS.get(mean.set_name) == mean.images and "psnr" in mean.scores
+    counts_gray_alike = not mean.gray_images or protocol.gray is papers_gray_rule(protocol)
+    is_papers_protocol = protocol.border == scale and protocol.bicubic_only == (network == "bicubic")
+    return is_whole_set and counts_gray_alike and is_papers_protocol
+
+
+def _differences(
+    mean: SetMean, protocol: ProtocolConfig, scale: int, network: str, training: str | None
+) -> Iterator[Difference]:
+    color = "rgb" if protocol.color is ColorSpace.rgb else "y"
+    psnr, ssim = mean.scores["psnr"], mean.scores.get("ssim")
+    for figure in references(network, scale=scale, dataset=mean.set_name, training=training, color=color):
+        ssim_difference = None if figure.ssim is None or ssim is None else ssim - figure.ssim
+        yield Difference(
+            network, scale, mean.set_name, mean.protocol, psnr - figure.psnr, ssim_difference, figure
         )
-    return table
 
 
-def _difference(scale: int, network: str, mean: SetMean, reference: Reference) -> Difference:
-    ssim = mean.scores.get("ssim")
-    return Difference(
-        network=network,
-        scale=scale,
-        set_name=mean.set_name,
-        protocol=mean.protocol,
-        psnr=mean.scores["psnr"] - reference.psnr,
-        ssim=None if reference.ssim is None or ssim is None else ssim - reference.ssim,
-        reference=reference,
-    )
-
-
-def _fields(chosen: Difference | None) -> dict[str, Any]:
-    """Columns of CSV files; None in each if there is no published figure."""
-    reference = chosen and chosen.reference
-    return {
-        "published_psnr": reference and reference.psnr,
-        "psnr_difference": chosen and chosen.psnr,
-        "published_ssim": reference and reference.ssim,
-        "ssim_difference": chosen and chosen.ssim,
-        "published_training": reference and reference.training,
-        "published_verified": reference and reference.verified,
-        "published_sources": reference and " ".join(reference.sources),
-    }
+def _fields(each: Difference) -> dict[str, Any]:
+    one = each.reference
+    values = (one.psnr, each.psnr, one.ssim, each.ssim, one.training, one.verified, " ".join(one.sources))
+    return dict(zip(_FIELDS, values, strict=True))
 
 
 def _line(each: Difference) -> str:
@@ -130,15 +124,3 @@ def _line(each: Difference) -> str:
         f"{each.set_name}, {each.protocol}: {each.psnr:+.3f} dB{ssim} from the published {reference.shown} "
         f"(trained on {reference.training}; {', '.join(reference.sources)})"
     )
-
-
-def _compared(protocol: ProtocolConfig, mean: SetMean, scale: int, network: str) -> Iterator[str]:
-    """The colours of the published tables that a mean can be compared with: one or none."""
-    if mean.gray_images and protocol.gray is not papers_gray_rule(protocol):
-        return
-    if protocol.border == scale and protocol.bicubic_only == (network == _BICUBIC):
-        yield "rgb" if protocol.color is ColorSpace.rgb else "y"
-
-
-def _sources(found: Sequence[Difference]) -> list[str]:
-    return list(dict.fromkeys(name for each in found for name in each.reference.sources))

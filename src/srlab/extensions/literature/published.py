@@ -1,11 +1,11 @@
 """Looks up what was published for a network, and which figure a measurement is compared with."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
-from srlab.extensions.literature.reading import sources
-from srlab.extensions.literature.schema import TRAINING_DATA, Row, Source
+from srlab.extensions.literature.records import TRAINING_DATA, Row, Source, sources
 
 #: Follows a figure that was read by eye or at second hand and that nothing else confirms.
 UNVERIFIED = "*"
@@ -13,17 +13,29 @@ UNVERIFIED = "*"
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A published figure to compare with, and all sources that agree on it.
+    """One network's scores on one set at one scale, as one source prints them, or all that agree.
 
     Verified is what was read as text, is printed by another source too, or the authors' weights score here.
+
+    Attributes:
+        own: the network's authors made the table.
+        printed: False for what the authors' weights score here, which confirms what was printed.
+        sources: names of the sources' files.
     """
 
+    network: str
+    scale: int
+    dataset: str
+    color: str
     training: str
+    self_ensemble: bool
+    caution: str | None
     psnr: float
     ssim: float | None
     psnr_verified: bool
     ssim_verified: bool
-    self_ensemble: bool
+    own: bool
+    printed: bool
     sources: tuple[str, ...]
 
     @property
@@ -43,29 +55,6 @@ class Reference:
         return self.shown_psnr + ("" if self.ssim is None else f" {self.ssim:.4f}{mark}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PublishedScore(Reference):
-    """One network's scores on one set at one scale, as one source prints them.
-
-    Attributes:
-        own: the network's authors made the table.
-        printed: False for what the authors' weights score here, which confirms what was printed.
-    """
-
-    network: str
-    scale: int
-    dataset: str
-    color: str
-    caution: str | None
-    own: bool
-    printed: bool
-
-    @property
-    def source(self) -> str:
-        """Name of the source's file."""
-        return self.sources[0]
-
-
 def published(
     network: str,
     *,
@@ -73,7 +62,7 @@ def published(
     dataset: str | None = None,
     training: str | None = None,
     color: str = "y",
-) -> list[PublishedScore]:
+) -> list[Reference]:
     """Every source's score of ``network``, self-ensemble and cautioned rows included; None asks for all.
 
     Sources that disagree are listed one after the other.
@@ -84,7 +73,7 @@ def published(
         if source.color == color
         for row in source.rows
         if row.network == network and scale in (None, row.scale) and training in (None, row.training)
-        for score in _scores(source, row)
+        for score in scores_of(source, row)
         if dataset in (None, score.dataset)
     ]
 
@@ -109,72 +98,63 @@ def references(
         for score in published(network, scale=scale, dataset=dataset, color=color)
         if score.printed and score.caution is None and score.self_ensemble == self_ensemble
     ]
-    groups: dict[tuple[str, float], list[PublishedScore]] = {}
+    groups = defaultdict(list)
     for score in [score for score in found if score.training == training] or found:
-        groups.setdefault((score.training, score.psnr), []).append(score)
-    return [_reference(group) for group in sorted(groups.values(), key=_precedence)]
-
-
-def _precedence(group: Sequence[PublishedScore]) -> tuple[int, bool, bool, int]:
-    return (
-        TRAINING_DATA.index(group[0].training),
-        not any(score.own for score in group),
-        not any(score.psnr_verified for score in group),
-        -len(group),
+        groups[score.training, score.psnr].append(score)
+    merged = sorted(map(_merged, groups.values()), key=lambda each: -len(each.sources))
+    return sorted(
+        merged, key=lambda each: (TRAINING_DATA.index(each.training), not each.own, not each.psnr_verified)
     )
 
 
-def _reference(group: Sequence[PublishedScore]) -> Reference:
+def _merged(group: Sequence[Reference]) -> Reference:
     """One PSNR, and the SSIM of the first source that has one, a verified one if possible."""
     with_ssim = [score for score in group if score.ssim is not None]
-    chosen = min(with_ssim, key=lambda score: not score.ssim_verified, default=group[0])
-    return Reference(
-        training=chosen.training,
-        psnr=chosen.psnr,
-        ssim=chosen.ssim,
+    return replace(
+        min(with_ssim, key=lambda score: not score.ssim_verified, default=group[0]),
         psnr_verified=any(score.psnr_verified for score in group),
-        ssim_verified=chosen.ssim_verified,
-        self_ensemble=chosen.self_ensemble,
-        sources=tuple(score.source for score in group),
+        own=any(score.own for score in group),
+        sources=tuple(name for score in group for name in score.sources),
     )
 
 
-def _scores(source: Source, row: Row) -> Iterator[PublishedScore]:
+def scores_of(source: Source, row: Row) -> Iterator[Reference]:
+    """What one row prints, set by set."""
     for dataset, (psnr, ssim) in row.scores.items():
-        yield PublishedScore(
+        psnr_verified, ssim_verified = (
+            value is not None
+            and (source.read == "text" or len(_witnesses()[_figure(source, row, dataset, metric, value)]) > 1)
+            for metric, value in (("psnr", psnr), ("ssim", ssim))
+        )
+        yield Reference(
             network=row.network,
             scale=row.scale,
             dataset=dataset,
             color=source.color,
             training=row.training,
             self_ensemble=row.self_ensemble,
+            caution=row.caution,
             psnr=psnr,
             ssim=ssim,
-            psnr_verified=_verified(source, (*_condition(source, row), dataset, "psnr", psnr)),
-            ssim_verified=_verified(source, (*_condition(source, row), dataset, "ssim", ssim)),
-            caution=row.caution,
-            sources=(source.name,),
+            psnr_verified=psnr_verified,
+            ssim_verified=ssim_verified,
             own=row.network in source.own,
             printed=source.read != "scored",
+            sources=(source.name,),
         )
 
 
-def _condition(source: Source, row: Row) -> tuple[object, ...]:
-    return row.network, row.scale, row.training, row.self_ensemble, source.color
-
-
-def _verified(source: Source, figure: tuple[object, ...]) -> bool:
-    return figure[-1] is not None and (source.read == "text" or len(_witnesses().get(figure, ())) > 1)
+def _figure(source: Source, row: Row, *of: object) -> tuple[object, ...]:
+    return row.network, row.scale, row.training, row.self_ensemble, source.color, *of
 
 
 @cache
 def _witnesses() -> dict[tuple[object, ...], set[str]]:
     """For each figure, the sources that have it; rows with a caution confirm nothing."""
-    found: dict[tuple[object, ...], set[str]] = {}
+    found = defaultdict(set)
     for source in sources():
         for row in source.rows:
             for dataset, score in row.scores.items() if row.caution is None else ():
                 for metric, value in score._asdict().items():
-                    figure = (*_condition(source, row), dataset, metric, value)
-                    found.setdefault(figure, set()).add(source.name)
+                    found[_figure(source, row, dataset, metric, value)].add(source.name)
     return found

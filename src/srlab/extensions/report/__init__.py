@@ -9,8 +9,7 @@ Functions of a comparison also take a list of runs.
 """
 
 from srlab.extensions.report.ablation import ablation_table
-from srlab.extensions.report.comparison import Comparison, Configuration, compare
-from srlab.extensions.report.image_differences import compare_images
+from srlab.extensions.report.comparison import Comparison, Configuration, compare, compare_images
 from srlab.extensions.report.latencies import LabLatencies, read_latencies
 from srlab.extensions.report.latency_measurement import measure_latencies
 from srlab.extensions.report.plots import curves_figure, pareto_figure

@@ -1,22 +1,22 @@
 """Computes the ablation table: a row for each configuration, best and second best marked."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import fmean, median, stdev
+from typing import Any
 
 from srlab.extensions.report.comparability import latencies_are_comparable, scored_under
 from srlab.extensions.report.comparison import Comparison, Configuration, as_comparison
-from srlab.extensions.report.latencies import LabLatencies, latency_caption
-from srlab.extensions.report.runs import Run, RunCosts
+from srlab.extensions.report.latencies import latency_caption
+from srlab.extensions.report.runs import Run
 from srlab.extensions.report.tables import AblationTable, Column, Estimate, Mark, Row
 from srlab.metrics.registry import find_metric, list_metrics
 
 _MEAN_SET = "mean of sets"
 _PSNR = "psnr"
-# What a column shows of one configuration.
-_Measure = Callable[[Configuration], Estimate | None]
+_Estimates = list[Estimate | None]  # one for each configuration
 
 
 def ablation_table(runs: Comparison | Sequence[Run]) -> AblationTable:
@@ -26,23 +26,19 @@ def ablation_table(runs: Comparison | Sequence[Run]) -> AblationTable:
         runs: a comparison, or runs to compare with the default baseline.
     """
     comparison = as_comparison(runs)
-    columns: list[Column] = []
-    cells: list[list[Estimate | None]] = []
-    for column, measure in _measures(comparison):
-        estimates = [measure(each) for each in comparison.configurations]
-        if any(estimates):
-            columns.append(_with_digits(column, estimates))
-            cells.append(_marked(columns[-1], estimates))
+    measured = [each for each in (*_scores(comparison), *_costs(comparison)) if any(each[1])]
+    columns = tuple(_with_digits(*each) for each in measured)
+    cells = [_marked(column, each) for column, (_, each) in zip(columns, measured, strict=True)]
     rows = [
         Row(each, tuple(estimates[place] for estimates in cells), each is comparison.baseline)
         for place, each in enumerate(comparison.configurations)
     ]
-    return AblationTable(comparison.parameters, tuple(columns), tuple(rows), _caption(comparison))
+    return AblationTable(comparison.parameters, columns, tuple(rows), _caption(comparison))
 
 
 def mean_score(configuration: Configuration, sets: Sequence[str], metric: str = "psnr") -> Estimate | None:
     """Mean over the sets, over the seeds; of runs that were scored on all of ``sets``."""
-    return _estimate(_score(run, sets, metric) for run in configuration.finished)
+    return _estimate(_by_seed(configuration, sets, metric).values())
 
 
 def metric_heading(name: str, set_name: str = "") -> str:
@@ -51,25 +47,38 @@ def metric_heading(name: str, set_name: str = "") -> str:
     return f"{label} {set_name}".strip() + bracket + unit
 
 
-def _measures(comparison: Comparison) -> Iterator[tuple[Column, _Measure]]:
-    """Scores, PSNR followed by its difference to the baseline, then costs."""
+def _scores(comparison: Comparison) -> Iterator[tuple[Column, _Estimates]]:
+    """PSNR is followed by its difference to the baseline."""
+    rows, baseline = comparison.configurations, comparison.baseline
     several = {_MEAN_SET: comparison.sets} if len(comparison.sets) > 1 else {}
     for name, sets in ({name: (name,) for name in comparison.sets} | several).items():
         for metric in comparison.metrics:
             column = _metric_column(metric, name)
-            yield column, partial(mean_score, sets=sets, metric=metric)
-            if metric == _PSNR and comparison.baseline is not None and len(comparison.finished) > 1:
+            scores = [_by_seed(each, sets, metric) for each in rows]
+            yield column, [_estimate(each.values()) for each in scores]
+            if metric == _PSNR and baseline is not None and len(comparison.finished) > 1:
                 key, heading = f"difference/{name}", f"Δ {column.heading}"
-                difference = _difference(comparison.baseline, sets, metric)
-                yield replace(column, key=key, heading=heading, better=None, signed=True), difference
+                theirs = scores[rows.index(baseline)]
+                gains = [None if ours is theirs else _difference(ours, theirs) for ours in scores]
+                yield replace(column, key=key, heading=heading, better=None, signed=True), gains
+
+
+def _costs(comparison: Comparison) -> Iterator[tuple[Column, _Estimates]]:
+    """Also of runs that did not finish."""
+    rows, lab = comparison.configurations, comparison.latencies
     # costs that were measured under different conditions have no best
-    better = "lower" if comparison.latencies or latencies_are_comparable(comparison.runs) else None
-    params = Column("params", "params (K)", "lower", divisor=1e3)
-    multiply_adds = Column("multiply_adds", "mult-adds (G)", "lower", divisor=1e9)
-    yield params, _cost(lambda costs: costs.params)
-    yield multiply_adds, _cost(lambda costs: costs.multiply_adds)
-    yield Column("latency_ms", "latency (ms)", better), _latency(comparison.latencies)
-    yield Column("memory_mib", "memory (MiB)", better), _memory(comparison.latencies)
+    better = "lower" if lab or latencies_are_comparable(comparison.runs) else None
+    params = [_estimate(run.costs.params for run in each.runs) for each in rows]
+    yield Column("params", "params (K)", "lower", divisor=1e3), params
+    multiply_adds = [_estimate(run.costs.multiply_adds for run in each.runs) for each in rows]
+    yield Column("multiply_adds", "mult-adds (G)", "lower", divisor=1e9), multiply_adds
+    latency = [_lab_latency(lab.of(each.runs)) if lab else _own_latency(each) for each in rows]
+    yield Column("latency_ms", "latency (ms)", better), latency
+    memory = [
+        _lab_memory(lab.of(each.runs)) if lab else _estimate(run.costs.memory_mib for run in each.runs)
+        for each in rows
+    ]
+    yield Column("memory_mib", "memory (MiB)", better), memory
 
 
 def _metric_column(name: str, set_name: str) -> Column:
@@ -103,89 +112,66 @@ def _marked(column: Column, estimates: Sequence[Estimate | None]) -> list[Estima
 
 
 def _caption(comparison: Comparison) -> str:
+    baseline = comparison.baseline
     parts = [
         f"Scores of validation images under {scored_under(comparison.runs)}, best checkpoint of each run; "
         "mean ± sample standard deviation over seeds.",
+        f"Δ is the difference from row {baseline.number}, {baseline.label} ({comparison.baseline_reason}), "
+        "over the seeds that both have, else of the means."
+        if baseline is not None and len(comparison.finished) > 1
+        else "",
+        "Multiply-adds at 1280x720.",
+        latency_caption(comparison.runs, comparison.latencies),
+        "Best in bold, second best underlined; equal as shown is equal.",
     ]
-    if comparison.baseline is not None and len(comparison.finished) > 1:
-        parts.append(
-            f"Δ is the difference from row {comparison.baseline.number}, {comparison.baseline.label} "
-            f"({comparison.baseline_reason}), over the seeds that both have, else of the means."
-        )
-    latency = latency_caption(comparison.runs, comparison.latencies)
-    parts += ["Multiply-adds at 1280x720.", *([latency] if latency else [])]
-    return " ".join([*parts, "Best in bold, second best underlined; equal as shown is equal."])
+    return " ".join(filter(None, parts))
 
 
-def _difference(baseline: Configuration, sets: Sequence[str], metric: str) -> _Measure:
-    """Difference to ``baseline``, over the seeds that both have: what a seed does to both cancels out.
+def _difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Estimate | None:
+    """Over the seeds that both have: what a seed does to both cancels out.
 
     Without a common seed it is that of the means, which has no spread.
     """
-
-    def difference(each: Configuration) -> Estimate | None:
-        if each is baseline:
-            return None
-        ours, theirs = (_by_seed(side, sets, metric) for side in (each, baseline))
-        common = sorted(ours.keys() & theirs.keys())
-        if common:
-            return _estimate(_gap(ours[seed], theirs[seed]) for seed in common)
-        if not ours or not theirs:
-            return None
-        return Estimate(mean=_gap(fmean(ours.values()), fmean(theirs.values())), std=None, n=len(ours))
-
-    return difference
+    common = sorted(ours.keys() & theirs.keys())
+    if common:
+        return _estimate(_gap(ours[seed], theirs[seed]) for seed in common)
+    if not ours or not theirs:
+        return None
+    return Estimate(mean=_gap(fmean(ours.values()), fmean(theirs.values())), std=None, n=len(ours))
 
 
-def _cost(of: Callable[[RunCosts], float | None]) -> _Measure:
-    """Mean of a cost, also of runs that did not finish."""
-    return lambda each: _estimate(of(run.costs) for run in each.runs)
+def _own_latency(configuration: Configuration) -> Estimate | None:
+    """Medians of what the runs measured, so that one disturbed measurement does not show."""
+    costs = [run.costs for run in configuration.runs]
+    parts = [(cost.latency_ms, cost.latency_p10_ms, cost.latency_p90_ms) for cost in costs]
+    known = [[value for value in part if value is not None] for part in zip(*parts, strict=True)]
+    middle, low, high = (median(part) if part else None for part in known)
+    return None if middle is None else Estimate(middle, None, len(known[0]), low, high)
 
 
-def _latency(lab: LabLatencies | None) -> _Measure:
-    """Of the lab; or medians of the runs' own, so that one disturbed measurement does not show."""
-
-    def of_lab(each: Configuration) -> Estimate | None:
-        found = lab.of(each.runs) if lab else None
-        time = found["time_ms"] if found else {}
-        return Estimate(time["median"], None, found["rounds"], time["p10"], time["p90"]) if found else None
-
-    def own(each: Configuration) -> Estimate | None:
-        costs = [run.costs for run in each.runs]
-        parts = [(cost.latency_ms, cost.latency_p10_ms, cost.latency_p90_ms) for cost in costs]
-        known = [[value for value in part if value is not None] for part in zip(*parts, strict=True)]
-        middle, low, high = (median(part) if part else None for part in known)
-        return None if middle is None else Estimate(middle, None, len(known[0]), low, high)
-
-    return of_lab if lab else own
+def _lab_latency(found: Mapping[str, Any] | None) -> Estimate | None:
+    if found is None:
+        return None
+    time = found["time_ms"]
+    return Estimate(time["median"], None, found["rounds"], time["p10"], time["p90"])
 
 
-def _memory(lab: LabLatencies | None) -> _Measure:
-    """Of the lab, or each run's own."""
-    if lab is None:
-        return _cost(lambda costs: costs.memory_mib)
-
-    def of_lab(each: Configuration) -> Estimate | None:
-        memory = (lab.of(each.runs) or {}).get("memory", {})
-        on_gpu, on_cpu = memory.get("allocated_mib"), memory.get("live_mib")
-        return _estimate([on_cpu if on_gpu is None else on_gpu])
-
-    return of_lab
-
-
-def _score(run: Run, sets: Sequence[str], metric: str) -> float | None:
-    """Mean over the sets; None if the run lacks one, because sets are not equally hard."""
-    values = [run.scores[name][metric] for name in sets if metric in run.scores.get(name, {})]
-    return fmean(values) if values and len(values) == len(sets) else None
+def _lab_memory(found: Mapping[str, Any] | None) -> Estimate | None:
+    memory = (found or {}).get("memory", {})
+    on_gpu, on_cpu = memory.get("allocated_mib"), memory.get("live_mib")
+    return _estimate([on_cpu if on_gpu is None else on_gpu])
 
 
 def _by_seed(configuration: Configuration, sets: Sequence[str], metric: str) -> dict[str, float]:
-    """A seed that was run several times counts with its mean."""
-    values: dict[str, list[float]] = {}
+    """Means over the sets, of runs that have them all, because sets are not equally hard.
+
+    A seed that was run several times counts once, with its mean; NaN is left out.
+    """
+    values = defaultdict(list)
     for run in configuration.finished:
-        score = _score(run, sets, metric)
-        if score is not None and not math.isnan(score):
-            values.setdefault(str(run.seed), []).append(score)
+        scores = [run.scores[name][metric] for name in sets if metric in run.scores.get(name, {})]
+        if len(scores) == len(sets) and not any(map(math.isnan, scores)):
+            values[str(run.source if run.seed is None else run.seed)].append(fmean(scores))
     return {seed: fmean(each) for seed, each in values.items()}
 
 

@@ -26,19 +26,23 @@ def under_one_gray_rule(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
         return list(runs), []
     kept = [_without_scores(run) if run.gray_rule == _OWN else run for run in runs]
     left_out = sum(run.finished for run in runs) - sum(run.finished for run in kept)
-    if not left_out:
-        return kept, []
     warning = (
         f"scores of {left_out} of {len(runs)} runs are left out: they count gray images {_COUNTED[_OWN]}, or "
         f"may (gray={_OWN}, the rule of records that name none), the others "
         f"{_COUNTED[GrayRule.replicate.name]}; evaluate.py checkpoint=RUN scores them again"
     )
-    return kept, [warning]
+    return kept, [warning] if left_out else []
+
+
+def _without_scores(run: Run) -> Run:
+    state = f"gray={_OWN}" if run.finished else run.state
+    curves = {key: curve for key, curve in run.curves.items() if not key.startswith(validation_key(""))}
+    return replace(run, state=state, scores={}, images=(), curves=curves)
 
 
 def scored_under(runs: Sequence[Run]) -> str:
     """The protocols of ``runs`` in words, and how gray images count if there may be any."""
-    protocols = sorted({run.protocol for run in runs if run.protocol})
+    protocols = sorted({str(run.protocol["name"]) for run in runs if "name" in run.protocol})
     rules = sorted({run.gray_rule for run in runs if run.finished and run.gray_rule})
     gray = "".join(f", gray images {_COUNTED[rule]}" for rule in rules)
     return (" and ".join(protocols) or "an unknown protocol") + gray
@@ -50,23 +54,19 @@ def comparability_warnings(
     """One sentence for each fault; what a sweep varies is none, unless scores cannot be compared."""
     finished = [run for run in runs if run.finished]
     on_purpose = {parameter.key.partition(".")[0] for parameter in parameters if parameter.swept}
+    # runs that did not finish have latencies as well
+    checked = [(finished, *each) for each in _CONDITIONS if each[1] not in on_purpose]
+    checked += [(list(runs), *each) for each in _LATENCY_CONDITIONS if own_latencies]
     warnings = [
         f"{name} differ: {found}; {consequence}"
-        for name, group, value_of, consequence in _CONDITIONS
-        if group not in on_purpose and (found := _different(finished, value_of))
+        for of, name, _, value_of, consequence in checked
+        if (found := _different(of, value_of))
     ]
-    if own_latencies:  # runs that did not finish have them as well
-        warnings += [
-            f"{name} differ: {found}; their latencies cannot be compared"
-            for name, value_of in _LATENCY_CONDITIONS
-            if (found := _different(runs, value_of))
-        ]
     if any(str(run.conditions.get("commit")).endswith("+changes") for run in finished):
         warnings.append("some runs used sources with uncommitted changes")
-    if not_numbers := sum(map(_has_nan, finished)):
-        warnings.append(
-            f"{not_numbers} of {len(finished)} finished runs have NaN scores, which means leave out"
-        )
+    scores = [[score for of_set in run.scores.values() for score in of_set.values()] for run in finished]
+    if count := sum(any(map(math.isnan, of_run)) for of_run in scores):
+        warnings.append(f"{count} of {len(finished)} finished runs have NaN scores, which means leave out")
     warnings += [problem for run in runs for problem in run.problems]
     without = Counter(run.state for run in runs if not run.finished)
     if without:
@@ -77,22 +77,7 @@ def comparability_warnings(
 
 def latencies_are_comparable(runs: Sequence[Run]) -> bool:
     """Whether all runs measured their own latency and memory on one device and at one size."""
-    return not any(_different(runs, value_of) for _, value_of in _LATENCY_CONDITIONS)
-
-
-def _has_nan(run: Run) -> bool:
-    return any(math.isnan(value) for scores in run.scores.values() for value in scores.values())
-
-
-def _without_scores(run: Run) -> Run:
-    return replace(
-        run,
-        state=f"gray={_OWN}" if run.finished else run.state,
-        scores={},
-        bicubic={},
-        images=(),
-        curves={name: curve for name, curve in run.curves.items() if not name.startswith(validation_key(""))},
-    )
+    return not any(_different(runs, value_of) for _, _, value_of, _ in _LATENCY_CONDITIONS)
 
 
 def _different(runs: Sequence[Run], value_of: Callable[[Run], str | None]) -> str:
@@ -105,11 +90,9 @@ def _different(runs: Sequence[Run], value_of: Callable[[Run], str | None]) -> st
     return ", ".join(listed[:_SHOWN] + more)
 
 
-def _protocol(run: Run) -> str | None:
-    if not run.protocol_details:
-        return run.protocol
-    details = {key: value for key, value in run.protocol_details.items() if key not in ("name", "gray")}
-    return f"{run.protocol} {json.dumps(details, sort_keys=True)}"
+def _protocol(run: Run) -> str:
+    details = {key: value for key, value in run.protocol.items() if key not in ("name", "gray")}
+    return f"{run.protocol.get('name')} {json.dumps(details, sort_keys=True)}"
 
 
 def _sets(run: Run) -> str:
@@ -124,15 +107,13 @@ def _image_names(run: Run) -> str | None:
 
 
 def _training_data(run: Run) -> str | None:
-    described = {
-        key.removeprefix("data."): value for key, value in run.config.items() if key.startswith("data.")
-    }
+    data = {key.removeprefix("data."): run.config[key] for key in run.config if key.startswith("data.")}
     listed = [
-        f"{key}={shown_value(value)}"
-        for key, value in described.items()
-        if key not in _NOT_THE_DATA and not key.startswith("degradation.")
+        f"{name}={shown_value(value)}"
+        for name, value in sorted(data.items())
+        if name not in _NOT_THE_DATA and not name.startswith("degradation.")
     ]
-    return " ".join(sorted(listed)) or None
+    return " ".join(listed) or None
 
 
 def _setting(key: str) -> Callable[[Run], str | None]:
@@ -140,25 +121,32 @@ def _setting(key: str) -> Callable[[Run], str | None]:
 
 
 def _commit(run: Run) -> str | None:
-    commit = run.conditions.get("commit")
-    return None if commit is None else str(commit)[:12]
+    return str(run.conditions.get("commit") or "")[:12] or None
 
 
-_INCOMPARABLE = "their scores cannot be compared"
 # (what, configuration group by which a sweep may vary it, its value, consequence)
-_CONDITIONS: tuple[tuple[str, str | None, Callable[[Run], str | None], str], ...] = (
+_Condition = tuple[str, str | None, Callable[[Run], str | None], str]
+_INCOMPARABLE = "their scores cannot be compared"
+_CONDITIONS: tuple[_Condition, ...] = (
     ("scoring protocols", None, _protocol, _INCOMPARABLE),
     ("validation sets", None, _sets, _INCOMPARABLE),
     ("validation images", None, _image_names, _INCOMPARABLE),
     ("scales", None, _setting("scale"), _INCOMPARABLE),
     ("training data", "data", _training_data, "this may explain differences"),
     ("numbers of steps", "trainer", _setting("trainer.max_steps"), "longer runs have an advantage"),
-    ("commits", None, _commit, "this may explain differences"),
+    (
+        "commits",
+        None,
+        lambda run: str(run.conditions.get("commit") or "")[:12] or None,
+        "this may explain differences",
+    ),
 )
-_LATENCY_CONDITIONS: tuple[tuple[str, Callable[[Run], str | None]], ...] = (
-    ("devices of the latency", lambda run: run.costs.device),
+_LATENCY_CONDITIONS: tuple[_Condition, ...] = (
+    ("devices of the latency", None, lambda run: run.costs.device, "their latencies cannot be compared"),
     (
         "image sizes of the latency",
+        None,
         lambda run: run.costs.output_size and width_by_height(run.costs.output_size),
+        "their latencies cannot be compared",
     ),
 )

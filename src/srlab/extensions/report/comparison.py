@@ -1,14 +1,16 @@
-"""Runs side by side: one configuration for all seeds, the baseline, and warnings before comparing."""
+"""Runs side by side: one configuration for all seeds, the baseline, warnings, and gains image by image."""
 
+import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
 from srlab.extensions.report.comparability import comparability_warnings, under_one_gray_rule
 from srlab.extensions.report.latencies import LabLatencies, latency_warnings
-from srlab.extensions.report.parameters import Parameter, parameter_values, varied_parameters
+from srlab.extensions.report.parameters import Parameter, differing_keys, parameter_values, varied_parameters
 from srlab.extensions.report.runs import Run
 
 
@@ -89,11 +91,10 @@ def compare(
     runs, gray_warnings = under_one_gray_rule(runs)
     parameters = varied_parameters(runs)
     configurations = _configurations(runs, parameters)
-    chosen, reason = (
-        _default_baseline(configurations, runs)
-        if baseline is None
-        else (_named(baseline, configurations, parameters), "as requested")
-    )
+    if baseline is None:
+        chosen, reason = _default_baseline(configurations, runs)
+    else:
+        chosen, reason = _named(baseline, configurations, parameters), "as requested"
     return Comparison(
         runs=tuple(run for each in configurations for run in each.runs),
         parameters=parameters,
@@ -104,7 +105,6 @@ def compare(
             *gray_warnings,
             *comparability_warnings(runs, parameters, own_latencies=latencies is None),
             *latency_warnings(runs, {each.number: each.runs for each in configurations}, latencies),
-            *_repeated_seeds(configurations),
         ),
         latencies=latencies,
     )
@@ -116,27 +116,19 @@ def as_comparison(runs: "Comparison | Sequence[Run]") -> Comparison:
 
 
 def _configurations(runs: Sequence[Run], parameters: Sequence[Parameter]) -> tuple[Configuration, ...]:
-    groups: dict[tuple[str, ...], list[Run]] = {}
+    groups = defaultdict(list)
     for run in runs:
-        groups.setdefault(parameter_values(run, parameters), []).append(run)
+        groups[parameter_values(run, parameters)].append(run)
 
     def rank(values: tuple[str, ...]) -> list[tuple[int, float, str]]:
         return [parameter.rank(value) for parameter, value in zip(parameters, values, strict=True)]
 
-    return tuple(
-        Configuration(
-            number=number,
-            values=values,
-            label=_label(values, parameters) or groups[values][0].name,
-            runs=tuple(sorted(groups[values], key=lambda run: (str(run.seed), run.source))),
-        )
-        for number, values in enumerate(sorted(groups, key=rank), 1)
-    )
-
-
-def _label(values: Sequence[str], parameters: Sequence[Parameter]) -> str:
-    named = zip(parameters, values, strict=True)
-    return ", ".join(f"{parameter.label}={value}" for parameter, value in named)
+    configurations = []
+    for number, values in enumerate(sorted(groups, key=rank), 1):
+        label = ", ".join(f"{each.label}={value}" for each, value in zip(parameters, values, strict=True))
+        of_seeds = sorted(groups[values], key=lambda run: (str(run.seed), run.source))
+        configurations.append(Configuration(number, values, label or groups[values][0].name, tuple(of_seeds)))
+    return tuple(configurations)
 
 
 def _default_baseline(
@@ -159,17 +151,15 @@ def _default_baseline(
 def _named(
     wanted: str, configurations: Sequence[Configuration], parameters: Sequence[Parameter]
 ) -> Configuration:
-    matching = [each for each in configurations if _is_named(wanted, each, parameters)]
+    found = [each for each in configurations if _is_named(wanted, each, parameters)]
     known = "; ".join(f"{each.number}: {each.label}" for each in configurations)
-    if len(matching) != 1:
+    if len(found) != 1:
         raise ValueError(
-            f"baseline {wanted!r} names {len(matching)} configurations instead of one; there are {known}"
+            f"baseline {wanted!r} names {len(found)} configurations instead of one; there are {known}"
         )
-    if not matching[0].finished:
-        raise ValueError(
-            f"baseline {wanted!r} has no scores, {matching[0].states}; choose another of {known}"
-        )
-    return matching[0]
+    if not found[0].finished:
+        raise ValueError(f"baseline {wanted!r} has no scores, {found[0].states}; choose another of {known}")
+    return found[0]
 
 
 def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Parameter]) -> bool:
@@ -177,18 +167,82 @@ def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Pa
     names |= {name for run in configuration.runs for name in (run.name, run.source)}
     if names & {wanted, wanted.rstrip("/")}:
         return True
+    given = list(zip(parameters, configuration.values, strict=True))
+    known = {f"{name}={value}" for parameter, value in given for name in (parameter.key, parameter.label)}
     # commas within brackets belong to a value
-    words = [word.strip().partition("=") for word in re.split(r",(?![^\[]*\])", wanted)]
-    values = {}
-    for parameter, value in zip(parameters, configuration.values, strict=True):
-        values[parameter.key] = values[parameter.label] = value
-    return all(equals and values.get(key) == value for key, equals, value in words)
+    return known.issuperset(word.strip() for word in re.split(r",(?![^\[]*\])", wanted))
 
 
-def _repeated_seeds(configurations: Sequence[Configuration]) -> list[str]:
-    return [
-        f"{each.label}: seed {seed} was run {count} times; the standard deviation includes repetitions"
-        for each in configurations
-        for seed, count in Counter(str(run.seed) for run in each.finished).items()
-        if count > 1
-    ]
+@dataclass(frozen=True)
+class ImageDifference:
+    """PSNR in dB of one image under two configurations, means over seeds.
+
+    ``difference`` is the gain of the second; 0 if both are equal, also if both are exact (infinite).
+    """
+
+    image: str
+    first: float
+    second: float
+    difference: float
+
+
+@dataclass(frozen=True)
+class PairComparison:
+    """Two configurations: (key, value of each) of what is different, and images, the largest gain first.
+
+    The second wins where it restores an image better. ``mean_difference`` is in dB; None without images, or
+    if both infinities are among the differences.
+    """
+
+    first: Configuration
+    second: Configuration
+    differing: tuple[tuple[str, str, str], ...]
+    images: tuple[ImageDifference, ...]
+    wins: int
+    losses: int
+    mean_difference: float | None
+
+
+def compare_images(first: Configuration, second: Configuration) -> PairComparison:
+    """Of the images that both were scored on."""
+    before, after = _image_psnr(first), _image_psnr(second)
+    images = []
+    for name, old in before.items():
+        if name in after:
+            new = after[name]
+            images.append(ImageDifference(name, old, new, 0.0 if old == new else new - old))
+    images.sort(key=lambda each: (-each.difference, each.image))
+    differences = [each.difference for each in images]
+    has_mean = differences and not {math.inf, -math.inf} <= set(differences)
+    return PairComparison(
+        first=first,
+        second=second,
+        differing=tuple(differing_keys(first.runs[0], second.runs[0])),
+        images=tuple(images),
+        wins=sum(each > 0 for each in differences),
+        losses=sum(each < 0 for each in differences),
+        mean_difference=fmean(differences) if has_mean else None,
+    )
+
+
+def compare_with_baseline(comparison: Comparison) -> list[PairComparison]:
+    """Every other configuration that finished, the best first; if there is none, the first two seeds."""
+    baseline = comparison.baseline
+    if baseline is None:
+        return []
+    others = [each for each in comparison.finished if each is not baseline]
+    if not others and len(baseline.finished) > 1:
+        runs = baseline.finished[:2]
+        first, second = (Configuration(baseline.number, baseline.values, run.name, (run,)) for run in runs)
+        return [compare_images(first, second)]
+    others.sort(key=lambda each: -fmean(run.psnr for run in each.finished))
+    return [compare_images(baseline, each) for each in others]
+
+
+def _image_psnr(configuration: Configuration) -> dict[str, float]:
+    values = defaultdict(list)
+    for run in configuration.finished:
+        for image in run.images:
+            if "psnr" in image.scores:
+                values[image.key].append(image.scores["psnr"])
+    return {name: fmean(each) for name, each in values.items()}

@@ -1,11 +1,8 @@
 """A W&B workspace as code: what every run of a project logged, laid out to be compared."""
 
-import importlib
 import json
 import os
-from dataclasses import dataclass, replace
-from itertools import chain
-from types import ModuleType
+from dataclasses import dataclass
 from typing import Any
 
 from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
@@ -15,9 +12,7 @@ _VIEW = f"nw-{_NAME}-v"  # as the package names views, but the same in every cal
 _BEST = f"best/{MONITOR}"
 _SSIM = validation_key("ssim")
 _CURVES = {MONITOR: "validation PSNR (dB)", _SSIM: "validation SSIM", TRAIN_LOSS: "training loss"}
-_LEARNING_RATES = "lr-.*"  # each optimizer's own: lr-Adam
 _IMAGES = {"comparison": ["comparison"], "restored": [f"restored/{number}" for number in range(1, 5)]}
-_TIMEOUT_S = 15
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,8 @@ class Dashboard:
 
 def logged_keys(dashboard: Dashboard) -> list[str]:
     """Every key of runs that the layout shows, learning rates apart."""
-    return [*_costs(dashboard), _BEST, *_bars(dashboard), *_CURVES, *chain(*_IMAGES.values())]
+    images = [key for keys in _IMAGES.values() for key in keys]
+    return [*_costs(dashboard), _BEST, *_bars(dashboard), *_CURVES, *images]
 
 
 def specification(dashboard: Dashboard) -> dict[str, Any]:
@@ -58,7 +54,7 @@ def save(dashboard: Dashboard) -> str:
         ValueError: no package, no key, or a key that the server refuses.
         OSError: the server cannot be reached.
     """
-    _import("workspaces")
+    workspace = _workspace(dashboard)
     import requests
     import wandb
 
@@ -69,10 +65,10 @@ def save(dashboard: Dashboard) -> str:
             raise ValueError(
                 "no key for W&B: wandb login, or WANDB_API_KEY; --dry-run prints the layout without one"
             )
-        entity = dashboard.entity or wandb.Api(timeout=_TIMEOUT_S).default_entity
+        entity = dashboard.entity or wandb.Api(timeout=15).default_entity
         if not entity:
             raise ValueError(f"{server} does not say whose project it is: give --entity NAME")
-        workspace = _workspace(replace(dashboard, entity=entity))
+        workspace.entity = entity
         workspace._internal_name, workspace._internal_id = _VIEW, _saved_view(entity, dashboard.project)
         return workspace.save().url
     except (wandb.Error, requests.RequestException) as error:
@@ -82,8 +78,10 @@ def save(dashboard: Dashboard) -> str:
 
 def _saved_view(entity: str, project: str) -> str:
     """W&B's id of the view that an earlier call made; empty if there is none."""
+    from wandb_workspaces.workspaces.internal import get_view_dict
+
     try:
-        return _import("workspaces.internal").get_view_dict(entity, project, _NAME)["id"]
+        return get_view_dict(entity, project, _NAME)["id"]
     except ValueError as error:
         if "not found" not in str(error):
             raise
@@ -91,17 +89,25 @@ def _saved_view(entity: str, project: str) -> str:
 
 
 def _workspace(dashboard: Dashboard) -> Any:
-    workspaces, panels, keys = _import("workspaces"), _import("reports.v2"), _import("expr")
+    try:
+        from wandb_workspaces import expr, workspaces
+        from wandb_workspaces.reports import v2 as panels
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "dashboards need W&B's package for workspaces: pip install 'srlab[dashboard]'"
+        ) from error
     best, step = panels.SummaryMetric(_BEST), panels.Metric(STEP_AXIS)
     costs = _costs(dashboard)
-    sections = {
+    layout = {
         "PSNR against cost": [
             panels.ScatterPlot(title=f"PSNR against {title}", x=panels.SummaryMetric(key), y=best, log_x=True)
             for key, title in costs.items()
         ],
         "curves": [
             *(panels.LinePlot(title=title, x=step, y=[key]) for key, title in _CURVES.items()),
-            panels.LinePlot(title="learning rate", x=step, metric_regex=_LEARNING_RATES),
+            panels.LinePlot(
+                title="learning rate", x=step, metric_regex="lr-.*"
+            ),  # each optimizer's own: lr-Adam
         ],
         "scores": [
             panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)])
@@ -114,13 +120,11 @@ def _workspace(dashboard: Dashboard) -> Any:
         entity=dashboard.entity or "",
         project=dashboard.project,
         name=_NAME,
-        sections=[
-            workspaces.Section(name=name, panels=each, is_open=True) for name, each in sections.items()
-        ],
+        sections=[workspaces.Section(name=name, panels=each, is_open=True) for name, each in layout.items()],
         settings=workspaces.WorkspaceSettings(x_axis=STEP_AXIS, max_runs=50),
         runset_settings=workspaces.RunsetSettings(
-            groupby=[keys.Metric("Group")],
-            order=[keys.Ordering(keys.Summary(_BEST), ascending=False)],
+            groupby=[expr.Metric("Group")],
+            order=[expr.Ordering(expr.Summary(_BEST), ascending=False)],
             pinned_columns=[f"summary:{key}" for key in columns],
         ),
     )
@@ -140,12 +144,3 @@ def _costs(dashboard: Dashboard) -> dict[str, str]:
 def _bars(dashboard: Dashboard) -> dict[str, str]:
     sets = {f"best/{validation_key('psnr', name)}": f"PSNR (dB) on {name}" for name in dashboard.sets}
     return {_BEST: "PSNR (dB), mean over sets", **sets, "best/gain": "gain over bicubic (dB)"}
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(f"wandb_workspaces.{name}")
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            "dashboards need W&B's package for workspaces: pip install 'srlab[dashboard]'"
-        ) from error

@@ -14,6 +14,7 @@ NETWORKS = "networks"
 # Arguments that only matter in training.
 _TRAINING_ONLY = frozenset({"_convert_", "drop_path"})
 _MEASURE = "srlab report --measure measures all networks in one interleaved run"
+_CAPTION = "Latency (median, 10th to 90th percentile) and peak memory of one {} image{} on {}: {}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +22,15 @@ class LabLatencies:
     """One interleaved run of the lab, from its record.
 
     Attributes:
-        precision: dtype and how the networks ran: ``float32, eager``.
+        facts: conditions by name, in words.
+        caption: what was measured and how, for a table.
         figures: as recorded, by network; those that were not timed are missing.
         reasons: why a network has no figures, by network.
     """
 
     path: str
-    conditions: Mapping[str, Any]
-    precision: str
-    lr_size: tuple[int, int]
-    output_size: tuple[int, int]
-    rounds: int
+    facts: Mapping[str, str]
+    caption: str
     warnings: tuple[str, ...]
     figures: Mapping[str, Mapping[str, Any]]
     reasons: Mapping[str, str]
@@ -39,28 +38,6 @@ class LabLatencies:
     def of(self, runs: Sequence[Run]) -> Mapping[str, Any] | None:
         """Figures of the network that these runs share; None if it was not timed."""
         return self.figures.get(_key(network_arguments(runs)))
-
-    def missing_reason(self, runs: Sequence[Run]) -> str:
-        """Why :meth:`of` returns None."""
-        arguments = network_arguments(runs)
-        if arguments is None:
-            return "no run left a configuration to build the network from"
-        return self.reasons.get(_key(arguments), "the record has no such network")
-
-    def facts(self) -> dict[str, str]:
-        """Conditions by name."""
-        found, sizes = self.conditions, (width_by_height(self.lr_size), width_by_height(self.output_size))
-        threads = f", {found['threads']} threads" if found["device"] == "cpu" else ""
-        return {
-            "record": self.path,
-            "command": found["command"],
-            "device": f"{found['device_name']}{threads}",
-            "image": f"{sizes[0]} restored to {sizes[1]}, {self.precision}",
-            "rounds": f"{self.rounds}, in each of which every network runs once",
-            "date": found["date"],
-            "commit": found["commit"] or "unknown",
-            "versions": f"torch {found['torch_version']}, srlab {found['srlab_version']}",
-        }
 
 
 def network_arguments(runs: Sequence[Run]) -> dict[str, Any] | None:
@@ -97,6 +74,45 @@ def read_latencies(path: Path) -> LabLatencies:
         raise ValueError(f"{path} is a record of another version: {error!r}; measure again") from error
 
 
+def _latencies(path: Path, content: Mapping[str, Any]) -> LabLatencies:
+    from srlab.extensions.lab.conditions import busy_warning
+
+    settings, conditions = content["settings"], content["conditions"]
+    if len(content["sizes"]) != 1 or settings["step"] != "inference":
+        raise ValueError(f"{path}: a report shows the latency of one image size; the record has others")
+    (size,) = content["sizes"]
+    lr_image, image = (width_by_height(size[name]) for name in ("lr_size", "output_size"))
+    precision = "{dtype}, {compile}".format(**size["subjects"][0])
+    threads = f", {conditions['threads']} threads" if conditions["device"] == "cpu" else ""
+    facts = {
+        "record": str(path),
+        "command": conditions["command"],
+        "device": f"{conditions['device_name']}{threads}",
+        "image": f"{lr_image} restored to {image}, {precision}",
+        "rounds": f"{settings['repeats']}, in each of which every network runs once",
+        "date": conditions["date"],
+        "commit": conditions["commit"] or "unknown",
+        "versions": f"torch {conditions['torch_version']}, srlab {conditions['srlab_version']}",
+    }
+    how = (
+        f"all networks in one interleaved run of {settings['repeats']} rounds, {facts['date'][:10]}; memory "
+        "beyond weights and input"
+    )
+    interrupted = "the measurement was interrupted; only finished rounds count"
+    warnings = (None if content["complete"] else interrupted, busy_warning(conditions))
+    keys = {label: _key(arguments) for label, arguments in content[NETWORKS].items()}
+    reasons = dict.fromkeys(keys.values(), "no round was finished")
+    reasons |= {keys[each["subject"]]: each["reason"] for each in (*content["skipped"], *size["failed"])}
+    return LabLatencies(
+        path=str(path),
+        facts=facts,
+        caption=_CAPTION.format(image, f", {precision},", facts["device"], how),
+        warnings=tuple(filter(None, warnings)),
+        figures={keys[each["label"]]: each for each in size["subjects"] if each["time_ms"] is not None},
+        reasons=reasons,
+    )
+
+
 def latency_source(latencies: LabLatencies | None) -> str:
     """In a few words, for an axis."""
     return "each run's own measurement" if latencies is None else "one interleaved run"
@@ -104,19 +120,13 @@ def latency_source(latencies: LabLatencies | None) -> str:
 
 def latency_caption(runs: Sequence[Run], latencies: LabLatencies | None) -> str:
     """Which latency and memory a table shows, for its caption; empty if no run measured any."""
-    what = "Latency (median, 10th to 90th percentile) and peak memory of one"
     if latencies is not None:
-        size, facts = width_by_height(latencies.output_size), latencies.facts()
-        device, date = facts["device"], facts["date"][:10]
-        return (
-            f"{what} {size} image, {latencies.precision}, on {device}: all networks in one interleaved run "
-            f"of {latencies.rounds} rounds, {date}; memory beyond weights and input."
-        )
+        return latencies.caption
     devices = sorted({run.costs.device for run in runs if run.costs.device})
     sizes = sorted({run.costs.output_size for run in runs if run.costs.output_size})
     shown = " and ".join(map(width_by_height, sizes)) or "unknown size"
     own = "each run's own measurement after its training, not comparable if made side by side"
-    return f"{what} {shown} image on {', '.join(devices)}: {own}." if devices else ""
+    return _CAPTION.format(shown, "", ", ".join(devices), own) if devices else ""
 
 
 def latency_warnings(
@@ -129,13 +139,17 @@ def latency_warnings(
     yield from (f"latencies: {warning}" for warning in latencies.warnings)
     missing: dict[str, list[str]] = defaultdict(list)
     for number, row in rows.items():
-        if latencies.of(row) is None:
-            missing[latencies.missing_reason(row)].append(str(number))
+        arguments = network_arguments(row)
+        if arguments is None:
+            missing["no run left a configuration to build the network from"].append(str(number))
+        elif latencies.of(row) is None:
+            reason = latencies.reasons.get(_key(arguments), "the record has no such network")
+            missing[reason].append(str(number))
     for reason, numbers in missing.items():
         yield f"no latency of row {', '.join(numbers)} ({latencies.path}): {reason}"
 
 
-def width_by_height(size: tuple[int, int]) -> str:
+def width_by_height(size: Sequence[int]) -> str:
     """A size (height, width) as papers write it: ``1280x720``."""
     return f"{size[1]}x{size[0]}"
 
@@ -148,44 +162,6 @@ def _warnings_of_own(timed: Sequence[Run]) -> Iterator[str]:
     busy = [run.name for run in timed if run.costs.is_busy]
     if busy:
         yield f"timed while other programs needed the same cores: {', '.join(busy)}; {_MEASURE}"
-    kept = [run.name for run in timed if run.costs.subnormals != "flushed"]
-    if kept and len(kept) < len(timed):
-        yield (
-            "timed with subnormal numbers kept, unlike the others, which is several times slower on some "
-            f"processors: {', '.join(kept)}; {_MEASURE}"
-        )
-
-
-def _latencies(path: Path, content: Mapping[str, Any]) -> LabLatencies:
-    settings = content["settings"]
-    if len(content["sizes"]) != 1 or settings["step"] != "inference":
-        raise ValueError(f"{path}: a report shows the latency of one image size; the record has others")
-    (size,) = content["sizes"]
-    keys = {label: _key(arguments) for label, arguments in content[NETWORKS].items()}
-    timed = {keys[each["label"]]: each for each in size["subjects"] if each["time_ms"] is not None}
-    reasons = {keys[each["subject"]]: each["reason"] for each in (*content["skipped"], *size["failed"])}
-    first = size["subjects"][0]
-    return LabLatencies(
-        path=str(path),
-        conditions=content["conditions"],
-        precision=f"{first['dtype']}, {first['compile']}",
-        lr_size=tuple(size["lr_size"]),
-        output_size=tuple(size["output_size"]),
-        rounds=settings["repeats"],
-        warnings=tuple(_lab_warnings(content)),
-        figures=timed,
-        reasons={key: reasons.get(key, "no round was finished") for key in keys.values() if key not in timed},
-    )
-
-
-def _lab_warnings(content: Mapping[str, Any]) -> Iterator[str]:
-    from srlab.extensions.lab.conditions import busy_warning
-
-    if not content["complete"]:
-        yield "the measurement was interrupted; only finished rounds count"
-    busy = busy_warning(content["conditions"])
-    if busy is not None:
-        yield busy
 
 
 def _key(arguments: Mapping[str, Any] | None) -> str:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from srlab.extensions.lab.subjects import Plan
     from srlab.models.network import Network
 
-_WARMUP = 2
-
 
 def measure_latencies(
     runs: Comparison | Sequence[Run],
@@ -63,35 +61,29 @@ def measure_latencies(
 
     comparison = as_comparison(runs)
     arguments = _distinct_networks(comparison)
-    networks, faults = _build(arguments)
-    plan, labels = _plan(arguments, networks, faults)
+    networks, plan, labels = _plan(arguments)
     scale = _only("scale", {network.scale for network in networks.values()}, "x{}".format)
     lr_size = lr_size or _lr_size(comparison.runs, output_size, scale)
     place = find_device(device)
-    _require_writable(record.parent)
-    settings = LabSettings(
-        step="inference", scale=scale, batch=1, warmup=_WARMUP, repeats=repeats, baseline=plan.baseline
-    )
+    record.parent.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=record.parent).close()  # fails now, not after minutes of measuring
     measured = run_lab(
         networks,
         plan,
-        settings,
+        LabSettings(
+            step="inference", scale=scale, batch=1, warmup=2, repeats=repeats, baseline=plan.baseline
+        ),
         lr_sizes=[lr_size],
         device=place,
         command=command,
         threads=threads,
         progress=progress,
     )
-    write_json(record, {**measured.as_json(), NETWORKS: labels})
+    content = {label: arguments[name] for label, name in labels.items()}
+    write_json(record, {**measured.as_json(), NETWORKS: content})
     if not measured.complete:
         raise KeyboardInterrupt
     return read_latencies(record)
-
-
-def _require_writable(folder: Path) -> None:
-    """Fail before minutes of measuring if the folder cannot be written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
 
 
 def _distinct_networks(comparison: Comparison) -> dict[str, dict[str, Any]]:
@@ -106,51 +98,36 @@ def _distinct_networks(comparison: Comparison) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _build(described: Mapping[str, dict[str, Any]]) -> "tuple[dict[str, Network], dict[str, str]]":
-    """Networks by name, and why the others cannot be built."""
-    import torch
-
+def _plan(described: Mapping[str, dict[str, Any]]) -> "tuple[dict[str, Network], Plan, dict[str, str]]":
+    """Networks by name; each once, with the back end of its runs; and the names by the lab's labels."""
     from srlab.app.presets import build_network
-
-    networks, faults = {}, {}
-    for name, arguments in described.items():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            try:
-                networks[name] = build_network(arguments)
-            except ValueError as error:
-                faults[name] = str(error)
-    if not networks:
-        name, fault = next(iter(faults.items()))
-        raise ValueError(f"none of the {len(faults)} networks can be built; {name}: {fault}")
-    return networks, faults
-
-
-def _plan(
-    described: Mapping[str, dict[str, Any]], networks: "Mapping[str, Network]", faults: Mapping[str, str]
-) -> "tuple[Plan, dict[str, dict[str, Any]]]":
-    """Each network once, with the back end of its runs; and the arguments by the lab's labels."""
     from srlab.extensions.lab.subjects import Plan, Skipped, Subject
     from srlab.models.network import AttentionNetwork
 
-    subjects = {}
+    networks, subjects, skipped, labels = {}, [], [], {}
     for name, arguments in described.items():
-        has_choice = isinstance(networks.get(name), AttentionNetwork)
-        backend = str(arguments.get("backend", "auto")) if has_choice else None
-        subjects[name] = Subject(name, backend)
-    plan = Plan(
-        subjects=tuple(subjects[name] for name in networks),
-        baseline=subjects[next(iter(networks))].label,
-        skipped=tuple(Skipped(subjects[name].label, fault) for name, fault in faults.items()),
-    )
-    return plan, {subjects[name].label: arguments for name, arguments in described.items()}
+        subject = Subject(name, None)
+        try:
+            networks[name] = build_network(arguments)
+            if isinstance(networks[name], AttentionNetwork):
+                subject = Subject(name, str(arguments.get("backend", "auto")))
+            subjects.append(subject)
+        except ValueError as error:
+            skipped.append(Skipped(subject.label, str(error)))
+        labels[subject.label] = name
+    if not subjects:
+        first = skipped[0]
+        raise ValueError(
+            f"none of the {len(skipped)} networks can be built; {labels[first.subject]}: {first.reason}"
+        )
+    return networks, Plan(tuple(subjects), subjects[0].label, tuple(skipped)), labels
 
 
 def _lr_size(runs: Sequence[Run], output_size: tuple[int, int] | None, scale: int) -> tuple[int, int]:
     """Of the images that restore to ``output_size``, or to what all runs measured or would measure."""
     sizes = [run.costs.output_size or run.config.get("latency.output_size") for run in runs]
-    measured = {(size[0], size[1]) for size in sizes if size}
-    height, width = output_size or _only("image size", measured, width_by_height)
+    known = {tuple(size) for size in sizes if size}
+    height, width = output_size or _only("image size", known, width_by_height)
     return -(-height // scale), -(-width // scale)
 
 

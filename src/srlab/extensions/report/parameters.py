@@ -46,43 +46,31 @@ def varied_parameters(runs: Sequence[Run]) -> tuple[Parameter, ...]:
     """
     is_sweep = len({run.sweep for run in runs}) == 1 and all(run.swept for run in runs)
     keys = _swept_keys(runs) if is_sweep else _configured_keys(runs)
-    short = {key: _short(key) for key in keys}
-    labels = list(short.values())
+    labels = [_short(key) for key in keys]
+    orders = {key: order for run in runs for key, order in run.sweep_order.items()}
     return tuple(
-        Parameter(
-            key=key,
-            label=short[key] if labels.count(short[key]) == 1 else key,
-            swept=is_sweep,
-            order=next((run.sweep_order[key] for run in runs if key in run.sweep_order), ()),
-        )
-        for key in keys
+        Parameter(key, label if labels.count(label) == 1 else key, is_sweep, orders.get(key, ()))
+        for key, label in zip(keys, labels, strict=True)
     )
 
 
 def parameter_values(run: Run, parameters: Iterable[Parameter]) -> tuple[str, ...]:
     """As they are shown."""
-    return tuple(
-        run.swept.get(each.key, _ABSENT) if each.swept else _config_value(run, each.key)
-        for each in parameters
-    )
+    values = (run.swept.get(p.key, _ABSENT) if p.swept else _config_value(run, p.key) for p in parameters)
+    return tuple(values)
 
 
 def differing_keys(first: Run, second: Run) -> list[tuple[str, str, str]]:
     """(key, value of the first, value of the second) of every difference but places and derived keys."""
-    pairs = (
-        (key, _config_value(first, key), _config_value(second, key))
-        for key in _independent_keys([first, second])
-        if not _is_within(key, _PLACES)
-    )
-    return [(key, one, other) for key, one, other in pairs if one != other]
+    keys = [key for key in _independent_keys([first, second]) if not _is_within(key, _PLACES)]
+    found = [(key, _config_value(first, key), _config_value(second, key)) for key in keys]
+    return [each for each in found if each[1] != each[2]]
 
 
 def shown_value(value: Any) -> str:
     """As it would be typed on a command line: lists without blanks, null, true."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(shown_value, value)) + "]"
     if isinstance(value, Mapping):
@@ -97,23 +85,22 @@ def _swept_keys(runs: Sequence[Run]) -> list[str]:
 
 def _configured_keys(runs: Sequence[Run]) -> list[str]:
     known = [run for run in runs if run.config]
-    varied = [
-        key
-        for key in _independent_keys(known)
-        if not _is_within(key, _CIRCUMSTANCES)
+    varied = []
+    for key in _independent_keys(known):
         # scores of two gray rules are never compared, so the rule is not a parameter
-        and not (key.startswith("protocol.") and key.endswith(".gray"))
-        and len({_config_value(run, key) for run in known}) > 1
-    ]
-    if len({run.network for run in known}) < 2:
+        is_gray_rule = key.startswith("protocol.") and key.endswith(".gray")
+        has_values = len({_config_value(run, key) for run in known}) > 1
+        if has_values and not is_gray_rule and not _is_within(key, _CIRCUMSTANCES):
+            varied.append(key)
+    networks = len({run.network for run in known})
+    if networks < 2:
         return varied
-    return [_NETWORK, *(key for key in varied if not _follows_from_network(key, known))]
 
+    def follows_from_network(key: str) -> bool:
+        pairs = {(run.network, _config_value(run, key)) for run in known}
+        return key.startswith(f"{_NETWORK}.") and len(pairs) == networks
 
-def _follows_from_network(key: str, runs: Sequence[Run]) -> bool:
-    if not key.startswith(f"{_NETWORK}."):
-        return False
-    return len({(run.network, _config_value(run, key)) for run in runs}) == len({run.network for run in runs})
+    return [_NETWORK, *(key for key in varied if not follows_from_network(key))]
 
 
 def _independent_keys(runs: Sequence[Run]) -> list[str]:

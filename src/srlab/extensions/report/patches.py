@@ -3,32 +3,32 @@
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
 
+from srlab.data.images import read_image
 from srlab.extensions.report.ablation import mean_score
 from srlab.extensions.report.comparison import Comparison, Configuration
 from srlab.extensions.report.runs import ImageScore
+from srlab.ops.color import luma_double
+from srlab.ops.resize import imresize
 
 _SIDE = 64  # of a scored square, in HR pixels
-_CONTEXT = 128  # side of what is embedded around it
 _STRIDE = 32
 _MOST_SHOWN = 5  # restorations side by side
-_MOST_OF_AN_IMAGE = 2
 _PEAK = 255.0
-BICUBIC, REFERENCE = "bicubic", "HR"
-
-_Images = NDArray[np.uint8]  # (N, 3, H, W), or (3, H, W) for one
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One restoration of a square: PSNR of its luma, and a data URI of it with its surroundings."""
+    """One restoration of a square: PSNR of its luma, and its pixels as a data URI."""
 
     title: str
     number: int | None
@@ -38,20 +38,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class Patch:
-    """One square of one image.
-
-    Attributes:
-        zoom: side of the embedded picture over that of the square.
-        shift: of the embedded picture, as shares of its sides, that brings the square to the middle.
-    """
+    """One square of one image."""
 
     image: str
     reason: str
     top: int
     left: int
     side: int
-    zoom: float
-    shift: tuple[float, float]
     panels: tuple[Panel, ...]
 
 
@@ -63,24 +56,15 @@ class PatchSelection:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Square:
-    """``worst``: mean squared error of the luma, mean over the configurations; ``spread``: of PSNRs in dB."""
-
+class _Square(NamedTuple):
     image: str
     top: int
     left: int
     side: int
-    worst: float
-    spread: float
-
-    def overlaps(self, other: "_Square") -> bool:
-        near = abs(self.top - other.top) < self.side and abs(self.left - other.left) < self.side
-        return self.image == other.image and near
 
 
 def select_patches(comparison: Comparison, *, count: int) -> PatchSelection:
-    """Half of ``count`` squares are where all do worst, half where they differ most.
+    """Half of ``count`` squares are where all do worst, half where they differ most; one of each image.
 
     Only images whose source still exists and that every shown configuration saved are considered.
     """
@@ -88,19 +72,18 @@ def select_patches(comparison: Comparison, *, count: int) -> PatchSelection:
     if not shown or count < 1:
         return PatchSelection()
     saved = [_saved_images(each) for each in shown]
-    notes, squares = [], []
+    notes, ranked = [], []
     for name in saved[0]:
         if all(name in images for images in saved):
             try:
-                squares += _squares(name, _load([images[name] for images in saved]))
+                ranked.append(_squares(name, _load([images[name] for images in saved])))
             except (ValueError, OSError) as error:
                 notes.append(f"{name} is not among the patches: {error}")
-    worst = sorted(squares, key=lambda each: (-each.worst, each.image, each.top, each.left))
-    spread = sorted(squares, key=lambda each: (-each.spread, each.image, each.top, each.left))
     differing = count // 2 if len(shown) > 1 else 0
-    chosen = _free(worst, count - differing, [])
-    reasons = dict.fromkeys(chosen, "worst of all")
-    reasons |= dict.fromkeys(_free(spread, differing, chosen), "largest difference")
+    worst = sorted((each[0] for each in ranked), reverse=True)[: count - differing]
+    spread = sorted((each[1] for each in ranked), reverse=True)[:differing]
+    reasons = {square: "worst of all" for _, square in worst}
+    reasons |= {square: "largest difference" for _, square in spread if square not in reasons}
     patches = [
         _patch(square, reason, shown, _load([images[square.image] for images in saved]))
         for square, reason in reasons.items()
@@ -131,19 +114,18 @@ def _saved_images(configuration: Configuration) -> Mapping[str, ImageScore]:
     return {}
 
 
-def _load(images: Sequence[ImageScore]) -> _Images:
-    """The reference, then the restorations, to whose size it is cropped.
+def _load(images: Sequence[ImageScore]) -> Tensor:
+    """(N, 3, H, W) uint8: the reference, then the restorations, to whose size it is cropped.
 
     Raises:
         ValueError: a file is missing or damaged, or sizes do not match.
     """
-    from srlab.data.images import read_image
-
     source = images[0].hr_file
     if source is None or not Path(source).is_file():
         raise ValueError(f"its source {source} does not exist")
-    paths = [source, *(image.restored or "" for image in images)]
-    reference, *restored = (read_image(Path(path)) for path in paths)
+    reference, *restored = (
+        read_image(Path(path)) for path in (source, *(image.restored or "" for image in images))
+    )
     height, width = restored[0].shape[1:]
     sizes = {image.shape[1:] for image in restored}
     if len(sizes) > 1 or reference.shape[1] < height or reference.shape[2] < width:
@@ -151,78 +133,50 @@ def _load(images: Sequence[ImageScore]) -> _Images:
             f"restorations {sorted(sizes)} and source {reference.shape[1:]} do not match in size"
         )
     cropped = (reference[:, :height, :width], *restored)
-    return np.stack([np.broadcast_to(image, (3, height, width)) for image in cropped])
+    return torch.stack([torch.from_numpy(image).expand(3, height, width) for image in cropped])
 
 
-def _squares(name: str, images: _Images) -> Iterator[_Square]:
-    height, width = images.shape[2:]
-    side = min(_SIDE, height, width)
-    # sums over squares are differences of sums from the top left corner
-    sums = np.pad(_squared_errors(images).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
-    starts = [sorted({*range(0, each - side + 1, _STRIDE), each - side}) for each in (height, width)]
-    for top, left in product(*starts):
-        bottom, right = top + side, left + side
-        total = sums[:, bottom, right] - sums[:, top, right] - sums[:, bottom, left] + sums[:, top, left]
-        means = [max(0.0, float(each)) / side**2 for each in total]
-        psnrs = [_psnr(mean) for mean in means]
-        spread = max(psnrs) - min(psnrs) if max(psnrs) < math.inf else 0.0
-        yield _Square(name, top, left, side, worst=sum(means) / len(means), spread=spread)
+def _squares(name: str, images: Tensor) -> list[tuple[float, _Square]]:
+    """Where the mean error over the configurations is largest, and where their PSNRs differ most, in dB.
 
-
-def _squared_errors(images: _Images) -> NDArray[np.float64]:
-    """Of the luma, of all images but the first, from the first."""
-    import torch
-
-    from srlab.ops.color import luma_double
-
-    luma = luma_double(torch.from_numpy(images))[:, 0].numpy()
-    return (luma[1:] - luma[:1]) ** 2
-
-
-def _psnr(error: float) -> float:
-    return 10 * math.log10(_PEAK**2 / error) if error else math.inf
-
-
-def _free(ranked: Sequence[_Square], count: int, taken: Sequence[_Square]) -> list[_Square]:
-    """The first ``count`` that overlap nothing, at most two of an image."""
-    found: list[_Square] = []
-    for square in ranked:
-        crowded = sum(each.image == square.image for each in found) >= _MOST_OF_AN_IMAGE
-        if len(found) < count and not crowded and not any(map(square.overlaps, (*taken, *found))):
-            found.append(square)
+    Squares lie on a grid from the top left corner; what it leaves at the other borders is in none.
+    """
+    side = min(_SIDE, *images.shape[2:])
+    errors = F.avg_pool2d(_squared_errors(images), side, _STRIDE)
+    psnr = _psnr(errors)
+    spread = (psnr.amax(0) - psnr.amin(0)).nan_to_num(posinf=0.0)  # where one is exact, PSNR says nothing
+    found = []
+    for scores in (errors.mean(0), spread):
+        row, column = divmod(int(scores.argmax()), scores.shape[1])
+        found.append((float(scores.max()), _Square(name, row * _STRIDE, column * _STRIDE, side)))
     return found
 
 
-def _patch(square: _Square, reason: str, shown: Sequence[Configuration], images: _Images) -> Patch:
-    side, context = square.side, min(_CONTEXT, *images.shape[2:])
-    start = (square.top, square.left)
-    # the square is in the middle of its surroundings, unless that is beyond a border of the image
-    corner = [
-        max(0, min(length - context, place - (context - side) // 2))
-        for place, length in zip(start, images.shape[2:], strict=True)
-    ]
+def _squared_errors(images: Tensor) -> Tensor:
+    """(N - 1, H, W) float64: of the luma, of all images but the first, from the first."""
+    luma = luma_double(images)[:, 0]
+    return (luma[1:] - luma[:1]) ** 2
+
+
+def _psnr(error: Tensor) -> Tensor:
+    return 10 * torch.log10(_PEAK**2 / error)
+
+
+def _patch(square: _Square, reason: str, shown: Sequence[Configuration], images: Tensor) -> Patch:
     titles: list[tuple[str, int | None]] = [(f"{each.number}: {each.label}", each.number) for each in shown]
     scale = _bicubic_scale(shown)
     if scale is not None:
-        images = np.insert(images, 1, _bicubic(images[0], scale), axis=0)
-        titles.insert(0, (BICUBIC, None))
-    errors = _squared_errors(images)[:, start[0] : start[0] + side, start[1] : start[1] + side]
-    embedded = images[:, :, corner[0] : corner[0] + context, corner[1] : corner[1] + context]
+        images = torch.cat([images[:1], _bicubic(images[:1], scale), images[1:]])
+        titles.insert(0, ("bicubic", None))
+    rows, columns = (slice(start, start + square.side) for start in (square.top, square.left))
+    images = images[:, :, rows, columns]
+    reference, *pictures = map(_data_uri, images)
     panels = [
-        Panel(title, number, _psnr(float(error.mean())), _data_uri(image))
-        for (title, number), error, image in zip(titles, errors, embedded[1:], strict=True)
+        Panel(title, number, float(_psnr(error.mean())), picture)
+        for (title, number), error, picture in zip(titles, _squared_errors(images), pictures, strict=True)
     ]
-    down, right = (((context - side) / 2 - (start[axis] - corner[axis])) / context for axis in (0, 1))
-    return Patch(
-        image=square.image,
-        reason=reason,
-        top=square.top,
-        left=square.left,
-        side=side,
-        zoom=context / side,
-        shift=(right, down),
-        panels=(*panels, Panel(REFERENCE, None, None, _data_uri(embedded[0]))),
-    )
+    panels.append(Panel("HR", None, None, reference))
+    return Patch(square.image, reason, square.top, square.left, square.side, tuple(panels))
 
 
 def _bicubic_scale(shown: Sequence[Configuration]) -> int | None:
@@ -232,20 +186,14 @@ def _bicubic_scale(shown: Sequence[Configuration]) -> int | None:
     return configs[0].get("scale") if degradations == {"BicubicDegradation"} else None
 
 
-def _bicubic(reference: _Images, scale: int) -> _Images:
+def _bicubic(reference: Tensor, scale: int) -> Tensor:
     """Downsampled and upsampled like MATLAB, through 8 bits."""
-    import torch
-
-    from srlab.ops.resize import imresize
-
-    height, width = reference.shape[1:]
-    lr_image = imresize(torch.from_numpy(reference), size=(height // scale, width // scale), mode="uint8")
-    return imresize(lr_image, size=(height, width), mode="uint8").numpy()
+    height, width = reference.shape[2:]
+    lr_image = imresize(reference, size=(height // scale, width // scale), mode="uint8")
+    return imresize(lr_image, size=(height, width), mode="uint8")
 
 
-def _data_uri(image: _Images) -> str:
-    from PIL import Image
-
+def _data_uri(image: Tensor) -> str:
     stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(stream, format="PNG", optimize=True)
+    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(stream, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,6 +1,5 @@
 """Finds runs in folders and reads what they left; damaged files are listed, never skipped silently."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
@@ -8,48 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from srlab.extensions.lab.load import CoreLoad
-from srlab.extensions.report.configurations import configured_protocol, read_configuration
 from srlab.extensions.report.runs import FINISHED, ImageScore, Run, RunCosts
 from srlab.extensions.sweep.records import LOCK_NAME
 from srlab.locks import is_held
 from srlab.metrics.protocol import recorded_gray_rule
-from srlab.runs.contract import (
-    CELL_FILE,
-    CHECKPOINTS_FOLDER,
-    CONFIG_FILE,
-    IMAGES_FOLDER,
-    SUMMARY_FILE,
-    SWEEP_FILE,
-)
-from srlab.runs.folder import RunFolder
+from srlab.runs import contract
+from srlab.runs.folder import RunFolder, read_json
 from srlab.runs.scores import read_scores
 
-_MARKS = (CELL_FILE, CONFIG_FILE, SUMMARY_FILE)
+_MARKS = (contract.CELL_FILE, contract.CONFIG_FILE, contract.SUMMARY_FILE)
 # Folders of a run or a sweep that hold no runs of their own.
-_SKIPPED = frozenset({CHECKPOINTS_FOLDER, IMAGES_FOLDER, "report", "wandb"})
+_SKIPPED = frozenset({contract.CHECKPOINTS_FOLDER, contract.IMAGES_FOLDER, "report", "wandb"})
 _DEPTH = 4
-_WANDB = "wandb:"
 
 
 def read_runs(sources: Sequence[str | Path] | str | Path) -> list[Run]:
-    """Read runs, sweeps, folders of runs, and runs at W&B (``wandb:ENTITY/PROJECT[/GROUP]``).
-
-    Cells of a grid that their sweep has not started yet are included.
+    """Read runs, sweeps and folders of runs; cells of a grid that have not started yet are included.
 
     Raises:
-        ValueError: a source without runs, or one that W&B does not have.
+        ValueError: a source without runs.
         OSError: a folder does not exist or cannot be read.
     """
-    found: dict[str, Run] = {}
-    for source in [sources] if isinstance(sources, str | Path) else sources:
-        if str(source).startswith(_WANDB):
-            from srlab.extensions.report.wandb_runs import read_wandb
-
-            runs = read_wandb(str(source).removeprefix(_WANDB))
-        else:
-            runs = _read_place(Path(source))
-        found.update((run.source, run) for run in runs)
-    return list(found.values())
+    places = [sources] if isinstance(sources, str | Path) else sources
+    return list({run.source: run for place in places for run in _read_place(Path(place))}.values())
 
 
 def _read_place(place: Path) -> list[Run]:
@@ -72,31 +52,30 @@ def _run_folders(place: Path, depth: int) -> Iterator[Path]:
 
 
 def _read_run(path: Path) -> Run:
-    problems: list[str] = []
-    folder = RunFolder(path)
+    folder, problems = RunFolder(path), []
     summary = _tolerant(folder.summary, problems)
-    cell, sweep = _read_json(path / CELL_FILE, problems), _read_json(path.parent / SWEEP_FILE, problems)
-    config, derived = read_configuration(folder, problems)
+    cell = _tolerant(lambda: read_json(path / contract.CELL_FILE), problems)
+    sweep = _tolerant(lambda: read_json(path.parent / contract.SWEEP_FILE), problems)
+    config, derived = _configuration(folder, problems)
     scored = _scored(summary, path, problems)
-    # a run that died before its summary may have costs
-    costs = _tolerant(folder.costs, problems) or _within(summary, "conditions", "costs")
-    protocol = _within(summary, "protocol") or configured_protocol(config)
+    conditions = dict(_within(summary, "conditions"))
+    own_costs = conditions.pop("costs", {})  # the file is there earlier, the summary may outlive it
+    protocol = _within(summary, "protocol") or _configured_protocol(config)
     means = summary["scores"] if scored.get("scores") else ()
     return Run(
         source=str(path.resolve()),
         name=str(cell.get("name", path.name)),
         state=_state(folder, cell, has_scores=bool(means)),
-        sweep=str(path.parent.resolve()) if (path.parent / SWEEP_FILE).exists() else None,
+        sweep=str(path.parent.resolve()) if (path.parent / contract.SWEEP_FILE).exists() else None,
         config=config,
         derived=derived,
         swept={str(key): str(value) for key, value in _within(cell, "swept").items()},
         sweep_order=_sweep_order(sweep),
         **scored,
-        costs=_costs(costs),
+        costs=_costs(_tolerant(folder.costs, problems) or own_costs),
         curves=_curves(folder, problems),
-        conditions={key: value for key, value in _within(summary, "conditions").items() if key != "costs"},
-        protocol=protocol.get("name"),
-        protocol_details=_within(summary, "protocol"),
+        conditions=conditions,
+        protocol=protocol,
         gray_rule=recorded_gray_rule(means, protocol) if protocol else None,
         step=summary.get("step"),
         steps=summary.get("steps"),
@@ -109,30 +88,19 @@ def _read_run(path: Path) -> Run:
 
 def _not_started(place: Path, runs: Sequence[Run]) -> list[Run]:
     """Cells of a grid that have no folder; a search chooses its cells as it goes, so none is missing."""
-    sweep = _read_json(place / SWEEP_FILE, [])
+    sweep = _tolerant(lambda: read_json(place / contract.SWEEP_FILE), [])
     order = _sweep_order(sweep)
-    is_search = "optuna" in str(sweep.get("sweeper")).lower() or any(
-        "(" in value for values in order.values() for value in values
-    )
-    if not order or is_search:
+    is_search = any("(" in value for values in order.values() for value in values)
+    if not order or is_search or "optuna" in str(sweep.get("sweeper")).lower():
         return []
-    there = {tuple(run.swept.get(key) for key in order) for run in runs}
+    folder, there = str(place.resolve()), {tuple(run.swept.get(key) for key in order) for run in runs}
     missing = []
     for values in product(*order.values()):
         if values not in there:
             swept = dict(zip(order, values, strict=True))
             name = ",".join(f"{key}={value}" for key, value in swept.items())
-            folder = str(place.resolve())
-            missing.append(
-                Run(
-                    source=f"{folder} ({name})",
-                    name=name,
-                    state="not started",
-                    sweep=folder,
-                    swept=swept,
-                    sweep_order=order,
-                )
-            )
+            of_sweep = {"sweep": folder, "swept": swept, "sweep_order": order}
+            missing.append(Run(source=f"{folder} ({name})", name=name, state="not started", **of_sweep))
     return missing
 
 
@@ -154,6 +122,33 @@ def _state(folder: RunFolder, cell: Mapping[str, Any], *, has_scores: bool) -> s
     return noted
 
 
+def _configuration(folder: RunFolder, problems: list[str]) -> tuple[dict[str, Any], frozenset[str]]:
+    """Resolved values by dotted key, and the keys that are computed from others (``model.scale: ${scale}``).
+
+    Both are empty if there is no configuration, or a damaged one, which is added to ``problems``.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from srlab.app.renamed_keys import migrated
+    from srlab.app.saved_config import flat
+
+    config = OmegaConf.create(dict(_tolerant(lambda: migrated(folder.config() or {}), problems)))
+    try:
+        written, resolved = flat(config, resolve=False), flat(config)
+    except OmegaConfBaseException as error:
+        problems.append(f"{folder.path / contract.CONFIG_FILE} cannot be resolved: {error}")
+        return {}, frozenset()
+    # an interpolation may stand for a whole group: ``data.degradation: ${degradation}``
+    computed = tuple(f"{key}." for key, value in written.items() if "${" in str(value))
+    return resolved, frozenset(key for key in resolved if f"{key}.".startswith(computed))
+
+
+def _configured_protocol(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the scoring protocol, without the name of its group."""
+    return {key.rpartition(".")[2]: value for key, value in config.items() if key.startswith("protocol.")}
+
+
 def _tolerant(read: Callable[[], Any], problems: list[str]) -> Mapping[str, Any]:
     """Empty if the file does not exist or is damaged, which is added to ``problems``."""
     try:
@@ -163,35 +158,21 @@ def _tolerant(read: Callable[[], Any], problems: list[str]) -> Mapping[str, Any]
         return {}
 
 
-def _read_json(path: Path, problems: list[str]) -> Mapping[str, Any]:
-    def read() -> Any:
-        try:
-            content = json.loads(path.read_text()) if path.exists() else {}
-            return dict(content)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
-
-    return _tolerant(read, problems)
-
-
-def _within(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
-    for key in keys:
-        content = content.get(key) or {}
-    return content
+def _within(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    return content.get(key) or {}
 
 
 def _scored(summary: Mapping[str, Any], path: Path, problems: list[str]) -> dict[str, Any]:
     """The fields of a run that hold scores; none if the summary is malformed."""
-    means, bicubic, images = (summary.get(field) or () for field in ("scores", "bicubic", "images"))
+    means, images = summary.get("scores") or (), summary.get("images") or ()
     try:
         return {
             "scores": {mean["set_name"]: read_scores(mean) for mean in means},
-            "bicubic": {mean["set_name"]: read_scores(mean) for mean in bicubic},
             "image_counts": {mean["set_name"]: mean.get("images") for mean in means},
             "images": tuple(_image(entry, path) for entry in images),
         }
     except (KeyError, TypeError, AttributeError) as error:
-        problems.append(f"{path / SUMMARY_FILE} has an unknown layout: {error!r}")
+        problems.append(f"{path / contract.SUMMARY_FILE} has an unknown layout: {error!r}")
         return {}
 
 
@@ -201,7 +182,6 @@ def _image(entry: Mapping[str, Any], path: Path) -> ImageScore:
         set_name=entry["set_name"],
         name=entry["name"],
         scores=read_scores(entry),
-        bicubic=read_scores(entry, "bicubic"),
         hr_file=entry.get("hr_file"),
         restored=None if restored is None else str(path.resolve() / restored),
     )
@@ -218,7 +198,6 @@ def _costs(costs: Mapping[str, Any]) -> RunCosts:
         memory_mib=_within(costs, "memory").get("peak_mib"),
         device=latency.get("device"),
         output_size=None if size is None else (int(size[0]), int(size[1])),
-        subnormals=latency.get("subnormals"),
         is_busy="load" in latency and CoreLoad(**latency["load"]).is_busy,
     )
 

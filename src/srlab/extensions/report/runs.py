@@ -17,7 +17,6 @@ class ImageScore:
     set_name: str
     name: str
     scores: _Scores
-    bicubic: _Scores
     hr_file: str | None
     restored: str | None
 
@@ -33,7 +32,6 @@ class RunCosts:
 
     Attributes:
         output_size: height and width that latency and memory are for; multiply-adds are for 1280x720.
-        subnormals: ``flushed`` or ``kept`` during the timing; None in older records, which kept them.
         is_busy: whether other programs needed the same cores during the timing.
     """
 
@@ -45,7 +43,6 @@ class RunCosts:
     memory_mib: float | None = None
     device: str | None = None
     output_size: tuple[int, int] | None = None
-    subnormals: str | None = None
     is_busy: bool = False
 
 
@@ -54,11 +51,11 @@ class Run:
     """One training, finished or not.
 
     Attributes:
-        source: its folder, or its address at W&B.
+        source: its folder.
         state: ``finished``, ``running``, ``failed``, ``stopped``, ``killed``, ``unfinished``,
             ``over_latency_limit`` or ``not started``; ``gray=own`` if its scores were left out because other
             runs count gray images differently.
-        sweep: folder of its sweep, or group at W&B.
+        sweep: folder of its sweep.
         config: resolved configuration by dotted key.
         derived: keys of it that are computed from other keys.
         swept: what the sweep sets for this cell, as typed.
@@ -66,6 +63,7 @@ class Run:
         scores: by validation set and metric, of the best checkpoint.
         curves: (step, value) by metric key.
         conditions: commit, date, versions, as in the summary.
+        protocol: settings of the scoring protocol; empty if unknown.
         gray_rule: ``replicate`` or ``own``; None if no gray image was scored.
         launcher: Hydra's launcher of the sweep: ``basic`` (one cell after the other), ``joblib`` …
         problems: files that could not be read.
@@ -80,14 +78,12 @@ class Run:
     swept: Mapping[str, str] = field(default_factory=dict)
     sweep_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scores: Mapping[str, _Scores] = field(default_factory=dict)
-    bicubic: Mapping[str, _Scores] = field(default_factory=dict)
     image_counts: Mapping[str, int | None] = field(default_factory=dict)
     images: tuple[ImageScore, ...] = ()
     costs: RunCosts = RunCosts()
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
-    protocol: str | None = None
-    protocol_details: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
     gray_rule: str | None = None
     step: int | None = None
     steps: int | None = None

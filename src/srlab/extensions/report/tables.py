@@ -86,6 +86,12 @@ class AblationTable:
     rows: tuple[Row, ...]
     caption: str
 
+    @property
+    def headings(self) -> list[str]:
+        """Of all columns: the row's number, the parameters, the runs, the measures."""
+        parameters = (each.label for each in self.parameters)
+        return ["#", *parameters, "runs", *(column.heading for column in self.columns)]
+
     def _repr_markdown_(self) -> str:
         return to_markdown(self)
 
@@ -105,7 +111,7 @@ def shown_estimate(estimate: Estimate | None, column: Column) -> str:
 
 def to_markdown(table: AblationTable) -> str:
     """A pipe table below its caption; best ``**bold**``, second best ``<u>underlined</u>``."""
-    headings = [escape_markdown(text) for text in _headings(table)]
+    headings = [escape_markdown(text) for text in table.headings]
     rows = _cells(table, escape_markdown, {"best": "**{}**", "second": "<u>{}</u>"}, " (baseline)")
     text = markdown_table(headings, rows, text=headings[: len(table.parameters) + 2])
     return f"{escape_markdown(table.caption)}\n\n{text}"
@@ -113,8 +119,8 @@ def to_markdown(table: AblationTable) -> str:
 
 def to_latex(table: AblationTable) -> str:
     r"""A ``table*`` with booktabs rules; needs ``\usepackage{booktabs}``."""
-    arrows = [""] * (len(table.parameters) + 2) + [_ARROWS[column.better] for column in table.columns]
-    headings = [_escape_latex(text) + arrow for text, arrow in zip(_headings(table), arrows, strict=True)]
+    arrows = [*[""] * (len(table.parameters) + 2), *(_ARROWS[column.better] for column in table.columns)]
+    headings = [_escape_latex(text) + arrow for text, arrow in zip(table.headings, arrows, strict=True)]
     rows = _cells(table, _escape_latex, {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"})
     alignment = "l" * (len(table.parameters) + 1) + "c" + "r" * len(table.columns)
     lines = [
@@ -147,11 +153,6 @@ def to_csv(table: AblationTable) -> str:
             cells |= zip((f"{column.key} {part}".strip() for part in _EXACT), parts, strict=True)
         rows.append({**cells, "states": each.states})
     return csv_of(rows)
-
-
-def _headings(table: AblationTable) -> list[str]:
-    parameters = [each.label for each in table.parameters]
-    return ["#", *parameters, "runs", *(column.heading for column in table.columns)]
 
 
 def _cells(

@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from srlab import __version__
 from srlab.atomic_files import atomic_write
-from srlab.extensions.report.ablation import ablation_table, mean_score
-from srlab.extensions.report.comparison import Comparison
-from srlab.extensions.report.image_differences import PairComparison, compare_with_baseline
+from srlab.extensions.report.ablation import ablation_table
+from srlab.extensions.report.comparison import Comparison, PairComparison, compare_with_baseline
 from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.parameters import differing_keys
-from srlab.extensions.report.patches import select_patches
-from srlab.extensions.report.plots import SERIES, curves_figure, inline_svg, pareto_figure, save_figure
+from srlab.extensions.report.plots import (
+    COSTS,
+    SERIES,
+    axis_title,
+    curve_panels,
+    curves_figure,
+    inline_svg,
+    pareto_figure,
+    pareto_points,
+    save_figure,
+)  # fmt: skip
 from srlab.extensions.report.runs import Run
-from srlab.extensions.report.series import COSTS, axis_title, curve_panels, pareto_points
 from srlab.extensions.report.tables import (
     AblationTable,
     Estimate,
@@ -25,7 +32,7 @@ from srlab.extensions.report.tables import (
     to_latex,
     to_markdown,
 )
-from srlab.runs.records import write_json
+from srlab.runs.records import plain, write_json
 from srlab.terminal.command_lines import shell_path
 
 if TYPE_CHECKING:
@@ -53,17 +60,17 @@ def write_report(
     Raises:
         OSError: the folder cannot be written.
     """
+    from srlab.extensions.report.patches import select_patches
+
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}
-    pareto = []
+    pareto, curves = [], []
     for cost in COSTS:
         if pareto_points(comparison, cost):
             heading = f"PSNR against {axis_title(comparison, cost)}"
-            figure = pareto_figure(comparison, against=cost)
-            pareto.append(_drawn(f"pareto-{cost}", heading, figure, folder))
-    curves = []
+            pareto.append(_drawn(f"pareto-{cost}", heading, pareto_figure(comparison, against=cost), folder))
     if curve_panels(comparison):
-        curves = [_drawn("curves", "Learning curves", curves_figure(comparison), folder)]
+        curves.append(_drawn("curves", "Learning curves", curves_figure(comparison), folder))
     page = _page(
         title=title,
         comparison=comparison,
@@ -96,32 +103,27 @@ def _page(**content: Any) -> str:
     from markupsafe import Markup
 
     # everything that comes from a run is escaped; only our own files and drawings are markup
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters.update(
+        db=lambda value: f"{value:+.2f}".replace("-", "−"), exact=_exact, markup=Markup
     )
-    environment.filters |= {
-        "db": lambda value: f"{value:+.2f}".replace("-", "−"),
-        "exact": _exact,
-        "markup": Markup,
-    }
-    environment.globals |= {
-        "bars": _bars,
-        "differing_keys": differing_keys,
-        "rerun_command": _rerun_command,
-        "series": len(SERIES),
-        "shown_estimate": shown_estimate,
-    }
+    environment.globals.update(
+        bars=_bars,
+        differing_keys=differing_keys,
+        rerun_command=_rerun_command,
+        series=len(SERIES),
+        shown_estimate=shown_estimate,
+    )
     folder = files("srlab.extensions.report") / "page"
     parts = {kind: (folder / f"page.{kind}").read_text() for kind in ("html", "css", "js")}
-    template = environment.from_string(parts["html"])
-    return template.render(style=Markup(parts["css"]), script=Markup(parts["js"]), **content)
+    content |= {"style": Markup(parts["css"]), "script": Markup(parts["js"])}
+    return environment.from_string(parts["html"]).render(content)
 
 
 def _rerun_command(run: Run) -> str | None:
-    """Command that trains it again; None for runs at W&B and for cells that have not started."""
-    if run.source.startswith("wandb:") or run.state == "not started":
-        return None
-    return f"python train.py rerun={shell_path(run.source)}"
+    """Command that trains it again; None for cells that have not started."""
+    return None if run.state == "not started" else f"python train.py rerun={shell_path(run.source)}"
 
 
 def _exact(estimate: Estimate | None) -> str:
@@ -136,43 +138,40 @@ def _bars(pair: PairComparison) -> list[Any]:
     largest = max((abs(each.difference) for each in pair.images), default=0.0)
     unit = largest if 0 < largest < float("inf") else 1.0
     half = _LISTED_IMAGES // 2
-    few = len(pair.images) <= _LISTED_IMAGES
-    listed = pair.images if few else (*pair.images[:half], *pair.images[-half:])
+    listed = pair.images
+    if len(listed) > _LISTED_IMAGES:
+        listed = (*listed[:half], *listed[-half:])
     return [(each, min(1.0, abs(each.difference) / unit) * 50) for each in listed]
 
 
 def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
     """Numbers of the table, and every run with what it left."""
-    configurations = []
-    for row in table.rows:
-        each = row.configuration
-        estimates = zip(table.columns, row.estimates, strict=True)
-        configurations.append(
-            {
-                "number": each.number,
-                "label": each.label,
-                "values": each.values,
-                "runs": [run.source for run in each.runs],
-                "estimates": {column.key: one and asdict(one) for column, one in estimates},
-            }
-        )
+    rows = zip(comparison.configurations, table.rows, strict=True)
+    keys = [column.key for column in table.columns]
     return {
         "srlab": __version__,
         "warnings": comparison.warnings,
         "baseline": comparison.baseline and comparison.baseline.number,
         "baseline_reason": comparison.baseline_reason,
         "latency_source": latency_source(comparison.latencies),
-        "latency": comparison.latencies and comparison.latencies.facts(),
+        "latency": comparison.latencies and comparison.latencies.facts,
         "parameters": [asdict(each) for each in comparison.parameters],
         "columns": [asdict(each) for each in table.columns],
-        "configurations": configurations,
-        "runs": [_run(run) for run in comparison.runs],
+        "configurations": [
+            {
+                "number": each.number,
+                "label": each.label,
+                "values": each.values,
+                "runs": [run.source for run in each.runs],
+                "estimates": dict(zip(keys, map(plain, row.estimates), strict=True)),
+            }
+            for each, row in rows
+        ],
+        "runs": [
+            {**vars(run), "derived": sorted(run.derived), "seed": run.seed, "rerun": _rerun_command(run)}
+            for run in comparison.runs
+        ],
     }
-
-
-def _run(run: Run) -> dict[str, Any]:
-    fields = {name: value for name, value in asdict(run).items() if name != "derived"}
-    return {**fields, "seed": run.seed, "rerun": _rerun_command(run)}
 
 
 def _facts(comparison: Comparison, command: str | None) -> list[tuple[str, str]]:
@@ -180,18 +179,10 @@ def _facts(comparison: Comparison, command: str | None) -> list[tuple[str, str]]
     facts = {
         "runs": f"{len(runs)}, of which {sum(run.finished for run in runs)} finished",
         "configurations": str(len(comparison.configurations)),
-    }
-    scored = [
-        (psnr.mean, each) for each in comparison.finished if (psnr := mean_score(each, comparison.sets))
-    ]
-    if baseline is not None and scored:
-        psnr, best = max(scored, key=lambda each: each[0])
-        facts["highest PSNR"] = f"{psnr:.2f} dB, row {best.number}: {best.label}"
-        facts["baseline"] = f"row {baseline.number}: {baseline.label}"
-    now = datetime.now(timezone.utc)
-    facts |= {
+        "baseline": baseline and f"row {baseline.number}: {baseline.label}",
         "latency": f"from {latency_source(comparison.latencies)}",
         "sweeps": ", ".join(dict.fromkeys(run.sweep for run in runs if run.sweep)) or "none",
-        "made": f"{now:%Y-%m-%d %H:%M} UTC by srlab {__version__}",
+        "made": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC by srlab {__version__}",
+        "command": command,
     }
-    return [*facts.items(), *([("command", command)] if command else [])]
+    return [(name, fact) for name, fact in facts.items() if fact]

@@ -1,28 +1,17 @@
 """Runs one cell of a sweep as a process of its own and records the result."""
 
-import dataclasses
 import os
 import shlex
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from srlab.app.launch import configuration_folder
+from srlab.extensions.sweep import devices
 from srlab.extensions.sweep.child import ATTEMPT, last_lines, say, supervise
-from srlab.extensions.sweep.devices import (
-    borrow_gpus,
-    cell_environment,
-    devices_wanted,
-    list_gpus,
-    lock_folder,
-    threads_per_process,
-    visible_gpus,
-    wait_for,
-)
-from srlab.extensions.sweep.records import LOCK_NAME, Cell, Sweep, read_cells
+from srlab.extensions.sweep.records import LOCK_NAME, Cell, Sweep, now, read_cells
 from srlab.locks import Lease, holder, locked_work, take
 from srlab.runs.contract import MONITOR, OVER_LATENCY_LIMIT
 from srlab.runs.folder import RunFolder
@@ -42,14 +31,19 @@ def run_cell(cfg: DictConfig) -> float | None:
         A cell that fails returns None as well: its record has the reason, and the other cells continue.
     """
     hydra = HydraConfig.get()
-    call = os.environ.get(CALL_VARIABLE, "")
-    sweep = dataclasses.replace(Sweep.read(Path(hydra.sweep.dir)), call=call)
+    sweep = Sweep.read(Path(hydra.sweep.dir))
+    sweep.call = os.environ.get(CALL_VARIABLE, "")
     if sweep.is_stopped():
         return None
-    cell = _registered(sweep, list(hydra.overrides.task))
+    overrides = list(hydra.overrides.task)
+    with locked_work(sweep.folder / ".names.lock", work="naming a cell", watched=sweep.folder):
+        known = read_cells(sweep.folder)
+        cell = sweep.cell(overrides, known)
+        if frozenset(overrides) not in known:
+            cell.write()
     if not cell.is_done:
         lock = cell.folder / LOCK_NAME
-        lease = wait_for(
+        lease = devices.wait_for(
             lambda: take(lock),
             is_stopped=sweep.is_stopped,
             waiting=lambda: f"{lock.parent.name}: waiting for {holder(lock)}, which is running it",
@@ -65,38 +59,32 @@ def run_cell(cfg: DictConfig) -> float | None:
     return float("-inf") if cell.state == "over_latency_limit" else cell.objective
 
 
-def _registered(sweep: Sweep, overrides: list[str]) -> Cell:
-    """The cell with these overrides, recorded under a name of its own."""
-    with locked_work(sweep.folder / ".names.lock", work="naming a cell", watched=sweep.folder):
-        known = read_cells(sweep.folder)
-        cell = sweep.cell(overrides, known)
-        if frozenset(overrides) not in known:
-            cell.write()
-        return cell
-
-
 def _attempt(cfg: DictConfig, sweep: Sweep, cell: Cell, lease: Lease) -> None:
     """Run the cell's process, once its devices are free, and record how it ended."""
-    attempt = {"started": _now(), "ended": None, "exit_status": None, "devices": []}
-    wanted, uses_gpus = devices_wanted(cfg)
+    cell.attempts.append({"started": now(), "ended": None, "exit_status": None, "devices": []})
+    wanted, uses_gpus = devices.devices_wanted(cfg)
     # with another launcher one cell runs at a time, or a scheduler assigns the devices
-    gpus = list_gpus(os.environ) if sweep.launcher == "joblib" and uses_gpus else []
+    is_pool = sweep.launcher == "joblib"
+    gpus = devices.list_gpus(os.environ) if is_pool and uses_gpus else []
     borrowed: dict[str, Lease] | None = {}
     try:
-        environment = cell_environment(os.environ)
+        environment = devices.cell_environment(os.environ)
         if gpus:
-            borrowed = borrow_gpus(wanted, gpus, folder=lock_folder(), is_stopped=sweep.is_stopped)
+            folder = devices.lock_folder()
+            borrowed = devices.borrow_gpus(wanted, gpus, folder=folder, is_stopped=sweep.is_stopped)
     except ValueError as error:
-        cell.attempts.append(attempt)
         _finish(cell, "failed", 2, str(error))
         return
-    if borrowed is None:
+    if borrowed is None:  # stopped before it began
         return
     if borrowed:
-        environment |= visible_gpus(wanted, list(borrowed), gpus)
-    if sweep.launcher == "joblib":
-        environment.setdefault("OMP_NUM_THREADS", str(threads_per_process(_cells_at_once(), wanted)))
-    cell.attempts.append(attempt | {"devices": list(borrowed)})
+        environment |= devices.visible_gpus(wanted, list(borrowed), gpus)
+    if is_pool:
+        import joblib  # here: only pools need it
+
+        at_once = joblib.effective_n_jobs(int(HydraConfig.get().launcher["n_jobs"]))
+        environment.setdefault("OMP_NUM_THREADS", str(devices.threads_per_process(at_once, wanted)))
+    cell.attempts[-1]["devices"] = list(borrowed)
     try:
         _run(_command(cfg, sweep, cell), environment, [lease, *borrowed.values()], sweep, cell)
     finally:
@@ -123,29 +111,19 @@ def _run(
         shown=sweep.launcher == "basic",
         inherited=[lease.descriptor for lease in leases],
     )
-    if status == 0:
+    state = "stopped" if was_asked or status in _STOPPED else "failed"
+    state = {0: "finished", OVER_LATENCY_LIMIT: "over_latency_limit"}.get(status, state)
+    if state == "finished":
         cell.objective = (RunFolder(cell.folder).summary() or {}).get(MONITOR)  # evaluate.py writes none
-        _finish(cell, "finished", status)
-    elif status == OVER_LATENCY_LIMIT:
-        _finish(cell, "over_latency_limit", status)
-    elif was_asked or status in _STOPPED:
-        _finish(cell, "stopped", status)
-    else:
-        _finish(cell, "failed", status, last_lines(log))
+    _finish(cell, state, status, last_lines(log) if state == "failed" else None)
 
 
 def _finish(cell: Cell, state: str, status: int, message: str | None = None) -> None:
     cell.state, cell.exit_status, cell.message = state, status, message
-    cell.attempts[-1].update(ended=_now(), exit_status=status)
+    cell.attempts[-1].update(ended=now(), exit_status=status)
     cell.write()
     score = f", {MONITOR} {cell.objective:.4f}" if cell.objective is not None else ""
     say(f"{cell.name}: {cell.state_in_words}{score}" + (f" (exit status {status})" if status else ""))
-
-
-def _cells_at_once() -> int:
-    import joblib  # here: only pools need it
-
-    return joblib.effective_n_jobs(int(HydraConfig.get().launcher["n_jobs"]))
 
 
 def _command(cfg: DictConfig, sweep: Sweep, cell: Cell) -> list[str]:
@@ -165,7 +143,3 @@ def _command(cfg: DictConfig, sweep: Sweep, cell: Cell) -> list[str]:
     run_dir = override("hydra.run.dir", cell.folder.resolve())
     resumable = ["resume=auto"] if "resume" in cfg else []
     return [*command, *hydra.overrides.task, run_dir, *resumable, *sweep.forwarded]
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

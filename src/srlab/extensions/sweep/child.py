@@ -112,9 +112,7 @@ def _has_living(group: int) -> bool:
 
 def last_lines(log: Path, count: int = 8) -> str:
     """The last lines of the latest attempt, without progress bars and blank lines."""
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-        text = file.read().decode(errors="replace")
+    text = log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
     lines = [line.rstrip().rpartition("\r")[2] for line in text.split("\n")]
     header = max((index for index, line in enumerate(lines) if line.startswith(ATTEMPT)), default=-1)
     return "\n".join([line for line in lines[header + 1 :] if line][-count:])

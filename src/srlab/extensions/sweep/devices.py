@@ -81,13 +81,13 @@ def borrow_gpus(
 
 
 def _take_all(locks: Mapping[str, Path], count: int) -> dict[str, Lease]:
-    """Leases of ``count`` free GPUs, or none at all: a cell that waits keeps none from others."""
+    """Leases of ``count`` GPUs, or none: a cell that waits must not keep others waiting."""
     taken: dict[str, Lease] = {}
     for gpu, lock in locks.items():
-        if lease := take(lock):
+        if len(taken) < count and (lease := take(lock)):
             taken[gpu] = lease
-        if len(taken) == count:
-            return taken
+    if len(taken) == count:
+        return taken
     for lease in taken.values():
         lease.release()
     return {}

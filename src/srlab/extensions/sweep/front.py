@@ -11,7 +11,6 @@ import signal
 import sys
 import textwrap
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 from omegaconf import DictConfig, open_dict
@@ -25,7 +24,6 @@ from srlab.locks import holder, is_held, take
 from srlab.runs.contract import MONITOR
 from srlab.terminal.command_lines import override, shell_path
 from srlab.terminal.output import READER_GONE
-from srlab.terminal.progress import OncePerInterval
 from srlab.terminal.tables import PlainTable, plain_console
 
 _POLL_S = 0.1
@@ -36,10 +34,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # They number the cells, and list even those that are done.
 _VERBOSE_LOGGERS = ("alembic", "hydra", "hydra_plugins.hydra_joblib_launcher")
 
-_STOPPING = (
-    "{}: no new cells start, running ones save and stop; once more to abort them",
-    "{}: aborting",
-)
+_STOPPING = ("{}: no new cells start, running ones save and stop; once more to abort them", "{}: aborting")
 
 
 def begin(config: DictConfig, config_name: str) -> None:
@@ -60,10 +55,9 @@ def begin(config: DictConfig, config_name: str) -> None:
     planned = planned_cells(config)
     sweep.write()
     cells = _cells(sweep, planned)
-    done = sum(cell.is_done for cell in cells)
     size = f"a search by {sweep.sweeper}" if planned is None else f"{len(cells)} cells"
-    say(f"sweep {sweep.folder}: {size}, {done} done")
-    if planned is not None and done == len(cells):
+    say(f"sweep {sweep.folder}: {size}, {sum(cell.is_done for cell in cells)} done")
+    if planned is not None and all(cell.is_done for cell in cells):
         sys.exit(_conclude(sweep, cells))
     _configure(config, sweep)
     signals: list[int] = []
@@ -116,9 +110,7 @@ def _fork(signals: list[int]) -> int:
 
 def _watch(launcher: int, sweep: Sweep, signals: Sequence[int]) -> int:
     """Wait for the launcher and pass requests to stop on; returns its exit status."""
-    passed_on = 0
-    idle_since = time.monotonic()
-    is_due = OncePerInterval()
+    passed_on, idle_since = 0, time.monotonic()
     while True:
         ended, status = os.waitpid(launcher, os.WNOHANG)
         if ended:
@@ -129,9 +121,7 @@ def _watch(launcher: int, sweep: Sweep, signals: Sequence[int]) -> int:
             StopRequest(folder=sweep.folder, call=sweep.call, signal=number, times=times).write()
             say(_STOPPING[times - 1].format(signal.Signals(signals[0]).name))
             passed_on = times
-        if not sys.stdout.isatty() and is_due():
-            say(standing(sweep))
-        if not passed_on or any(is_held(lock) for lock in sweep.folder.glob(f"*/{LOCK_NAME}")):
+        if not passed_on or any(map(is_held, sweep.folder.glob(f"*/{LOCK_NAME}"))):
             idle_since = time.monotonic()
         if time.monotonic() - idle_since > _IDLE_S:
             os.killpg(launcher, signal.SIGKILL)  # a search would continue to ask for cells
@@ -140,20 +130,15 @@ def _watch(launcher: int, sweep: Sweep, signals: Sequence[int]) -> int:
         time.sleep(_POLL_S)
 
 
-def standing(sweep: Sweep) -> str:
-    """How many cells are in which state."""
-    states = Counter(cell.state_in_words for cell in read_cells(sweep.folder).values())
-    return f"cells: {', '.join(f'{count} {state}' for state, count in states.items()) or 'none started'}"
-
-
 def _conclude(sweep: Sweep, cells: Sequence[Cell]) -> bool:
     """Print the state of every cell; returns whether some are not done."""
-    table = PlainTable(("cell", "state", MONITOR, "exit"), text=("cell", "state"))
+    rows = []
     for cell in cells:
-        score = "" if cell.objective is None else f"{cell.objective:.4f}"
-        status = "" if cell.exit_status is None else cell.exit_status
-        table.add_row(cell.name, cell.state_in_words, score, status)
-    plain_console(unbounded_width=160).print(table)
+        score = None if cell.objective is None else f"{cell.objective:.4f}"
+        rows.append(
+            {"cell": cell.name, "state": cell.state_in_words, MONITOR: score, "exit": cell.exit_status}
+        )
+    plain_console(unbounded_width=160).print(PlainTable.of(rows, text=("cell", "state")))
     for cell in cells:
         if cell.state == "failed":
             say(f"\n{cell.name} failed; its last lines:\n{textwrap.indent(cell.message or 'none', '  ')}")

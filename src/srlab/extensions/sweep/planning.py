@@ -5,17 +5,15 @@ import re
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from srlab.app.launch import program
-from srlab.extensions.sweep.records import Sweep, newest_sweep
+from srlab.extensions.sweep.records import Sweep, newest_sweep, now
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.provenance import source_commit
 
@@ -48,7 +46,7 @@ def requested_sweep(config: DictConfig, config_name: str) -> Sweep:
         swept=swept,
         launcher=hydra.runtime.choices["hydra/launcher"],
         sweeper=hydra.runtime.choices["hydra/sweeper"],
-        started=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        started=now(),
         commit=source_commit(),
         call=uuid.uuid4().hex,
     )
@@ -56,11 +54,13 @@ def requested_sweep(config: DictConfig, config_name: str) -> Sweep:
         older = newest_sweep(sweep.folder.parent, sweep)
     else:
         older = Sweep.read(sweep.folder) if (sweep.folder / SWEEP_FILE).is_file() else None
-    return sweep if older is None else _continued(sweep, older)
+    if older is not None:
+        _continue(sweep, older)
+    return sweep
 
 
-def _continued(sweep: Sweep, older: Sweep) -> Sweep:
-    """``sweep`` in the folder of ``older``, with the values of both."""
+def _continue(sweep: Sweep, older: Sweep) -> None:
+    """Move ``sweep`` to the folder of ``older``, with the values of both."""
     if (older.script, older.config_name) != (sweep.script, sweep.config_name):
         raise ValueError(
             f"{older.folder} holds a sweep of {older.script}, configuration {older.config_name}: name "
@@ -69,7 +69,6 @@ def _continued(sweep: Sweep, older: Sweep) -> Sweep:
     sweep.folder, sweep.started = older.folder, older.started
     for key, values in older.swept.items():
         sweep.swept[key] = list(dict.fromkeys([*sweep.swept.get(key, []), *values]))
-    return sweep
 
 
 def _check(overrides: Sequence[str], swept: Mapping[str, Sequence[str]]) -> None:
@@ -79,16 +78,13 @@ def _check(overrides: Sequence[str], swept: Mapping[str, Sequence[str]]) -> None
                 f"{override} names one run, but a sweep has many: run the sweep's command again to resume "
                 "it, or start its cells from a trained network with initial_weights=RUN_OR_FILE"
             )
+    loader = GlobalHydra.instance().config_loader()
     # a search would find out at one of its trials, hours later
     for key, values in swept.items():
-        options = _loader().get_group_options(key, config_name=None, overrides=[])
+        options = loader.get_group_options(key, config_name=None, overrides=[])
         unknown = [value for value in values if value not in options and value.isidentifier()]
         if options and unknown:
             raise ValueError(f"{key} has no choice {', '.join(unknown)}; choose from {', '.join(options)}")
-
-
-def _loader() -> ConfigLoader:
-    return GlobalHydra.instance().config_loader()
 
 
 def planned_cells(config: DictConfig) -> list[list[str]] | None:
@@ -103,7 +99,7 @@ def _last_overrides(config: DictConfig) -> dict[str, Override]:
     """The last override of each key; those of the sweeper's configuration come before the typed ones."""
     parameters = config.hydra.sweeper.get("params") or {}
     lines = [*(f"{key}={value}" for key, value in parameters.items()), *config.hydra.overrides.task]
-    parsed = OverridesParser.create(_loader()).parse_overrides(lines)
+    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(lines)
     return {override.get_key_element(): override for override in parsed}
 
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -96,11 +97,6 @@ class Sweep(_Record):
         """Whether cells end with the call that started them; jobs in a cluster's queue outlive it."""
         return self.launcher in ("basic", "joblib")
 
-    @property
-    def question(self) -> tuple[object, ...]:
-        """Equal for two sweeps of the same cells, in whatever order their overrides were typed."""
-        return self.script, self.config_name, self.sweeper, frozenset(self.overrides)
-
     def cell(self, overrides: Sequence[str], known: Mapping[frozenset[str], "Cell"]) -> "Cell":
         """The cell with these overrides: one of ``known``, or a new one with a name of its own."""
         if cell := known.get(frozenset(overrides)):
@@ -171,13 +167,22 @@ def read_cells(sweep: Path) -> dict[frozenset[str], Cell]:
 
 
 def newest_sweep(root: Path, wanted: Sweep) -> Sweep | None:
-    """The newest sweep below ``root`` with the same cells as ``wanted``."""
-    found = []
+    """The newest sweep below ``root`` with the same cells, in whatever order their overrides were typed."""
+
+    def question(sweep: Sweep) -> tuple[object, ...]:
+        return sweep.script, sweep.config_name, sweep.sweeper, frozenset(sweep.overrides)
+
+    same = []
     for path in root.glob(f"*/{SWEEP_FILE}"):
         with suppress(ValueError):  # damaged
-            found.append(Sweep.read(path.parent))
-    same = [sweep for sweep in found if sweep.question == wanted.question]
+            if question(sweep := Sweep.read(path.parent)) == question(wanted):
+                same.append(sweep)
     return max(same, key=lambda sweep: sweep.started, default=None)
+
+
+def now() -> str:
+    """The time of day, as records have it."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def cell_name(swept: Mapping[str, str], *, distinct: Sequence[str] = ()) -> str:
@@ -191,13 +196,11 @@ def cell_name(swept: Mapping[str, str], *, distinct: Sequence[str] = ()) -> str:
     last = [key.rpartition(".")[2] for key in whole]
     # the last part of a key, unless others have the same
     labels = [short if last.count(short) == 1 else key for key, short in zip(whole, last, strict=True)]
-    values = [_file_safe(value) for value in swept.values()]
+    # a rule of its own: existing cells are found by their names
+    texts = [re.sub(r"^-(?=[\d.])", "minus", value) for value in swept.values()]
+    values = [re.sub(r"[^A-Za-z0-9.+]+", "-", text).strip("-.") for text in texts]
     name = "_".join(f"{label}-{value}".rstrip("-") for label, value in zip(labels, values, strict=True))
     if not distinct and len(name) <= _MAX_NAME:
         return name or "cell"
     digest = hashlib.sha256("\n".join(sorted(distinct or [name])).encode()).hexdigest()[:8]
     return f"{name[: _MAX_NAME - 9].rstrip('-_.') or 'cell'}-{digest}"
-
-
-def _file_safe(value: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.+]+", "-", re.sub(r"^-(?=[\d.])", "minus", value)).strip("-.")

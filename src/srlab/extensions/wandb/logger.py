@@ -6,17 +6,20 @@ import shlex
 import tempfile
 import time
 from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import wandb
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
-from srlab.extensions.wandb.result import pictures, result_summary
 from srlab.metrics.registry import find_metric, list_metrics
-from srlab.runs.contract import STEP_AXIS, TRAIN_LOSS, validation_key
+from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
+from srlab.runs.scores import read_scores
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,12 @@ _MODES = ("online", "offline", "disabled", "run", "dryrun")
 # W&B's process drops what it cannot write without an error, so the disk is checked here, this often.
 _DISK_INTERVAL_S = 30.0
 _DISK_BYTES = 1 << 16
+
+
+_COMPARISON = "comparison"
+# One key for each picture: W&B distorts pictures of different sizes under one key.
+_RESTORED = tuple(f"restored/{number}" for number in range(1, 5))
+_CONDITIONS = ("date", "commit", "srlab_version", "torch_version", "device", "seed")
 
 
 class TolerantWandbLogger(WandbLogger):
@@ -68,19 +77,13 @@ class TolerantWandbLogger(WandbLogger):
         if mode is not None and mode not in _MODES:
             source = " (from WANDB_MODE)" if mode == os.environ.get("WANDB_MODE") else ""
             raise ValueError(f"mode must be one of {', '.join(_MODES[:3])}, got {mode!r}{source}")
-        super().__init__(
-            project=project,
-            entity=entity,
-            name=name,
-            save_dir=save_dir,
-            mode=mode,
-            id=id,
-            group=group,
-            tags=list(tags),
+        where = {"project": project, "entity": entity, "name": name, "save_dir": save_dir, "group": group}
+        settings = wandb.Settings(
+            init_timeout=init_timeout_s, finish_timeout=finish_timeout_s, finish_timeout_raises=True
         )
+        super().__init__(**where, id=id, mode=mode, tags=list(tags), settings=settings)
         # Lightning always passes it, and wandb warns about it
         self._wandb_init.pop("anonymous", None)
-        self._init_timeout_s = init_timeout_s
         self._finish_timeout_s = finish_timeout_s
         self._has_ended = False
         self._disk_checked_at = float("-inf")
@@ -126,8 +129,8 @@ class TolerantWandbLogger(WandbLogger):
     @rank_zero_only
     def log_result(self, summary: Mapping[str, Any], folder: Path, picture: Path) -> None:
         """Log the scores of a finished run, the comparison picture and the first restored images."""
-        self.log_summary(result_summary(summary))
-        for key, (path, caption) in pictures(summary, folder, picture).items():
+        self.log_summary(_result_summary(summary))
+        for key, (path, caption) in _pictures(summary, folder, picture).items():
             self.log_image(key, [str(path)], step=summary["steps"] - 1, caption=[caption])
 
     @rank_zero_only
@@ -146,13 +149,6 @@ class TolerantWandbLogger(WandbLogger):
 
     def _start(self) -> None:
         """Start an online run if asked to and possible, else an offline one."""
-        import wandb
-
-        self._wandb_init["settings"] = wandb.Settings(
-            init_timeout=self._init_timeout_s,
-            finish_timeout=self._finish_timeout_s,
-            finish_timeout_raises=True,
-        )
         mode = self._wandb_init["mode"] or os.environ.get("WANDB_MODE") or "online"
         try:
             if mode in ("online", "run", "shared") and not wandb.login(prompt=False, verify=False):
@@ -165,11 +161,8 @@ class TolerantWandbLogger(WandbLogger):
             if wandb.run is None:
                 wandb.teardown()  # releases the id, which the failed start has taken
             run = super().experiment
-            log.warning(
-                "W&B: %s; this run is logged offline, to be uploaded with: %s",
-                _describe(error),
-                self._sync_command,
-            )
+            remedy = f"this run is logged offline, to be uploaded with: {self._sync_command}"
+            log.warning("W&B: %s; %s", _describe(error), remedy)
         # summaries keep the best value as well
         run.define_metric(TRAIN_LOSS, step_metric=STEP_AXIS, summary="min,last")
         for metric in map(find_metric, list_metrics()):
@@ -217,6 +210,33 @@ class TolerantWandbLogger(WandbLogger):
         kind, run_id = "offline-run" if self._is_offline else "run", self._experiment.id
         # with WANDB_DIR other runs may write to the same folder
         return f"wandb sync {shlex.quote(str(self._folder.parent))}/{kind}-*-{shlex.quote(run_id)}"
+
+
+def _result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat numbers of a run's ``summary.json``, with the same keys for all runs."""
+    flat: dict[str, Any] = {"step": summary["steps"], "best/step": summary["step"]}
+    for source, means in (("best", summary["scores"]), ("bicubic", summary["bicubic"])):
+        values = defaultdict(list)
+        for mean in means:
+            for metric, value in read_scores(mean).items():
+                flat[f"{source}/{validation_key(metric, mean['set_name'])}"] = value
+                values[metric].append(value)
+        flat |= {f"{source}/{validation_key(metric)}": fmean(each) for metric, each in values.items()}
+    flat["best/gain"] = flat[f"best/{MONITOR}"] - flat[f"bicubic/{MONITOR}"]
+    flat["gray_images"] = sum(len(mean["gray_images"]) for mean in summary["scores"])
+    flat["gray_rule"] = summary["protocol"]["gray"]
+    return flat | {f"conditions/{key}": summary["conditions"][key] for key in _CONDITIONS}
+
+
+def _pictures(summary: Mapping[str, Any], folder: Path, comparison: Path) -> dict[str, tuple[Path, str]]:
+    """Pictures of a run with their captions: the comparison and the first restored images."""
+    restored = [entry for entry in summary["images"] if entry["restored"]]
+    found = {_COMPARISON: (comparison, "")}
+    for key, entry in zip(_RESTORED, restored, strict=False):
+        scores = {find_metric(name): value for name, value in read_scores(entry).items()}
+        shown = ", ".join(f"{metric.label} {metric.show(value)}" for metric, value in scores.items())
+        found[key] = folder / entry["restored"], f"{entry['set_name']}/{entry['name']}: {shown}"
+    return found
 
 
 def _write_block(folder: Path) -> None:

@@ -32,8 +32,8 @@ _NTIRE_SCALE, _NTIRE_LR_SIDE = 4, 256
 
 # fvcore's estimates for each element: normalisation with statistics of the image 5 (4 without gain and bias),
 # batch normalisation with kept statistics 2 (or 1), bilinear reading 4, nearest reading and pooling 1.
-_OWN_STATISTICS, _KEPT_STATISTICS, _GAIN = 4, 1, 1
-_BILINEAR = 4
+_PLACE_OF_GAIN = {"native_layer_norm": 2, "native_group_norm": 1, "native_batch_norm": 1}  # arguments
+_READINGS = {"upsample_bilinear2d": 4, "grid_sampler_2d": 4, "upsample_nearest2d": 1}
 
 _ELAN_CONFIG_WINDOWS, _ELAN_CLASS_WINDOWS = (4, 8, 16), (4, 8, 12)
 
@@ -42,23 +42,18 @@ _SWINIR_OUTPUT_SIZE = (1024, 720)  # height and width, in its script's words
 
 @dataclass(frozen=True)
 class ConventionReport:
-    """A network's costs under one convention.
+    """A network's costs under one convention, and what is particular to it.
 
     Attributes:
-        convention: one of :data:`CONVENTIONS`.
-        parameters: as the convention counts them.
-        multiply_adds: likewise.
         output_size: height and width of the enlarged image that they are for, padding aside.
         activations: elements of the results of convolutions, where the convention reports them.
-        note: what is particular to this count, in a sentence or two.
     """
 
-    convention: str
     parameters: int
     multiply_adds: int
-    output_size: tuple[int, int]
-    activations: int | None
     note: str
+    output_size: tuple[int, int] = OUTPUT_SIZE
+    activations: int | None = None
 
 
 class UndefinedConventionError(ValueError):
@@ -77,25 +72,11 @@ def cost_under(network: Network, convention: str) -> ConventionReport:
     return _COUNTS[convention](network)
 
 
-def _official(network: Network) -> ConventionReport:
-    return ConventionReport(
-        convention="official",
-        parameters=count_parameters(network).all,
-        multiply_adds=multiply_adds(network),
-        output_size=OUTPUT_SIZE,
-        activations=None,
-        note="Convolutions and matrix products of the official formulation, padding included.",
-    )
-
-
 def _fvcore(network: Network) -> ConventionReport:
     return ConventionReport(
-        convention="fvcore",
-        parameters=count_parameters(network).all,
-        multiply_adds=_fvcore_multiply_adds(network, OUTPUT_SIZE),
-        output_size=OUTPUT_SIZE,
-        activations=None,
-        note="As fvcore 0.1.5 counts in evaluation mode. ESC's paper prints 54.1 G for ELAN-light x4, where "
+        count_parameters(network).all,
+        _fvcore_multiply_adds(network, OUTPUT_SIZE),
+        "As fvcore 0.1.5 counts in evaluation mode. ESC's paper prints 54.1 G for ELAN-light x4, where "
         "this gives 53.7: it has batch normalisation at 5 for each element, as fvcore does in training mode.",
     )
 
@@ -105,7 +86,6 @@ def _ntire(network: Network) -> ConventionReport:
         raise _undefined("ntire", network, f"networks of scale {_NTIRE_SCALE}")
     side = _NTIRE_LR_SIDE * _NTIRE_SCALE
     return ConventionReport(
-        convention="ntire",
         parameters=count_parameters(network).all,
         multiply_adds=_fvcore_multiply_adds(network, (side, side)),
         output_size=(side, side),
@@ -124,20 +104,17 @@ def _swinir_paper(network: Network) -> ConventionReport:
     pixels = math.prod((length // network.scale // side + 1) * side for length in _SWINIR_OUTPUT_SIZE)
     blocks = [module for module in network.modules() if isinstance(module, SwinBlock)]
     tables = sum(block.attention.position_bias.table.numel() for block in blocks)
-    tokens = side**2
     per_pixel = 27 * dim + dim  # first convolution, its normalisation
     for block in blocks:
-        attention = 4 * dim**2 + 2 * tokens * dim
-        per_pixel += attention + 2 * dim * block.mlp.expand.out_features + 2 * dim
+        attention, mlp = 4 * dim**2 + 2 * side**2 * dim, 2 * dim * block.mlp.expand.out_features
+        per_pixel += attention + mlp + 2 * dim
     per_pixel += 9 * dim**2 * len(network.groups)
     per_pixel += 3 * dim**2  # the convolution after the body, really 9 dim^2
     per_pixel += 27 * dim  # up-sampling, really 27 dim scale^2
     return ConventionReport(
-        convention="swinir_paper",
         parameters=count_parameters(network).all - tables,
         multiply_adds=pixels * per_pixel,
         output_size=_SWINIR_OUTPUT_SIZE,
-        activations=None,
         note="The official class's own method, for 1024x720: not comparable with figures for 1280x720. It "
         "takes the convolution after the body for a third of what it is, and forgets the scale in the head.",
     )
@@ -161,11 +138,8 @@ def _elan_paper(network: Network) -> ConventionReport:
         per_pixel += (2 + module.computes_maps) * dim**2 + (1 + module.computes_maps) * products
     sides = ", ".join(map(str, windows))
     return ConventionReport(
-        convention="elan_paper",
         parameters=count_parameters(network).trainable,
         multiply_adds=math.prod(lr_size_for(network, OUTPUT_SIZE)) * per_pixel,
-        output_size=OUTPUT_SIZE,
-        activations=None,
         note=f"Without padding, shift convolutions and normalisation, with windows {sides}. ELAN-light's "
         "printed figures also follow from another reading (b): windows 4, 8, 16 with one of the two products "
         "left out where maps are computed; the paper does not tell which. ELAN's own row does not follow.",
@@ -173,7 +147,11 @@ def _elan_paper(network: Network) -> ConventionReport:
 
 
 _COUNTS: dict[str, Callable[[Network], ConventionReport]] = {
-    "official": _official,
+    "official": lambda network: ConventionReport(
+        count_parameters(network).all,
+        multiply_adds(network),
+        "Convolutions and matrix products of the official formulation, padding included.",
+    ),
     "fvcore": _fvcore,
     "swinir_paper": _swinir_paper,
     "elan_paper": _elan_paper,
@@ -198,26 +176,15 @@ def _fvcore_multiply_adds(network: Network, output_size: tuple[int, int]) -> int
 
 def _fvcore_extra(call: Call) -> int:
     """What fvcore 0.1.5 counts beside convolutions and matrix products."""
-    name, arguments = call.operation.removeprefix("aten."), call.arguments
-    if name == "native_layer_norm":
-        return arguments[0].numel() * (_OWN_STATISTICS + _GAIN * (arguments[2] is not None))
-    if name == "native_group_norm":
-        return arguments[0].numel() * (_OWN_STATISTICS + _GAIN * (arguments[1] is not None))
-    if name == "native_batch_norm":  # instance normalisation arrives as this in training mode
-        once = _OWN_STATISTICS if arguments[5] else _KEPT_STATISTICS
-        return arguments[0].numel() * (once + _GAIN * (arguments[1] is not None))
-    if name in ("upsample_bilinear2d", "grid_sampler_2d"):
-        return call.result.numel() * _BILINEAR
-    if name == "upsample_nearest2d":
-        return call.result.numel()
-    if name == "_adaptive_avg_pool2d" or _is_global_pooling(call):
-        return arguments[0].numel()
-    return 0
-
-
-def _is_global_pooling(call: Call) -> bool:
-    """A mean over both axes of the maps, which is what adaptive pooling to one pixel arrives as."""
-    if call.operation != "aten.mean" or len(call.arguments[0]) != 4 or len(call.arguments) < 2:
-        return False
-    axes = {axis % 4 for axis in call.arguments[1]}
-    return axes in ({2, 3}, {1, 2})
+    name, arguments = call.operation.removeprefix("aten."), list(call.arguments)
+    if name in _PLACE_OF_GAIN:
+        # instance normalisation arrives as batch normalisation in training mode
+        keeps_statistics = name == "native_batch_norm" and not arguments[5]
+        has_gain = arguments[_PLACE_OF_GAIN[name]] is not None
+        return arguments[0].numel() * ((1 if keeps_statistics else 4) + has_gain)
+    if name in _READINGS:
+        return call.result.numel() * _READINGS[name]
+    # a mean over both axes of the maps is what adaptive pooling to one pixel arrives as
+    is_mean = name == "mean" and len(arguments) > 1 and len(arguments[0]) == 4
+    is_global_pooling = is_mean and {axis % 4 for axis in arguments[1]} in ({2, 3}, {1, 2})
+    return arguments[0].numel() if name == "_adaptive_avg_pool2d" or is_global_pooling else 0

@@ -5,7 +5,7 @@ README.md holds a copy, which a test compares.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from srlab.app.presets import create_model, list_models, list_recipes, published
 from srlab.atomic_files import atomic_write
 from srlab.counts.complexity import count_parameters, multiply_adds
 from srlab.extensions.literature.published import UNVERIFIED, Reference, references
-from srlab.extensions.literature.reading import cards
-from srlab.extensions.literature.schema import Card
+from srlab.extensions.literature.records import Card, cards
 from srlab.terminal.tables import PlainTable, markdown_table
 
 _SHOWN_SETS = ("Set5", "Urban100")
 _USUAL_SCALE = 4
 _DESCRIBED_FROM = 100  # columns of a terminal
+_TEXT_COLUMNS = frozenset({"model", "recipe", "weights", "what"})
 _START, _END = "<!-- networks -->", "<!-- end of networks -->"
 _FOOTNOTE = (
     "Sizes, multiply-adds (for 1280x720) and PSNR (dB) at x4. PSNR is the papers', trained on DIV2K; "
@@ -56,7 +56,18 @@ def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
     Raises:
         ValueError: an unknown preset, or one without a card in ``srlab/extensions/literature/networks``.
     """
-    return [_row(name) for name in known_presets(names)]
+    rows = []
+    for name in known_presets(names):
+        card, scales = find_card(name), published_scales(name)
+        with torch.device("meta"):
+            network = create_model(name, scale=_USUAL_SCALE if _USUAL_SCALE in scales else max(scales))
+        size, cost, recipes = count_parameters(network), multiply_adds(network), tuple(list_recipes(name))
+        published = {}
+        for dataset in _SHOWN_SETS:
+            for figure in references(name, scale=network.scale, dataset=dataset, training="DIV2K")[:1]:
+                published[dataset] = figure
+        rows.append(ZooRow(name, card, network.scale, size.all, size.trainable, cost, published, recipes))
+    return rows
 
 
 def find_card(preset: str) -> Card:
@@ -76,18 +87,19 @@ def find_card(preset: str) -> Card:
 
 
 def to_markdown(rows: Sequence[ZooRow]) -> str:
-    """The table and its footnote."""
-    cells = [[f"`{row.name}`", *(show(row) for show in _COLUMNS.values())] for row in rows]
-    return f"{markdown_table(['model', *_COLUMNS], cells, text=_TEXT_COLUMNS)}\n{_FOOTNOTE}\n"
+    """The table and its footnote; at least one row."""
+    cells = [{"model": f"`{row.name}`", **_cells(row)} for row in rows]
+    table = markdown_table(list(cells[0]), [list(each.values()) for each in cells], text=_TEXT_COLUMNS)
+    return f"{table}\n{_FOOTNOTE}\n"
 
 
 def zoo_table(rows: Sequence[ZooRow], *, width: int) -> PlainTable:
     """For a terminal of ``width`` columns; below 100 the networks are not described."""
-    columns = {name: show for name, show in _COLUMNS.items() if width >= _DESCRIBED_FROM or name != "what"}
-    table = PlainTable(("model", *columns), text=_TEXT_COLUMNS, title="networks", caption=_FOOTNOTE)
-    for row in rows:
-        table.add_row(row.name, *(show(row) for show in columns.values()))
-    return table
+    cells = [{"model": row.name, **_cells(row)} for row in rows]
+    for each in cells:
+        if width < _DESCRIBED_FROM:
+            del each["what"]
+    return PlainTable.of(cells, text=_TEXT_COLUMNS, title="networks", caption=_FOOTNOTE)
 
 
 def update_readme(path: Path) -> bool:
@@ -120,48 +132,16 @@ def known_presets(names: Sequence[str] | None) -> Sequence[str]:
     return known if names is None else names
 
 
-def _row(name: str) -> ZooRow:
-    card, scales = find_card(name), published_scales(name)
-    with torch.device("meta"):
-        network = create_model(name, scale=_USUAL_SCALE if _USUAL_SCALE in scales else max(scales))
-    size = count_parameters(network)
-    found = {
-        dataset: references(name, scale=network.scale, dataset=dataset, training="DIV2K")
-        for dataset in _SHOWN_SETS
-    }
-    return ZooRow(
-        name=name,
-        card=card,
-        scale=network.scale,
-        parameters=size.all,
-        trainable=size.trainable,
-        multiply_adds=multiply_adds(network),
-        published={dataset: figures[0] for dataset, figures in found.items() if figures},
-        recipes=tuple(list_recipes(name)),
-    )
-
-
-def _show_size(row: ZooRow) -> str:
+def _cells(row: ZooRow) -> dict[str, str]:
     trainable = "" if row.trainable == row.parameters else f" ({row.trainable / 1e3:,.0f})"
     scale = "" if row.scale == _USUAL_SCALE else f", x{row.scale}"
-    return f"{row.parameters / 1e3:,.0f}{trainable}{scale}"
-
-
-def _show_psnr(dataset: str) -> Callable[[ZooRow], str]:
-    return lambda row: row.published[dataset].shown_psnr if dataset in row.published else "–"
-
-
-def _show_weights(row: ZooRow) -> str:
     weights = row.card.weights
-    return "–" if weights is None else {True: "yes", False: "no", None: "?"}[weights.released]
-
-
-_COLUMNS: dict[str, Callable[[ZooRow], str]] = {
-    "params K (trainable)": _show_size,
-    "mult-adds G": lambda row: f"{row.multiply_adds / 1e9:.2f}",
-    **{dataset: _show_psnr(dataset) for dataset in _SHOWN_SETS},
-    "recipe": lambda row: " ".join(f"x{scale}" for scale in row.recipes) or "–",
-    "weights": _show_weights,
-    "what": lambda row: row.card.presets[row.name],
-}
-_TEXT_COLUMNS = frozenset({"model", "recipe", "weights", "what"})
+    psnr = {name: row.published[name].shown_psnr if name in row.published else "–" for name in _SHOWN_SETS}
+    return {
+        "params K (trainable)": f"{row.parameters / 1e3:,.0f}{trainable}{scale}",
+        "mult-adds G": f"{row.multiply_adds / 1e9:.2f}",
+        **psnr,
+        "recipe": " ".join(f"x{scale}" for scale in row.recipes) or "–",
+        "weights": {True: "yes", False: "no", None: "?"}[weights.released] if weights else "–",
+        "what": row.card.presets[row.name],
+    }

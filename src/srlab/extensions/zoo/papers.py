@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from srlab.extensions.literature.published import UNVERIFIED, published
-from srlab.extensions.literature.reading import sources
-from srlab.extensions.literature.schema import DATASETS, Row, Source
+from srlab.extensions.literature.published import UNVERIFIED, scores_of
+from srlab.extensions.literature.records import DATASETS, Row, Source, sources
 from srlab.terminal.tables import PlainTable
-
-if TYPE_CHECKING:
-    from srlab.extensions.zoo.conventions import ConventionReport
-
-_FIGURE_WIDTH = len("0.9611")
 
 
 def convention_table(names: Sequence[str] | None, *, convention: str, scale: int) -> PlainTable:
@@ -33,14 +27,12 @@ def convention_table(names: Sequence[str] | None, *, convention: str, scale: int
     import torch
 
     from srlab.app.presets import create_model, published_scales
-    from srlab.extensions.zoo.conventions import CONVENTIONS, UndefinedConventionError, cost_under
+    from srlab.extensions.zoo.conventions import UndefinedConventionError, cost_under
     from srlab.extensions.zoo.networks import known_presets
     from srlab.models.network import require_integer
 
-    if convention not in CONVENTIONS:
-        raise ValueError(f"unknown convention {convention!r}; choose one of {', '.join(CONVENTIONS)}")
     require_integer("scale", scale)
-    notes, rows = {}, []
+    notes, rows = [], []
     for name in known_presets(names):
         if not names and scale not in published_scales(name):
             continue
@@ -51,19 +43,32 @@ def convention_table(names: Sequence[str] | None, *, convention: str, scale: int
             if names:
                 raise
             continue
-        notes[report.note] = None
-        rows.append((name, *_convention_cells(report), _printed(name, scale)))
+        notes.append(report.note)
+        rows.append(
+            {
+                "model": name,
+                "params K": f"{report.parameters / 1e3:,.0f}",
+                "mult-adds G": f"{report.multiply_adds / 1e9:.2f}",
+                "activations M": report.activations and f"{report.activations / 1e6:.1f}",
+                "output": "{1}x{0}".format(*report.output_size),
+                "printed G": _printed(name, scale),
+            }
+        )
     if not rows:
         raise ValueError(f"convention {convention} is defined for no preset at scale {scale}")
-    table = PlainTable(
-        ("model", "params K", "mult-adds G", "activations M", "output", "printed G"),
-        text=("model", "printed G"),
-        title=f"x{scale}, counted as {convention}",
-        caption="\n".join(notes),
-    )
-    for row in rows:
-        table.add_row(*row)
-    return table
+    title, caption = f"x{scale}, counted as {convention}", "\n".join(dict.fromkeys(notes))
+    return PlainTable.of(rows, text=("model", "printed G"), title=title, caption=caption)
+
+
+def _printed(name: str, scale: int) -> str | None:
+    """Every figure that a source prints for the network, whatever it counted."""
+    figures = defaultdict(list)
+    for source in sources():
+        for row in source.rows:
+            if (row.network, row.scale) == (name, scale) and row.multiply_adds_g is not None:
+                figures[f"{row.multiply_adds_g:g}"].append(source.name)
+    shown = (f"{figure} {', '.join(dict.fromkeys(names))}" for figure, names in figures.items())
+    return "; ".join(shown) or None
 
 
 def literature_table(network: str) -> Table:
@@ -75,18 +80,12 @@ def literature_table(network: str) -> Table:
     Raises:
         ValueError: no source has it.
     """
-    every = [(source, row) for source in sources() for row in source.rows]
-    found = [(source, row) for source, row in every if row.network == network]
+    found = [(source, row) for source in sources() for row in source.rows if row.network == network]
     if not found:
-        known = ", ".join(sorted({row.network for _, row in every}))
+        known = ", ".join(sorted({row.network for source in sources() for row in source.rows}))
         raise ValueError(f"nothing is recorded for {network!r}; recorded are {known}")
     found.sort(key=lambda pair: (pair[1].scale, pair[1].training, pair[1].self_ensemble))
     used = [name for name in DATASETS if any(name in row.scores for _, row in found)]
-    shown = {
-        (score.source, score.scale, score.training, score.self_ensemble, score.dataset): score.shown
-        for color in ("y", "rgb")
-        for score in published(network, color=color)
-    }
     cautions = dict.fromkeys(f"{source.name}: {row.caution}" for source, row in found if row.caution)
     conditions = dict.fromkeys(_conditions(source) for source, _ in found)
     marks = "+ self-ensemble; ! not to be compared with; * unverified"
@@ -97,34 +96,13 @@ def literature_table(network: str) -> Table:
         padding=(0, 1, 0, 0),
     )
     for heading in ("", "data", *used, "K", "G", "ms", "source"):
-        width = max(len(heading), _FIGURE_WIDTH if heading in used else 0)
-        table.add_column(heading, overflow="fold", min_width=width)
+        table.add_column(heading, overflow="fold", min_width=max(len(heading), 6 * (heading in used)))
     for source, row in found:
-        key = (source.name, row.scale, row.training, row.self_ensemble)
+        shown = {score.dataset: score.shown for score in scores_of(source, row)}
         data = row.training + ("+" if row.self_ensemble else "") + ("!" if row.caution else "")
-        scores = [shown.get((*key, dataset), "") for dataset in used]
+        scores = [shown.get(dataset, "") for dataset in used]
         table.add_row(f"x{row.scale}", data, *scores, *_costs_and_source(source, row))
     return table
-
-
-def _convention_cells(report: ConventionReport) -> tuple[str, ...]:
-    height, width = report.output_size
-    return (
-        f"{report.parameters / 1e3:,.0f}",
-        f"{report.multiply_adds / 1e9:.2f}",
-        "–" if report.activations is None else f"{report.activations / 1e6:.1f}",
-        f"{width}x{height}",
-    )
-
-
-def _printed(name: str, scale: int) -> str:
-    """Every figure that a source prints for the network, whatever it counted."""
-    figures: dict[str, dict[str, None]] = {}
-    for source in sources():
-        for row in source.rows:
-            if (row.network, row.scale) == (name, scale) and row.multiply_adds_g is not None:
-                figures.setdefault(f"{row.multiply_adds_g:g}", {})[source.name] = None
-    return "; ".join(f"{figure} {', '.join(names)}" for figure, names in figures.items()) or "–"
 
 
 def _costs_and_source(source: Source, row: Row) -> tuple[str, ...]:

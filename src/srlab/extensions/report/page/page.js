@@ -114,8 +114,7 @@
   // ---- patches: one view for all pictures of a row ----
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
   const patchView = (patch) => {
-    const start = { zoom: Number(patch.dataset.zoom), x: Number(patch.dataset.x), y: Number(patch.dataset.y) };
-    let view = { ...start };
+    const view = { zoom: 1, x: 0, y: 0 };
     const draw = () => {
       const slack = (1 - 1 / view.zoom) / 2; // beyond it, something else than the picture would show
       view.x = clamp(view.x, -slack, slack);
@@ -134,7 +133,7 @@
       draw();
     };
     const move = (x, y) => { view.x += x / view.zoom; view.y += y / view.zoom; draw(); };
-    const reset = () => { view = { ...start }; draw(); };
+    const reset = () => { Object.assign(view, { zoom: 1, x: 0, y: 0 }); draw(); };
     const keys = {
       "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), "0": reset,
       ArrowLeft: () => move(0.1, 0), ArrowRight: () => move(-0.1, 0),
