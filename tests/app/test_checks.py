@@ -90,7 +90,7 @@ def test_a_configuration_without_faults_is_accepted(composed, tmp_path):
     check_config(composed(), RunFolder(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["elan_demo", "swinir_light", "esc_light"])
+@pytest.mark.parametrize("name", ["swinir_light", "esc_light"])
 def test_cpu_kernels_do_not_train_and_other_devices_and_back_ends_do(name):
     network = srlab.create_model(name, scale=2, backend="fused")
     with pytest.raises(ValueError, match=r"for inference on a CPU; train with model.backend=auto, sdpa"):
@@ -103,3 +103,7 @@ def test_cpu_kernels_do_not_train_and_other_devices_and_back_ends_do(name):
 @pytest.mark.parametrize("name", ["elan_light_elsa", "edsr_baseline"])
 def test_what_is_made_of_pytorchs_operators_trains_anywhere(name):
     check_kernels_train(srlab.create_model(name, scale=2), torch.device("cpu"))
+
+
+def test_cpu_kernels_with_gradients_train():
+    check_kernels_train(srlab.create_model("elan_demo", scale=2, backend="fused"), torch.device("cpu"))

@@ -211,10 +211,11 @@ class AttentionNetwork(Network):
 
     def automatic_backend(self, device: torch.device, dtype: torch.dtype) -> str:
         """What ``auto`` means on ``device`` for images of ``dtype``."""
-        if not self.operators or not self._only_infers(device, dtype):
+        if not self.operators or not self._suits_kernels(device, dtype):
             return self.default_backend
+        infers = self._only_infers()
         for kernel in kernels_for(self.operators, device_type=device.type):
-            if kernel.automatic:
+            if kernel.automatic and (infers or kernel.has_gradients):
                 reason = kernel.why_unavailable(device)
                 if reason is None:
                     return kernel.backend
@@ -229,11 +230,15 @@ class AttentionNetwork(Network):
         kernels = kernels_for(self.operators, self._requested_backend, device.type)
         return all(kernel.has_gradients for kernel in kernels)
 
-    def _only_infers(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether kernels for inference serve: float32, no gradients, autocast, compiler or tracer."""
-        if self.training or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+    def _suits_kernels(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether ``auto`` may mean kernels: float32, without autocast, compiler or tracer."""
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
             return False
-        if dtype != torch.float32 or device.type == "meta" or torch.is_autocast_enabled(device.type):
+        return dtype == torch.float32 and device.type != "meta" and not torch.is_autocast_enabled(device.type)
+
+    def _only_infers(self) -> bool:
+        """Whether kernels without gradients serve."""
+        if self.training:
             return False
         return not torch.is_grad_enabled() or not any(
             parameter.requires_grad for parameter in self.parameters()

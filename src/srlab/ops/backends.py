@@ -35,7 +35,8 @@ class Kernel:
         load: returns the function.
         why_unavailable: the reason why it cannot run on a device of this type, or None. It may compile.
         has_gradients: whether it can train; otherwise it is for inference in float32 only.
-        automatic: whether ``auto`` chooses it, for inference in float32: after it was measured to be faster.
+        automatic: whether ``auto`` chooses it in float32, for training too if it has gradients: after it was
+            measured to be faster.
     """
 
     operator: str

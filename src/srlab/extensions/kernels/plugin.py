@@ -1,4 +1,4 @@
-"""Registers back end ``fused``: C++ kernels for inference on a CPU, Triton kernels for NVIDIA GPUs."""
+"""Registers back end ``fused``: C++ kernels for a CPU, Triton kernels for NVIDIA GPUs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,14 @@ def _function(module: str, name: str) -> Callable[[], Callable[..., Any]]:
 
 
 def _register_cpu_kernels() -> None:
-    for operator, module in (("window_attention", "cpu.window_attention"), ("elan_body", "cpu.elan")):
+    for operator, module, has_gradients in (
+        ("window_attention", "cpu.window_attention", False),
+        ("elan_block", "cpu.elan", True),
+        ("elan_body", "cpu.elan", True),
+    ):
         load = _function(module, operator)
         register_kernel(
-            Kernel(operator, "fused", "cpu", load, _why_no_cpu_kernels, has_gradients=False, automatic=True)
+            Kernel(operator, "fused", "cpu", load, _why_no_cpu_kernels, has_gradients, automatic=True)
         )
 
 

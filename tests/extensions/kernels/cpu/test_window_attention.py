@@ -62,7 +62,10 @@ def test_groups_of_channels_last_or_first_may_attend_in_place():
         ],
         dim=-1,
     )  # fmt: skip
-    groups = [WindowGroup(16, 8, 8, 1, 4), WindowGroup(8, 0, 4, 1, 4), WindowGroup(4, 2, 0, 1, 4)]
+    groups = [
+        WindowGroup(side, shift, *(3 * [first]), 1, 4)
+        for side, shift, first in ((16, 8, 8), (8, 0, 4), (4, 2, 0))
+    ]
     numbers = [number for group in groups for number in group]
     for memory_format in (torch.contiguous_format, torch.channels_last):
         q, v = (tensor.permute(0, 3, 1, 2).clone(memory_format=memory_format) for tensor in (query, value))
@@ -173,11 +176,11 @@ def test_impossible_arguments_are_refused(changes, message):
 @pytest.mark.parametrize(
     ("group", "bias", "message"),
     [
-        (WindowGroup(4, 0, -2, 1, 4), None, r"does not fit a map of 4 channels"),
-        (WindowGroup(4, 0, 2, 1, 4), None, r"does not fit"),
-        (WindowGroup(4, 4, 0, 1, 4), None, r"shift by 0 to 3 pixels, got 4"),
-        (WindowGroup(4, 0, 0, 1, 4), torch.zeros(1, 6, 6), r"S=4, got torch.float32 \(1, 6, 6\)"),
-        (WindowGroup(4, 0, 0, 1, 4), torch.zeros(1, 16, 16).half(), r"got torch.float16"),
+        (WindowGroup(4, 0, -2, -2, -2, 1, 4), None, r"does not fit a map of 4 channels"),
+        (WindowGroup(4, 0, 2, 2, 2, 1, 4), None, r"does not fit"),
+        (WindowGroup(4, 4, 0, 0, 0, 1, 4), None, r"shift by 0 to 3 pixels, got 4"),
+        (WindowGroup(4, 0, 0, 0, 0, 1, 4), torch.zeros(1, 6, 6), r"S=4, got torch.float32 \(1, 6, 6\)"),
+        (WindowGroup(4, 0, 0, 0, 0, 1, 4), torch.zeros(1, 16, 16).half(), r"got torch.float16"),
     ],
 )
 def test_the_operator_refuses_what_would_be_read_or_written_elsewhere(group, bias, message):

@@ -20,7 +20,12 @@ from srlab.locks import locked_work
 log = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
-_SOURCES = ("local_features.cpp", "window_attention.cpp")
+_SOURCES = (
+    "local_features.cpp",
+    "shift_convolution.cpp",
+    "window_attention.cpp",
+    "window_attention_gradient.cpp",
+)
 _FLAGS = (
     "-std=c++17",
     "-O3",
@@ -64,7 +69,13 @@ def library() -> ctypes.CDLL:
             f"the CPU kernels cannot be built or loaded: {error}; set SRLAB_NATIVE_CACHE to a folder "
             f"that can be written, or delete {path} if it is damaged"
         ) from error
-    for name in ("local_features_scratch", "window_attention_scratch", "window_attention_bias_side"):
+    for name in (
+        "local_features_scratch",
+        "shift_convolution_scratch",
+        "window_attention_scratch",
+        "window_attention_gradient_scratch",
+        "window_attention_bias_side",
+    ):
         getattr(loaded, name).restype = ctypes.c_int64
     return loaded
 
@@ -85,13 +96,17 @@ def require_inference(training: bool, tensors: Iterable[Tensor | None]) -> None:
     Raises:
         ValueError: in training mode, or where gradients of the tensors are recorded.
     """
-    recorded = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if training or recorded:
+    if records_gradients(training, tensors):
         state = "the network is in training mode" if training else "gradients are recorded"
         raise ValueError(
             f"backend fused is for inference on a CPU, but {state}; call eval() and use "
             "torch.inference_mode(), or train with backend auto, sdpa or reference"
         )
+
+
+def records_gradients(training: bool, tensors: Iterable[Tensor | None]) -> bool:
+    """Whether a module is in training mode, or gradients of the tensors are recorded."""
+    return training or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors))
 
 
 def _cache_folder() -> Path:
@@ -119,7 +134,7 @@ def _compiler() -> tuple[str, ...]:
 def _fingerprint() -> str:
     """Changes with the sources, the compiler and the processor's instructions."""
     digest = hashlib.sha256()
-    for name in ("vectors.h", *_SOURCES):
+    for name in ("vectors.h", "convolution.h", "windows.h", *_SOURCES):
         digest.update((_HERE / name).read_bytes())
     version = _run(*_compiler(), "--version")
     digest.update(" ".join((*_compiler(), version, *_FLAGS, torch.__version__, _processor())).encode())

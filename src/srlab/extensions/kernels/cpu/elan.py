@@ -1,12 +1,16 @@
-"""ELAN on the CPU: two kernels for each pair of modules, on maps that are changed in place."""
+"""ELAN on the CPU: two kernels for each pair of modules, on maps that are changed in place.
+
+Training has kernels with gradients, one for each operator.
+"""
 
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from srlab.extensions.kernels.cpu.compiled import require_inference
+from srlab.extensions.kernels.cpu.compiled import records_gradients
 from srlab.extensions.kernels.cpu.local_features import local_features, pack_convolutions
+from srlab.extensions.kernels.cpu.training import self_similarity_attention, shift_convolution
 from srlab.extensions.kernels.cpu.window_attention import WindowGroup, attend_in_windows
 from srlab.extensions.kernels.elan import affine, folded_projection, pairs_of, projection_tensors
 from srlab.models.elan import ElanBlock, GroupAttention
@@ -14,8 +18,11 @@ from srlab.models.shared_attention import LocalFeatures
 
 
 def elan_body(blocks: nn.ModuleList, features: Tensor) -> Tensor:
-    """All blocks of an ELAN in evaluation: (B, C, H, W) to the same, float32."""
-    require_inference(blocks.training, chain([features], blocks.parameters()))
+    """All blocks of an ELAN: (B, C, H, W) to the same, float32."""
+    if records_gradients(blocks.training, chain([features], blocks.parameters())):
+        for block in blocks:
+            features = block(features, "fused")
+        return features
     features = features.clone(memory_format=torch.contiguous_format)
     query, value = torch.empty_like(features), torch.empty_like(features)
     previous = None
@@ -31,6 +38,21 @@ def elan_body(blocks: nn.ModuleList, features: Tensor) -> Tensor:
     weight, bias = affine(previous.mix)
     features.flatten(2).baddbmm_(weight.flatten(1).expand(len(features), -1, -1), value.flatten(2))
     return features.add_(bias.view(-1, 1, 1))
+
+
+def elan_block(block: ElanBlock, features: Tensor) -> Tensor:
+    """One block with gradients: (B, C, H, W) to the same, float32; batch norms in the mode of the module."""
+    query = None
+    for local, attention in pairs_of(block):
+        attention.kernel_weights.clear()  # the parameters are about to change
+        hidden = shift_convolution(features, *affine(local.expand.mix), shifts=True, relu=True)
+        features = shift_convolution(hidden, *affine(local.contract.mix), shifts=True, relu=False) + features
+        projected = shift_convolution(features, *affine(attention.project), shifts=False, relu=False)
+        value = attention.norm(projected)
+        query = value if query is None else query
+        mixed = self_similarity_attention(query, value, _projected_groups(attention, block.shifted))
+        features = shift_convolution(mixed, *affine(attention.mix), shifts=False, relu=False) + features
+    return features
 
 
 def _run_pair(
@@ -52,11 +74,22 @@ def _run_pair(
     local_features(features, query, value, weights, hidden, previous is not None, attention.computes_maps)
 
 
+def _projected_groups(attention: GroupAttention, shifted: bool) -> list[WindowGroup]:
+    """Of maps as the module projects them: queries and values of a group side by side, or values alone."""
+    width = attention.mix.in_channels // len(attention.window_sizes)
+    groups = []
+    for index, side in enumerate(attention.window_sizes):
+        first = index * width
+        value = 2 * first + width if attention.computes_maps else first
+        groups.append(WindowGroup(side, side // 2 if shifted else 0, 2 * first, value, first, 1, width))
+    return groups
+
+
 def _window_groups(attention: GroupAttention, shifted: bool) -> list[int]:
     """The numbers of a :class:`WindowGroup` for each group of channels, large windows first."""
     width = attention.mix.in_channels // len(attention.window_sizes)
     groups = [
-        WindowGroup(side, side // 2 if shifted else 0, index * width, 1, width)
+        WindowGroup(side, side // 2 if shifted else 0, *(3 * [index * width]), 1, width)
         for index, side in enumerate(attention.window_sizes)
     ]
     return [number for group in sorted(groups, reverse=True) for number in group]

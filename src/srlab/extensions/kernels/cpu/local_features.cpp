@@ -3,7 +3,7 @@
 //
 // Every thread walks down a strip of rows with rings of three rows: a row of hidden channels needs its input rows above and
 // below, a row of the result needs its hidden rows. What strips need of each other's rows is computed before any is replaced.
-#include "vectors.h"
+#include "convolution.h"
 
 #include <omp.h>
 
@@ -16,40 +16,12 @@ struct Sizes {
     int64_t row() const { return round_up(width, LANES) + 2 * LANES; }  // zeros on both sides
 };
 
-struct Convolution {
-    const float *weights, *bias;
-};
-
 struct Step {
     Sizes sizes;
     float *features, *query, *value;  // query: null where a block reuses it
     const float* attended;            // null before the first attention; otherwise the memory of value
     Convolution mix, expand, contract, project;
 };
-
-// rows[k] gives the address of input channel k; emit(n, at, vector) takes one vector of output channel n.
-template <int N, class Emit>
-INLINE void convolve_block(const float* const* rows, int64_t depth, int64_t channels, const Convolution& conv, int64_t at,
-                           Emit emit) {
-    for (int64_t first = 0; first < channels; first += TILE_ROWS) {
-        Vector tile[TILE_ROWS][N];
-        for (int m = 0; m < TILE_ROWS; ++m)
-            for (int n = 0; n < N; ++n) tile[m][n] = spread(conv.bias[first + m]);
-        multiply_add(tile, conv.weights + first * depth, TILE_ROWS, 1, depth, [&](int64_t k) { return rows[k] + at; });
-        const int64_t rest = channels - first < TILE_ROWS ? channels - first : TILE_ROWS;
-        for (int m = 0; m < rest; ++m)
-            for (int n = 0; n < N; ++n) emit(first + m, at + n * LANES, tile[m][n]);
-    }
-}
-
-template <class Emit>
-INLINE void convolve_row(const float* const* rows, int64_t depth, int64_t channels, const Convolution& conv, int64_t width,
-                         Emit emit) {
-    int64_t at = 0;
-    for (; at + TILE_VECTORS * LANES <= width; at += TILE_VECTORS * LANES)
-        convolve_block<TILE_VECTORS>(rows, depth, channels, conv, at, emit);
-    for (; at < width; at += LANES) convolve_block<1>(rows, depth, channels, conv, at, emit);
-}
 
 // One thread's memory: rings and rows, each channel `row` floats apart, the first pixel LANES after the start.
 class Strip {
@@ -208,9 +180,6 @@ int64_t local_features_scratch(int64_t batch, int64_t dim, int64_t hidden, int64
     return threads * Strip::floats(sizes) + batch * strips_of(sizes, threads) * Strip::halo_floats(sizes);
 }
 
-// Floats of a packed convolution: (blocks of TILE_ROWS outputs, inputs, TILE_ROWS), then the biases.
-int64_t packed_convolution(int64_t inputs, int64_t outputs) { return round_up(outputs, TILE_ROWS) * (inputs + 1); }
-
 int64_t packed_rows() { return TILE_ROWS; }
 
 // weights: the packed convolutions mix, expand, contract, project, one after another. `query` is null where it is reused;
@@ -220,8 +189,8 @@ void local_features(float* features, float* query, float* value, const float* at
     const int64_t projected = query ? 2 * dim : dim;
     const auto next = [&](int64_t inputs, int64_t outputs) {
         const float* here = weights;
-        weights += packed_convolution(inputs, outputs);
-        return Convolution{here, here + round_up(outputs, TILE_ROWS) * inputs};
+        weights += packed_floats(inputs, outputs);
+        return packed(here, inputs, outputs);
     };
     const Convolution mix = next(dim, dim), expand = next(dim, hidden), contract = next(hidden, dim);
     const Step step{{batch, dim, hidden, projected, height, width}, features, query,  value,

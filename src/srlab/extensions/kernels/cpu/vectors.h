@@ -106,3 +106,68 @@ static INLINE void multiply_add(Vector (&tile)[M][N], const float* weights, int6
             for (int n = 0; n < N; ++n) tile[m][n] += x[n] * w[m * pitch];
     }
 }
+
+typedef float Four __attribute__((vector_size(16)));
+
+static INLINE float sum_of(Vector x) {
+    Four part[LANES / 4], sum{};
+    memcpy(part, &x, sizeof(x));
+    for (int n = 0; n < LANES / 4; ++n) sum += part[n];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+// tile[m][n] = vectors of partial sums over k < length of left[m * stride + k] * right[n * stride + k], in whole vectors.
+template <int M, int N>
+static INLINE void dot_products(Vector (&tile)[M][N], const float* left, const float* right, int64_t stride, int64_t length) {
+    for (int m = 0; m < M; ++m)
+        for (int n = 0; n < N; ++n) tile[m][n] = Vector{};
+    for (int64_t k = 0; k < length; k += LANES) {
+        Vector x[N];
+        for (int n = 0; n < N; ++n) x[n] = load(right + n * stride + k);
+        for (int m = 0; m < M; ++m) {
+            const Vector y = load(left + m * stride + k);
+            for (int n = 0; n < N; ++n) tile[m][n] += y * x[n];
+        }
+    }
+}
+
+// Transposes a square of numbers.
+static INLINE void transpose(Vector (&rows)[LANES]) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+    __m256 a[8], b[8];
+    for (int n = 0; n < 8; ++n) a[n] = reinterpret_cast<__m256>(rows[n]);
+    for (int n = 0; n < 8; n += 2) {
+        b[n] = _mm256_unpacklo_ps(a[n], a[n + 1]);
+        b[n + 1] = _mm256_unpackhi_ps(a[n], a[n + 1]);
+    }
+    for (int n = 0; n < 8; n += 4)
+        for (int m = 0; m < 2; ++m) {
+            a[n + 2 * m] = _mm256_shuffle_ps(b[n + m], b[n + m + 2], 0x44);
+            a[n + 2 * m + 1] = _mm256_shuffle_ps(b[n + m], b[n + m + 2], 0xee);
+        }
+    for (int n = 0; n < 4; ++n) {
+        rows[n] = reinterpret_cast<Vector>(_mm256_permute2f128_ps(a[n], a[n + 4], 0x20));
+        rows[n + 4] = reinterpret_cast<Vector>(_mm256_permute2f128_ps(a[n], a[n + 4], 0x31));
+    }
+#elif defined(__clang__)
+    float numbers[LANES][LANES];
+    for (int n = 0; n < LANES; ++n) store(numbers[n], rows[n]);
+    for (int n = 0; n < LANES; ++n)
+        for (int lane = 0; lane < LANES; ++lane) rows[n][lane] = numbers[lane][n];
+#else
+    // log2(LANES) perfect shuffles
+    Integers low, high;
+    for (int lane = 0; lane < LANES; ++lane) {
+        low[lane] = lane / 2 + lane % 2 * LANES;
+        high[lane] = low[lane] + LANES / 2;
+    }
+    for (int stage = 1; stage < LANES; stage *= 2) {
+        Vector mixed[LANES];
+        for (int n = 0; n < LANES / 2; ++n) {
+            mixed[2 * n] = __builtin_shuffle(rows[n], rows[n + LANES / 2], low);
+            mixed[2 * n + 1] = __builtin_shuffle(rows[n], rows[n + LANES / 2], high);
+        }
+        for (int n = 0; n < LANES; ++n) rows[n] = mixed[n];
+    }
+#endif
+}

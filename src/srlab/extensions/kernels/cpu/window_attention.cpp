@@ -2,74 +2,25 @@
 //
 // A window's tokens lie along the vectors' lanes: logits(j, i) of key j and a vector of queries i. Maxima and sums over the
 // keys are then sums of vectors, and both products are the same inner loop over rows that stay in the first-level cache.
-#include "vectors.h"
+#include "windows.h"
 
 #include <omp.h>
 
+#include <cmath>
 #include <limits>
 
 namespace {
 
 constexpr int KEYS = LANES / 2;         // keys of one tile of logits
-constexpr int64_t TASK_TOKENS = 256;    // windows of one task hold about as many tokens
-constexpr float LOG2_E = 1.44269504f;   // logits are powers of 2, not of e
 constexpr float FOREIGN = -100.0f * LOG2_E;
 constexpr float LOWEST = -std::numeric_limits<float>::infinity();
 
-struct Map {
-    float* data;
-    int64_t image, channel, row, pixel;  // strides
-    float* at(int64_t b, int64_t c) const { return data + b * image + c * channel; }
-    bool operator==(const Map& other) const {
-        return data == other.data && image == other.image && channel == other.channel && row == other.row &&
-               pixel == other.pixel;
-    }
-};
-
-// Consecutive channels that attend in windows of one side, `heads` times `depth` of them.
-struct Group {
-    int64_t side, shift, first, heads, depth;
-    const float* bias;  // times log2(e): (heads, keys, tokens), padded, or (heads, 2 side - 1, 2 side - 1); or null
-    bool by_distance;   // the latter, for whole vectors in a row of the window
-    int64_t tokens() const { return side * side; }
-    int64_t padded() const { return round_up(tokens(), LANES); }
-    int64_t bias_size() const { return by_distance ? (2 * side - 1) * (2 * side - 1) : padded() * padded(); }
-};
-
 struct Attention {
     Map query, key, value, result;
-    int64_t batch, height, width;
+    MapSize size;
     float scale;
     bool masked;
 };
-
-struct Window {
-    int64_t image, top, left;
-};
-
-// Calls copy(token, row, column, count) for each run of pixels that lie side by side in the window and in the map.
-template <class Copy>
-INLINE void for_each_run(const Attention& maps, const Group& group, const Window& window, Copy copy) {
-    const int64_t side = group.side;
-    int64_t left = window.left + group.shift;
-    if (left >= maps.width) left -= maps.width;
-    const int64_t unbroken = maps.width - left < side ? maps.width - left : side;
-    for (int64_t y = 0; y < side; ++y) {
-        int64_t row = window.top + y + group.shift;
-        if (row >= maps.height) row -= maps.height;
-        copy(y * side, row, left, unbroken);
-        if (unbroken < side) copy(y * side + unbroken, row, int64_t{0}, side - unbroken);
-    }
-}
-
-INLINE void copy_run(float* to, const float* from, int64_t count) {
-    switch (count) {  // constant sizes become plain moves
-        case 4: memcpy(to, from, 16); break;
-        case 8: memcpy(to, from, 32); break;
-        case 16: memcpy(to, from, 64); break;
-        default: memcpy(to, from, count * sizeof(float));
-    }
-}
 
 // One thread's memory and the attention of one window and head.
 class Worker {
@@ -88,65 +39,30 @@ class Worker {
     }
 
     void attend(const Group& group, const Window& window) {
-        const bool bordering = window.top + group.side == maps_.height || window.left + group.side == maps_.width;
+        const bool bordering = window.top + group.side == maps_.size.height || window.left + group.side == maps_.size.width;
         const bool masks = maps_.masked && group.shift && bordering;
         if (masks) mark_regions(group, window);
+        const int64_t padded = group.padded(), size = group.depth * padded;
         for (int64_t head = 0; head < group.heads; ++head) {
-            const int64_t channel = group.first + head * group.depth;
-            gather(group, window, maps_.query, channel, query_);
-            const int64_t size = group.depth * group.padded();
+            const int64_t channel = head * group.depth;
+            gather(maps_.size, group, window, maps_.query, group.query + channel, padded, query_);
             if (maps_.key == maps_.query) {
                 memcpy(key_, query_, size * sizeof(float));
             } else {
-                gather(group, window, maps_.key, channel, key_);
+                gather(maps_.size, group, window, maps_.key, group.query + channel, padded, key_);
             }
             for (int64_t at = 0; at < size; at += LANES) store(query_ + at, load(query_ + at) * (maps_.scale * LOG2_E));
-            gather(group, window, maps_.value, channel, value_);
+            gather(maps_.size, group, window, maps_.value, group.value + channel, padded, value_);
             const float* bias = group.bias ? group.bias + head * group.bias_size() : nullptr;
+            log_sums_ = group.log_sums ? group.log_sums + window.number * group.tokens() : nullptr;
             int64_t at = 0;
-            for (; at + 2 * LANES <= group.padded(); at += 2 * LANES) mix<2>(group, bias, masks, at);
-            for (; at < group.padded(); at += LANES) mix<1>(group, bias, masks, at);
-            scatter(group, window, channel);
+            for (; at + 2 * LANES <= padded; at += 2 * LANES) mix<2>(group, bias, masks, at);
+            for (; at < padded; at += LANES) mix<1>(group, bias, masks, at);
+            scatter(maps_.size, group, window, maps_.result, group.result + channel, padded, result_);
         }
     }
 
    private:
-    // (depth, padded) of a window, zeros after the last token.
-    void gather(const Group& group, const Window& window, const Map& map, int64_t channel, float* to) {
-        const int64_t padded = group.padded(), surplus = padded - group.tokens();
-        for (int64_t c = 0; surplus && c < group.depth; ++c)
-            memset(to + c * padded + group.tokens(), 0, surplus * sizeof(float));
-        const float* start = map.at(window.image, channel);
-        for_each_run(maps_, group, window, [&](int64_t token, int64_t row, int64_t column, int64_t count) {
-            const float* from = start + row * map.row + column * map.pixel;
-            if (map.pixel == 1) {
-                for (int64_t c = 0; c < group.depth; ++c)
-                    copy_run(to + c * padded + token, from + c * map.channel, count);
-            } else {
-                for (int64_t p = 0; p < count; ++p)
-                    for (int64_t c = 0; c < group.depth; ++c)
-                        to[c * padded + token + p] = from[p * map.pixel + c * map.channel];
-            }
-        });
-    }
-
-    void scatter(const Group& group, const Window& window, int64_t channel) {
-        const int64_t padded = group.padded();
-        const Map& map = maps_.result;
-        float* start = map.at(window.image, channel);
-        for_each_run(maps_, group, window, [&](int64_t token, int64_t row, int64_t column, int64_t count) {
-            float* to = start + row * map.row + column * map.pixel;
-            if (map.pixel == 1) {
-                for (int64_t c = 0; c < group.depth; ++c)
-                    copy_run(to + c * map.channel, result_ + c * padded + token, count);
-            } else {
-                for (int64_t p = 0; p < count; ++p)
-                    for (int64_t c = 0; c < group.depth; ++c)
-                        to[p * map.pixel + c * map.channel] = result_[c * padded + token + p];
-            }
-        });
-    }
-
     // Rows and columns of a shifted map come from three regions; tokens of different ones are foreign to each other.
     void mark_regions(const Group& group, const Window& window) {
         const auto region = [&](int64_t position, int64_t length) {
@@ -155,7 +71,7 @@ class Worker {
         for (int64_t y = 0; y < group.side; ++y)
             for (int64_t x = 0; x < group.side; ++x)
                 regions_[y * group.side + x] =
-                    3 * region(window.top + y, maps_.height) + region(window.left + x, maps_.width);
+                    3 * region(window.top + y, maps_.size.height) + region(window.left + x, maps_.size.width);
     }
 
     // Attention of N vectors of queries, from token `at` on.
@@ -168,6 +84,7 @@ class Worker {
             find_maxima<N>(group, most);
         }
         exponentiate<N>(group, most, sum);
+        if (log_sums_) keep_log_sums<N>(group, most, sum, at);
         for (int n = 0; n < N; ++n) sum[n] = 1.0f / sum[n];
         const int64_t parts = (group.depth + TALL_TILE - 1) / TALL_TILE;
         for (int64_t part = 0; part < parts; ++part) {
@@ -239,6 +156,12 @@ class Worker {
             }
     }
 
+    template <int N>
+    void keep_log_sums(const Group& group, const Vector (&most)[N], const Vector (&sum)[N], int64_t at) {
+        for (int64_t i = 0; i < N * LANES && at + i < group.tokens(); ++i)
+            log_sums_[at + i] = most[i / LANES][i % LANES] + std::log2(sum[i / LANES][i % LANES]);
+    }
+
     // M channels from `first` on: sums over the keys of weight times value.
     template <int N, int M>
     INLINE void average(const Group& group, int64_t first, int64_t at, const Vector (&factor)[N]) {
@@ -266,6 +189,7 @@ class Worker {
     const Attention& maps_;
     float *query_, *key_, *value_, *result_, *logits_;
     int32_t* regions_;
+    float* log_sums_ = nullptr;  // of the window at hand
 };
 
 }  // namespace
@@ -283,21 +207,20 @@ int64_t window_attention_bias_side(int64_t tokens) { return round_up(tokens, LAN
 int64_t window_attention_takes_distances(int64_t side) { return side % LANES == 0; }
 
 // maps: query, key, value, result; strides: image, channel, row, pixel of each. The result may be the value's memory. For each
-// group, groups holds side, shift, first channel, heads, channels of a head; biases its bias or null, by distance or not.
+// group, groups holds side, shift, first channel of queries and keys, of values, of results, heads, channels of a head; biases
+// its bias or null, by distance or not. log_sums is null, or (groups, batch * height * width) for one head in each group.
 void window_attention(float* const* maps, const int64_t* strides, const int64_t* groups, const float* const* biases,
-                      int64_t by_distance, int64_t number_of_groups, float* scratch, int64_t batch, int64_t height, int64_t width, float scale,
-                      int64_t masked, int64_t threads) {
+                      int64_t by_distance, int64_t number_of_groups, float* log_sums, float* scratch, int64_t batch,
+                      int64_t height, int64_t width, float scale, int64_t masked, int64_t threads) {
     Map all[4];
-    for (int64_t n = 0; n < 4; ++n) {
-        const int64_t* s = strides + 4 * n;
-        all[n] = Map{maps[n], s[0], s[1], s[2], s[3]};
-    }
-    const Attention attention{all[0], all[1], all[2], all[3], batch, height, width, scale, masked != 0};
+    for (int64_t n = 0; n < 4; ++n) all[n] = make_map(maps[n], strides + 4 * n);
+    const MapSize size{batch, height, width};
+    const Attention attention{all[0], all[1], all[2], all[3], size, scale, masked != 0};
     int64_t most_padded = 0, most_depth = 0;
     for (int64_t g = 0; g < number_of_groups; ++g) {
-        const int64_t *numbers = groups + 5 * g, padded = round_up(numbers[0] * numbers[0], LANES);
-        most_padded = padded > most_padded ? padded : most_padded;
-        most_depth = numbers[4] > most_depth ? numbers[4] : most_depth;
+        const Group group = make_group(groups + GROUP_NUMBERS * g);
+        most_padded = group.padded() > most_padded ? group.padded() : most_padded;
+        most_depth = group.depth > most_depth ? group.depth : most_depth;
     }
 #pragma omp parallel num_threads(threads)
     {
@@ -305,19 +228,11 @@ void window_attention(float* const* maps, const int64_t* strides, const int64_t*
         const int64_t own = omp_get_thread_num() * Worker::floats(most_padded, most_depth);
         Worker worker(attention, scratch + own, most_padded, most_depth);
         for (int64_t g = 0; g < number_of_groups; ++g) {
-            const int64_t* numbers = groups + 5 * g;
-            const Group group{numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
-                              biases[g],  by_distance != 0};
-            const int64_t across = width / group.side, windows = batch * (height / group.side) * across;
-            const int64_t together = TASK_TOKENS / group.tokens() > 1 ? TASK_TOKENS / group.tokens() : 1;
-#pragma omp for schedule(dynamic, 1) nowait
-            for (int64_t task = 0; task < (windows + together - 1) / together; ++task) {
-                const int64_t end = (task + 1) * together < windows ? (task + 1) * together : windows;
-                for (int64_t number = task * together; number < end; ++number) {
-                    const int64_t line = number / across, lines = height / group.side;
-                    worker.attend(group, {line / lines, line % lines * group.side, number % across * group.side});
-                }
-            }
+            Group group = make_group(groups + GROUP_NUMBERS * g);
+            group.bias = biases[g];
+            group.by_distance = by_distance != 0;
+            if (log_sums) group.log_sums = log_sums + g * batch * height * width;
+            for_each_window(size, group, [&](const Window& window) { worker.attend(group, window); });
         }
     }
 }

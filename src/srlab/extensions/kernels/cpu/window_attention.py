@@ -20,14 +20,18 @@ class WindowGroup(NamedTuple):
     Attributes:
         side: side S of the windows.
         shift: the windows' cyclic displacement, 0 to S - 1: window (0, 0) begins at pixel (shift, shift).
-        first: its first channel.
+        query: its first channel in the maps of queries and keys.
+        value: likewise, of values.
+        result: likewise, of results.
         heads: number of heads.
         depth: channels of each head.
     """
 
     side: int
     shift: int
-    first: int
+    query: int
+    value: int
+    result: int
     heads: int
     depth: int
 
@@ -49,7 +53,7 @@ def window_attention(
     check_windows(query.shape, num_heads, side, shift)
     packed = None if bias is None else bias.prepared("cpu", pack_bias)
     result = query.new_empty(query.shape)
-    group = WindowGroup(side, shift, 0, num_heads, query.shape[-1] // num_heads)
+    group = WindowGroup(side, shift, 0, 0, 0, num_heads, query.shape[-1] // num_heads)
     maps = [tensor.permute(0, 3, 1, 2) for tensor in (query, key, value, result)]
     attend_in_windows(*maps, list(group), packed, scale, masked)
     return result
@@ -89,7 +93,7 @@ def attend_in_windows(
         scale: factor of the logits.
         masked: keep tokens apart that only the shift made neighbours, by adding -100.
     """
-    parts = [WindowGroup(*groups[at : at + 5]) for at in range(0, len(groups), 5)]
+    parts = split_groups(groups)
     _check((query, key, value, result), parts, bias)
     batch, _, height, width = query.shape
     threads = torch.get_num_threads()
@@ -104,11 +108,18 @@ def attend_in_windows(
         (ctypes.c_void_p * len(parts))(*biases),
         ctypes.c_int64(_takes_distances(parts[0].side)),
         ctypes.c_int64(len(parts)),
+        None,
         ctypes.c_void_p(scratch.data_ptr()),
         *map(ctypes.c_int64, (batch, height, width)),
         ctypes.c_float(scale),
         *map(ctypes.c_int64, (masked, threads)),
     )
+
+
+def split_groups(numbers: Sequence[int]) -> list[WindowGroup]:
+    """Groups from their numbers, one after another."""
+    size = len(WindowGroup._fields)
+    return [WindowGroup(*numbers[at : at + size]) for at in range(0, len(numbers), size)]
 
 
 def _scratch_floats(groups: Sequence[WindowGroup], threads: int) -> int:
@@ -141,9 +152,9 @@ def _check(maps: Sequence[Tensor], groups: Sequence[WindowGroup], bias: Tensor |
             "backend sdpa or auto"
         )
     for group in groups:
-        side, shift, first, heads, depth = group
+        side, shift, *firsts, heads, depth = group
         check_windows((shape[0], *shape[2:], heads * depth), heads, side, shift)
-        if not 0 <= first <= shape[1] - heads * depth:
+        if any(not 0 <= first <= shape[1] - heads * depth for first in firsts):
             raise ValueError(f"{group} does not fit a map of {shape[1]} channels")
     if bias is not None:
         _check_packed(bias, groups[0])
