@@ -241,7 +241,9 @@ class HiTSR(ResidualGroupNetwork):
 
     plain_backends = ("reference", "linear")
     default_backend = "linear"
+    exported_backend = "linear"
     beyond_float16 = "the correlation reaches 1e14 in published weights"
+    float32_modules = r"correlation|norm1"
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srlab.extensions.console.flags import integer, parse_settings
+from srlab.extensions.console.flags import check_destination, integer, parse_settings
 
 if TYPE_CHECKING:
     from srlab.checkpoints import LoadedCheckpoint
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     from srlab.checkpoints.writing import lost_arguments, official_options
 
     source, destination = arguments.source, arguments.destination
-    _check_destination(source, destination, arguments.overwrite)
+    check_destination(source, destination, arguments.overwrite)
     if arguments.to == "safetensors" and destination.suffix != ".safetensors":
         raise ValueError(f"{destination} would hold safetensors: give it a name that ends in .safetensors")
     given = {name: value for name, (value,) in parse_settings(arguments.set).items()}
@@ -77,21 +77,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(
         f"wrote {destination}: {type(network).__name__} x{network.scale}, {size / 2**20:.1f} MiB, read back"
     )
-
-
-def _check_destination(source: Path, destination: Path, overwrite: bool) -> None:
-    """Before any work, refuse what could not be written or would destroy something."""
-    if destination.is_dir():
-        raise IsADirectoryError(f"{destination} is a folder; name a file in it")
-    if destination.exists() and not destination.is_file():
-        raise FileExistsError(f"{destination} is not an ordinary file; choose another name")
-    if destination.exists() and source.exists() and destination.samefile(source):
-        raise ValueError(f"{destination} is the file to convert; choose another name")
-    if destination.exists() and not overwrite:
-        raise FileExistsError(f"{destination} exists; choose another name or add --overwrite")
-    parent = next(folder for folder in destination.absolute().parents if folder.exists())
-    if not parent.is_dir():
-        raise NotADirectoryError(f"{parent} is not a folder, so {destination} cannot be written")
 
 
 def _read_back(checkpoint: "LoadedCheckpoint", destination: Path) -> None:

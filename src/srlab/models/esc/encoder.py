@@ -85,6 +85,11 @@ class EscNetwork(AttentionNetwork):
     plain_backends = ("reference", "sdpa", "flex")
     operators = ("window_attention",)
     pads_image = False
+    unexportable = dict.fromkeys(
+        ("onnx", "openvino"),
+        "its convolutions with predicted kernels have as many groups as the batch has channels, which an ONNX "
+        "file must fix (github.com/pytorch/pytorch/issues/98497)",
+    )
     block_names = r"encoder\.blocks\.\d+"
     #: The shared kernel, and the convolutional attention of one step.
     kernel_type: ClassVar[type[nn.Module]] = SymmetricKernel
