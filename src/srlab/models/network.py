@@ -42,10 +42,10 @@ class Network(nn.Module, ABC):
     block_names: ClassVar[str] = r"body\.\d+"
     #: Why weights in float16 are refused: what exceeds its largest number; empty: nothing known.
     beyond_float16: ClassVar[str] = ""
-    #: Regular expression of the names of modules with such values, for files in float16 that can keep parts in
+    #: Regular expression of the names of modules with such values, which exported files in float16 keep in
     #: float32; empty: none.
     float32_modules: ClassVar[str] = ""
-    #: Formats of ``srlab export`` that cannot hold this network, with the reason.
+    #: Formats of ``srlab export`` that cannot hold this network, ``onnx`` or ``pt2 of any size``, and why.
     unexportable: ClassVar[Mapping[str, str]] = {}
     #: Scales that the presets of this network exist for; its constructor may take others.
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)

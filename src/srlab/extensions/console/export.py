@@ -1,8 +1,8 @@
 """Write a network as a file for another run time, once it is shown to be the same network.
 
-Takes runs, checkpoints, official files and presets (with fresh weights). The file takes any batch, height and
-width; norms are folded and weights are inside. It is run at five sizes and on photographs in its own run time,
-and is left only if it agrees with PyTorch: within 1e-4 of [0, 1] in float32, 0.01 dB of PSNR in float16.
+Takes runs, checkpoints, official files and presets (with fresh weights). The file takes any batch, height
+and width; norms are folded and weights are inside. It is run at five sizes and on photographs in its own run
+time, and is left only if it agrees with PyTorch: to 1e-4 of [0, 1] in float32, 0.01 dB of PSNR in float16.
 
   srlab export outputs/elan_light_x4/2026-11-21_10-00-00 --to onnx --out elan_light_x4.onnx
   srlab export model_x4_500.pt --to openvino --out elan_light_x4.xml --half

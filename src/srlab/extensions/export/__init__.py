@@ -1,1 +1,1 @@
-"""Files for other run times (ONNX, OpenVINO, torch.export), each checked against PyTorch before it is left."""
+"""Files for other run times (ONNX, OpenVINO, torch.export), left only if they agree with PyTorch."""

@@ -1,7 +1,7 @@
 """ONNX graphs in float16, except operators whose values exceed its range or whose rounding costs most.
 
-ONNX Runtime's converter does the work; this module chooses what stays in float32: soft-maxes with the products
-that make their logits (ELAN's reach 1e6), norms and means over pixels, and the modules that a network names.
+ONNX Runtime's converter does the work; this module chooses what stays in float32: soft-maxes with the
+products that make their logits (ELAN's reach 1e6), norms, means over pixels, modules that a network names.
 """
 
 import re
@@ -57,15 +57,17 @@ def _is_inside(name: str, modules: str) -> bool:
 
 
 def _between(graph_nodes: Any, kept: set[str], producers: dict[str, Any]) -> set[str]:
-    """Operators whose results go only to kept ones and that read a kept one: the cut of a padding."""
+    """Operators from kept ones to kept ones and to no others, such as the cut of a padding."""
     readers: dict[str, set[str]] = {}
-    for node in graph_nodes:
+    below: set[str] = set()
+    for node in graph_nodes:  # each after those that it reads
         for name in node.input:
             readers.setdefault(name, set()).add(node.name)
+        if any(name in producers and producers[name].name in kept | below for name in node.input):
+            below.add(node.name)
     found: set[str] = set()
     for node in reversed(graph_nodes):
-        reads_kept = any(name in producers and producers[name].name in kept for name in node.input)
         read_by = set().union(*(readers.get(name, set()) for name in node.output))
-        if node.name not in kept and reads_kept and read_by and read_by <= kept | found:
+        if node.name in below - kept and read_by and read_by <= kept | found:
             found.add(node.name)
     return found

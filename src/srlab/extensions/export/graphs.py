@@ -44,7 +44,7 @@ class _Constant(nn.Module):
 
 
 def inference_copy(network: Network) -> Network:
-    """A copy on the CPU in float32, fused; modules without an input, such as position biases, are constants."""
+    """A fused copy on the CPU in float32; modules without an input (position biases) become constants."""
     fused = network.fuse().cpu().float()
     if isinstance(fused, AttentionNetwork):
         fused.use_backend(fused.exported_backend)

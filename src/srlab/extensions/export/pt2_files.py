@@ -49,7 +49,13 @@ class Pt2Format(Format):
         torch.export.save(content, path, extra_files={_ENTRY: json.dumps(dict(metadata))})
 
     def open(self, path: Path, threads: int | None = None) -> Runner:
-        """The program in PyTorch; it has the number of threads that PyTorch has."""
+        """The program in PyTorch.
+
+        Raises:
+            ValueError: ``threads`` is not the number that PyTorch uses.
+        """
+        if threads not in (None, torch.get_num_threads()):
+            raise ValueError(f"PyTorch uses {torch.get_num_threads()} threads; set {threads} there first")
         module = torch.export.load(path).module()
 
         def run(pixels: Any) -> Any:

@@ -49,7 +49,7 @@ def export_network(
         ValueError: a package is missing, the format cannot hold the network, or the file misses the gate.
     """
     form, path = find_format(to), Path(path)
-    _check(network, form, path, dtype)
+    _check(network, form, path, dtype, lr_size)
     form.require_packages()
     torch_dtype: torch.dtype = getattr(torch, dtype)
     content, kept = form.convert(inference_copy(network), dtype=torch_dtype, lr_size=lr_size)
@@ -74,27 +74,30 @@ def export_network(
 
 
 def describe_source(file: Path, description: Mapping[str, Any]) -> dict[str, str]:
-    """Name and SHA-256 of a checkpoint's file, and the protocol that it was validated under, if it says so."""
+    """Name and SHA-256 of a checkpoint's file, and the protocol of its validation, if it has one."""
     told = {"source": file.name, "source_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     if description.get("protocol"):
         told["protocol"] = json.dumps(description["protocol"], default=str)
     return told
 
 
-def _check(network: Network, form: Format, path: Path, dtype: str) -> None:
+def _check(network: Network, form: Format, path: Path, dtype: str, lr_size: tuple[int, int] | None) -> None:
     """Before any work."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype}: files have {' or '.join(DTYPES)}")
     if path.suffix != form.suffix:
         raise ValueError(f"{path}: the name of a file of {form.name} ends in {form.suffix}")
-    if form.name in network.unexportable:
-        raise ValueError(
-            f"{type(network).__name__} cannot be a file of {form.name}: {network.unexportable[form.name]}"
-        )
+    kinds = (form.name, *([f"{form.name} of any size"] if lr_size is None else []))
+    for kind in kinds:
+        if kind in network.unexportable:
+            reason = network.unexportable[kind]
+            raise ValueError(f"{type(network).__name__} cannot be written as {kind}: {reason}")
 
 
 def _describe(network: Network, form: Format, dtype: str, lr_size: tuple[int, int] | None) -> dict[str, str]:
-    versions = {name: version(name) for name in ("torch", *form.packages)}
+    made_by = provenance()
+    versions = {name: made_by[name] for name in ("srlab", "commit")}
+    versions |= {name: version(name) for name in ("torch", *form.packages)}
     return {
         "network": type(network).__name__,
         "scale": str(network.scale),
@@ -102,7 +105,5 @@ def _describe(network: Network, form: Format, dtype: str, lr_size: tuple[int, in
         "output": "sr_image: RGB, not clamped, float32, (batch, 3, scale * height, scale * width)",
         "dtype": dtype,
         "size": "any" if lr_size is None else "{}x{}".format(*lr_size),
-        "versions": json.dumps(
-            {"srlab": provenance()["srlab"], "commit": provenance()["commit"], **versions}
-        ),
+        "versions": json.dumps(versions),
     }

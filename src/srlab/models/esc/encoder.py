@@ -12,7 +12,7 @@ side of the shared kernel, S window size.
 """
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import torch
@@ -28,6 +28,11 @@ from srlab.models.esc.blocks import (
     WindowAttention,
 )
 from srlab.models.network import AttentionNetwork
+
+_PREDICTED_KERNELS = (
+    "its convolutions with predicted kernels have as many groups as the batch has channels, which PyTorch's "
+    "exporter cannot leave open (github.com/pytorch/pytorch/issues/98497)"
+)
 
 
 class EscEncoder(nn.Module):
@@ -85,11 +90,10 @@ class EscNetwork(AttentionNetwork):
     plain_backends = ("reference", "sdpa", "flex")
     operators = ("window_attention",)
     pads_image = False
-    unexportable = dict.fromkeys(
-        ("onnx", "openvino"),
-        "its convolutions with predicted kernels have as many groups as the batch has channels, which an ONNX "
-        "file must fix (github.com/pytorch/pytorch/issues/98497)",
-    )
+    unexportable: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("onnx", "openvino"), _PREDICTED_KERNELS),
+        "pt2 of any size": "its blocks pad their maps by amounts that depend on the image; give one --size",
+    }
     block_names = r"encoder\.blocks\.\d+"
     #: The shared kernel, and the convolutional attention of one step.
     kernel_type: ClassVar[type[nn.Module]] = SymmetricKernel
