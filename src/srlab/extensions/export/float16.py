@@ -36,6 +36,7 @@ def with_float16(model: Any, float32_modules: str) -> tuple[Any, tuple[str, ...]
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_KINDS],
         node_block_list=sorted(kept),
     )
+    _skip_round_trips(converted, kept)
     return converted, tuple(told)
 
 
@@ -71,3 +72,21 @@ def _between(graph_nodes: Any, kept: set[str], producers: dict[str, Any]) -> set
         if node.name in below - kept and read_by and read_by <= kept | found:
             found.add(node.name)
     return found
+
+
+def _skip_round_trips(model: Any, kept: set[str]) -> None:
+    """Let operators in float32 read one another's results: the converter rounds some of them to float16."""
+    from onnx import TensorProto
+
+    casts = {
+        node.output[0]: (node.input[0], node.attribute[0].i)
+        for node in model.graph.node
+        if node.op_type == "Cast"
+    }
+    in_float32 = {output for node in model.graph.node if node.name in kept for output in node.output}
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            outer, target = casts.get(name, ("", None))
+            inner, middle = casts.get(outer, ("", None))
+            if (target, middle) == (TensorProto.FLOAT, TensorProto.FLOAT16) and inner in in_float32:
+                node.input[index] = inner
