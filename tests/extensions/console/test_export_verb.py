@@ -11,7 +11,6 @@ from srlab.extensions.console.main import main
 from srlab.extensions.export.formats import find_format
 
 
-
 def test_an_official_file_becomes_an_onnx_file_that_names_it(tmp_path, monkeypatch, capsys):
     require("onnx")
     monkeypatch.chdir(tmp_path)

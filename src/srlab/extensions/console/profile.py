@@ -50,7 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of all networks")
     add("--scale", type=integer(1), help="default: that of the checkpoints, else 4")
     crossed = parser.add_argument_group("crossed (values with commas between)").add_argument
-    crossed("--backend", type=words(), default=["auto"], help="reference, sdpa, fused, …; default: auto")
+    crossed(
+        "--backend",
+        type=words(),
+        default=["auto"],
+        help="reference, sdpa, fused, onnxruntime, openvino, …; default: auto",
+    )
     for name, known in _DIALS.items():
         crossed(f"--{name}", type=words(*known), help=f"{', '.join(known)}; default: {known[0]}")
     add_size_flags(parser, default="1280x720; several are measured one after the other")

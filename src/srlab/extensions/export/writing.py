@@ -49,7 +49,11 @@ def export_network(
         ValueError: a package is missing, the format cannot hold the network, or the file misses the gate.
     """
     form, path = find_format(to), Path(path)
-    _check(network, form, path, dtype, lr_size)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype}: files have {' or '.join(DTYPES)}")
+    if path.suffix != form.suffix:
+        raise ValueError(f"{path}: the name of a file of {form.name} ends in {form.suffix}")
+    require_exportable(network, form, lr_size)
     form.require_packages()
     torch_dtype: torch.dtype = getattr(torch, dtype)
     content, kept = form.convert(inference_copy(network), dtype=torch_dtype, lr_size=lr_size)
@@ -81,12 +85,8 @@ def describe_source(file: Path, description: Mapping[str, Any]) -> dict[str, str
     return told
 
 
-def _check(network: Network, form: Format, path: Path, dtype: str, lr_size: tuple[int, int] | None) -> None:
-    """Before any work."""
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype}: files have {' or '.join(DTYPES)}")
-    if path.suffix != form.suffix:
-        raise ValueError(f"{path}: the name of a file of {form.name} ends in {form.suffix}")
+def require_exportable(network: Network, form: Format, lr_size: tuple[int, int] | None) -> None:
+    """Raise a ValueError with the reason if the network declares that the format cannot hold it."""
     kinds = (form.name, *([f"{form.name} of any size"] if lr_size is None else []))
     for kind in kinds:
         if kind in network.unexportable:

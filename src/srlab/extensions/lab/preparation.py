@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from srlab.counts.probe import backend_of, random_lr_image
+from srlab.extensions.lab.runtimes import RunTime, find_run_time
 from srlab.extensions.lab.subjects import Subject
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.attention import rebuilt_masks
@@ -48,8 +49,12 @@ def prepare(network: Network, subject: Subject, workload: Workload) -> Prepared:
     """A copy of ``network`` set up for the subject; nothing has run yet.
 
     Raises:
-        ValueError: a training step in float64 or of a network without weights, CUDA graphs without CUDA.
+        ValueError: a training step in float64 or of a network without weights, CUDA graphs without CUDA, or
+            what a run time cannot do.
     """
+    run_time = find_run_time(subject.backend)
+    if run_time is not None:
+        return _in_run_time(run_time, network, subject, workload)
     network = copy.deepcopy(network).to(workload.device)
     if subject.backend is not None:
         assert isinstance(network, AttentionNetwork)
@@ -66,6 +71,15 @@ def prepare(network: Network, subject: Subject, workload: Workload) -> Prepared:
             return _backend_as_called(network, subject.compile)
 
     return Prepared(run, backend)
+
+
+def _in_run_time(run_time: RunTime, network: Network, subject: Subject, workload: Workload) -> Prepared:
+    plain = subject.dtype == "float32" and subject.compile == "eager"
+    if not plain or workload.training or workload.device.type != "cpu":
+        raise ValueError(f"{run_time.name} is measured on the CPU: inference, float32, eager")
+    image = random_lr_image(workload.lr_size, workload.device, torch.float32, batch=workload.batch)
+    called = run_time.load(network.eval(), torch.get_num_threads())
+    return Prepared(lambda: called(image), lambda: run_time.name)
 
 
 _Context = Callable[[], AbstractContextManager[Any]]
