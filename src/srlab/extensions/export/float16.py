@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from srlab.extensions.export.formats import package
+
 # Kinds of operators that stay in float32, wherever they are.
 _KINDS = ("Softmax", "LayerNormalization", "ReduceMean", "GlobalAveragePool", "Range")
 # Between a product and the soft-max of its logits.
@@ -21,7 +23,7 @@ def with_float16(model: Any, float32_modules: str) -> tuple[Any, tuple[str, ...]
         model: ``onnx.ModelProto`` in float32.
         float32_modules: regular expression, see :attr:`srlab.models.network.Network.float32_modules`.
     """
-    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    converter = package("onnxruntime.transformers.float16")
 
     nodes = {output: node for node in model.graph.node for output in node.output}
     kept = {name for node in model.graph.node if node.op_type == "Softmax" for name in _logits(node, nodes)}
@@ -30,10 +32,10 @@ def with_float16(model: Any, float32_modules: str) -> tuple[Any, tuple[str, ...]
         kept |= {node.name for node in model.graph.node if _is_inside(node.name, float32_modules)}
         kept |= _between(model.graph.node, kept, nodes)
         told.append(f"modules {float32_modules}")
-    converted = convert_float_to_float16(
+    converted = converter.convert_float_to_float16(
         model,
         keep_io_types=True,
-        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_KINDS],
+        op_block_list=[*converter.DEFAULT_OP_BLOCK_LIST, *_KINDS],
         node_block_list=sorted(kept),
     )
     _skip_round_trips(converted, kept)
@@ -76,7 +78,7 @@ def _between(graph_nodes: Any, kept: set[str], producers: dict[str, Any]) -> set
 
 def _skip_round_trips(model: Any, kept: set[str]) -> None:
     """Let operators in float32 read one another's results: the converter rounds some of them to float16."""
-    from onnx import TensorProto
+    types = package("onnx").TensorProto
 
     casts = {
         node.output[0]: (node.input[0], node.attribute[0].i)
@@ -88,5 +90,5 @@ def _skip_round_trips(model: Any, kept: set[str]) -> None:
         for index, name in enumerate(node.input):
             outer, target = casts.get(name, ("", None))
             inner, middle = casts.get(outer, ("", None))
-            if (target, middle) == (TensorProto.FLOAT, TensorProto.FLOAT16) and inner in in_float32:
+            if (target, middle) == (types.FLOAT, types.FLOAT16) and inner in in_float32:
                 node.input[index] = inner

@@ -1,5 +1,6 @@
 """What every format offers, and the message for those that are not installed."""
 
+import importlib
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -69,6 +70,11 @@ class Format(ABC):
     def missing_packages(cls) -> list[str]:
         """Those of :attr:`packages` that are not installed."""
         return [name for name in cls.packages if importlib.util.find_spec(name) is None]
+
+
+def package(name: str) -> Any:
+    """A module of the extra ``export``, which type checkers need not find."""
+    return importlib.import_module(name)
 
 
 def find_format(name: str) -> Format:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from srlab.counts.probe import ready_network
 from srlab.data.images import read_image
@@ -129,7 +129,7 @@ def _centre(have: int, wanted: int) -> Tensor:
     return torch.minimum(positions, 2 * have - 1 - positions)
 
 
-def _difference(network: Network, run: Runner, lr_image: Tensor) -> float:
+def _difference(network: nn.Module, run: Runner, lr_image: Tensor) -> float:
     return _distance(network(lr_image), _ran(run, lr_image))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from srlab.extensions.export.float16 import with_float16
-from srlab.extensions.export.formats import Format, Runner
+from srlab.extensions.export.formats import Format, Runner, package
 from srlab.extensions.export.graphs import INPUT, OUTPUT, Graph
 from srlab.models.network import Network
 
@@ -41,8 +41,7 @@ class OnnxFormat(Format):
 
     def save(self, content: Any, path: Path, metadata: Mapping[str, str]) -> None:
         """Write one file, weights inside."""
-        import onnx
-
+        onnx = package("onnx")
         del content.metadata_props[:]
         onnx.helper.set_model_props(
             content, {_PREFIX + name: value for name, value in sorted(metadata.items())}
@@ -51,7 +50,7 @@ class OnnxFormat(Format):
 
     def open(self, path: Path, threads: int | None = None) -> Runner:
         """A session on the CPU that treats subnormal numbers as zero, as the lab does in PyTorch."""
-        import onnxruntime
+        onnxruntime = package("onnxruntime")
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
@@ -63,8 +62,7 @@ class OnnxFormat(Format):
 
     def metadata(self, path: Path) -> dict[str, str]:
         """Those with our prefix, without it."""
-        import onnx
-
+        onnx = package("onnx")
         properties = onnx.load(str(path), load_external_data=False).metadata_props
         return {
             each.key.removeprefix(_PREFIX): each.value for each in properties if each.key.startswith(_PREFIX)
@@ -77,12 +75,12 @@ def traced(network: Network, lr_size: tuple[int, int] | None) -> Any:
     Raises:
         ValueError: an operator that the exporter does not know.
     """
-    import onnx
+    onnx = package("onnx")
 
     batch, size = (_TRACED_BATCH, _TRACED_SIZE) if lr_size is None else (1, lr_size)
     axes = {0: "batch", 2: "height", 3: "width"}
     sr_axes = {0: "batch", 2: "sr_height", 3: "sr_width"}
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # annotated as a path alone
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of branches on sizes; the gate runs other sizes than the traced one
         try:

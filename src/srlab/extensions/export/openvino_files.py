@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from srlab.extensions.export.formats import Format, Runner
+from srlab.extensions.export.formats import Format, Runner, package
 from srlab.extensions.export.onnx_files import traced
 from srlab.models.network import Network
 
@@ -28,8 +28,7 @@ class OpenVinoFormat(Format):
         self, network: Network, *, dtype: torch.dtype, lr_size: tuple[int, int] | None
     ) -> tuple[Any, tuple[str, ...]]:
         """Trace to ONNX, and convert that."""
-        import onnx
-        import openvino
+        onnx, openvino = package("onnx"), package("openvino")
 
         with TemporaryDirectory() as folder:
             file = Path(folder) / "network.onnx"
@@ -40,7 +39,7 @@ class OpenVinoFormat(Format):
 
     def save(self, content: Any, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the graph to ``path`` and the weights beside it."""
-        import openvino
+        openvino = package("openvino")
 
         model, half = content
         for name, value in metadata.items():
@@ -49,7 +48,7 @@ class OpenVinoFormat(Format):
 
     def open(self, path: Path, threads: int | None = None) -> Runner:
         """Compiled for the CPU in float32, with subnormal numbers as zero."""
-        import openvino
+        openvino = package("openvino")
 
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
@@ -63,7 +62,7 @@ class OpenVinoFormat(Format):
 
     def metadata(self, path: Path) -> dict[str, str]:
         """The section's entries."""
-        import openvino
+        openvino = package("openvino")
 
         info = openvino.Core().read_model(str(path)).get_rt_info()
         return {name: str(value) for name, value in info[_SECTION].value.items()}
