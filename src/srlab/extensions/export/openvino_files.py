@@ -65,7 +65,7 @@ class OpenVinoFormat(Format):
         openvino = package("openvino")
 
         info = openvino.Core().read_model(str(path)).get_rt_info()
-        return {name: str(value) for name, value in info[_SECTION].value.items()}
+        return {name: str(value.value) for name, value in info[_SECTION].items()}
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """Graph and weights."""
