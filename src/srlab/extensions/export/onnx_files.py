@@ -16,6 +16,7 @@ from srlab.extensions.export.float16 import with_float16
 from srlab.extensions.export.formats import Format, Runner, package
 from srlab.extensions.export.graphs import INPUT, OUTPUT, Graph
 from srlab.models.network import Network
+from srlab.ops.subnormals import flush_subnormals
 
 _OPSET = 17  # the first with LayerNormalization
 _PREFIX = "srlab."
@@ -57,8 +58,14 @@ class OnnxFormat(Format):
         if threads is not None:
             options.intra_op_num_threads = threads
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0]
+        with flush_subnormals():  # the option changes this thread's mode and leaves it so
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+        def run(pixels: Any) -> Any:
+            with flush_subnormals():
+                return session.run([OUTPUT], {INPUT: pixels})[0]
+
+        return run
 
     def metadata(self, path: Path) -> dict[str, str]:
         """Those with our prefix, without it."""
