@@ -12,9 +12,9 @@ tokens, K side of the grid that they merge to, f = S / K, M heads, d = C / 2M; m
 (B * H/S, W/S, T, C).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -246,7 +246,12 @@ class HiTSR(ResidualGroupNetwork):
 
     plain_backends = ("reference", "linear")
     default_backend = "linear"
+    exported_backend = "linear"
     beyond_float16 = "the correlation reaches 1e14 in published weights"
+    float32_modules = r"correlation|norm1"
+    unexportable: ClassVar[Mapping[str, str]] = {
+        "pt2 of any size": "its blocks pad their maps by amounts that depend on the image; give one --size"
+    }
 
     def __init__(
         self,

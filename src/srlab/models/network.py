@@ -5,6 +5,7 @@ import inspect
 import logging
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -43,6 +44,11 @@ class Network(nn.Module, ABC):
     block_names: ClassVar[str] = r"body\.\d+"
     #: Why weights in float16 are refused: what exceeds its largest number; empty: nothing known.
     beyond_float16: ClassVar[str] = ""
+    #: Regular expression of the names of modules with such values, which exported files in float16 keep in
+    #: float32; empty: none.
+    float32_modules: ClassVar[str] = ""
+    #: Formats of ``srlab export`` that cannot hold this network, ``onnx`` or ``pt2 of any size``, and why.
+    unexportable: ClassVar[Mapping[str, str]] = {}
     #: Scales that the presets of this network exist for; its constructor may take others.
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     #: What depends on all pixels of the image, however far: parts of it are restored differently.
@@ -159,6 +165,8 @@ class AttentionNetwork(Network):
     plain_backends: ClassVar[tuple[str, ...]] = BACKENDS
     #: The one that ``auto`` means where no kernel runs that was measured to be faster (docs/speed.md).
     default_backend: ClassVar[str] = "sdpa"
+    #: The one whose operators an exported file has.
+    exported_backend: ClassVar[str] = "reference"
     #: Operators of :mod:`srlab.ops.kernels` that the network can run by kernels.
     operators: ClassVar[tuple[str, ...]] = ()
 

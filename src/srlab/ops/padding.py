@@ -1,5 +1,8 @@
 """Padding of images to the sides that windows need."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,6 +21,10 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
     What is reflected is reflected again where there is too little of it, see :func:`reflected_positions`.
     """
+    if torch._C._get_tracing_state() is not None:  # it would record how often this image is reflected
+        for axis in (2, 3):
+            image = _pad_axis_by_index(image, axis, multiple)
+        return image
     bottom, right = (-side % multiple for side in image.shape[-2:])
     while bottom or right:
         height, width = image.shape[-2:]
@@ -29,3 +36,11 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
             image = F.pad(image, (0, columns, 0, rows), mode="reflect")
         bottom, right = bottom - rows, right - columns
     return image
+
+
+def _pad_axis_by_index(image: Tensor, axis: int, multiple: int) -> Tensor:
+    """The same along one axis by gathering: no branch depends on the side, so a trace is right for all."""
+    length: Any = image.shape[axis]  # a tensor while a tracer records
+    period = (2 * length - 2).clamp(min=1)
+    position = torch.arange(length + -length % multiple, device=image.device) % period
+    return image.index_select(axis, torch.minimum(position, period - position))

@@ -48,12 +48,12 @@ def resolve_shift_schedule(schedule: str | Sequence[bool | int], depths: Sequenc
 
 def shift_kernel(channels: int) -> Tensor:
     """(C, 1, 3, 3) kernel: fifths read their right, left, lower, upper neighbour, the rest itself."""
-    kernel = torch.zeros(channels, 1, 3, 3)
     group = channels // 5
-    for index, (row, column) in enumerate(_NEIGHBOURS):
-        kernel[index * group : (index + 1) * group, 0, 1 + row, 1 + column] = 1.0
-    kernel[len(_NEIGHBOURS) * group :, 0, 1, 1] = 1.0
-    return kernel
+    centre = (1, 1)
+    read = [(1 + row, 1 + column) for row, column in _NEIGHBOURS for _ in range(group)]
+    read += [centre] * (channels - len(read))
+    # as one constant: tracers record writes into a tensor, and exporters refuse them
+    return torch.tensor([[[[float(cell == (y, x)) for x in range(3)] for y in range(3)]] for cell in read])
 
 
 def shift_channels_by_convolution(feature_map: Tensor) -> Tensor:

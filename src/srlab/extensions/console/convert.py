@@ -15,7 +15,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srlab.extensions.console.flags import integer, parse_settings
+from srlab.extensions.console.flags import check_destination, integer, parse_settings
 
 if TYPE_CHECKING:
     from srlab.checkpoints import LoadedCheckpoint
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     from srlab.checkpoints.writing import lost_arguments, official_options
 
     source, destination = arguments.source, arguments.destination
-    _check_destination(source, destination, arguments.overwrite)
+    check_destination(source, destination, arguments.overwrite)
     if arguments.to == "safetensors" and destination.suffix != ".safetensors":
         raise ValueError(f"{destination} would hold safetensors: give it a name that ends in .safetensors")
     given = {name: value for name, (value,) in parse_settings(arguments.set).items()}
@@ -72,23 +72,6 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"the official layout does not store {name}={value}: give it when you load the file")
     network, mebibytes = checkpoint.network, destination.stat().st_size / 2**20
     print(f"wrote {destination}: {type(network).__name__} x{network.scale}, {mebibytes:.1f} MiB, read back")
-
-
-def _check_destination(source: Path, destination: Path, overwrite: bool) -> None:
-    """Before any work, refuse what could not be written or would destroy something."""
-    if destination.exists():
-        refusals = {
-            "is a folder; name a file in it": destination.is_dir(),
-            "is not an ordinary file; choose another name": not destination.is_file(),
-            "is the file to convert; choose another name": source.exists() and destination.samefile(source),
-            "exists; choose another name or add --overwrite": not overwrite,
-        }
-        for reason, applies in refusals.items():
-            if applies:
-                raise FileExistsError(f"{destination} {reason}")
-    parent = next(folder for folder in destination.absolute().parents if folder.exists())
-    if not parent.is_dir():
-        raise NotADirectoryError(f"{parent} is not a folder, so {destination} cannot be written")
 
 
 def _read_back(checkpoint: "LoadedCheckpoint", destination: Path) -> None:

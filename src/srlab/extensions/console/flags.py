@@ -50,19 +50,20 @@ def add_size_flags(parser: argparse._ActionsContainer, *, default: str) -> None:
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
         "--size",
-        type=lambda text: [_sides(word) for word in words()(text)],
+        type=lambda text: [sides(word) for word in words()(text)],
         metavar="HEIGHTxWIDTH",
         help="of the low-resolution image, such as 180x320",
     )
     sizes.add_argument(
         "--output",
-        type=lambda text: [_sides(word)[::-1] for word in words()(text)],
+        type=lambda text: [sides(word)[::-1] for word in words()(text)],
         metavar="WIDTHxHEIGHT",
         help=f"of the restored image, as papers write it; default: {default}",
     )
 
 
-def _sides(text: str) -> tuple[int, int]:
+def sides(text: str) -> tuple[int, int]:
+    """A type of flags: HEIGHTxWIDTH, as (height, width)."""
     first, _, second = text.partition("x")
     if not (first.isdecimal() and second.isdecimal() and int(first) and int(second)):
         raise argparse.ArgumentTypeError(f"must be like 180x320, both sides at least 1, got {text!r}")
@@ -100,6 +101,26 @@ def parse_settings(assignments: Sequence[str], *, several: bool = False) -> dict
             raise ValueError(f"--set gives {name} twice: {found[name]} and {values}")
         found[name] = values
     return found
+
+
+def check_destination(source: Path, destination: Path, overwrite: bool) -> None:
+    """Before any work, refuse what could not be written or would destroy something.
+
+    Raises:
+        OSError: the destination exists and is not to be overwritten, or cannot be a file.
+        ValueError: it is the source.
+    """
+    if destination.is_dir():
+        raise IsADirectoryError(f"{destination} is a folder; name a file in it")
+    if destination.exists() and not destination.is_file():
+        raise FileExistsError(f"{destination} is not an ordinary file; choose another name")
+    if destination.exists() and source.exists() and destination.samefile(source):
+        raise ValueError(f"{destination} is the file to convert; choose another name")
+    if destination.exists() and not overwrite:
+        raise FileExistsError(f"{destination} exists; choose another name or add --overwrite")
+    parent = next(folder for folder in destination.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise NotADirectoryError(f"{parent} is not a folder, so {destination} cannot be written")
 
 
 def refuse_old_spelling(verb: argparse.ArgumentParser, typed: Sequence[str]) -> None:

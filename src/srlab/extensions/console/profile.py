@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab.extensions.console.flags import add_size_flags, integer, integers, parse_settings, words
-from srlab.extensions.lab.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from srlab.extensions.lab.record import LabRecord, LabSettings
@@ -38,7 +37,7 @@ _ONLY_IN = {
 # Values that can be crossed; the first is the default.
 _DIALS = {
     "dtype": ("float32", "bfloat16", "float16", "float64"),
-    "compile": tuple(runtime.name for runtime in RUNTIMES),
+    "compile": ("eager", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
     "subnormals": ("flushed", "kept"),
     "mask": ("cached", "rebuilt"),
     "checkpointing": ("false", "true"),
@@ -52,7 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of all networks")
     add("--scale", type=integer(1), help="default: that of the checkpoints, else 4")
     crossed = parser.add_argument_group("crossed (values with commas between)").add_argument
-    crossed("--backend", type=words(), default=["auto"], help="reference, sdpa, fused, …; default: auto")
+    crossed(
+        "--backend",
+        type=words(),
+        default=["auto"],
+        help="reference, sdpa, fused, onnxruntime, openvino, …; default: auto",
+    )
     for name, known in _DIALS.items():
         crossed(f"--{name}", type=words(*known), help=f"{', '.join(known)}; default: {known[0]}")
     add_size_flags(parser, default="1280x720; several are measured one after the other")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srlab.counts.probe import backend_of, random_lr_image
-from srlab.extensions.lab.runtimes import RUNTIMES
+from srlab.extensions.lab.runtimes import RunTime, find_run_time
 from srlab.extensions.lab.subjects import Subject
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.attention import rebuilt_masks
@@ -49,8 +49,12 @@ def prepare(network: Network, subject: Subject, workload: Workload) -> Prepared:
     """A copy of ``network`` set up for the subject; nothing has run yet.
 
     Raises:
-        ValueError: a training step in float64 or of a network without weights, CUDA graphs without CUDA.
+        ValueError: a training step in float64 or of a network without weights, CUDA graphs without CUDA, or
+            what a run time cannot do.
     """
+    run_time = find_run_time(subject.backend)
+    if run_time is not None:
+        return _in_run_time(run_time, network, subject, workload)
     network = copy.deepcopy(network).to(workload.device)
     if subject.backend is not None:
         assert isinstance(network, AttentionNetwork)
@@ -67,10 +71,19 @@ def prepare(network: Network, subject: Subject, workload: Workload) -> Prepared:
         return Prepared(run, _backend_as_called(network, subject.compile))
 
 
+def _in_run_time(run_time: RunTime, network: Network, subject: Subject, workload: Workload) -> Prepared:
+    plain = subject.dtype == "float32" and subject.compile == "eager"
+    if not plain or workload.training or workload.device.type != "cpu":
+        raise ValueError(f"{run_time.name} is measured on the CPU: inference, float32, eager")
+    image = random_lr_image(workload.lr_size, workload.device, torch.float32, batch=workload.batch)
+    called = run_time.load(network.eval(), torch.get_num_threads())
+    return Prepared(lambda: called(image), run_time.name)
+
+
 def _forward_pass(network: Network, subject: Subject, workload: Workload) -> Callable[[], object]:
     dtype = getattr(torch, subject.dtype)
     image = random_lr_image(workload.lr_size, workload.device, dtype, batch=workload.batch)
-    called = _runnable(network.to(dtype).eval(), subject, image)
+    called = _compiled(network.to(dtype).eval(), subject.compile, workload.device)
     masks = rebuilt_masks if subject.mask == "rebuilt" else nullcontext
 
     def step() -> object:
@@ -102,7 +115,7 @@ def training_step(network: Network, subject: Subject, workload: Workload) -> Cal
     )
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, fused=device.type == "cuda")
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    called = _runnable(network, subject, lr_image)
+    called = _compiled(network, subject.compile, device)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -116,12 +129,14 @@ def training_step(network: Network, subject: Subject, workload: Workload) -> Cal
     return step
 
 
-def _runnable(network: Network, subject: Subject, lr_image: Tensor) -> Callable[[Tensor], Any]:
-    runtime = RUNTIMES.get(subject.compile)
-    if runtime is None:
-        known = ", ".join(each.name for each in RUNTIMES)
-        raise ValueError(f"unknown compile mode {subject.compile!r}; choose from {known}")
-    return runtime.make(network, lr_image)
+def _compiled(network: Network, mode: str, device: torch.device) -> Callable[[Tensor], Any]:
+    if mode in ("reduce-overhead", "max-autotune") and device.type != "cuda":
+        raise ValueError(
+            f"compile mode {mode} replays CUDA graphs, which {device} does not have; use default or "
+            "max-autotune-no-cudagraphs"
+        )
+    # not dynamic: one size is measured at a time, with code for that size alone
+    return network if mode == "eager" else torch.compile(network, mode=mode, dynamic=False)
 
 
 def _backend_as_called(network: Network, mode: str) -> str | None:

@@ -19,6 +19,7 @@ from srlab.extensions.lab.conditions import (
 from srlab.extensions.lab.latency import spread_of, time_ms
 from srlab.extensions.lab.preparation import Workload
 from srlab.extensions.lab.record import LabRecord, LabSettings
+from srlab.extensions.lab.runtimes import find_run_time
 from srlab.extensions.lab.session import Session, Timed
 from srlab.extensions.lab.subjects import Plan
 from srlab.models.network import AttentionNetwork, Network
@@ -141,7 +142,11 @@ class _Lab:
         rate = self.settings.batch * 1e3 / time.median if time else None
         output_pixels = lr_size[0] * lr_size[1] * self.settings.scale**2
         counted = timed.backend
-        if isinstance(network, AttentionNetwork) and counted is not None:
+        if not isinstance(network, AttentionNetwork):
+            counted = None
+        elif find_run_time(counted) is not None:
+            counted = network.exported_backend
+        elif counted is not None:
             counted = counted_backend(network, counted)
         multiply_adds = None  # there is no agreed count of a training step
         if self.settings.step == "inference":
@@ -180,7 +185,7 @@ class _Lab:
         figures = {each["label"]: each for run in sizes for each in run["subjects"]}
         for label, each in figures.items():
             counted = each["multiply_adds_of"]
-            if each["multiply_adds"] is not None and counted != each["resolved_backend"]:
+            if each["multiply_adds"] is not None and counted not in (None, each["resolved_backend"]):
                 yield f"multiply-adds of {label} are those of {counted}: compiled operators cannot be counted"
         if any((each["share_of_matrix_rate"] or 0) > 1 for each in figures.values()):
             yield "a share of the matrix rate above 1: its measurement was disturbed; measure again"

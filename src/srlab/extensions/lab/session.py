@@ -13,6 +13,7 @@ from srlab.extensions.lab.latency import Spread, interleaved, spread_of, time_ms
 from srlab.extensions.lab.load import LoadMeter
 from srlab.extensions.lab.memory import cuda_peak, resident_growth
 from srlab.extensions.lab.preparation import Workload, prepare
+from srlab.extensions.lab.runtimes import find_run_time
 from srlab.extensions.lab.subjects import Skipped, Subject
 from srlab.models.network import Network
 from srlab.ops.attention import forget_masks
@@ -124,7 +125,12 @@ class Session:
         run, backend = prepare(network, subject, self.workload)
         measure = _gpu_memory if self.workload.device.type == "cuda" else _cpu_memory
         with _subnormals_of(subject):
-            memory = measure(run, self.workload.device)
+            # the tensors of a run time are not PyTorch's
+            memory = (
+                measure(run, self.workload.device)
+                if find_run_time(subject.backend) is None
+                else _process_memory(run)
+            )
         self.timed[subject.label] = Timed(subject, backend, memory, run)
 
     def _time(self, label: str, times: dict[str, float]) -> None:
@@ -172,6 +178,12 @@ def _cpu_memory(run: Callable[[], object], _device: torch.device) -> Memory:
         resident_growth_mib=growth_mib,
         unavailable=unavailable,
     )
+
+
+def _process_memory(run: Callable[[], object]) -> Memory:
+    run()
+    growth_mib, unavailable = resident_growth(run)
+    return Memory(resident_growth_mib=growth_mib, unavailable=unavailable)
 
 
 def _gpu_memory(run: Callable[[], object], device: torch.device) -> Memory:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from srlab.extensions.lab.runtimes import find_run_time
 from srlab.models.network import AttentionNetwork, Network
 
 
@@ -14,9 +15,9 @@ class Subject:
 
     Attributes:
         model: which network.
-        backend: of attention, perhaps ``auto``; None for a network that has no choice.
+        backend: of attention, perhaps ``auto``, or a run time; None for a network that has no choice.
         dtype: of weights and activations; in training 16 bits mean autocast.
-        compile: a :class:`~srlab.extensions.lab.runtimes.Runtime`: ``eager``, a mode of torch.compile, …
+        compile: ``eager`` or a mode of torch.compile.
         mask: of shifted windows: ``cached`` between passes, or ``rebuilt`` in each block.
         checkpointing: whether activations are recomputed in the backward pass (training only).
         subnormals: whether the CPU treats subnormal numbers as zero (``flushed``) or not (``kept``).
@@ -68,7 +69,7 @@ def plan_subjects(
 
     Args:
         networks: what is measured.
-        backends: of attention, ``auto`` included if wanted.
+        backends: of attention, ``auto`` included if wanted, and run times (:mod:`.runtimes`).
         dials: values of the other attributes of :class:`Subject`.
         baseline: label of a subject, or as many of its parts as identify it; None: the first.
 
@@ -80,13 +81,14 @@ def plan_subjects(
     skipped: dict[Skipped, None] = {}  # in order, without repetitions
     for model, network in networks.items():
         has_choice = isinstance(network, AttentionNetwork)
-        for backend, values in product(backends if has_choice else [None], product(*dials.values())):
+        choices = backends if has_choice else [None, *filter(find_run_time, backends)]
+        for backend, values in product(choices, product(*dials.values())):
             found = Subject(model, backend, **dict(zip(dials, values, strict=True)))
-            if has_choice and backend not in (*network.backends, "auto"):
+            if not _offers(network, backend):
                 skipped[Skipped(f"{model}/{backend}", f"{type(network).__name__} has no such back end")] = (
                     None
                 )
-            elif found.mask == "rebuilt" and not has_choice:
+            elif found.mask == "rebuilt" and (not has_choice or find_run_time(backend)):
                 skipped[Skipped(found.label, f"{type(network).__name__} has no masks")] = None
             elif found.mask == "rebuilt" and found.compile != "eager":
                 skipped[Skipped(found.label, "a compiled network keeps its masks")] = None
@@ -98,14 +100,22 @@ def plan_subjects(
     return Plan(tuple(subjects), _find_baseline(subjects, baseline), tuple(skipped))
 
 
+def _offers(network: Network, backend: str | None) -> bool:
+    """Whether the network has that back end, or it is a run time, which every network may have."""
+    if backend is None or find_run_time(backend) is not None:
+        return True
+    return isinstance(network, AttentionNetwork) and backend in (*network.backends, "auto")
+
+
 def _check_backends(networks: Mapping[str, Network], backends: Sequence[str]) -> None:
-    """A name that no chosen network has is an error, except ``auto``."""
+    """A name that no chosen network has is an error, except ``auto`` and run times."""
     offers = {
         model: (*network.backends, "auto")
         for model, network in networks.items()
         if isinstance(network, AttentionNetwork)
     }
-    unknown = [name for name in backends if name not in {"auto"}.union(*offers.values())]
+    offered = {"auto"}.union(*offers.values())
+    unknown = [name for name in backends if name not in offered and find_run_time(name) is None]
     if not unknown:
         return
     told = "; ".join(f"{model} has {', '.join(names)}" for model, names in offers.items())

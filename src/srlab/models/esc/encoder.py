@@ -11,7 +11,7 @@ Shape legend: B batch, C features, P channels that convolutional attention mixes
 side of the shared kernel, S window size.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import torch
@@ -29,6 +29,11 @@ from srlab.models.esc.blocks import (
 )
 from srlab.models.network import AttentionNetwork
 from srlab.ops.reach import Step
+
+_PREDICTED_KERNELS = (
+    "its convolutions with predicted kernels have as many groups as the batch has channels, which PyTorch's "
+    "exporter cannot leave open (github.com/pytorch/pytorch/issues/98497)"
+)
 
 
 class EscEncoder(nn.Module):
@@ -103,6 +108,10 @@ class EscNetwork(AttentionNetwork):
     operators = ("window_attention",)
     pads_image = False
     pools_globally = ("predicted kernels",)
+    unexportable: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("onnx", "openvino"), _PREDICTED_KERNELS),
+        "pt2 of any size": "its blocks pad their maps by amounts that depend on the image; give one --size",
+    }
     block_names = r"encoder\.blocks\.\d+"
     #: The shared kernel, and the convolutional attention of one step.
     kernel_type: ClassVar[type[nn.Module]] = SymmetricKernel

@@ -10,8 +10,7 @@ from torch import Tensor
 from srlab.extensions.kernels.cpu.compiled import why_unavailable
 from srlab.extensions.kernels.cpu.training import self_similarity_attention, shift_convolution
 from srlab.extensions.kernels.cpu.window_attention import WindowGroup
-from srlab.models.elan import ELAN
-from srlab.models.elan import attend_as_published
+from srlab.models.elan import ELAN, attend_as_published
 from srlab.ops.shift import shift_channels_by_convolution
 
 pytestmark = pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
