@@ -10,7 +10,6 @@ from srlab.extensions.lab import session as session_module
 from srlab.extensions.lab.conditions import arithmetic, busy_warning, describe_machine
 from srlab.extensions.lab.latency import Spread, spread_of
 from srlab.extensions.lab.preparation import Workload, prepare
-from srlab.extensions.lab.runtimes import RUNTIMES, Runtime
 from srlab.extensions.lab.session import Session
 from srlab.extensions.lab.subjects import Subject, plan_subjects
 from srlab.models.network import Network
@@ -158,22 +157,6 @@ def test_auto_says_what_runs_under_a_compiler():
     for mode in ("eager", "default"):
         ready = prepare(network, Subject("m", "auto", "float32", mode), workload)
         assert ready.backend in network.backends
-
-
-def test_a_registered_runtime_runs_what_it_made_of_the_network(monkeypatch):
-    negated = Runtime("negated", lambda network, lr_image: lambda given: -network(given))
-    monkeypatch.setitem(RUNTIMES._entries, "negated", negated)
-    network, workload = small_swinir(), Workload(lr_size=(8, 8), batch=1, device=CPU)
-    plain, other = (
-        prepare(network, Subject("m", "sdpa", compile=name), workload).run() for name in ("eager", "negated")
-    )
-    assert torch.equal(other, -plain)
-
-
-def test_a_runtime_that_nobody_registered_is_refused():
-    workload = Workload(lr_size=(8, 8), batch=1, device=CPU)
-    with pytest.raises(ValueError, match="unknown compile mode 'fast'; choose from eager, default"):
-        prepare(small_swinir(), Subject("m", "sdpa", compile="fast"), workload)
 
 
 def test_a_matrix_rate_is_operations_over_time(monkeypatch):

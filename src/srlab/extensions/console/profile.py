@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab.extensions.console.flags import add_size_flags, integer, integers, parse_settings, words
-from srlab.extensions.lab.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from srlab.extensions.lab.record import LabRecord, LabSettings
@@ -38,7 +37,7 @@ _ONLY_IN = {
 # Values that can be crossed; the first is the default.
 _DIALS = {
     "dtype": ("float32", "bfloat16", "float16", "float64"),
-    "compile": tuple(runtime.name for runtime in RUNTIMES),
+    "compile": ("eager", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
     "subnormals": ("flushed", "kept"),
     "mask": ("cached", "rebuilt"),
     "checkpointing": ("false", "true"),

@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from srlab.counts.probe import backend_of, random_lr_image
-from srlab.extensions.lab.runtimes import RUNTIMES
 from srlab.extensions.lab.subjects import Subject
 from srlab.models.network import AttentionNetwork, Network
 from srlab.ops.attention import rebuilt_masks
@@ -19,6 +17,7 @@ from srlab.ops.attention import rebuilt_masks
 # Every subject compiles code of its own, and torch.compile would give up after 8.
 _COMPILED_SUBJECTS = 4096
 _LEARNING_RATE = 1e-4
+_WITH_CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +68,8 @@ def prepare(network: Network, subject: Subject, workload: Workload) -> Prepared:
 
 def _forward_pass(network: Network, subject: Subject, workload: Workload) -> Callable[[], object]:
     dtype = getattr(torch, subject.dtype)
+    called = _compiled(network.to(dtype).eval(), subject.compile, workload.device)
     image = random_lr_image(workload.lr_size, workload.device, dtype, batch=workload.batch)
-    called = _runnable(network.to(dtype).eval(), subject, image)
     masks = rebuilt_masks if subject.mask == "rebuilt" else nullcontext
 
     def step() -> object:
@@ -102,7 +101,7 @@ def training_step(network: Network, subject: Subject, workload: Workload) -> Cal
     )
     optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, fused=device.type == "cuda")
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    called = _runnable(network, subject, lr_image)
+    called = _compiled(network, subject.compile, device)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -116,12 +115,14 @@ def training_step(network: Network, subject: Subject, workload: Workload) -> Cal
     return step
 
 
-def _runnable(network: Network, subject: Subject, lr_image: Tensor) -> Callable[[Tensor], Any]:
-    runtime = RUNTIMES.get(subject.compile)
-    if runtime is None:
-        known = ", ".join(each.name for each in RUNTIMES)
-        raise ValueError(f"unknown compile mode {subject.compile!r}; choose from {known}")
-    return runtime.make(network, lr_image)
+def _compiled(network: Network, mode: str, device: torch.device) -> Callable[..., Any]:
+    if mode in _WITH_CUDA_GRAPHS and device.type != "cuda":
+        raise ValueError(
+            f"compile mode {mode} replays CUDA graphs, which {device} does not have; use default or "
+            "max-autotune-no-cudagraphs"
+        )
+    # not dynamic: one size is measured at a time, with code for that size alone
+    return network if mode == "eager" else torch.compile(network, mode=mode, dynamic=False)
 
 
 def _backend_as_called(network: Network, mode: str) -> str | None:

@@ -16,7 +16,7 @@ class Subject:
         model: which network.
         backend: of attention, perhaps ``auto``; None for a network that has no choice.
         dtype: of weights and activations; in training 16 bits mean autocast.
-        compile: a :class:`~srlab.extensions.lab.runtimes.Runtime`: ``eager``, a mode of torch.compile, …
+        compile: ``eager`` or a mode of torch.compile.
         mask: of shifted windows: ``cached`` between passes, or ``rebuilt`` in each block.
         checkpointing: whether activations are recomputed in the backward pass (training only).
         subnormals: whether the CPU treats subnormal numbers as zero (``flushed``) or not (``kept``).
