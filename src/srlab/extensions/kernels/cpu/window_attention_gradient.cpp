@@ -69,8 +69,8 @@ class Worker {
     }
 
    private:
-    // Whole blocks of tokens, and an odd number of lines of the cache: channels of large windows share no set.
-    static int64_t stride_of(int64_t tokens) { return round_up(tokens, 2 * BLOCK) + BLOCK; }
+    // Whole blocks of tokens, an odd number of them (of lines of the cache): channels of large windows share no set.
+    static int64_t stride_of(int64_t tokens) { return (round_up(tokens, BLOCK) / BLOCK | 1) * BLOCK; }
 
     // g(i) . o(i) of every token.
     void compare_with_result() {
