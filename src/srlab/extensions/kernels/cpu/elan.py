@@ -30,8 +30,10 @@ def elan_body(blocks: nn.ModuleList, features: Tensor) -> Tensor:
         assert isinstance(block, ElanBlock)
         for local, attention in pairs_of(block):
             _run_pair(local, attention, previous, (features, query, value))
-            groups = _window_groups(attention, block.shifted)
-            attend_in_windows(query, query, value, value, groups, None, 1.0, False)
+            # large windows first
+            groups = sorted(_window_groups(attention, projected=False), reverse=True)
+            numbers = [number for group in groups for number in group]
+            attend_in_windows(query, query, value, value, numbers, None, 1.0, False)
             previous = attention
     assert previous is not None
     # in place, where a convolution would allocate its result and a copy of its input
@@ -50,7 +52,7 @@ def elan_block(block: ElanBlock, features: Tensor) -> Tensor:
         projected = shift_convolution(features, *affine(attention.project), shifts=False, relu=False)
         value = attention.norm(projected)
         query = value if query is None else query
-        mixed = self_similarity_attention(query, value, _projected_groups(attention, block.shifted))
+        mixed = self_similarity_attention(query, value, _window_groups(attention, projected=True))
         features = shift_convolution(mixed, *affine(attention.mix), shifts=False, relu=False) + features
     return features
 
@@ -74,22 +76,13 @@ def _run_pair(
     local_features(features, query, value, weights, hidden, previous is not None, attention.computes_maps)
 
 
-def _projected_groups(attention: GroupAttention, shifted: bool) -> list[WindowGroup]:
-    """Of maps as the module projects them: queries and values of a group side by side, or values alone."""
+def _window_groups(attention: GroupAttention, *, projected: bool) -> list[WindowGroup]:
+    """One for each window size; ``projected``: in maps as modules project them, q and v of a group together."""
     width = attention.mix.in_channels // len(attention.window_sizes)
     groups = []
     for index, side in enumerate(attention.window_sizes):
         first = index * width
-        value = 2 * first + width if attention.computes_maps else first
-        groups.append(WindowGroup(side, side // 2 if shifted else 0, 2 * first, value, first, 1, width))
+        query = 2 * first if projected else first
+        value = query + width if projected and attention.computes_maps else first
+        groups.append(WindowGroup(side, side // 2 if attention.shifted else 0, query, value, first, 1, width))
     return groups
-
-
-def _window_groups(attention: GroupAttention, shifted: bool) -> list[int]:
-    """The numbers of a :class:`WindowGroup` for each group of channels, large windows first."""
-    width = attention.mix.in_channels // len(attention.window_sizes)
-    groups = [
-        WindowGroup(side, side // 2 if shifted else 0, *(3 * [index * width]), 1, width)
-        for index, side in enumerate(attention.window_sizes)
-    ]
-    return [number for group in sorted(groups, reverse=True) for number in group]

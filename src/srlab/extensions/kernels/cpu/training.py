@@ -61,7 +61,9 @@ class _ShiftConvolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]: the decorator's doing
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
         features, weight, result = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         to_map = torch.empty_like(features) if ctx.needs_input_grad[0] else None
@@ -101,7 +103,9 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]: the decorator's doing
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, Tensor | None, None]:
         query, value, result, log_sums = ctx.saved_tensors
         groups, gradient = ctx.groups, gradients[0].contiguous()
         batch, _, height, width = query.shape
