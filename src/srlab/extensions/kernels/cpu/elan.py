@@ -77,7 +77,7 @@ def _run_pair(
 
 
 def _window_groups(attention: GroupAttention, *, projected: bool) -> list[WindowGroup]:
-    """One for each window size; ``projected``: in maps as modules project them, q and v of a group together."""
+    """One for each size; ``projected``: in maps as modules project them, q and v of a group together."""
     width = attention.mix.in_channels // len(attention.window_sizes)
     groups = []
     for index, side in enumerate(attention.window_sizes):
