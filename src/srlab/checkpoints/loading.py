@@ -11,6 +11,7 @@ from srlab.checkpoints.detection import detect_file, unwrapped
 from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
 from srlab.checkpoints.layouts import official_layout
 from srlab.checkpoints.layouts.keys import first_few
+from srlab.checkpoints.sources import find_by_name
 from srlab.models.network import Network
 from srlab.models.registry import construct, migrate
 
@@ -56,7 +57,7 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
     containers with other weights that were ``passed_over``, and ``official_options``, which write a file
     like it.
     """
-    file = _find_file(Path(path))
+    file = find_file(Path(path))
     content = read_file(file)
     file_name = str
     if isinstance(content.get(OUR_ENTRY), Mapping):
@@ -130,8 +131,15 @@ def at_scale(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     return dict(state) if layout is None else layout.at_scale(state, network.scale)
 
 
-def _find_file(path: Path) -> Path:
-    """The checkpoint itself: of a run folder the best one, else the last one."""
+def find_file(path: Path) -> Path:
+    """The checkpoint itself: of a run folder the best one, else the last one, and behind a registered name.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: no regular file.
+    """
+    if not path.exists() and not path.is_symlink() and (found := find_by_name(str(path))) is not None:
+        path = found
     if path.is_dir():
         for name in _RUN_FILES:
             if (path / name).is_file():

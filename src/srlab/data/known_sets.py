@@ -53,8 +53,8 @@ def div2k_images(root: str, first: int, last: int) -> ImageSet:
     if missing := [number for number in numbers if number not in files]:
         raise ValueError(
             f"{len(missing)} of the DIV2K images {numbers[0]} to {numbers[-1]} are in none of "
-            f"{some(folders, most=99)}, first {missing[0]}; unpack DIV2K_train_HR.zip and DIV2K_valid_HR.zip "
-            f"there, or {_REMEDY}"
+            f"{some(folders, most=99)}, first {missing[0]}; srlab data download div2k, or unpack "
+            f"DIV2K_train_HR.zip and DIV2K_valid_HR.zip there, or {_REMEDY}"
         )
     return ImageSet("DIV2K", tuple(ImageFile(number, files[number]) for number in numbers))
 
@@ -64,13 +64,17 @@ def df2k_images(root: str) -> ImageSet:
 
     Names start with DIV2K/ and Flickr2K/.
     """
+    parts = {"DIV2K": div2k_images(root, 1, 800).files, "Flickr2K": flickr2k_images(root)}
+    files = [ImageFile(f"{name}/{file.name}", file.path) for name, part in parts.items() for file in part]
+    return ImageSet("DF2K", tuple(files))
+
+
+def flickr2k_images(root: str) -> list[ImageFile]:
+    """Flickr2K, in ``root/Flickr2K/Flickr2K_HR``, ``Flickr2K_HR``, ``Flickr2K/HR`` or ``Flickr2K``."""
     base = Path(root).expanduser()
     layouts = ("Flickr2K/Flickr2K_HR", "Flickr2K_HR", "Flickr2K/HR", "Flickr2K")
     folder = next((base / sub for sub in layouts if (base / sub).is_dir()), base / layouts[0])
-    flickr2k = find_images(folder, remedy=f"unpack Flickr2K there, or {_REMEDY}")
-    parts = {"DIV2K": div2k_images(root, 1, 800).files, "Flickr2K": flickr2k}
-    files = [ImageFile(f"{name}/{file.name}", file.path) for name, part in parts.items() for file in part]
-    return ImageSet("DF2K", tuple(files))
+    return find_images(folder, remedy=f"srlab data download flickr2k, or unpack it there, or {_REMEDY}")
 
 
 def benchmark_images(root: str, name: str) -> ImageSet:
@@ -86,7 +90,8 @@ def benchmark_images(root: str, name: str) -> ImageSet:
     tried = [base / layout for base in bases for layout in layouts]
     folder = next((folder for folder in tried if folder.is_dir()), None)
     if folder is None:
-        return ImageSet(name, (), if_none_usable=f"tried {some(tried, most=99)}; put it there, or {_REMEDY}")
+        remedy = f"srlab data download {name.lower()}, put it there, or {_REMEDY}"
+        return ImageSet(name, (), if_none_usable=f"tried {some(tried, most=99)}; {remedy}")
     remedy = f"the images of {name} must be in one of {', '.join(layouts)}"
     files = find_images(folder, remedy=remedy)
     if folder.parent.name == name:

@@ -1,0 +1,15 @@
+"""Names that stand for a checkpoint: extensions register where they look."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from srlab.extension_points import Registry
+
+#: Functions of a name that is no path: the file or folder that it stands for, None if it is none of theirs.
+#: They raise a ``ValueError`` or ``OSError`` with the remedy where it is, and cannot be had.
+MODEL_SOURCES: Registry[Callable[[str], Path | None]] = Registry("source of networks")
+
+
+def find_by_name(name: str) -> Path | None:
+    """What the first source that knows ``name`` answers; None if none does."""
+    return next((path for source in MODEL_SOURCES if (path := source(name)) is not None), None)

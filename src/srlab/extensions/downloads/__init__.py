@@ -1,0 +1,1 @@
+"""Files by name: released weights and data sets, downloaded when asked, checked, and unpacked."""
