@@ -9,7 +9,6 @@ from srlab.extensions.downloads.catalogue import DataSet, data_sets
 from srlab.extensions.downloads.places import downloads_folder
 from srlab.extensions.downloads.transfer import Report, fetch, partial_path
 from srlab.extensions.downloads.unpacking import unpack
-from srlab.extensions.downloads.weights import suggestion
 from srlab.locks import locked_work
 
 log = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ def find_set(name: str) -> DataSet:
     """
     known = data_sets()
     if name.lower() not in known:
-        raise ValueError(f"no data set {name!r} {suggestion(name.lower(), known)}")
+        raise ValueError(f"no data set {name!r} in the catalogue; choose from {', '.join(known)}")
     return known[name.lower()]
 
 

@@ -1,4 +1,4 @@
-"""One file from a server to the disk: resumed where it broke off, checked, and in place only when complete."""
+"""One file from a server to the disk: resumed where it broke off, checked, in place only when complete."""
 
 import hashlib
 import json
@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 #: Shows progress: bytes that are there, bytes in all (None: unknown), the file's name.
 Report = Callable[[int, int | None, str], None]
 
-_CHUNK = 1 << 20
+#: Bytes per read: what a breaking connection loses at most, since requests drops an incomplete read.
+CHUNK = 1 << 15
 _TIMEOUT_S = (15.0, 60.0)  # until connected, and between bytes
 #: Waits between attempts, in seconds; a connection that brought something starts over with the first.
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -115,22 +116,27 @@ def read_record(remote: RemoteFile, folder: Path) -> Mapping[str, Any]:
 
 def _attempts(remote: RemoteFile, partial: Path, report: Report, pause: Callable[[float], None]) -> None:
     """Ask until the partial file is complete."""
-    failures = 0
-    while True:
-        before = _size(partial)
-        try:
-            _one_attempt(remote, partial, report)
-            return
-        except BrokenTransferError as error:
-            failures = 1 if _size(partial) > before else failures + 1
-            if failures > len(_PAUSES_S):
-                raise BrokenTransferError(
-                    f"{remote.url}: {error}, {failures} times in a row; what arrived is kept, and the same "
-                    "command resumes there"
-                ) from error
-            wait_s = _PAUSES_S[failures - 1]
-            log.info("%s: %s; next attempt in %.0f s", remote.name, error, wait_s)
-            pause(wait_s)
+    failures, farthest = 0, _size(partial)
+    while (error := _failure(remote, partial, report)) is not None:
+        failures = 1 if _size(partial) > farthest else failures + 1
+        farthest = max(farthest, _size(partial))
+        if failures > len(_PAUSES_S):
+            raise BrokenTransferError(
+                f"{remote.url}: {error}, {failures} times in a row; what arrived is kept, and the same "
+                "command resumes there"
+            ) from error
+        wait_s = _PAUSES_S[failures - 1]
+        log.info("%s: %s; next attempt in %.0f s", remote.name, error, wait_s)
+        pause(wait_s)
+
+
+def _failure(remote: RemoteFile, partial: Path, report: Report) -> BrokenTransferError | None:
+    """Why an attempt ended early; None if the file is complete."""
+    try:
+        _one_attempt(remote, partial, report)
+    except BrokenTransferError as error:
+        return error
+    return None
 
 
 def _one_attempt(remote: RemoteFile, partial: Path, report: Report) -> None:
@@ -152,6 +158,7 @@ def _one_attempt(remote: RemoteFile, partial: Path, report: Report) -> None:
             answer = _answer(response)
             if answer.start not in (0, have):
                 raise BrokenTransferError(f"the server sent bytes from {answer.start} on, not from {have}")
+            _refuse_size(remote, answer)
             _require_space(partial, answer, remote)
             _state_path(partial).write_text(json.dumps({"url": remote.url, **answer._asdict()}))
             _write(response, partial, answer, lambda done: report(done, answer.total, remote.name))
@@ -166,9 +173,17 @@ def _refuse_status(remote: RemoteFile, response: requests.Response) -> None:
     if status in _TRANSIENT:
         raise BrokenTransferError(f"the server answered {status} {response.reason}")
     raise ValueError(
-        f"{response.url} answered {status} {response.reason}: {remote.name} is not there any more, or not for "
-        f"everyone. Its address was stated by {remote.source}; if it has moved, download it by hand"
+        f"{response.url} answered {status} {response.reason}: {remote.name} is not there any more, or not "
+        f"for everyone. Its address was stated by {remote.source}; if it has moved, download it by hand"
     )
+
+
+def _refuse_size(remote: RemoteFile, answer: Answer) -> None:
+    if answer.total is not None and remote.size not in (None, answer.total):
+        raise ValueError(
+            f"{remote.url} offers {answer.total} bytes, expected {remote.size}: the server has another file "
+            f"than the one known from {remote.source}"
+        )
 
 
 def _answer(response: requests.Response) -> Answer:
@@ -193,8 +208,9 @@ def _require_space(partial: Path, answer: Answer, remote: RemoteFile) -> None:
     missing, free = total - answer.start, shutil.disk_usage(partial.parent).free
     if missing > free:
         raise OSError(
-            f"{remote.name} needs {missing / 2**20:.0f} MiB more, {partial.parent} has {free / 2**20:.0f} MiB "
-            "free; make room (srlab download --clear), or set SRLAB_CACHE to another folder"
+            f"{remote.name} needs {missing / 2**20:.0f} MiB more, {partial.parent} has "
+            f"{free / 2**20:.0f} MiB free; make room (srlab download --clear), or set SRLAB_CACHE to "
+            "another folder"
         )
 
 
@@ -204,7 +220,7 @@ def _write(
     done = answer.start
     with partial.open("r+b" if answer.start else "wb") as stream:
         stream.seek(done)
-        for chunk in response.iter_content(_CHUNK):
+        for chunk in response.iter_content(CHUNK):
             stream.write(chunk)
             done += len(chunk)
             progress(done)
@@ -221,12 +237,11 @@ def _checked(remote: RemoteFile, partial: Path, earlier: Mapping[str, Any]) -> d
         known = f"sha256:{earlier['sha256']}"
     kind, _, expected = (known or f"sha256:{sha256}").partition(":")
     found = sha256 if kind == "sha256" else _digest(partial, kind)
-    if found != expected or remote.size not in (None, size):
+    if found != expected:
         partial.unlink()
         raise ValueError(
-            f"{remote.url} sent {size} bytes with {kind} {found}; expected "
-            f"{f'{remote.size} bytes' if remote.size else 'bytes'} with {kind} {expected}. They were deleted; "
-            "try again, and if it stays so, the file has changed since the catalogue was written"
+            f"{remote.url} sent {size} bytes with {kind} {found}, expected {expected}; they were deleted. "
+            f"Try again; if it stays so, the server has another file than the one known from {remote.source}"
         )
     if known is None:
         log.warning(
@@ -238,7 +253,7 @@ def _checked(remote: RemoteFile, partial: Path, earlier: Mapping[str, Any]) -> d
 def _digest(path: Path, kind: str) -> str:
     digest = hashlib.new(kind)
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
+        while chunk := stream.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 

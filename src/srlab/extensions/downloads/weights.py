@@ -1,7 +1,5 @@
 """Trained networks by the catalogue's names: downloaded on request, found by ``load_model``."""
 
-import difflib
-from collections.abc import Mapping
 from pathlib import Path
 
 from srlab.extensions.downloads.catalogue import RemoteFile, weights
@@ -26,7 +24,7 @@ def find_weights(name: str) -> RemoteFile:
     """
     known = weights()
     if name not in known:
-        raise ValueError(f"no weights {name!r} {suggestion(name, known)}")
+        raise ValueError(f"no weights {name!r} in the catalogue; choose from {', '.join(known)}")
     return known[name]
 
 
@@ -44,9 +42,3 @@ def downloaded(name: str) -> Path | None:
             f"{name} ({remote.what}) is not in {folder}; download it with: srlab download {name}"
         )
     return folder / remote.file
-
-
-def suggestion(name: str, known: Mapping[str, object]) -> str:
-    """What to type instead of an unknown name."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"in the catalogue; {f'did you mean {close[0]}?' if close else 'choose from ' + ', '.join(known)}"
