@@ -12,10 +12,19 @@ from srlab.thread_spin import shorten_thread_spin
 if TYPE_CHECKING:
     from srlab.app.presets import create_model, list_models
     from srlab.checkpoints import load_model
+    from srlab.extensions.hub.repositories import push_to_hub
     from srlab.extensions.upscale.arrays import upscale
     from srlab.ops.subnormals import flush_subnormals
 
-__all__ = ["__version__", "create_model", "flush_subnormals", "list_models", "load_model", "upscale"]
+__all__ = [
+    "__version__",
+    "create_model",
+    "flush_subnormals",
+    "list_models",
+    "load_model",
+    "push_to_hub",
+    "upscale",
+]
 
 __version__ = "0.2.0.dev0"
 
@@ -26,6 +35,7 @@ _HOMES = {
     "flush_subnormals": "srlab.ops.subnormals",
     "list_models": "srlab.app.presets",
     "load_model": "srlab.checkpoints",
+    "push_to_hub": "srlab.extensions.hub.repositories",
     "upscale": "srlab.extensions.upscale.arrays",
 }
 

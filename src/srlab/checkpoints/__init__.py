@@ -1,7 +1,7 @@
 """Networks from files and to files: our own, and official ones. Code in a file never runs."""
 
 from srlab.checkpoints.loading import LoadedCheckpoint, at_scale, load_model, load_strictly, read_checkpoint
-from srlab.checkpoints.writing import official_state, save_official, save_safetensors
+from srlab.checkpoints.writing import official_state, save_official, save_pretrained, save_safetensors
 
 __all__ = [
     "LoadedCheckpoint",
@@ -11,5 +11,6 @@ __all__ = [
     "official_state",
     "read_checkpoint",
     "save_official",
+    "save_pretrained",
     "save_safetensors",
 ]

@@ -11,6 +11,7 @@ from srlab.checkpoints.detection import detect_file, unwrapped
 from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
 from srlab.checkpoints.layouts import official_layout
 from srlab.checkpoints.layouts.keys import first_few
+from srlab.checkpoints.pretrained import WEIGHTS_FILE, checked_weights, is_pretrained
 from srlab.checkpoints.sources import find_by_name
 from srlab.models.network import Network
 from srlab.models.registry import construct, migrate
@@ -31,9 +32,10 @@ def load_model(path: str | Path, **overrides: Any) -> Network:
     """The network of a file or run folder, with its weights, in evaluation mode on the CPU in float32.
 
     Args:
-        path: our checkpoint, run folder or safetensors, or a file of any of our networks, by the authors or
-            by others whose key names are known (docs/networks.md); its weights may be in any dictionary and
-            have any prefix.
+        path: our checkpoint, run folder, safetensors or folder of ``save_pretrained``; a file of any of our
+            networks, by the authors or by others whose key names are known (docs/networks.md), its weights
+            in any dictionary and under any prefix; or a name: of downloaded weights (``srlab download``), or
+            of a repository of the Hugging Face Hub, ``user/repo`` or ``user/repo@revision``.
         overrides: constructor arguments that cannot be detected or that you want to change, such as
             ``window_sizes=[8, 8, 8]``, ``shift_schedule="none"`` or ``backend="reference"``; also another
             ``scale`` where the authors define how weights are converted (ESC); ``mean=[0.5, 0.5, 0.5]`` and
@@ -57,7 +59,7 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
     containers with other weights that were ``passed_over``, and ``official_options``, which write a file
     like it.
     """
-    file = find_file(Path(path))
+    file = find_file(path)
     content = read_file(file)
     file_name = str
     if isinstance(content.get(OUR_ENTRY), Mapping):
@@ -131,22 +133,26 @@ def at_scale(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     return dict(state) if layout is None else layout.at_scale(state, network.scale)
 
 
-def find_file(path: Path) -> Path:
-    """The checkpoint itself: of a run folder the best one, else the last one, and behind a registered name.
+def find_file(given: str | Path) -> Path:
+    """The checkpoint file that a path or a registered name stands for.
+
+    Of a run folder it is the best one, else the last one; of a folder of ``save_pretrained`` the weights.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: no regular file.
     """
-    if not path.exists() and not path.is_symlink() and (found := find_by_name(str(path))) is not None:
-        path = found
+    path = Path(given)
+    if not path.exists() and not path.is_symlink():
+        path = find_by_name(str(given)) or path
     if path.is_dir():
         for name in _RUN_FILES:
             if (path / name).is_file():
                 return path / name
-        raise FileNotFoundError(
-            f"{path} is a folder without {' or '.join(_RUN_FILES)}; name a checkpoint file"
-        )
+        if is_pretrained(path):
+            return checked_weights(path)
+        expected = ", ".join((*_RUN_FILES, WEIGHTS_FILE))
+        raise FileNotFoundError(f"{path} is a folder without any of {expected}; name a checkpoint file")
     if not path.exists():
         link = f": it is a broken link to {path.readlink()}" if path.is_symlink() else ""
         raise FileNotFoundError(f"no checkpoint at {path}{link}")

@@ -1,5 +1,6 @@
 """Names that stand for a checkpoint: extensions register where they look."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,3 +14,8 @@ MODEL_SOURCES: Registry[Callable[[str], Path | None]] = Registry("source of netw
 def find_by_name(name: str) -> Path | None:
     """What the first source that knows ``name`` answers; None if none does."""
     return next((path for source in MODEL_SOURCES if (path := source(name)) is not None), None)
+
+
+def is_offline() -> bool:
+    """Whether SRLAB_OFFLINE forbids to ask any server."""
+    return os.environ.get("SRLAB_OFFLINE", "").lower() not in ("", "0", "false", "no")

@@ -13,8 +13,9 @@ from srlab.atomic_files import atomic_write
 from srlab.checkpoints.files import OUR_ENTRY
 from srlab.checkpoints.layouts import OfficialLayout, known_layouts, official_layout
 from srlab.checkpoints.loading import LoadedCheckpoint
+from srlab.checkpoints.pretrained import WEIGHTS_FILE, write_config
 from srlab.models.network import Network
-from srlab.models.registry import comparable
+from srlab.models.registry import comparable, model_of
 
 
 def official_state(network: Network, **options: Any) -> dict[str, Tensor]:
@@ -64,6 +65,24 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
     state, metadata = _separate(checkpoint.network.state_dict()), {OUR_ENTRY: json.dumps(description)}
     with atomic_write(Path(path)) as partial:
         _save_safetensors(state, partial, metadata)
+
+
+def save_pretrained(checkpoint: LoadedCheckpoint | Network, folder: str | Path) -> None:
+    """Write ``config.json`` and ``model.safetensors``, which :func:`srlab.load_model` reads from ``folder``.
+
+    Args:
+        checkpoint: a network, or one with the description of its file, which is kept.
+        folder: created if it is missing; the two files are replaced, others stay.
+
+    Raises:
+        ValueError: a network that ``fuse`` made.
+    """
+    if isinstance(checkpoint, Network):
+        checkpoint = LoadedCheckpoint(checkpoint, {"model": model_of(checkpoint)})
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_safetensors(checkpoint, folder / WEIGHTS_FILE)
+    write_config(folder, checkpoint.description)
 
 
 def lost_arguments(checkpoint: LoadedCheckpoint, **options: Any) -> dict[str, Any]:

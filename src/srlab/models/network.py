@@ -6,11 +6,13 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from srlab.extension_points import imported
 from srlab.layers.arguments import require_integer
 from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
@@ -53,6 +55,15 @@ class Network(nn.Module, ABC):
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
     #: What depends on all pixels of the image, however far: parts of it are restored differently.
     pools_globally: ClassVar[tuple[str, ...]] = ()
+
+    #: What the constructor was given; defaults are left out.
+    arguments: Mapping[str, Any]
+
+    def __new__(cls, *_positional: Any, **arguments: Any) -> "Self":
+        """Keep the arguments, by which checkpoints describe the network; copies have the original's."""
+        network = super().__new__(cls)
+        network.__dict__["arguments"] = arguments
+        return network
 
     def __init_subclass__(cls) -> None:
         """Show the keyword arguments of the base class in the signature of one that takes ``**frame``."""
@@ -133,6 +144,16 @@ class Network(nn.Module, ABC):
         if mode and self.is_fused:
             raise ValueError("a fused network is for inference; train the one that it was made from")
         return super().train(mode)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors`` to ``folder``, for ``srlab.load_model`` and others.
+
+        It is :func:`srlab.checkpoints.save_pretrained`, named here because checkpoints stand above networks.
+
+        Raises:
+            ValueError: a network that :meth:`fuse` made.
+        """
+        imported("srlab.checkpoints:save_pretrained")(self, folder)
 
     def use_activation_checkpointing(self, enabled: bool) -> None:
         """Whether each block keeps only its input for the backward pass and is computed again there.

@@ -58,6 +58,13 @@ def construct(model: Mapping[str, Any]) -> Network:
     return network_class(**arguments)
 
 
+def model_of(network: Network) -> dict[str, Any]:
+    """``_target_`` and all arguments that built ``network``, from which :func:`construct` builds its like."""
+    parameters = inspect.signature(type(network)).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    return {"_target_": import_path(type(network)), **comparable({**defaults, **network.arguments})}
+
+
 def migrate(model: Mapping[str, Any]) -> dict[str, Any]:
     """``_target_`` and constructor arguments of any version, with today's names."""
     return {RENAMED_ARGUMENTS.get(name, name): value for name, value in model.items()}

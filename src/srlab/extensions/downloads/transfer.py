@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import requests
 
 from srlab.atomic_files import atomic_write
+from srlab.checkpoints.sources import is_offline
 from srlab.extensions.downloads.catalogue import RemoteFile
 from srlab.locks import locked_work
 
@@ -92,7 +92,7 @@ def fetch(
 
 def refuse_offline(remote: RemoteFile) -> None:
     """Raise a ``ValueError`` where SRLAB_OFFLINE forbids to ask a server."""
-    if os.environ.get("SRLAB_OFFLINE", "").lower() not in ("", "0", "false", "no"):
+    if is_offline():
         raise ValueError(
             f"SRLAB_OFFLINE is set, and {remote.name} is not there; unset it to download {remote.url}"
         )

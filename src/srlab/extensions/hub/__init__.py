@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: networks from repositories, and to them with a model card."""
