@@ -45,7 +45,13 @@ def composed(*overrides: str, root: str = "train") -> DictConfig:
         return compose(root, overrides=list(overrides))
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name.endswith(("_x2", "_x3")) else [])
+        for name in EXPERIMENTS
+    ],
+)
 def test_experiment_builds_a_network_of_the_recorded_size_and_validates_its_last_step(experiment):
     cfg = composed(f"experiment={experiment}")
     assert max(cfg.scheduler.get("milestones", [0])) <= cfg.trainer.max_steps

@@ -26,6 +26,7 @@ def composed(*overrides):
         return compose("network", overrides=["scale=2", *overrides])
 
 
+@pytest.mark.slow
 def test_every_preset_is_listed_and_every_network_has_one():
     assert set(list_models()) >= PUBLISHED
     with torch.device("meta"):
@@ -123,6 +124,7 @@ def test_hydras_state_survives_an_error():
         assert GlobalHydra.instance().is_initialized()
 
 
+@pytest.mark.slow
 def test_works_from_any_folder_and_imports_torch_only_when_needed(tmp_path):
     script = """
 import json, sys, srlab

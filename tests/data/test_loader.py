@@ -217,6 +217,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_loader_processes_end_when_their_run_is_killed(tmp_path: Path):
     """Their server too, which lives as long as they do."""

@@ -60,6 +60,7 @@ def test_normal_numbers_are_computed_to_the_same_bits(two_threads):
     assert_close(flushed, kept, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_neither_import_nor_a_new_network_changes_the_mode():
     program = (
         "import srlab; from srlab.ops.subnormals import subnormal_mode; "

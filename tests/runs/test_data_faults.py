@@ -71,6 +71,7 @@ def harm(photos: Path) -> None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_its_images_are_removed_or_cut_off(photos: Path):
     peaceful, _ = fitted(photos)
     harmed, _ = fitted(photos, deed=lambda: harm(photos))

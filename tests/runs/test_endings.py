@@ -53,7 +53,7 @@ def test_a_failing_validation_costs_nothing(step, train, finished, tmp_path, mon
     "kills",
     [
         pytest.param([(2, "last"), (4, "best")], id="two", marks=pytest.mark.slow),
-        pytest.param([(6, "last")], id="at the end"),
+        pytest.param([(6, "last")], id="at the end", marks=pytest.mark.slow),
     ],
 )
 def test_a_kill_before_a_validation_costs_nothing(kills, train, tmp_path):

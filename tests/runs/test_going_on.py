@@ -55,7 +55,7 @@ def broken_off(train, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("name", ["best", pytest.param("last", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in ("best", "last")])
 def test_auto_goes_on_from_the_newest_checkpoint_to_the_same_last_bit(
     name, broken_off, train, finished, said
 ):

@@ -31,7 +31,7 @@ def finished(photos, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("owner", "hook", "saved"),
     [
-        pytest.param(CostRecord, "on_fit_start", None, id="before training"),
+        pytest.param(CostRecord, "on_fit_start", None, id="before training", marks=pytest.mark.slow),
         pytest.param(GracefulStop, "on_train_batch_start", 1, id="in a step"),
         pytest.param(
             SuperResolutionTask,

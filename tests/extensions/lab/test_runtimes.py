@@ -41,7 +41,7 @@ def test_what_is_measured_is_the_network(name):
     found = torch.as_tensor(loaded(form, network, 1)(lr_image))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     prepared = prepare(network, Subject("edsr", name), WORKLOAD)
-    assert prepared.backend() == name
+    assert prepared.backend == name
     assert torch.as_tensor(prepared.run()).shape == (1, 3, 18, 14)
 
 

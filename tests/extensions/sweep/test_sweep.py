@@ -192,6 +192,7 @@ def test_a_stopped_pool_saves_starts_no_other_cell_and_resumes():
     assert (status, set(states().values())) == (0, {"finished"})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_second_ctrl_c_aborts_the_running_cell():
     Path("hold").touch()

@@ -27,6 +27,7 @@ def built_anew(tmp_path, monkeypatch):
     forget()
 
 
+@pytest.mark.slow
 @NEEDS_KERNELS
 def test_are_built_once_and_shared(built_anew, tmp_path):
     times = []
