@@ -12,9 +12,9 @@ from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
 from srlab.checkpoints.layouts import official_layout
 from srlab.checkpoints.layouts.keys import first_few
 from srlab.checkpoints.pretrained import WEIGHTS_FILE, checked_weights, is_pretrained
-from srlab.checkpoints.sources import find_by_name
 from srlab.models.network import Network
 from srlab.models.registry import construct, migrate
+from srlab.models.sources import find_by_name
 
 logger = logging.getLogger(__name__)
 

@@ -62,7 +62,7 @@ class Network(nn.Module, ABC):
     def __new__(cls, *_positional: Any, **arguments: Any) -> "Self":
         """Keep the arguments, by which checkpoints describe the network; copies have the original's."""
         network = super().__new__(cls)
-        network.__dict__["arguments"] = arguments
+        object.__setattr__(network, "arguments", arguments)  # torch's own needs its constructor to have run
         return network
 
     def __init_subclass__(cls) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from srlab.checkpoints.sources import MODEL_SOURCES
+from srlab.models.sources import MODEL_SOURCES
 
 
 def _downloaded(name: str) -> Path | None:

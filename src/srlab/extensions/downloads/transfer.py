@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import requests
 
 from srlab.atomic_files import atomic_write
-from srlab.checkpoints.sources import is_offline
 from srlab.extensions.downloads.catalogue import RemoteFile
 from srlab.locks import locked_work
+from srlab.models.sources import is_offline
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from srlab.checkpoints.sources import MODEL_SOURCES
+from srlab.models.sources import MODEL_SOURCES
 
 # user/repo or user/repo@revision, and no file of a folder: those have suffixes, or a folder that exists
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")

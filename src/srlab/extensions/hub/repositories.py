@@ -4,16 +4,17 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 from srlab import __version__
 from srlab.checkpoints import LoadedCheckpoint, read_checkpoint, save_pretrained
 from srlab.checkpoints.pretrained import CONFIG_FILE, WEIGHTS_FILE, is_pretrained
-from srlab.checkpoints.sources import is_offline
 from srlab.extensions.hub.card import Facts, model_card, recorded_facts
 from srlab.models.network import Network
 from srlab.models.registry import model_of
+from srlab.models.sources import is_offline
 
 log = logging.getLogger(__name__)
 
@@ -98,10 +99,10 @@ def push_to_hub(
 
 def _huggingface_hub(purpose: str) -> ModuleType:
     try:
-        import huggingface_hub.errors
+        import_module("huggingface_hub.errors")
     except ModuleNotFoundError as error:
         raise ValueError(f'{purpose} needs huggingface_hub: pip install "srlab[hub]"') from error
-    return huggingface_hub
+    return import_module("huggingface_hub")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Names that stand for a checkpoint: extensions register where they look."""
+"""Names that stand for a trained network: extensions register where they look."""
 
 import os
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from srlab.extension_points import Registry
 
-#: Functions of a name that is no path: the file or folder that it stands for, None if it is none of theirs.
-#: They raise a ``ValueError`` or ``OSError`` with the remedy where it is, and cannot be had.
+#: Functions of a name that is no path: the checkpoint file or folder that it stands for, None if they do not
+#: know it. They raise a ``ValueError`` or ``OSError`` with the remedy if they know it and it cannot be had.
 MODEL_SOURCES: Registry[Callable[[str], Path | None]] = Registry("source of networks")
 
 
