@@ -82,6 +82,35 @@ def test_times_and_sound_are_those_of_the_original(tmp_path):
 
 
 @needs_av
+def test_subtitles_are_copied(tmp_path):
+    texts, source = tmp_path / "a.srt", tmp_path / "b.mkv"
+    texts.write_text("1\n00:00:00,100 --> 00:00:00,300\nHello\n\n2\n00:00:00,400 --> 00:00:00,600\nBye\n")
+    with (
+        av.open(str(film(tmp_path / "a.mp4", sound=False))) as pictures,
+        av.open(str(texts)) as lines,
+        av.open(str(source), "w") as written,
+    ):
+        inputs = [opened.streams[0] for opened in (pictures, lines)]
+        copies = [written.add_stream_from_template(stream) for stream in inputs]
+        for opened, copy in zip((pictures, lines), copies, strict=True):
+            for packet in opened.demux():
+                if packet.dts is not None:
+                    packet.stream = copy
+                    written.mux(packet)
+
+    def subtitles(path):
+        with av.open(str(path)) as opened:
+            packets = opened.demux(subtitles=0)
+            return [(p.pts * p.time_base, p.duration, bytes(p)) for p in packets if p.dts is not None]
+
+    assert upscale(source, "-s", 2) == 0
+    assert subtitles(tmp_path / "b_x2.mkv") == subtitles(source)
+    assert [text for _, _, text in subtitles(source)] == [b"Hello", b"Bye"]
+    assert upscale(source, "-s", 2, "-o", tmp_path / "c.avi") == 2
+    assert not (tmp_path / "c.avi").exists()
+
+
+@needs_av
 def test_size_shape_of_pixels_and_colours_are_marked(tmp_path):
     source = film(tmp_path / "a.mp4")
     assert upscale(source, "-s", 1.5, "-o", tmp_path / "b.mkv") == 0

@@ -62,8 +62,8 @@ def describe_colors(pixel_format: str, matrix: int, color_range: int, height: in
     name = re.fullmatch(r"yuv(j?)(420|422|444)p(?:(10|12)le)?", pixel_format)
     if name is None:
         raise ValueError(
-            f"its pixel format is {pixel_format}; supported are yuv420p, yuv422p and yuv444p with 8, 10 or 12 "
-            "bits; convert it first"
+            f"its pixel format is {pixel_format}; supported are yuv420p, yuv422p and yuv444p with 8, 10 or "
+            "12 bits; convert it first"
         )
     if matrix == _UNSPECIFIED:
         matrix = 1 if height >= 720 else 6

@@ -82,7 +82,7 @@ def inspect_film(path: Path) -> Film:
     """
     av = import_av()
     try:
-        with av.open(str(path)) as source:
+        with av.open(f"file:{path}") as source:
             stream = main_video(source)
             frame = next(source.decode(stream), None)
             if frame is None:
@@ -123,7 +123,7 @@ def _film(source: Any, stream: Any, frame: Any) -> Film:
     if not seconds and source.duration:
         seconds = source.duration / 1e6
     return Film(
-        codec=context.codec.canonical_name if hasattr(context.codec, "canonical_name") else context.name,
+        codec=context.codec.canonical_name,
         pixel_format=frame.format.name,
         size=(frame.height, frame.width),
         colors=describe_colors(

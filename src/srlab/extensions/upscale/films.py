@@ -70,15 +70,13 @@ def enlarge_film(
 
     try:
         with (
-            av.open(str(source)) as opened,
+            av.open(f"file:{source}") as opened,
             atomic_write(destination) as partial,
-            av.open(str(partial), "w", format=CONTAINERS[destination.suffix.lower()]) as written,
+            av.open(f"file:{partial}", "w", format=CONTAINERS[destination.suffix.lower()]) as written,
         ):
             encoder = _add_encoder(written, main_video(opened), name, options, film, (*size, pixel_format))
             _transcode(opened, written, encoder, larger, lambda done: on_frame(done, film.frames))
     except av.error.FFmpegError as error:
-        if isinstance(error, OSError) and not isinstance(error, ValueError) and error.filename is None:
-            raise
         raise ValueError(
             f"FFmpeg cannot read it or store it as {destination.name}: {error.strerror}"
         ) from error
