@@ -6,13 +6,14 @@ left one of two columns and, in 4:2:0, between two rows (``chroma_sample_loc_typ
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srlab.extensions.upscale.enlarging import FloatImage
 
-Plane = NDArray[np.float32]
+Plane = NDArray[np.floating[Any]]
 
 # Kr and Kb by H.273's MatrixCoefficients
 _WEIGHTS = {

@@ -58,7 +58,8 @@ class Film:
     @property
     def upright_size(self) -> tuple[int, int]:
         """(height, width) after turning."""
-        return self.size[::-1] if self.turns % 2 else self.size
+        height, width = self.size
+        return (width, height) if self.turns % 2 else (height, width)
 
 
 def import_av() -> Any:
