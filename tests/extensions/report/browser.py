@@ -81,6 +81,12 @@ class Page:
             raise AssertionError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
+    def choose_file(self, selector: str, path: Path) -> None:
+        """As a person does in the dialogue of ``<input type=file>``."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
     def press(self, key: str, *, text: str | None = None) -> None:
         """One key, down and up."""
         codes = {"Enter": 13, "Tab": 9, " ": 32}
@@ -132,13 +138,13 @@ class Page:
 
 @contextmanager
 def open_page(profile: Path, *, width: int = 1280, height: int = 900) -> Iterator[Page]:
-    """A fresh browser whose settings lie in ``profile``; it cannot resolve any name."""
+    """A fresh browser whose settings lie in ``profile``; it reaches 127.0.0.1 alone."""
     from_us, to_browser = os.pipe()
     from_browser, to_us = os.pipe()
     words = [
         str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
         "--no-first-run", "--disable-background-networking", "--hide-scrollbars",
-        "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe", f"--user-data-dir={profile}",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--remote-debugging-pipe", f"--user-data-dir={profile}",
         "about:blank",
     ]  # fmt: skip
 

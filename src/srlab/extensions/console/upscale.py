@@ -1,4 +1,4 @@
-"""Enlarge pictures: photographs, folders of them, with transparency, 16 bits, EXIF and colour profile kept.
+"""Enlarge pictures and films: photographs, folders of them, transparency, 16 bits, EXIF, profile, sound kept.
 
 Without --model, the network whose weights come with srlab enlarges, or bicubic interpolation if there are
 none. Without --out, each result is beside its original, with the scale in its name. A second run skips what
@@ -8,11 +8,12 @@ is there; the exit status is 0 if every image is there as asked.
   srlab upscale photo.jpg holidays/ scans/*.tif --model model_x4.pt --out larger
   srlab upscale photo.jpg --model outputs/elan_light_x4/2026-11-21_10-00-00 --scale 2.5 --format png
   srlab upscale stills/ --model model_x4.pt --size 1920x1080 --tile 256 --ensemble --out stills_hd
+  srlab upscale film.mp4 --model model_x4.pt --scale 2 --out larger.mkv --codec hevc --crf 18
 """
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", choices=_FORMATS, default="auto", help="auto (default): as the input where possible")
     add("--quality", type=_quality, metavar="1-100", help="of JPEG and lossy WebP; default: 95")
     add("--overwrite", action="store_true", help="replace files that are there")
+    films = parser.add_argument_group("films").add_argument
+    films("--codec", help="encoder, such as h264, hevc, vp9 or av1; default: that of the film")
+    films("--crf", type=integer(0), metavar="N", help="quality, smaller is better; default: by the codec")
+    films("--preset", help="the encoder's speed, such as slow for H.264 or 6 for AV1")
     running = parser.add_argument_group("how the network runs").add_argument
     running("--tile", type=_tile, default="auto", help="side of tiles, 0 for none, auto (default): if needed")
     running("--exact", action="store_true", help="tiles change nothing, for more time")
@@ -67,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     import logging
     import warnings
 
-    from srlab.extensions.upscale.enlarging import describe_steps
+    from srlab.extensions.upscale.film_plan import are_films
     from srlab.extensions.upscale.jobs import run_jobs
     from srlab.extensions.upscale.planning import Naming, plan
     from srlab.terminal.progress import progress_bar
@@ -75,11 +80,16 @@ def run(arguments: argparse.Namespace) -> None:
     # the report says what is wrong with damaged files
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
+    if are_films(arguments.inputs):
+        _run_films(arguments)
+        return
+    for name in ("codec", "crf", "preset"):
+        if getattr(arguments, name) is not None:
+            raise ValueError(f"--{name} is for films, but no input is one")
     recipe = _recipe(arguments)
     kind = None if arguments.format == "auto" else arguments.format
     planned = plan(arguments.inputs, Naming(arguments.out, arguments.suffix, kind, str(recipe.target)))
-    print(_headline(arguments.model, recipe))
-    print(f"size: {describe_steps(recipe.upscaler.network, recipe.target)}")
+    _print_headline(arguments.model, recipe)
     outcomes: list[Outcome] = []
     try:
         with progress_bar(len(planned.jobs)) as show:
@@ -93,6 +103,51 @@ def run(arguments: argparse.Namespace) -> None:
     absent = [each for each in outcomes if each.state in ("failed", "different")]
     if absent:
         raise ValueError(f"{len(absent)} of {len(outcomes)} image(s) were not enlarged as asked")
+
+
+def _run_films(arguments: argparse.Namespace) -> None:
+    """One film after the other; the first that fails ends the command."""
+    from srlab.extensions.upscale.film_files import FilmEncoding, import_av
+    from srlab.extensions.upscale.film_plan import plan_films
+    from srlab.extensions.upscale.films import enlarge_film
+    from srlab.terminal.progress import progress_bar
+
+    for name in ("format", "quality"):
+        if getattr(arguments, name) not in (None, "auto"):
+            raise ValueError(f"--{name} is for pictures; films have --codec, --crf and the suffix of --out")
+    import_av()
+    recipe = _recipe(arguments)
+    jobs = plan_films(
+        arguments.inputs, arguments.out, arguments.suffix, str(recipe.target), overwrite=arguments.overwrite
+    )
+    _print_headline(arguments.model, recipe)
+    encoding = FilmEncoding(arguments.codec, arguments.crf, arguments.preset)
+    for source, destination in jobs:
+        try:
+            with progress_bar(1) as show:
+                notes = enlarge_film(
+                    source, destination, recipe, encoding, on_frame=_frames_shown(source, show)
+                )
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+        for note in notes:
+            print(f"note: {note}")
+        print(f"wrote {destination}")
+
+
+def _frames_shown(source: Path, show: Callable[[float, str], None]) -> Callable[[int, int], None]:
+    """Frames a second and the time that is left, beside the bar."""
+    import time
+
+    started = time.monotonic()
+
+    def on_frame(done: int, total: int) -> None:
+        rate = done / max(1e-9, time.monotonic() - started)
+        known = f" of {total}, {max(0, total - done) / rate:.0f} s left" if total else ""
+        text = f"{source.name}: frame {done}{known}, {rate:.2f} frames/s"
+        show(min(1.0, done / total) if total else 0.0, text)
+
+    return on_frame
 
 
 def _recipe(arguments: argparse.Namespace) -> "Recipe":
@@ -111,6 +166,13 @@ def _recipe(arguments: argparse.Namespace) -> "Recipe":
     target = default_target(upscaler.network, arguments.scale, arguments.size)
     options = Options(arguments.tile, arguments.exact, arguments.ensemble)
     return Recipe(upscaler, target, options, arguments.quality or DEFAULT_QUALITY)
+
+
+def _print_headline(model: str | None, recipe: "Recipe") -> None:
+    from srlab.extensions.upscale.enlarging import describe_steps
+
+    print(_headline(model, recipe))
+    print(f"size: {describe_steps(recipe.upscaler.network, recipe.target)}")
 
 
 def _headline(model: str | None, recipe: "Recipe") -> str:

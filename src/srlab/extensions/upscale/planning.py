@@ -9,6 +9,7 @@ from pathlib import Path
 
 from srlab.data.folder_scan import files_below
 from srlab.data.images import IMAGE_SUFFIXES
+from srlab.extensions.upscale.film_plan import CONTAINERS
 from srlab.extensions.upscale.stamps import read_stamp
 from srlab.extensions.upscale.writing import SUFFIXES, Format
 
@@ -188,6 +189,8 @@ def _images_below(top: Path, out: Path, passed_over: Counter[str]) -> Iterator[P
         suffix = path.suffix.lower()
         if suffix in _UNREADABLE:
             passed_over[f"{suffix} file(s), a format that is not supported"] += 1
+        elif suffix in CONTAINERS:
+            passed_over["film(s), which are to be named one by one"] += 1
         elif suffix not in _READ or (is_inside and out in path.resolve().parents):
             continue
         elif suffix in SUFFIXES and read_stamp(path) is not None:
