@@ -99,10 +99,11 @@ def push_to_hub(
 
 def _huggingface_hub(purpose: str) -> ModuleType:
     try:
+        hub = import_module("huggingface_hub")
         import_module("huggingface_hub.errors")
     except ModuleNotFoundError as error:
         raise ValueError(f'{purpose} needs huggingface_hub: pip install "srlab[hub]"') from error
-    return import_module("huggingface_hub")
+    return hub
 
 
 @contextmanager
