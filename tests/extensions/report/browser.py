@@ -144,8 +144,8 @@ def open_page(profile: Path, *, width: int = 1280, height: int = 900) -> Iterato
     words = [
         str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
         "--no-first-run", "--disable-background-networking", "--hide-scrollbars",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--remote-debugging-pipe", f"--user-data-dir={profile}",
-        "about:blank",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--remote-debugging-pipe",
+        f"--user-data-dir={profile}", "about:blank",
     ]  # fmt: skip
 
     def connect() -> None:
