@@ -90,7 +90,7 @@ def build_page(models: Sequence[str], *, device: str = "auto") -> Any:
             with gradio.Column():
                 choices = [*models, *shipped_weights(), _BICUBIC]
                 model = gradio.Dropdown(choices, value=choices[0], label="Network")
-                scale = gradio.Number(None, label="Scale (empty: the network's own)")
+                scale = gradio.Number(0, label="Scale (0: the network's own)", minimum=0)
                 tile = gradio.Dropdown(list(_TILES), value="auto", label="Tile (0: none)")
                 ensemble = gradio.Checkbox(label="Ensemble of eight flips and turns (8 times the time)")
                 button = gradio.Button("Enlarge", variant="primary")
