@@ -38,7 +38,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         ),
         ("torso.ckpt", ValueError, "lacks srlab.model or state_dict"),
         ("absent.pth", FileNotFoundError, "no checkpoint at .*absent.pth"),
-        (".", FileNotFoundError, "is a folder without checkpoints/best.ckpt or checkpoints/last.ckpt"),
+        (".", FileNotFoundError, "is a folder without any of checkpoints/best.ckpt, checkpoints/last.ckpt"),
     ]:
         with pytest.raises(error, match=message):
             load_model(tmp_path / name)
