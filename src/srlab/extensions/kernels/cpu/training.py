@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from srlab.extensions.kernels.cpu.compiled import library
-from srlab.extensions.kernels.cpu.window_attention import WindowGroup
+from srlab.extensions.kernels.cpu.window_attention import WindowGroup, largest
 
 
 def shift_convolution(features: Tensor, weight: Tensor, bias: Tensor, *, shifts: bool, relu: bool) -> Tensor:
@@ -85,7 +85,7 @@ class _Attention(torch.autograd.Function):
         batch, _, height, width = query.shape
         result = query.new_empty(batch, sum(group.depth for group in groups), height, width)
         log_sums = query.new_empty(len(groups), batch * height * width)
-        threads, (tokens, depth) = torch.get_num_threads(), _largest(groups)
+        threads, (tokens, depth) = torch.get_num_threads(), largest(groups)
         scratch = query.new_empty(library().window_attention_scratch(*_integers(tokens, depth, threads)))
         library().window_attention(
             *_described(groups, query, query, value, result),
@@ -112,7 +112,7 @@ class _Attention(torch.autograd.Function):
         shared = query is value or query.data_ptr() == value.data_ptr()
         to_query = torch.empty_like(query) if shared else torch.zeros_like(query)
         to_value = to_query if shared else torch.empty_like(value)
-        threads, (tokens, depth) = torch.get_num_threads(), _largest(groups)
+        threads, (tokens, depth) = torch.get_num_threads(), largest(groups)
         sizes = _integers(tokens, depth, threads)
         scratch = query.new_empty(library().window_attention_gradient_scratch(*sizes))
         library().window_attention_gradient(
@@ -135,10 +135,6 @@ def _described(groups: Sequence[WindowGroup], *maps: Tensor) -> tuple[Any, Any, 
         (ctypes.c_int64 * len(strides))(*strides),
         (ctypes.c_int64 * len(numbers))(*numbers),
     )
-
-
-def _largest(groups: Sequence[WindowGroup]) -> tuple[int, int]:
-    return max(group.side for group in groups) ** 2, max(group.depth for group in groups)
 
 
 def _convolution_sizes(features: Tensor, weight: Tensor) -> tuple[list[ctypes.c_int64], Tensor]:

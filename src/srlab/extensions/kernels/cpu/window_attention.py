@@ -122,9 +122,13 @@ def split_groups(numbers: Sequence[int]) -> list[WindowGroup]:
     return [WindowGroup(*numbers[at : at + size]) for at in range(0, len(numbers), size)]
 
 
+def largest(groups: Sequence[WindowGroup]) -> tuple[int, int]:
+    """Most tokens of a window and most channels of a head, which scratch memory is made for."""
+    return max(group.side for group in groups) ** 2, max(group.depth for group in groups)
+
+
 def _scratch_floats(groups: Sequence[WindowGroup], threads: int) -> int:
-    tokens, depth = max(group.side for group in groups) ** 2, max(group.depth for group in groups)
-    return library().window_attention_scratch(*map(ctypes.c_int64, (tokens, depth, threads)))
+    return library().window_attention_scratch(*map(ctypes.c_int64, (*largest(groups), threads)))
 
 
 @attend_in_windows.register_fake
