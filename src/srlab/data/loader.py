@@ -124,6 +124,7 @@ class Loader:
         except (OSError, EOFError, RuntimeError) as error:
             if isinstance(error, BrokenProcessPool):
                 executors[0].shutdown()  # its thread has collected the exit codes then
+                error = _first_broken(waiting) or error
             if fault := _fault(error, context.processes):
                 raise LoaderProcessError(fault) from error
             raise
@@ -227,6 +228,12 @@ def _end(executors: Sequence[Executor], processes: Sequence[_LoaderProcess]) -> 
             process.kill()
     for executor in executors:
         executor.shutdown(cancel_futures=True)
+
+
+def _first_broken(futures: "Iterable[Future[Batch]]") -> BrokenProcessPool | None:
+    """Of a pool that has ended; errors of its futures name their cause, which that of ``submit`` does not."""
+    errors = (future.exception() for future in futures)
+    return next((error for error in errors if isinstance(error, BrokenProcessPool)), None)
 
 
 def _fault(error: BaseException, processes: Sequence[_LoaderProcess]) -> str | None:
