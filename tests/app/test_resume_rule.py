@@ -19,6 +19,7 @@ from srlab.tasks.optimization import constant, cosine, cosine_restarts, multiste
 REFUSED = (
     "initial_weights",
     "latency.limit_ms",
+    "limits",
     "model",
     "protocol",
     "scale",
@@ -73,7 +74,7 @@ def test_every_key_is_obeyed_or_refused_by_name(run):
             "initial_weights=x.pt",
             r"initial_weights=x.pt instead of None: a resumed run starts from its check",
         ),
-        ("latency.limit_ms=3", r"latency.limit_ms=3.0 instead of None: the limit decides whether"),
+        ("latency.limit_ms=3", r"latency.limit_ms=3.0 instead of None: limits decide whether"),
         (
             "protocol.basicsr.quantize=false",
             r"protocol.basicsr.quantize=False instead of True: the best score",

@@ -63,7 +63,7 @@ def task():
 
 
 def test_counts_are_written_once_at_the_first_validation_and_measurements_at_the_end(tmp_path, meters, task):
-    trainer, record = trainer_of(), CostRecord(folder=tmp_path, limit_ms=None, **LIMIT)
+    trainer, record = trainer_of(), CostRecord(folder=tmp_path, limit_ms=None, limits={}, **LIMIT)
     record.on_fit_start(trainer, task)
     assert not list(tmp_path.iterdir())
     record.on_validation_start(trainer, task)
@@ -81,15 +81,34 @@ def test_counts_are_written_once_at_the_first_validation_and_measurements_at_the
 
 
 def test_a_network_above_the_limit_is_not_trained_unless_its_run_had_begun(tmp_path, meters, task, caplog):
-    record = CostRecord(folder=tmp_path, limit_ms=999.0, **LIMIT)
+    record = CostRecord(folder=tmp_path, limit_ms=999.0, limits={}, **LIMIT)
     with pytest.raises(SystemExit) as ended:
         record.on_fit_start(trainer_of(), task)
     assert ended.value.code == 3
     assert "not trained: the network takes 1000.00 ms where latency.limit_ms=999" in caplog.text
-    CostRecord(folder=tmp_path, limit_ms=1001.0, **LIMIT).on_fit_start(trainer_of(), task)
+    CostRecord(folder=tmp_path, limit_ms=1001.0, limits={}, **LIMIT).on_fit_start(trainer_of(), task)
     assert len(meters) == 2
     record.on_fit_start(trainer_of(checkpoint="last.ckpt"), task)
     assert len(meters) == 2
+
+
+@pytest.mark.parametrize("name", ["parameters", "multiply_adds"])
+def test_a_network_with_more_than_a_limit_is_not_trained(tmp_path, meters, task, caplog, name):
+    """The oracle is the count that a run records."""
+    record = CostRecord(folder=tmp_path, limit_ms=None, limits={}, **LIMIT)
+    record.on_validation_start(trainer_of(), task)
+    counted = json.loads((tmp_path / "costs.json").read_text())[name]
+    most = counted["all"] if name == "parameters" else counted
+    limits = {"parameters": None, "multiply_adds": None, name: most}
+    CostRecord(folder=tmp_path, limit_ms=None, limits=limits, **LIMIT).on_fit_start(trainer_of(), task)
+    below = CostRecord(folder=tmp_path, limit_ms=None, limits={**limits, name: most - 1}, **LIMIT)
+    below.on_fit_start(trainer_of(checkpoint="last.ckpt"), task)
+    with pytest.raises(SystemExit, match="3"):
+        below.on_fit_start(trainer_of(), task)
+    assert (
+        f"not trained: the network has {most:,} {name.replace('_', '-')} where limits.{name}=" in caplog.text
+    )
+    assert not meters
 
 
 def test_without_the_extensions_columns_are_absent_and_a_limit_is_refused(tmp_path, monkeypatch, task):
@@ -100,14 +119,14 @@ def test_without_the_extensions_columns_are_absent_and_a_limit_is_refused(tmp_pa
         "without columns for latency, memory, published scores: no installed extension provides them"
     )
     with pytest.raises(ValueError, match=r"latency.limit_ms=5, but latency cannot be measured"):
-        CostRecord(folder=tmp_path, limit_ms=5.0, **LIMIT)
-    costs = CostRecord(folder=tmp_path, limit_ms=None, **LIMIT).measure(trainer_of(), task.network)
+        CostRecord(folder=tmp_path, limit_ms=5.0, limits={}, **LIMIT)
+    costs = CostRecord(folder=tmp_path, limit_ms=None, limits={}, **LIMIT).measure(trainer_of(), task.network)
     assert not {"latency", "memory"} & costs.merged("record").keys()
 
 
 def test_a_preset_of_the_zoo_has_its_recorded_numbers(tmp_path):
     network = srlab.create_model("elan_demo", scale=2)
-    CostRecord(folder=tmp_path, limit_ms=None, **LIMIT).on_validation_start(
+    CostRecord(folder=tmp_path, limit_ms=None, limits={}, **LIMIT).on_validation_start(
         trainer_of(), SimpleNamespace(network=network)
     )
     assert json.loads((tmp_path / "costs.json").read_text())["parameters"]["trainable"] == 52_932

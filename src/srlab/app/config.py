@@ -38,8 +38,18 @@ class LatencyConfig:
 
 
 @dataclass(kw_only=True)
-class LatencyLimitConfig(LatencyConfig):
+class LimitsConfig:
     """What a network may cost to be trained at all."""
+
+    parameters: float | None = None
+    """All parameters, frozen ones too; None for any number."""
+    multiply_adds: float | None = None
+    """Of the official formulation at 1280x720; None for any number."""
+
+
+@dataclass(kw_only=True)
+class LatencyLimitConfig(LatencyConfig):
+    """How long a network may take to be trained at all."""
 
     limit_ms: float | None = None
     """Median milliseconds of one forward pass, above which a run ends before its first step; None for any."""
@@ -68,6 +78,7 @@ class TrainConfig(ExperimentConfig):
 
     scale: int
     latency: LatencyLimitConfig
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
     loss: Any
     optimizer: Any
     scheduler: Any

@@ -36,14 +36,15 @@ _NETWORK = (
     "resume keeps the network in {folder}, and this would make it another one: start a new run, perhaps with "
     "initial_weights={folder}"
 )
+_LIMIT = "limits decide whether a run begins, and {folder} has begun: leave it out, or start a new run"
 _PLACE = "a resumed run writes to its own folder, {folder}: leave it out"
 
 # Why a resumed run does not obey a key or the keys below it, and what to do. It obeys the rest, since what
 # those keys build is built anew, and a checkpoint restores none of its options.
 _REFUSED = {
     "initial_weights": "a resumed run starts from its checkpoint: leave it out, or start a new run",
-    "latency.limit_ms": "the limit decides whether a run begins, and the one in {folder} has begun: leave it "
-    "out, or start a new run",
+    "latency.limit_ms": _LIMIT,
+    "limits": _LIMIT,
     "model": _NETWORK,
     "paths.new_run": _PLACE,
     "paths.run": _PLACE,

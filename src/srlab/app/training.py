@@ -189,8 +189,8 @@ def _callbacks(run: RunConfig) -> list[Callback]:
     callbacks = [instantiate(node) for node in run.plain["callbacks"].values() if node is not None]
     if not any(isinstance(callback, GracefulStop) for callback in callbacks):
         raise ValueError("callbacks.stop saves a run that is stopped, and ends it: leave it as it is")
-    limits = {**run.plain["latency"], "output_size": tuple(run.cfg.latency.output_size)}
-    costs = CostRecord(folder=run.folder, **limits)
+    latency = {**run.plain["latency"], "output_size": tuple(run.cfg.latency.output_size)}
+    costs = CostRecord(folder=run.folder, limits=run.plain.get("limits", {}), **latency)
     # written once training has begun: a resume that fails must not leave its configuration behind
     beginning = LambdaCallback(on_train_start=lambda trainer, _task: _begin(trainer, run))
     last = LastState(checkpoint=RunFolder(run.folder).last_checkpoint)

@@ -38,8 +38,8 @@ def validation_key(metric: str, set_name: str | None = None) -> str:
 MONITOR = validation_key("psnr")
 
 
-#: Exit status of a run whose network is slower than ``latency.limit_ms``.
-OVER_LATENCY_LIMIT = 3
+#: Exit status of a run whose network costs more than ``limits`` or ``latency.limit_ms`` allow.
+OVER_LIMIT = 3
 
 
 @runtime_checkable

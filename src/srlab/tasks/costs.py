@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from srlab.counts.complexity import OUTPUT_SIZE, count
 from srlab.models.network import Network
-from srlab.runs.contract import COSTS_FILE, OVER_LATENCY_LIMIT, ResultLogger
+from srlab.runs.contract import COSTS_FILE, OVER_LIMIT, ResultLogger
 from srlab.runs.records import write_json
 from srlab.tasks.columns import METERS, MeterSettings, Reading, absent_columns, listed
 
@@ -40,8 +41,8 @@ class CostRecord(Callback):
 
     Parameters and multiply-adds are counted before the first validation, so that the first step waits for
     nothing and a run that is killed leaves them. Latency and memory are measured by :meth:`measure` after the
-    training. With a limit, latency is also measured before the first step: a slower network is not trained,
-    and the program exits on all ranks with status 3. A resumed run has passed this test.
+    training. What has a limit is counted or measured before the first step: a network that costs more is not
+    trained, and the program exits on all ranks with status 3. A resumed run has passed this test.
 
     Args:
         folder: the run's folder.
@@ -49,16 +50,25 @@ class CostRecord(Callback):
         warmup: forward passes before the clock starts.
         repeats: forward passes timed one by one.
         limit_ms: largest median of milliseconds per forward pass; None for no limit.
+        limits: largest ``parameters`` and ``multiply_adds``; None or absent for no limit.
 
     Raises:
-        ValueError: there is a limit and no extension that measures latency.
+        ValueError: there is a limit of latency and no extension that measures it.
     """
 
     def __init__(
-        self, *, folder: Path, output_size: tuple[int, int], warmup: int, repeats: int, limit_ms: float | None
+        self,
+        *,
+        folder: Path,
+        output_size: tuple[int, int],
+        warmup: int,
+        repeats: int,
+        limit_ms: float | None,
+        limits: Mapping[str, float | None],
     ) -> None:
         self.folder = folder
         self.limit_ms = limit_ms
+        self.limits = {name: limit for name, limit in limits.items() if limit is not None}
         self._settings: dict[str, Any] = {"output_size": output_size, "warmup": warmup, "repeats": repeats}
         self._counted: Reading | None = None
         self._latency = METERS.get("latency")
@@ -69,22 +79,33 @@ class CostRecord(Callback):
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare a new run's latency with the limit.
+        """Compare a new run's costs with their limits.
 
         Raises:
-            SystemExit: the network is slower.
+            SystemExit: the network costs more.
         """
-        if self.limit_ms is None or self._latency is None or trainer.ckpt_path is not None:
+        if (self.limit_ms is None and not self.limits) or trainer.ckpt_path is not None:
             return
-        is_over = False
-        if trainer.is_global_zero:
-            reading = self._latency.measure(_network_of(pl_module), self._settings_on(trainer))
-            is_over = reading.value is not None and reading.value > self.limit_ms
-            if is_over:
-                limit = f"{reading.value:.2f} ms where latency.limit_ms={self.limit_ms:g}"
-                log.error(f"not trained: the network takes {limit}; {'; '.join(reading.lines)}")
-        if trainer.strategy.reduce_boolean_decision(is_over, all=False):
-            sys.exit(OVER_LATENCY_LIMIT)
+        excess = None
+        if trainer.is_global_zero and (excess := self._excess(trainer, _network_of(pl_module))):
+            log.error(f"not trained: the network {excess}")
+        if trainer.strategy.reduce_boolean_decision(excess is not None, all=False):
+            sys.exit(OVER_LIMIT)
+
+    def _excess(self, trainer: Trainer, network: Network) -> str | None:
+        """The first limit that the network exceeds, in words; None if it stays within all."""
+        settings = self._settings_on(trainer)
+        counted = _counted(network, settings).fields if self.limits else {}
+        for name, limit in self.limits.items():
+            if counted[name] > limit:
+                return f"has {counted[name]:,} {name.replace('_', '-')} where limits.{name}={limit:g}"
+        if self.limit_ms is None or self._latency is None:
+            return None
+        reading = self._latency.measure(network, settings)
+        if reading.value is None or reading.value <= self.limit_ms:
+            return None
+        limit = f"{reading.value:.2f} ms where latency.limit_ms={self.limit_ms:g}"
+        return f"takes {limit}; {'; '.join(reading.lines)}"
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count, once."""

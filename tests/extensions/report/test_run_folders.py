@@ -29,7 +29,7 @@ def test_a_run_is_read_with_all_that_it_left(tmp_path):
     ("noted", "has_scores", "is_locked", "state"),
     [
         ("finished", True, False, "finished"), ("failed", False, False, "failed"),
-        ("stopped", False, False, "stopped"), ("over_latency_limit", False, False, "over_latency_limit"),
+        ("stopped", False, False, "stopped"), ("over_limit", False, False, "over_limit"),
         ("running", False, True, "running"), ("running", False, False, "killed"),
         ("running", True, False, "finished"), ("failed", True, False, "finished"),
         ("finished", False, False, "unfinished"),

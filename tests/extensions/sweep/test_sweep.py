@@ -153,7 +153,7 @@ def test_a_pool_runs_cells_side_by_side_and_a_larger_sweep_runs_only_what_is_new
         wait_for_cells("seed-1", "seed-2")
         Path("hold").unlink()
         assert process.wait(timeout=60) == 0
-    assert states() == {"seed-1": "finished", "seed-2": "finished", "seed-3": "over_latency_limit"}
+    assert states() == {"seed-1": "finished", "seed-2": "finished", "seed-3": "over_limit"}
     assert cell("seed-3")["exit_status"] == 3
     pids = [Path("s", name, "ran.txt").read_text().split() for name in ("seed-1", "seed-2")]
     assert pids[0][0] != pids[1][0]

@@ -53,7 +53,7 @@ class Run:
     Attributes:
         source: its folder.
         state: ``finished``, ``running``, ``failed``, ``stopped``, ``killed``, ``unfinished``,
-            ``over_latency_limit`` or ``not started``; ``gray=own`` if its scores were left out because other
+            ``over_limit`` or ``not started``; ``gray=own`` if its scores were left out because other
             runs count gray images differently.
         sweep: folder of its sweep.
         config: resolved configuration by dotted key.

@@ -13,7 +13,7 @@ from srlab.extensions.sweep import devices
 from srlab.extensions.sweep.child import ATTEMPT, last_lines, say, supervise
 from srlab.extensions.sweep.records import LOCK_NAME, Cell, Sweep, now, read_cells
 from srlab.locks import Lease, holder, locked_work, take
-from srlab.runs.contract import MONITOR, OVER_LATENCY_LIMIT
+from srlab.runs.contract import MONITOR, OVER_LIMIT
 from srlab.runs.folder import RunFolder
 from srlab.terminal.command_lines import override
 
@@ -56,7 +56,7 @@ def run_cell(cfg: DictConfig) -> float | None:
                 say(f"{cell.name}: skipped, since a process outside this sweep is training it")
             elif not cell.is_done:
                 _attempt(cfg, sweep, cell, lease)
-    return float("-inf") if cell.state == "over_latency_limit" else cell.objective
+    return float("-inf") if cell.state == "over_limit" else cell.objective
 
 
 def _attempt(cfg: DictConfig, sweep: Sweep, cell: Cell, lease: Lease) -> None:
@@ -112,7 +112,7 @@ def _run(
         inherited=[lease.descriptor for lease in leases],
     )
     state = "stopped" if was_asked or status in _STOPPED else "failed"
-    state = {0: "finished", OVER_LATENCY_LIMIT: "over_latency_limit"}.get(status, state)
+    state = {0: "finished", OVER_LIMIT: "over_limit"}.get(status, state)
     if state == "finished":
         cell.objective = (RunFolder(cell.folder).summary() or {}).get(MONITOR)  # evaluate.py writes none
     _finish(cell, state, status, last_lines(log) if state == "failed" else None)

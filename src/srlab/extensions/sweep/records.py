@@ -136,12 +136,16 @@ class Cell(_Record):
     overrides: list[str]
     swept: dict[str, str]
     state: str = "stopped"
-    """``running``, ``finished``, ``failed``, ``stopped`` or ``over_latency_limit``."""
+    """``running``, ``finished``, ``failed``, ``stopped`` or ``over_limit``."""
     exit_status: int | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     objective: float | None = None
     message: str | None = None
     """The last lines that a failed cell printed."""
+
+    def __post_init__(self) -> None:
+        if self.state == "over_latency_limit":  # as srlab 0.1.0 called it
+            self.state = "over_limit"
 
     @property
     def name(self) -> str:
@@ -151,7 +155,7 @@ class Cell(_Record):
     @property
     def is_done(self) -> bool:
         """Whether later calls leave the cell alone."""
-        return self.state in ("finished", "over_latency_limit")
+        return self.state in ("finished", "over_limit")
 
     @property
     def state_in_words(self) -> str:
