@@ -1,0 +1,1 @@
+"""Finds training images that show what test images show."""
