@@ -177,8 +177,10 @@ def test_a_run_folder_is_a_model(photo, tiny_file):
     assert Image.open("photo_x2.png").size == (40, 24)
 
 
+# Programs started in the background of a script ignore SIGINT.
 SLOW_PROGRAM = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from srlab.extensions.upscale import jobs
 from srlab.extensions.console.main import main
 enlarge = jobs.enlarge_picture
