@@ -150,7 +150,7 @@ def _pretrained(cfg: DictConfig) -> list[Path]:
             "checkpoint=FILE"
         )
     refuse_overrides(
-        (f"model.{key}" for key in cfg.model), f"trained weights determine the network; {_CHANGES}"
+        [f"model.{key}" for key in cfg.model], f"trained weights determine the network; {_CHANGES}"
     )
     path = shipped_file(name, cfg.scale) if cfg.scale is not None else None
     return [path] if path else list(shipped[name].values())
