@@ -92,9 +92,7 @@ def kill(process: int, run: Path, moment: str, draw: random.Random) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-XX, (1, SELDOM)], ids=["no loader", "with loader"]
-)
+@pytest.mark.parametrize(("workers", "kills"), [(0, OFTEN), (1, SELDOM)], ids=["no loader", "loader"])
 def test_a_run_that_is_killed_ends_with_the_same_last_bit(tmp_path, forked, workers, kills):
     """Network with BatchNorm, moving average, cosine, accumulation, an offline W&B run."""
     photos = write_photos(tmp_path)
