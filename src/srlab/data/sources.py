@@ -117,7 +117,7 @@ def folder_images(
         set_name or "+".join(folder.name for folder in roots),
         tuple(chosen),
         paired,
-        **({"if_none_usable": _IF_NONE_HELD_OUT} if part == "held_out" else {}),
+        if_none_usable=_IF_NONE_HELD_OUT if part == "held_out" else ImageSet.if_none_usable,
     )
 
 
