@@ -121,6 +121,15 @@ def test_the_verb_prints_command_notes_and_what_is_missing(tmp_path: Path, capsy
     assert "  mixup: True\n" in printed
 
 
+def test_types_that_decide_more_than_their_keys_are_reported(tmp_path: Path):
+    text = REDUX.replace("pairedimagedataset", "realesrgandataset").replace("MultiStepLR", "OneCycleLR")
+    (tmp_path / "a.yml").write_text(text.format(root=tmp_path) + "model_type: SRGANModel\n")
+    unmatched = import_file(tmp_path / "a.yml").unmatched
+    assert unmatched["datasets.train.type"] == "realesrgandataset"
+    assert unmatched["train.scheduler.type"] == "OneCycleLR"
+    assert unmatched["model_type"] == "SRGANModel"
+
+
 @pytest.mark.slow
 def test_an_imported_command_trains(tmp_path: Path):
     for seed, name in enumerate("abcd"):

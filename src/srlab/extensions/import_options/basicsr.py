@@ -18,18 +18,17 @@ from srlab.extensions.import_options.training import (
 # Names, and keys whose value decides nothing here: checkpoints are saved with each validation, images are
 # decoded once.
 _NAMES = (
-    *(
-        "name",
-        "model_type",
-        "dist_params.backend",
-        "dist_params.port",
-        "datasets.train.name",
-        "datasets.train.type",
-    ),
+    *("name", "dist_params.backend", "dist_params.port", "datasets.train.name"),
     *("datasets.train.dataset_enlarge_ratio", "datasets.train.prefetch_mode", "datasets.train.pin_memory"),
-    *("datasets.val.name", "datasets.val.type", "val.suffix", "val.pbar", "train.scheduler.type"),
+    *("datasets.val.name", "datasets.val.type", "val.suffix", "val.pbar"),
     *("logger.save_checkpoint_freq", "logger.save_checkpoint_format", "logger.save_latest_freq"),
 )
+# Types that are translated; another one decides more than its keys say.
+_TYPES = {
+    "model_type": ("srmodel", "swinirmodel"),
+    "datasets.train.type": ("pairedimagedataset", "singleimagedataset"),
+    "train.scheduler.type": ("multisteplr", "multisteprestartlr", "cosineannealingrestartlr"),
+}
 # Keys with one value that is as here; another one has no counterpart.
 _AS_HERE = {
     "is_train": True,
@@ -63,6 +62,9 @@ def import_basicsr(options: Options) -> None:
     _validation(options)
     for key in (*_NAMES, *(key for key, value in _AS_HERE.items() if options.values.get(key) == value)):
         take(key)
+    for key, types in _TYPES.items():
+        if str(options.values.get(key)).lower() in types:
+            take(key)
     options.finish()
 
 
@@ -142,6 +144,7 @@ def _training(options: Options) -> None:
     set_average(options, take("train.ema_decay"))
     if take("train.grad_clip", default=False):
         options.overrides["trainer.gradient_clip_val"] = 1.0
+        options.notes.append("train.grad_clip: true is taken as clipping to a norm of 1")
     steps = take("train.total_iter")
     if steps is None:
         raise ValueError("the option file must say train.total_iter")
