@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import srlab
 from golden_files import golden_files, load_golden
-from preset_cases import cheapest_of_each_class
+from preset_cases import cheapest_of_each_class, recorded_scales
 from srlab.checkpoints import official_state
 from srlab.counts.complexity import (
     activations,
@@ -73,7 +73,7 @@ def test_every_preset_has_a_recorded_size_at_each_published_scale(name):
     assert name in FILES, (
         f"preset {name} has no tests/recorded/{name}.json with its parameters and multiply-adds"
     )
-    scales = {int(key[1:]) for key in FILES[name] if key != "keys"}
+    scales = set(recorded_scales(name))
     network = on_meta(name, max(scales))
     assert scales == set(type(network).published_scales)
     row = FILES[name][f"x{max(scales)}"]
