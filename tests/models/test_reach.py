@@ -11,6 +11,7 @@ from srlab.layers.channel_attention import ChannelAttention
 from srlab.models.esc.blocks import PREDICTED_SIDE, KernelPredictor
 from srlab.models.han import LayerAttention
 from srlab.models.network import AttentionNetwork, Network
+from srlab.models.nlsn import NonLocalSparseAttention
 from srlab.ops.reach import reaching_interval
 
 SCALES = {name: recorded_scales(name)[0] for name in srlab.list_models()}
@@ -49,12 +50,16 @@ def prepared(network):
 def _statistics_are_constants(monkeypatch):
     """What pools globally reaches everywhere by definition; reach.pixels says how far all else does."""
 
+    def local_attention(self, embedded, values, backend):
+        return values + embedded.mean(-1, keepdim=True)
+
     def constant_kernels(self, features):
         return features.new_full((len(features), features.shape[1], PREDICTED_SIDE, PREDICTED_SIDE), 0.1)
 
     monkeypatch.setattr(KernelPredictor, "forward", constant_kernels)
     monkeypatch.setattr(ChannelAttention, "forward", lambda self, features: features * 0.5)
     monkeypatch.setattr(LayerAttention, "weights", lambda self, maps: maps.new_full([maps.shape[1]] * 2, 0.1))
+    monkeypatch.setattr(NonLocalSparseAttention, "attend", local_attention)
     torch.manual_seed(0)
 
 
