@@ -42,7 +42,7 @@ class LayerAttention(nn.Module):
         vectors = maps.flatten(2)
         if vectors.dtype.itemsize < torch.float32.itemsize:
             vectors = vectors.float()
-        return torch.softmax(-(vectors @ vectors.mT), dim=-1)
+        return torch.softmax(-(vectors @ vectors.transpose(1, 2)), dim=-1)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, N, C, H, W) to (B, N * C, H, W)."""
@@ -50,7 +50,7 @@ class LayerAttention(nn.Module):
             weights = self.weights(maps)
             identity = torch.eye(maps.shape[1], dtype=weights.dtype, device=maps.device)
             mixing = (self.gamma * weights + identity).to(maps.dtype)
-            return (mixing @ maps.flatten(2)).view(len(maps), -1, *maps.shape[3:])
+            return (mixing @ maps.flatten(2)).view(maps.flatten(1, 2).shape)
 
 
 class ChannelSpatialAttention(nn.Module):

@@ -71,9 +71,9 @@ class NonLocalSparseAttention(nn.Module):
 
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        embedded, values = (conv(features).flatten(2).mT for conv in (self.match, self.assemble))
+        embedded, values = (conv(features).flatten(2).transpose(1, 2) for conv in (self.match, self.assemble))
         mixed = self.attend(embedded, values, backend)
-        return mixed.mT.reshape(features.shape) * self.residual_scale + features
+        return mixed.transpose(1, 2).reshape(features.shape) * self.residual_scale + features
 
     def attend(self, embedded: Tensor, values: Tensor, backend: str) -> Tensor:
         """(B, L, E) and (B, L, C) to (B, L, C)."""
@@ -116,7 +116,7 @@ class NLSN(AttentionNetwork):
     default_backend = STREAMED
     pools_globally = ("non-local sparse attention",)
     unexportable: ClassVar[Mapping[str, str]] = {
-        "onnx": "buckets are sorted stably, for which there is no operator",
+        "onnx": "buckets are sorted stably, for which PyTorch's exporter has no operator",
         "pt2 of any size": "the number of buckets depends on the image; give one --size",
     }
 

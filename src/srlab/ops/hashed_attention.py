@@ -97,7 +97,7 @@ def _attend(embedded: Tensor, values: Tensor, order: Tensor, ring: Tensor) -> tu
     """
     queries = _gather(embedded, order)
     keys = _with_neighbours(F.normalize(_gather(embedded, ring), dim=-1, eps=_SMALLEST_NORM), queries)
-    scores = queries @ keys.mT
+    scores = queries @ keys.transpose(-1, -2)
     denominators = torch.logsumexp(scores, dim=-1, keepdim=True)
     return torch.exp(scores - denominators) @ _with_neighbours(_gather(values, ring), queries), denominators
 
