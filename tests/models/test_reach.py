@@ -9,6 +9,7 @@ import srlab
 from preset_cases import cheapest_of_each_class, narrowed, recorded, recorded_scales
 from srlab.layers.channel_attention import ChannelAttention
 from srlab.models.esc.blocks import PREDICTED_SIDE, KernelPredictor
+from srlab.models.esc.encoder import EscNetwork
 from srlab.models.han import LayerAttention
 from srlab.models.network import AttentionNetwork, Network
 from srlab.models.nlsn import NonLocalSparseAttention
@@ -42,7 +43,8 @@ def thin(name, **changes):
 
 def prepared(network):
     if isinstance(network, AttentionNetwork):
-        network.use_backend("reference")
+        # the maps of ESC's windows would take minutes
+        network.use_backend("sdpa" if isinstance(network, EscNetwork) else "reference")
     return network.eval()
 
 

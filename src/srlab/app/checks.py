@@ -169,7 +169,7 @@ def single_protocol(protocols: DictConfig) -> ProtocolConfig:
     return protocol
 
 
-def refuse_overrides(keys: Iterable[str], reason: str) -> None:
+def refuse_overrides(keys: Sequence[str], reason: str) -> None:
     """Refuse typed overrides of ``keys`` (``model`` stands for ``model.dim`` too), which have no effect."""
     for override in typed_overrides():
         key = override.lstrip("+~").partition("=")[0]

@@ -112,6 +112,8 @@ class EvaluateConfig(ExperimentConfig):
     scale: int | None = None
     latency: LatencyConfig
     checkpoint: str | None = None
+    pretrained: bool = False
+    """Whether ``model`` has the weights that come with srlab."""
     backend: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     device: str

@@ -15,6 +15,7 @@ from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import build_network, match_preset
 from srlab.app.saved_config import save_config
 from srlab.checkpoints import read_checkpoint
+from srlab.checkpoints.shipped import shipped_file, shipped_weights
 from srlab.counts.probe import find_device
 from srlab.metrics.protocol import ProtocolConfig
 from srlab.metrics.scoring import least_side
@@ -33,6 +34,7 @@ from srlab.terminal.tables import plain_console
 log = logging.getLogger(__name__)
 
 _PAPER_SCALES = (2, 3, 4)
+_CHANGES = "+overrides.KEY=VALUE changes it"
 
 
 @flush_subnormals()
@@ -119,7 +121,12 @@ def _candidates(cfg: DictConfig) -> Iterator[tuple[Network, Conditions]]:
             "model=bicubic needs no weights"
         )
     if cfg.checkpoint is not None:
-        yield _from_checkpoint(cfg)
+        yield _from_checkpoint(cfg, Path(cfg.checkpoint))
+        return
+    if cfg.pretrained:
+        for path in _pretrained(cfg):
+            yield _from_checkpoint(cfg, path)
+            cfg.scale = None
         return
     for scale in _scales(cfg):
         cfg.scale = scale
@@ -134,15 +141,30 @@ def _candidates(cfg: DictConfig) -> Iterator[tuple[Network, Conditions]]:
             yield network, Conditions(model=label, checkpoint=f"random weights, seed {cfg.seed}")
 
 
-def _from_checkpoint(cfg: DictConfig) -> tuple[Network, Conditions]:
+def _pretrained(cfg: DictConfig) -> list[Path]:
+    """Files of the network's shipped weights: at ``scale``, or at all scales."""
+    name, shipped = str(HydraConfig.get().runtime.choices["model"]), shipped_weights()
+    if name not in shipped:
+        raise ValueError(
+            f"pretrained=true: srlab has no weights of {name}, only of {', '.join(shipped) or 'none'}; give "
+            "checkpoint=FILE"
+        )
+    refuse_overrides(
+        [f"model.{key}" for key in cfg.model], f"trained weights determine the network; {_CHANGES}"
+    )
+    path = shipped_file(name, cfg.scale) if cfg.scale is not None else None
+    return [path] if path else list(shipped[name].values())
+
+
+def _from_checkpoint(cfg: DictConfig, path: Path) -> tuple[Network, Conditions]:
     refuse_overrides(
         ("shift_schedule", "degradation"),
-        "a checkpoint is scored as trained, on exact bicubic LR; +overrides.KEY=VALUE changes its network",
+        f"a checkpoint is scored as trained, on exact bicubic LR; {_CHANGES}",
     )
-    loaded = read_checkpoint(Path(cfg.checkpoint), **OmegaConf.to_container(cfg.overrides))  # type: ignore[arg-type]
+    loaded = read_checkpoint(path, **OmegaConf.to_container(cfg.overrides))  # type: ignore[arg-type]
     known, scale = loaded.description, loaded.network.scale
     if cfg.scale not in (None, scale):
-        raise ValueError(f"scale={cfg.scale}, but {cfg.checkpoint} holds a x{scale} network; leave scale out")
+        raise ValueError(f"scale={cfg.scale}, but {path} holds a x{scale} network; leave scale out")
     preset = match_preset(known["model"])
     return loaded.network, Conditions(
         model=known.get("name", preset or known["network"]),

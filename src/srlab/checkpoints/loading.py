@@ -12,6 +12,7 @@ from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
 from srlab.checkpoints.layouts import official_layout
 from srlab.checkpoints.layouts.keys import first_few
 from srlab.checkpoints.pretrained import WEIGHTS_FILE, checked_weights, is_pretrained
+from srlab.checkpoints.shipped import shipped_file
 from srlab.models.network import Network
 from srlab.models.registry import construct, migrate
 from srlab.models.sources import find_by_name
@@ -34,8 +35,9 @@ def load_model(path: str | Path, **overrides: Any) -> Network:
     Args:
         path: our checkpoint, run folder, safetensors or folder of ``save_pretrained``; a file of any of our
             networks, by the authors or by others whose key names are known (docs/networks.md), its weights
-            in any dictionary and under any prefix; or a name: of downloaded weights (``srlab download``), or
-            of a repository of the Hugging Face Hub, ``user/repo`` or ``user/repo@revision``.
+            in any dictionary and under any prefix; or a name: of weights that come with srlab, as in
+            ``load_model("elan_tiny", scale=2)``, of downloaded ones (``srlab download``), or of a repository
+            of the Hugging Face Hub, ``user/repo`` or ``user/repo@revision``.
         overrides: constructor arguments that cannot be detected or that you want to change, such as
             ``window_sizes=[8, 8, 8]``, ``shift_schedule="none"`` or ``backend="reference"``; also another
             ``scale`` where the authors define how weights are converted (ESC); ``mean=[0.5, 0.5, 0.5]`` and
@@ -59,7 +61,7 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
     containers with other weights that were ``passed_over``, and ``official_options``, which write a file
     like it.
     """
-    file = find_file(path)
+    file = find_file(path, scale=overrides.get("scale"))
     content = read_file(file)
     file_name = str
     if isinstance(content.get(OUR_ENTRY), Mapping):
@@ -133,18 +135,19 @@ def at_scale(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     return dict(state) if layout is None else layout.at_scale(state, network.scale)
 
 
-def find_file(given: str | Path) -> Path:
+def find_file(given: str | Path, *, scale: int | None = None) -> Path:
     """The checkpoint file that a path or a registered name stands for.
 
-    Of a run folder it is the best one, else the last one; of a folder of ``save_pretrained`` the weights.
+    Of a run folder it is the best one, else the last one; of a folder of ``save_pretrained`` the weights; of
+    a preset with shipped weights those for ``scale``.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: no regular file.
+        ValueError: no regular file, or shipped weights for other scales.
     """
     path = Path(given)
     if not path.exists() and not path.is_symlink():
-        path = find_by_name(str(given)) or path
+        path = shipped_file(str(given), scale) or find_by_name(str(given)) or path
     if path.is_dir():
         for name in _RUN_FILES:
             if (path / name).is_file():

@@ -7,7 +7,8 @@ from PIL import Image
 from tests.extensions.upscale.pictures import ALPHA, GRAY, RGB, bicubic, deep
 
 import srlab
-from srlab.extensions.upscale.choosing import choose, shipped_weights
+from srlab.checkpoints import shipped
+from srlab.extensions.upscale.choosing import choose
 from srlab.extensions.upscale.enlarging import Target
 from srlab.models.bicubic import Bicubic
 
@@ -124,12 +125,11 @@ def test_sizes_of_targets_for_an_image_of_10x20(target, size):
 def test_weights_that_come_with_srlab_are_found_by_name_and_the_next_larger_scale(tmp_path, monkeypatch):
     from srlab.checkpoints import save_official
 
-    assert shipped_weights() == {} or all(shipped_weights().values())
-    (tmp_path / "weights").mkdir()
+    assert shipped.shipped_weights() == {} or all(shipped.shipped_weights().values())
     for scale in (2, 4):
         network = srlab.create_model("edsr_baseline", scale=scale, depth=1, dim=4)
-        save_official(network, tmp_path / "weights" / f"edsr_baseline_x{scale}.safetensors")
-    monkeypatch.setattr(srlab, "__file__", str(tmp_path / "__init__.py"))
+        save_official(network, tmp_path / f"edsr_baseline_x{scale}.safetensors")
+    monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
     chosen = {scale: choose(None, scale=scale).network.scale for scale in (1.5, 2, 3, 8, None)}
     assert chosen == {1.5: 2, 2: 2, 3: 4, 8: 4, None: 4}
     assert choose("edsr_baseline", scale=2).label.endswith("x2 (weights of srlab)")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any, Literal
 
 import torch
 
-import srlab
 from srlab.app.presets import list_models
 from srlab.checkpoints import read_checkpoint
+from srlab.checkpoints.shipped import shipped_weights
 from srlab.counts.probe import find_device
 from srlab.extensions.upscale.enlarging import Target
 from srlab.models.bicubic import Bicubic
@@ -77,15 +76,6 @@ def choose(
 def default_target(network: Network, scale: float | None, box: tuple[int, int] | None) -> Target:
     """The wanted size; the network's own scale if none is given."""
     return Target(float(network.scale), None) if scale is None and box is None else Target(scale, box)
-
-
-def shipped_weights() -> dict[str, dict[int, Path]]:
-    """Weights that come with srlab, ``weights/<preset>_x<scale>.safetensors``, by preset and scale."""
-    found: dict[str, dict[int, Path]] = {}
-    for path in sorted((Path(srlab.__file__).parent / "weights").glob("*.safetensors")):
-        if name := re.fullmatch(r"(.+)_x(\d+)", path.stem):
-            found.setdefault(name[1], {})[int(name[2])] = path
-    return found
 
 
 def _load(

@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from srlab.extensions.upscale.choosing import Upscaler, choose, default_target, shipped_weights
+from srlab.checkpoints.shipped import shipped_weights
+from srlab.extensions.upscale.choosing import Upscaler, choose, default_target
 from srlab.extensions.upscale.enlarging import Options
 from srlab.extensions.upscale.jobs import run_job
 from srlab.extensions.upscale.planning import Job
