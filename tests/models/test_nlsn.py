@@ -158,10 +158,10 @@ def test_rotations_are_normally_distributed_and_differ_between_attentions():
 
 
 def test_streaming_stores_no_scores():
-    """Rounds of 40 chunks: the reference holds the scores and the threefold values of all four."""
-    network = srlab.create_model("nlsn", scale=2, dim=16, depth=1, attention_every=1).eval()
+    """Rounds of 80 chunks: the reference holds the scores and the threefold values of all four."""
+    network = srlab.create_model("nlsn", scale=2, dim=16, depth=1, chunk_size=36).eval()
     attention = attentions(network)[0]
-    embedded, values = torch.rand(1, 144 * 40, 4), torch.rand(1, 144 * 40, 16)
+    embedded, values = (torch.rand(1, 36 * 80, width) for width in (4, 16))
     stored = {}
     for backend in NLSN.plain_backends:
         with torch.no_grad():
