@@ -35,6 +35,8 @@ RECIPES = {
     "hit_srf_x4": (5e-4, [0.9, 0.99], HALVINGS, 500, 64, 64, False),
     "edsr_baseline_x2": (1e-4, [0.9, 0.99], [200], 300, 48, 16, True),
     "rcan_x2": (1e-4, [0.9, 0.99], [200], 300, 48, 16, True),
+    "han_x3": (1e-4, [0.9, 0.999], [200], 400, 48, 16, False),
+    "nlsn_x2": (1e-4, [0.9, 0.999], [200, 400, 600, 800], 1000, 48, 16, False),
 }
 
 
@@ -79,7 +81,7 @@ def test_recipes_are_the_released_ones(experiment):
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if not name.endswith("_x2")])
 def test_larger_scales_start_from_x2_where_their_authors_do(experiment):
     cfg = composed(f"experiment={experiment}")
-    from_scratch = experiment.startswith(("elan", "msrresnet"))
+    from_scratch = experiment.startswith(("elan", "msrresnet", "nlsn"))
     assert cfg.initial_weights == (None if from_scratch else "RUN_OF_X2")
 
 

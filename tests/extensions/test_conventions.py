@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import srlab
-from srlab.counts.complexity import multiply_adds
+from srlab.counts.complexity import count_parameters, multiply_adds, official_calls
+from srlab.counts.operations import is_convolution, multiply_adds_of
 from srlab.extensions.zoo.conventions import CONVENTIONS, cost_under
 from srlab.models.network import Network
 
@@ -72,6 +73,28 @@ def test_elan_light_misses_the_printed_column_of_escs_paper_by_its_batch_normali
     elements = 2160 * 192 * 320
     assert round(giga("elan_light", "fvcore"), 1) == 53.7
     assert round(giga("elan_light", "fvcore") + 3 * elements / 1e9, 1) == 54.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scale", "params_k", "printed_g"), [(2, 63608, 14551), (3, 64346, 6534), (4, 64199, 3776)]
+)
+def test_elan_papers_row_of_han_is_that_of_128_channels(scale, params_k, printed_g):
+    """At x3 for an LR width of 426; the paper's own few giga operations more or less are 0.02 %."""
+    network = on_meta("han", scale, dim=128)
+    assert round(count_parameters(network).all / 1e3) == params_k
+    width = 426 / 427 if scale == 3 else 1.0
+    assert multiply_adds(network) * width / 1e9 == pytest.approx(printed_g, rel=2.5e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scale", "printed_g"), [(2, 9632), (3, 4579), (4, 2956)])
+def test_elan_papers_row_of_nlsn_is_that_of_its_convolutions(scale, printed_g):
+    network = on_meta("nlsn", scale)
+    convolutions = filter(is_convolution, official_calls(network, (720, 1280)))
+    width = 426 / 427 if scale == 3 else 1.0
+    assert sum(map(multiply_adds_of, convolutions)) * width / 1e9 == pytest.approx(printed_g, rel=2.5e-4)
+    assert multiply_adds(network) * width / 1e9 > 1.05 * printed_g
 
 
 class EveryKind(Network):

@@ -16,7 +16,8 @@ from official_networks import (
     recorded_pairs,
 )
 from srlab.checkpoints import official_state
-from srlab.models.rcan import RCAN, ChannelAttention
+from srlab.layers.channel_attention import ChannelAttention
+from srlab.models.rcan import RCAN
 
 SMALL = {"scale": 2, "dim": 8, "num_groups": 2, "depth": 1, "squeeze_factor": 4, "value_range": 255.0}
 

@@ -4,61 +4,13 @@ Paper:      Zhang et al., "Image Super-Resolution Using Very Deep Residual Chann
             ECCV 2018, arXiv 1807.02758
 Reference:  github.com/XPixelGroup/BasicSR at 8d56e3a0
 Deviations: no factor on the residual branches; the published options have 1.
-
-Shape legend: B batch, C features, H/W low-resolution size.
 """
 
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from srlab.layers.arguments import require_integer
+from srlab.layers.channel_attention import ChannelAttentionGroup
 from srlab.models.residual_cnn import ResidualCNN
-
-
-class ChannelAttention(nn.Module):
-    """Multiply each channel by a number in (0, 1) that depends on the means of all channels."""
-
-    def __init__(self, *, dim: int, squeeze_factor: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(dim, dim // squeeze_factor, 1)
-        self.excite = nn.Conv2d(dim // squeeze_factor, dim, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        means = features.mean((2, 3), keepdim=True)
-        return features * torch.sigmoid(self.excite(F.relu(self.squeeze(means))))
-
-
-class ChannelAttentionBlock(nn.Module):
-    """Convolution, ReLU, convolution, channel attention, and the input added (RCAB)."""
-
-    def __init__(self, *, dim: int, squeeze_factor: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
-        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
-        self.attention = ChannelAttention(dim=dim, squeeze_factor=squeeze_factor)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return features + self.attention(self.conv2(F.relu(self.conv1(features))))
-
-
-class ChannelAttentionGroup(nn.Module):
-    """Blocks, a convolution, and the input added (residual in residual)."""
-
-    def __init__(self, *, dim: int, depth: int, squeeze_factor: int) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(
-            *(ChannelAttentionBlock(dim=dim, squeeze_factor=squeeze_factor) for _ in range(depth))
-        )
-        self.conv = nn.Conv2d(dim, dim, 3, padding=1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return features + self.conv(self.blocks(features))
 
 
 class RCAN(ResidualCNN):

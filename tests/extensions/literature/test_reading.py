@@ -141,8 +141,8 @@ def test_every_preset_has_exactly_one_card():
 
 def test_a_published_network_has_its_paper_on_its_card():
     for card in cards():
-        facts = (card.authors, card.venue, card.arxiv, card.code, card.licence, card.weights)
-        assert all(facts) or not any(facts), card.name
+        facts = (card.authors, card.venue, card.code, card.licence, card.weights)
+        assert all(facts) or not any((*facts, card.arxiv)), card.name  # not every paper is on arXiv
 
 
 def test_printed_figures_fit_one_another():
