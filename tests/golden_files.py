@@ -1,4 +1,4 @@
-"""Recorded outputs of the official implementations: SRLAB_GOLDEN, or the selection in tests/golden."""
+"""Recorded outputs of the official implementations: the selection in tests/golden and those in SRLAB_GOLDEN."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 COMMITTED = Path(__file__).parent / "golden"
-ROOT = Path(os.environ.get("SRLAB_GOLDEN") or COMMITTED)
+FURTHER = Path(os.environ["SRLAB_GOLDEN"]) if os.environ.get("SRLAB_GOLDEN") else None
 
 
 @dataclass(frozen=True)
@@ -26,27 +26,35 @@ class Golden:
 
 
 def golden_files(pattern: str, *, beyond_selection: bool = False) -> list[str]:
-    """Paths relative to the root of all fixtures that match, for parametrisation: never silently none.
+    """Relative paths of all fixtures that match, for parametrisation: never silently none.
 
     Args:
-        pattern: glob below the root.
-        beyond_selection: the committed selection has no such fixtures; only there the list may be empty.
+        pattern: glob below the folders of fixtures.
+        beyond_selection: the committed selection has no such fixtures; only without SRLAB_GOLDEN the list may
+            be empty.
     """
-    files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
-    if not files and not (beyond_selection and ROOT == COMMITTED):
-        origin = "the selection in tests/golden" if ROOT == COMMITTED else "SRLAB_GOLDEN"
-        raise FileNotFoundError(
-            f"no fixture matches {pattern} in {ROOT} ({origin}); "
-            "SRLAB_GOLDEN must name a complete folder of recorded outputs, or be unset"
-        )
-    return files
+    found = {str(path.relative_to(root)) for root in _roots() for path in root.glob(pattern)}
+    if not found and not (beyond_selection and FURTHER is None):
+        raise FileNotFoundError(f"no fixture matches {pattern} in {' or '.join(map(str, _roots()))}")
+    return sorted(found)
 
 
 def load_golden(name: str) -> Golden:
     """Read ``name`` (relative, ``.npz`` or ``.json``) and what stands beside it."""
-    path = ROOT / name
+    folder = next((root for root in _roots() if (root / name).with_suffix(".json").exists()), COMMITTED)
+    path = folder / name
     arrays = {}
     if path.with_suffix(".npz").exists():
         with np.load(path.with_suffix(".npz")) as archive:
             arrays = {key: torch.from_numpy(archive[key].copy()) for key in archive.files}
     return Golden(json.loads(path.with_suffix(".json").read_text()), arrays)
+
+
+def _roots() -> list[Path]:
+    if FURTHER is None:
+        return [COMMITTED]
+    if not (FURTHER / "keys").is_dir():
+        raise FileNotFoundError(
+            f"SRLAB_GOLDEN={FURTHER} is not a complete folder of recorded outputs: correct it, or unset it"
+        )
+    return [FURTHER, COMMITTED]
