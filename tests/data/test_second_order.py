@@ -91,7 +91,7 @@ def test_sharpening_comes_first(plain, window):
 
 @pytest.mark.parametrize("is_last", [True, False])
 def test_jpegs_blocks_are_those_of_lr_if_it_comes_last(plain, window, is_last):
-    """Steps between columns 7 and 8, 15 and 16 … are larger than others; a low pass removes them."""
+    """Steps between columns 7 and 8, 15 and 16 … are larger than others; a low pass takes from them."""
     rough = replace(plain.second, jpeg_quality=[3, 3])
     low_pass = replace(plain.low_pass, probability=1, cutoffs=[[7, 1 / 3]])
     degradation = replace(plain, margin=0, second=rough, low_pass=low_pass, jpeg_last=float(is_last))
@@ -100,7 +100,7 @@ def test_jpegs_blocks_are_those_of_lr_if_it_comes_last(plain, window, is_last):
         [np.abs(np.diff(one_of(degradation, wide, i).astype(float))).mean((0, 1)) for i in range(8)], axis=0
     )
     ratio = steps[7::8].mean() / np.delete(steps, np.s_[7::8]).mean()
-    assert (ratio > 2) == is_last
+    assert (ratio > 2.6) == is_last
 
 
 def test_samples_depend_on_seed_and_index_alone(official, tmp_path):

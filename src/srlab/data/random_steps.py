@@ -102,7 +102,7 @@ def compress(image: Image, quality: int) -> Image:
     encoded = cv2.imencode(".jpg", to_bytes(image)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     assert decoded is not None
-    return np.asarray(decoded[..., ::-1], np.float32) / np.float32(255)
+    return (decoded[..., ::-1] / 255).astype(np.float32)
 
 
 def to_bytes(image: Image) -> NDArray[np.uint8]:
