@@ -42,13 +42,12 @@ def test_the_discriminators_loss_has_no_gradient_for_the_network(images):
 
 
 def test_it_has_the_parameters_of_the_official_one():
-    """Counted by hand for 64 channels: 3x3 and 4x4 convolutions, biases in the first and last alone."""
-    with torch.device("meta"):
-        discriminator = UNetDiscriminator(dim=64)
-    down = 16 * (64 * 128 + 128 * 256 + 256 * 512)
-    up = 9 * (512 * 256 + 256 * 128 + 128 * 64 + 2 * 64 * 64)
-    expected = (27 * 64 + 64) + down + up + (9 * 64 + 1)
-    assert sum(parameter.numel() for parameter in discriminator.parameters()) == expected == 4_376_897
+    """Counted by hand for c channels: 3x3 and 4x4 convolutions, biases in the first and last alone."""
+    down = {c: 16 * (2 + 8 + 32) * c * c for c in (8, 64)}
+    up = {c: 9 * (32 + 8 + 2 + 1 + 1) * c * c for c in (8, 64)}
+    expected = {c: (27 * c + c) + down[c] + up[c] + (9 * c + 1) for c in (8, 64)}
+    assert expected[64] == 4_376_897  # the reference's
+    assert sum(each.numel() for each in UNetDiscriminator(dim=8).parameters()) == expected[8]
 
 
 def test_normalized_convolutions_have_the_spectral_norm_one(images):

@@ -12,28 +12,10 @@ from srlab.ops.sharpen import unsharp_mask
 from vgg_weights import CONVOLUTIONS, random_vgg19, write_random_vgg19
 
 # Configuration E as its table has it: numbers of channels, M for pooling.
-TABLE = [
-    "64",
-    "64",
-    "M",
-    "128",
-    "128",
-    "M",
-    "256",
-    "256",
-    "256",
-    "256",
-    "M",
-    "512",
-    "512",
-    "512",
-    "512",
-    "M",
-    "512",
-    "512",
-    "512",
-    "512",
-]
+TABLE = (
+    *("64", "64", "M", "128", "128", "M", "256", "256", "256", "256", "M"),
+    *("512", "512", "512", "512", "M", "512", "512", "512", "512"),
+)
 LAYERS = {"conv1_2": 0.1, "conv2_2": 0.5, "conv3_1": 2.0}
 
 

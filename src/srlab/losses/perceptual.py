@@ -12,8 +12,8 @@ from srlab.losses.vgg19 import Vgg19Features
 class PerceptualLoss(nn.Module):
     """Weighted sum over layers of the mean absolute difference of VGG-19's feature maps.
 
-    Source: J. Johnson and others, ECCV 2016; L1 of maps before the ReLU as in ESRGAN (X. Wang and others, ECCVW
-    2018) and Real-ESRGAN.
+    Source: J. Johnson and others, ECCV 2016; L1 of maps before the ReLU as in ESRGAN (X. Wang and others,
+    ECCVW 2018) and Real-ESRGAN.
 
     Args:
         layers: {name such as ``conv3_4``: weight}.

@@ -26,9 +26,10 @@ ARCHIVES = {archive.name: archive for each in data_sets().values() for archive i
 DAY_OR_NEVER = re.compile(r"never|\d{4}-\d\d-\d\d")
 
 
-@pytest.mark.parametrize(
-    "remote", [*weights().values(), *features().values(), *ARCHIVES.values()], ids=lambda remote: remote.name
-)
+FILES = [*weights().values(), *features().values(), *ARCHIVES.values()]
+
+
+@pytest.mark.parametrize("remote", FILES, ids=lambda remote: remote.name)
 def test_every_address_is_https_and_has_its_source_terms_and_check(remote):
     assert remote.url.startswith("https://")
     assert remote.source
