@@ -24,7 +24,7 @@ class AdversarialTask(SuperResolutionTask):
     loss: AdversarialLoss
 
     @property
-    def automatic_optimization(self) -> bool:
+    def automatic_optimization(self) -> bool:  # type: ignore[override]
         """No: Lightning has no order of two optimizers."""
         return False
 
