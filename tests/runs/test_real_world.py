@@ -1,14 +1,9 @@
 """Both stages of esc_real by train.py, at a tiny width and with random weights of VGG-19."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import torch
 
 import srlab
-from training_runs import ROOT, SMALL, assert_same_state, checkpoint, curve, weights
+from training_runs import assert_same_state, checkpoint, curve
 from vgg_weights import write_random_vgg19
 
 TINY = [
@@ -29,20 +24,9 @@ def adversarial(tmp_path) -> list[str]:
     ]
 
 
-def in_two_processes(photos: Path, folder: Path, *overrides: str) -> Path:
-    data = ["data=folder", f"data.root={photos / 'train'}", f"data.validation_root={photos / 'validation'}"]
-    small = [word for word in SMALL if word != "scale=2"]
-    words = [*small, *data, *overrides, f"hydra.run.dir={folder}", f"paths.cache={folder.parent / 'cache'}"]
-    command = [sys.executable, str(ROOT / "train.py"), *words, "trainer.devices=2"]
-    subprocess.run(command, check=True, timeout=300, cwd=folder.parent)
-    return folder
-
-
 @pytest.mark.slow
-def test_both_stages_run_and_the_second_resumes_and_is_shared_out_without_a_difference(
-    train, photos, tmp_path, adversarial
-):
-    """Stopped and resumed: bit for bit. On two processes: up to the rounding of sums in another order."""
+def test_both_stages_run_and_the_second_resumes_bit_for_bit(train, adversarial):
+    """Oracle: the run that never stopped; the state of both optimizers, too."""
     first = train("experiment=esc_real_psnr_x4", *TINY, "trainer.max_steps=2", into="first", network=())
     adversarial.append(f"initial_weights={first}")
     whole = train(*adversarial, "trainer.max_steps=4", into="whole", network=())
@@ -55,10 +39,3 @@ def test_both_stages_run_and_the_second_resumes_and_is_shared_out_without_a_diff
     assert not [key for key in state["state_dict"] if "features" in key]
     assert any(key.startswith("loss.discriminator.") for key in state["state_dict"])
     assert type(srlab.load_model(whole)).__name__ == "EscReal"
-
-    two = in_two_processes(photos, tmp_path / "two", *adversarial, "trainer.max_steps=4")
-    for row, other in zip(curve(two), curve(whole), strict=True):
-        for key in ("train/loss", "train/discriminator_loss"):
-            assert float(row[key]) == pytest.approx(float(other[key]), rel=1e-5)
-    for name, value in weights(whole).items():
-        torch.testing.assert_close(weights(two)[name], value, rtol=1e-5, atol=2e-5, msg=name)
