@@ -18,6 +18,7 @@ def composed(data: str, degradation: str = "bicubic") -> DictConfig:
     """The data node of a training configuration."""
     register()
     root = ["data.root=nowhere"] if data in ("folder", "images") else []
+    root += ["data.hr_root=nowhere", "data.lr_root=nowhere"] if data == "paired" else []
     where = ["scale=3", "seed=5", "paths.data=nowhere", "paths.cache=nowhere/cache"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(
@@ -25,14 +26,26 @@ def composed(data: str, degradation: str = "bicubic") -> DictConfig:
         ).data
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "data").glob("*.yaml")))
-@pytest.mark.parametrize("degradation", ["bicubic", "realistic"])
+CHOICES = [
+    (path.stem, degradation)
+    for path in sorted((CONF / "data").glob("*.yaml"))
+    for degradation in ("bicubic", "realistic")
+    if (path.stem, degradation) != ("paired", "realistic")  # its LR is read
+]
+
+
+@pytest.mark.parametrize(("name", "degradation"), CHOICES)
 def test_every_choice_builds_a_data_module(name: str, degradation: str):
     data = instantiate(composed(name, degradation))
     assert isinstance(data, SuperResolutionData)
     assert (data.scale, data.seed, data.cache) == (3, 5, "nowhere/cache")
     assert (data.train is None) == (name in ("benchmark", "images"))
     assert isinstance(data.degradation, BicubicDegradation) == (degradation == "bicubic")
+
+
+def test_a_degradation_that_pairs_would_ignore_is_refused():
+    with pytest.raises(Exception, match=r"RealisticDegradation with data\.degrade_on=worker would have no"):
+        instantiate(composed("paired", "realistic"))
 
 
 def test_a_typo_is_refused():

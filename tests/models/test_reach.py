@@ -8,6 +8,7 @@ import torch
 import srlab
 from preset_cases import cheapest_of_each_class, narrowed, recorded_scales
 from srlab.models.esc.blocks import PREDICTED_SIDE, KernelPredictor
+from srlab.models.esc.encoder import EscNetwork
 from srlab.models.network import AttentionNetwork, Network
 from srlab.models.rcan import ChannelAttention
 from srlab.ops.reach import reaching_interval
@@ -38,7 +39,8 @@ def thin(name, **changes):
 
 def prepared(network):
     if isinstance(network, AttentionNetwork):
-        network.use_backend("reference")
+        # the maps of ESC's windows would take minutes
+        network.use_backend("sdpa" if isinstance(network, EscNetwork) else "reference")
     return network.eval()
 
 

@@ -48,6 +48,14 @@ from srlab.tasks.super_resolution import SuperResolutionTask, to_unit_range
 from srlab.terminal.command_lines import command
 from srlab.terminal.tables import PlainTable, plain_console
 
+# Keys of conf/data/folder, images and paired that say which images are scored.
+_OWN_FOLDERS = (
+    "root",
+    "validation_root",
+    *("hr_root", "lr_root", "lr_name"),
+    "validation_hr_root",
+    "validation_lr_root",
+)
 _SHOWN_IMAGES = 3  # rows of the picture
 _LISTED_IMAGES = 20  # of more, the console shows only the means; summary.json has every image
 
@@ -200,8 +208,8 @@ class RunReport:
     def _closing_lines(self, folder: Path) -> list[str]:
         run = self.run
         roots = {}
-        if run.data_name in ("folder", "images"):  # the user's own folders
-            named = {f"data.{key}": run.plain["data"].get(key) for key in ("root", "validation_root")}
+        if run.data_name in ("folder", "images", "paired"):  # the user's own folders
+            named = {f"data.{key}": run.plain["data"].get(key) for key in _OWN_FOLDERS}
             roots = {key: value for key, value in named.items() if value is not None}
         evaluation = {"checkpoint": folder, "data": run.data_name, **roots}
         files = (SUMMARY_FILE, METRICS_FILE, CONFIG_FILE, f"{CHECKPOINTS_FOLDER}/")

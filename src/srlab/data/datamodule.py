@@ -13,9 +13,10 @@ from lightning.pytorch import LightningDataModule
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.evaluation import EvaluationSet, EvaluationSets, RankShare
 from srlab.data.loader import Loader
+from srlab.data.lr_windows import LrPairs
 from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sampling import GlobalBatchSampler
-from srlab.data.sources import ImageSet, Source
+from srlab.data.sources import ImageFile, ImageSet, Source
 from srlab.data.store import BadImagePolicy, ImageStore, open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
 from srlab.terminal.names import some
@@ -87,11 +88,14 @@ class SuperResolutionData(LightningDataModule):
         if self.train is None:
             raise ValueError(
                 "these data have no training images: benchmarks neither train a network nor choose its "
-                "checkpoint; train with data=demo, folder, div2k or df2k and score with evaluate.py "
+                "checkpoint; train with data=demo, folder, paired, div2k or df2k and score with evaluate.py "
                 "data=benchmark or data=images"
             )
+        image_set = self.train()
+        store = self._open(image_set)
         return TrainingCrops(
-            store=self._open(self.train()),
+            store=store,
+            pairs=self._pairs(image_set, store),
             scale=self.scale,
             patch_size=self.patch_size,
             seed=self.seed,
@@ -99,6 +103,18 @@ class SuperResolutionData(LightningDataModule):
             augment=self.augment,
             on_bad_image=self.on_bad_image,
             degrade_on=self.degrade_on,
+        )
+
+    def _pairs(self, image_set: ImageSet, store: ImageStore) -> LrPairs | None:
+        if image_set.lr_files is None:
+            return None
+        lr_files = tuple(ImageFile(image.name, image_set.lr_files[image.name]) for image in store.images)
+        return LrPairs(
+            hr_store=store,
+            lr_store=self._open(ImageSet(f"{image_set.name}_LRx{self.scale}", lr_files)),
+            paths=image_set.lr_files,
+            scale=self.scale,
+            on_bad_image=self.on_bad_image,
         )
 
     @cached_property
@@ -149,9 +165,8 @@ class SuperResolutionData(LightningDataModule):
     @cached_property
     def _images(self) -> dict[str, dict[str, str]]:
         """Hashes by use and name, in the images' order, wherever their files are."""
-        crops = self.training_crops
         validation = {f"validation on {each.name}": each.digests() for each in self._evaluation_sets.sets}
-        return {"training": crops.store.digests(crops.images), **validation}
+        return {"training": self.training_crops.digests(), **validation}
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints: the images that samples depend on."""

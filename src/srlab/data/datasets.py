@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 from srlab.data.datamodule import SuperResolutionData
+from srlab.data.degradation import BicubicDegradation, Degradation
 from srlab.data.known_sets import benchmark_images, demo_photographs, df2k_images, div2k_images
+from srlab.data.paired import paired_images
 from srlab.data.sources import folder_images
 
 
@@ -29,6 +31,41 @@ def folder(
         train = partial(folder_images, root)
         validation = partial(folder_images, validation_root, option="data.validation_root")
     return SuperResolutionData(train=train, validation=[validation], **loading)
+
+
+def paired(
+    *,
+    hr_root: str | Sequence[str],
+    lr_root: str | Sequence[str],
+    lr_name: str | None,
+    validation_hr_root: str | Sequence[str] | None,
+    validation_lr_root: str | Sequence[str] | None,
+    scale: int,
+    degradation: Degradation,
+    degrade_on: str,
+    **loading: Any,
+) -> SuperResolutionData:
+    """HR images with LR files of any degradation; without a validation pair one in twenty is held out."""
+    if not isinstance(degradation, BicubicDegradation) or degrade_on != "worker":
+        raise ValueError(
+            f"data=paired reads LR crops from files, so {type(degradation).__name__} with data.degrade_on="
+            f"{degrade_on} would have no effect; leave both out, or use data=folder"
+        )
+    if (validation_hr_root is None) != (validation_lr_root is None):
+        raise ValueError(
+            f"data.validation_hr_root={validation_hr_root} and data.validation_lr_root={validation_lr_root} "
+            "belong together; give both, or neither to hold out one pair in twenty"
+        )
+    pair = partial(paired_images, scale=scale, lr_name=lr_name)
+    if validation_hr_root is None or validation_lr_root is None:
+        train = partial(pair, hr_root, lr_root, part="train")
+        validation = partial(pair, hr_root, lr_root, part="held_out")
+    else:
+        train = partial(pair, hr_root, lr_root)
+        options = ("data.validation_hr_root", "data.validation_lr_root")
+        validation = partial(pair, validation_hr_root, validation_lr_root, options=options)
+    here: dict[str, Any] = {"scale": scale, "degradation": degradation, "degrade_on": degrade_on}
+    return SuperResolutionData(train=train, validation=[validation], **here, **loading)
 
 
 def images(*, root: str | Sequence[str], **loading: Any) -> SuperResolutionData:

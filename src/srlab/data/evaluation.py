@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from srlab.data.bicubic_window import downsample
-from srlab.data.lr_pairing import check_lr
+from srlab.data.lr_pairing import check_lr, check_lr_size
 from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sources import ImageFile, ImageSet
 from srlab.data.store import BadImagePolicy, ImageStore, open_store
@@ -110,7 +110,12 @@ class EvaluationSet:
         if self.lr_store is None or image.name not in self._lr_numbers:
             return False
         lr_image = self.lr_store[self._lr_numbers[image.name]]
-        check_lr(path, lr_image, self.store[number], self.scale, f"{image.name} of {self.name}")
+        what = f"{image.name} of {self.name}"
+        if self.image_set.lr_files is None:
+            check_lr(path, lr_image, self.store[number], self.scale, what)
+        else:  # not bicubic, perhaps: its size alone is known
+            height, width = lr_image.shape[1:]
+            check_lr_size(path, (height, width), (image.height, image.width), self.scale, what)
         return True
 
     def __len__(self) -> int:

@@ -34,6 +34,21 @@ def lr_stems(stems: Collection[str]) -> set[str]:
     return {stem for stem in stems if not counterparts.isdisjoint(_counterparts(stem))}
 
 
+def pair_key(name: str) -> str:
+    """What the names of an HR file and of its LR file have in common: no scale at the end, no mark LR or HR.
+
+    ``name`` is a path without suffix; the folders in it stay as they are.
+    """
+    above, _, stem = name.casefold().rpartition("/")
+    parts = _SEPARATORS.split(_SCALE_AT_END.sub("", stem))
+    for pattern in (_LR, _HR):
+        places = [place for place, part in enumerate(parts) if pattern.fullmatch(part)]
+        if places and len(parts) > 1:
+            del parts[places[-1]]
+            break
+    return f"{above}/{'_'.join(parts)}"
+
+
 def _counterparts(stem: str) -> set[str]:
     bare = _SCALE_AT_END.sub("", stem).casefold()
     marked = _marked(stem, _LR)

@@ -29,13 +29,9 @@ def check_lr(
     Raises:
         ValueError: for another size or another picture; it names the HR image as ``image``.
     """
-    found, hr_size = lr_image.shape[1:], hr_image.shape[1:]
+    hr_size = hr_image.shape[1], hr_image.shape[2]
+    check_lr_size(path, (lr_image.shape[1], lr_image.shape[2]), hr_size, scale, image)
     height, width = (side // scale for side in hr_size)
-    if found != (height, width):
-        raise ValueError(
-            f"{path} measures {found[0]}x{found[1]}, but its HR image {image} of {hr_size[0]}x{hr_size[1]} "
-            f"requires {height}x{width} at x{scale}"
-        )
     made = downsample(hr_image[:, : height * scale, : width * scale], scale)
     psnr = 10 * math.log10(255**2 / max(_squared_error(lr_image, made), 1e-9))
     if psnr < _LEAST_LR_PSNR:
@@ -49,6 +45,18 @@ def check_lr(
             "the LR file %s looks displaced by (%+d, %+d) pixels (rows, columns): moved back, it fits the "
             "bicubic of its HR image %s far better; it is used as it is",
             *(path, down, right, image),
+        )
+
+
+def check_lr_size(
+    path: Path, found: tuple[int, int], hr_size: tuple[int, int], scale: int, image: str
+) -> None:
+    """Raise a ``ValueError`` if an LR file is not as large as its HR image divided by ``scale``."""
+    height, width = (side // scale for side in hr_size)
+    if found != (height, width):
+        raise ValueError(
+            f"{path} measures {found[0]}x{found[1]}, but its HR image {image} of {hr_size[0]}x{hr_size[1]} "
+            f"requires {height}x{width} at x{scale}"
         )
 
 

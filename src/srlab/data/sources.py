@@ -41,12 +41,15 @@ class ImageSet:
         files: in natural order; none if the set is absent.
         lr_folders: folders with ``<name>x{scale}.png`` or ``<name>.png``, by scale; for others LR is made.
         if_none_usable: what to do if no file is usable; ends messages.
+        lr_files: LR file of each HR file, by its name, made by whatever degradation; None: ``lr_folders`` has
+            bicubic ones or none.
     """
 
     name: str
     files: tuple[ImageFile, ...]
     lr_folders: Mapping[int, Path] = field(default_factory=dict)
     if_none_usable: str = "see the warnings"
+    lr_files: Mapping[str, Path] | None = None
 
     def lr_path(self, file_name: str, scale: int) -> Path | None:
         """The LR file of an HR file, or None if there is no folder for this scale.
@@ -54,6 +57,8 @@ class ImageSet:
         Raises:
             ValueError: if there is a folder without this file.
         """
+        if self.lr_files is not None:
+            return self.lr_files[file_name]
         folder = self.lr_folders.get(scale)
         if folder is None:
             return None
@@ -107,26 +112,37 @@ def folder_images(
         prefix = f"{folder.name if names_differ else folder.relative_to(base)}/" if len(roots) > 1 else ""
         for file in found:
             files.setdefault(file.path.resolve(), ImageFile(prefix + file.name, file.path))
-    chosen = list(files.values())
-    if part != "all":
-        chosen = _split(chosen, held_out=part == "held_out", roots=roots)
+    chosen = split_images(list(files.values()), part=part, roots=roots)
     return ImageSet(
         set_name or "+".join(folder.name for folder in roots),
         tuple(chosen),
         paired,
-        **({"if_none_usable": _IF_NONE_HELD_OUT} if part == "held_out" else {}),
+        if_none_usable=_IF_NONE_HELD_OUT if part == "held_out" else ImageSet.if_none_usable,
     )
 
 
-def _split(files: list[ImageFile], *, held_out: bool, roots: Sequence[Path]) -> list[ImageFile]:
+def split_images(
+    files: list[ImageFile],
+    *,
+    part: Literal["all", "train", "held_out"],
+    roots: Sequence[Path],
+    remedy: str = "data.validation_root=PATH",
+) -> list[ImageFile]:
+    """One side of the split that ``folder_images`` describes.
+
+    Raises:
+        ValueError: there is one file alone; it ends with ``remedy``.
+    """
+    if part == "all":
+        return files
     if len(files) < 2:
         raise ValueError(
             f"{some(roots)} holds {len(files)} image, which cannot be split into training and validation; "
-            "add images or give data.validation_root=PATH"
+            f"add images or give {remedy}"
         )
     number = min(_MOST_HELD_OUT, max(1, round(len(files) / 20)))
     chosen = set(sorted(files, key=lambda file: hashlib.sha256(file.name.encode()).digest())[:number])
-    return [file for file in files if (file in chosen) == held_out]
+    return [file for file in files if (file in chosen) == (part == "held_out")]
 
 
 def find_images(folder: Path, *, remedy: str = "check data.root or SRLAB_DATA") -> list[ImageFile]:

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from srlab.data.augmentation import augment, augment_on_device
 from srlab.data.degradation import Degradation, TensorDegradation
+from srlab.data.lr_windows import LrPairs
 from srlab.data.sampling import CropDraw, degradation_random, draw_crop, image_of
 from srlab.data.store import BadImagePolicy, ImageStore
 
@@ -34,7 +35,9 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
     Crops are aligned to the LR grid. Augmentation follows the degradation, for both images alike, so that an
     LR crop is a window of the whole LR image. Gray images are replicated to three channels.
 
-    For the arguments see ``SuperResolutionData``.
+    With ``pairs``, LR crops are windows of those files, at the same place.
+
+    For the other arguments see ``SuperResolutionData``.
     """
 
     store: ImageStore
@@ -45,12 +48,15 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
     augment: bool
     on_bad_image: BadImagePolicy
     degrade_on: DegradeOn
+    pairs: LrPairs | None = None
 
     def __post_init__(self) -> None:
         self.side = self.scale * self.patch_size
         self.images = _large_enough(self.store, self.side, self.on_bad_image)
         """Numbers of the usable images in the store."""
-        self._context = self.degradation.context(self.scale)
+        if self.pairs is not None:
+            self.images = self.pairs.usable(self.images)
+        self._context = 0 if self.pairs else self.degradation.context(self.scale)
         self._inner = slice(self._context, self._context + self.side)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
@@ -70,9 +76,12 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         turns = [crop.turn for _, crop in crops]
         if self.degrade_on == "device":
             return {"hr_window": torch.from_numpy(windows), "turn": torch.tensor(turns, dtype=torch.uint8)}
-        lr_images = self.degradation(
-            windows, self.scale, lambda sample: degradation_random(self.seed, indices[sample])
-        )
+        if self.pairs is not None:
+            lr_images = self.pairs.windows(crops, self.patch_size)
+        else:
+            lr_images = self.degradation(
+                windows, self.scale, lambda sample: degradation_random(self.seed, indices[sample])
+            )
         hr_images = windows[..., self._inner, self._inner]
         return {"lr_image": augment(lr_images, turns), "hr_image": augment(hr_images, turns)}
 
@@ -82,6 +91,13 @@ class TrainingCrops(Dataset[dict[str, Tensor]]):
         image = self.store.images[number]
         rows, columns = (side // self.scale - self.patch_size + 1 for side in (image.height, image.width))
         return number, draw_crop(self.seed, index, (rows, columns), augment=self.augment)
+
+    def digests(self) -> dict[str, str]:
+        """Hashes of the images, with those of their LR files if these are read, by name."""
+        digests = self.store.digests(self.images)
+        if self.pairs is None:
+            return digests
+        return {name: f"{digest} {self.pairs.digest(name)}" for name, digest in digests.items()}
 
     def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Degrade and augment on the device where the batch is now; returns finished batches as they are."""

@@ -65,7 +65,7 @@ def _parsers() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:
         if name not in _NO_VERBS:
             module = importlib.import_module(f"{package.__name__}.{name}")
             verb = verbs.add_parser(
-                name,
+                name.removesuffix("_"),  # import_: a verb that is a word of Python
                 help=(module.__doc__ or "").strip().splitlines()[0],
                 description=module.__doc__,
                 formatter_class=argparse.RawDescriptionHelpFormatter,

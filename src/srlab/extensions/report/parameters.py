@@ -12,7 +12,8 @@ _SEED, _NETWORK = "seed", "model"
 _PLACES = ("paths", "hydra", "logger")
 _CIRCUMSTANCES = (
     *_PLACES, _SEED, "resume", "saved_images", "latency", "callbacks.progress", "data.cache",
-    "data.num_workers", "data.root", "data.validation_root", "data.degrade_on", "threads", "trainer.devices",
+    "data.num_workers", "data.root", "data.validation_root", "data.hr_root", "data.lr_root",
+    "data.validation_hr_root", "data.validation_lr_root", "data.degrade_on", "threads", "trainer.devices",
     "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "trainer.log_every_n_steps",
     "schema_version",
 )  # fmt: skip

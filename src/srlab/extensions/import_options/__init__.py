@@ -1,0 +1,1 @@
+"""Option files of BasicSR, traiNNer-redux and KAIR as command lines of srlab."""
