@@ -61,6 +61,7 @@ def test_experiment_builds_a_network_of_the_recorded_size_and_validates_its_last
     with torch.device("meta"):
         network = build_network(cfg.model)
     preset, _, scale = experiment.rpartition("_")
+    preset = preset.replace("esc_real_psnr", "esc_real").replace("esc_real_gan", "esc_real")  # its two stages
     size = recorded(preset)[scale]
     assert counted(network) == (size["parameters"], size["trainable"])
     assert scale == f"x{network.scale}"
@@ -82,7 +83,22 @@ def test_recipes_are_the_released_ones(experiment):
 def test_larger_scales_start_from_x2_where_their_authors_do(experiment):
     cfg = composed(f"experiment={experiment}")
     from_scratch = experiment.startswith(("elan", "msrresnet", "nlsn"))
-    assert cfg.initial_weights == (None if from_scratch else "RUN_OF_X2")
+    stages = {"esc_real_psnr_x4": None, "esc_real_gan_x4": "RUN_OF_PSNR"}
+    assert cfg.initial_weights == stages.get(experiment, None if from_scratch else "RUN_OF_X2")
+
+
+def test_the_stages_of_esc_real_are_the_released_ones():
+    """From ESC's options of both stages."""
+    psnr, gan = (composed(f"experiment=esc_real_{stage}_x4") for stage in ("psnr", "gan"))
+    for cfg, rate, beta, steps in ((psnr, 5e-4, 0.9, 1_000_000), (gan, 1e-4, 0.99, 400_000)):
+        assert (cfg.optimizer.lr, cfg.optimizer.betas, cfg.trainer.max_steps) == (rate, [0.9, beta], steps)
+        assert (cfg.data.patch_size * 4, cfg.data.batch_size) == (256, 4 * 12)
+        assert cfg.degradation._target_.endswith("SecondOrderDegradation")
+        assert cfg.callbacks.ema.decay == 0.999
+    assert (psnr.scheduler.milestones, psnr.scheduler.gamma) == ([100_000], 0.4)
+    features = gan.loss.fidelity.loss.terms.features.layers
+    assert features == {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1, "conv4_4": 1, "conv5_4": 1}
+    assert (gan.loss.weight, gan.loss.discriminator.dim) == (0.1, 64)
 
 
 def groups() -> list[str]:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 import srlab
 from srlab.app.application import register
-from srlab.app.checks import check_config, check_kernels_train
+from srlab.app.checks import check_config, check_kernels_train, check_two_optimizers
 from srlab.app.launch import configuration_folder
 from srlab.runs.folder import RunFolder
 
@@ -107,3 +107,20 @@ def test_what_is_made_of_pytorchs_operators_trains_anywhere(name):
 
 def test_cpu_kernels_with_gradients_train():
     check_kernels_train(srlab.create_model("elan_demo", scale=2, backend="fused"), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "remedy"),
+    [
+        ("trainer.accumulate_grad_batches", 2, "trainer.accumulate_grad_batches=1"),
+        ("trainer.gradient_clip_val", 1.0, "trainer.gradient_clip_val=null"),
+        ("trainer.precision", "16-mixed", "trainer.precision=32-true"),
+        ("on_nan", "skip", "on_nan=stop"),
+    ],
+)
+def test_what_two_optimizers_do_not_obey_is_refused(composed, key, value, remedy):
+    cfg = composed()
+    check_two_optimizers(cfg)
+    OmegaConf.update(cfg, key, value)
+    with pytest.raises(ValueError, match=f"{key}={value} does not work with an adversarial loss.*{remedy}"):
+        check_two_optimizers(cfg)

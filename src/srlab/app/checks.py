@@ -32,8 +32,11 @@ _DECIDED = {
     "use_distributed_sampler",
 }
 
-# Recipes of x3 and x4 that start from x2 hold this; ??? would not do, since the schema's default replaces it.
-_PLACEHOLDER = "RUN_OF_X2"
+# What recipes that start from another network hold; ??? would not do, since the schema's default replaces it.
+_PLACEHOLDERS = {
+    "RUN_OF_X2": "its x2 network",
+    "RUN_OF_PSNR": "the network of its first stage, experiment=esc_real_psnr_x4",
+}
 
 
 def check_config(cfg: DictConfig, run: RunFolder) -> None:
@@ -76,9 +79,10 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
 
 
 def _check_start(cfg: DictConfig, run: RunFolder) -> None:
-    if cfg.initial_weights == _PLACEHOLDER and not cfg.resume:
+    if cfg.initial_weights in _PLACEHOLDERS and not cfg.resume:
+        source = _PLACEHOLDERS[cfg.initial_weights]
         raise ValueError(
-            "this recipe starts from its x2 network: give initial_weights=RUN_OR_FILE of it, or "
+            f"this recipe starts from {source}: give initial_weights=RUN_OR_FILE of it, or "
             "initial_weights=null to start from random weights"
         )
     if not cfg.resume and (run.path / CONFIG_FILE).exists():
@@ -136,6 +140,23 @@ def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
             f"trainer.precision={trainer['precision']}: a fused step unscales its gradients itself, too late "
             "to clip them; use optimizer.fused=auto or false"
         )
+
+
+def check_two_optimizers(cfg: DictConfig) -> None:
+    """Refuse what an adversarial loss, with its second optimizer, does not obey."""
+    trainer = cfg.trainer
+    refused = {
+        "trainer.accumulate_grad_batches": (trainer.accumulate_grad_batches, (1,)),
+        "trainer.gradient_clip_val": (trainer.gradient_clip_val, (None, 0)),
+        "trainer.precision": (str(trainer.precision), ("32-true", "32", "bf16-mixed", "bf16")),
+        "on_nan": (cfg.on_nan, ("stop",)),
+    }
+    for key, (value, possible) in refused.items():
+        if value not in possible:
+            raise ValueError(
+                f"{key}={value} does not work with an adversarial loss, which takes two optimizer steps for "
+                f"each batch: use {key}={'null' if possible[0] is None else possible[0]}"
+            )
 
 
 def clips_under_autocast(trainer: Mapping[Any, Any]) -> bool:

@@ -16,11 +16,13 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import LambdaCallback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
+from torch import nn
 
 from srlab.app.checks import (
     check_kernels_train,
     check_monitors,
     check_room,
+    check_two_optimizers,
     clips_under_autocast,
     compile_mode,
 )
@@ -30,12 +32,14 @@ from srlab.app.resolve import RunConfig, resolve
 from srlab.app.run_report import RunReport
 from srlab.app.saved_config import save_config
 from srlab.data.datamodule import SuperResolutionData
+from srlab.losses.adversarial import AdversarialLoss
 from srlab.metrics.scoring import least_side
 from srlab.models.registry import construct
 from srlab.ops.subnormals import flush_subnormals, set_flush_subnormals
 from srlab.runs.contract import SUMMARY_FILE, ResultLogger
 from srlab.runs.folder import RunFolder, locked_run
 from srlab.runs.provenance import provenance
+from srlab.tasks.adversarial import AdversarialTask
 from srlab.tasks.batch_norm_sync import BatchNormSync
 from srlab.tasks.checkpoint_io import AtomicCheckpointIO, LastState, checkpoint_io_of
 from srlab.tasks.costs import CostRecord
@@ -88,9 +92,13 @@ def _fit(run: RunConfig) -> float | None:
     network.use_activation_checkpointing(cfg.activation_checkpointing)
     data: SuperResolutionData = instantiate(run.plain["data"])
     data.least_scored_side = least_side([run.protocol], cfg.metrics)
-    task = SuperResolutionTask(
+    loss: nn.Module = instantiate(run.plain["loss"])
+    if isinstance(loss, AdversarialLoss):
+        check_two_optimizers(cfg)
+    make_task = AdversarialTask if isinstance(loss, AdversarialLoss) else SuperResolutionTask
+    task = make_task(
         network=network,
-        loss=instantiate(run.plain["loss"]),
+        loss=loss,
         protocol=run.protocol,
         build_optimizer=_build_optimizer(run),
         build_scheduler=instantiate(run.plain["scheduler"]),

@@ -3,7 +3,7 @@
 A new one is a class in a file of its own, and a file in ``conf/degradation``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -57,3 +57,15 @@ class BicubicDegradation:
     def on_device(self, windows: Tensor, scale: int, /) -> Tensor:
         """The same with torch."""
         return bicubic_window.downsample_tensor(windows, scale)
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raise a ``ValueError`` unless it lies in 0..1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"degradation.{name} must lie in 0..1, got {value}")
+
+
+def check_range(name: str, bounds: Sequence[float], least: float, most: float) -> None:
+    """Raise a ``ValueError`` unless it is [low, high] within the limits."""
+    if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
+        raise ValueError(f"degradation.{name} must be [low, high] within {least}..{most}, got {list(bounds)}")

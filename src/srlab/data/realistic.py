@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from srlab.data import bicubic_window
+from srlab.data.degradation import check_probability, check_range
 
 
 @dataclass(kw_only=True)
@@ -36,15 +37,10 @@ class RealisticDegradation:
     jpeg_quality: Sequence[int]
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"degradation.probability must lie in 0..1, got {self.probability}")
-        limits = {"blur_sigma": (0.05, 20), "noise_sigma": (0, 255), "jpeg_quality": (1, 100)}
-        for name, (least, most) in limits.items():
-            bounds = getattr(self, name)
-            if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
-                raise ValueError(
-                    f"degradation.{name} must be [low, high] within {least}..{most}, got {list(bounds)}"
-                )
+        check_probability("probability", self.probability)
+        check_range("blur_sigma", self.blur_sigma, 0.05, 20)
+        check_range("noise_sigma", self.noise_sigma, 0, 255)
+        check_range("jpeg_quality", self.jpeg_quality, 1, 100)
         self._reach = ceil(3 * self.blur_sigma[1])
 
     def context(self, scale: int) -> int:

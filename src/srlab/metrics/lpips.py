@@ -5,7 +5,6 @@ with torchmetrics.
 """
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torchmetrics
 from torch import Tensor
 
 from srlab.metrics.registry import Metric
+from srlab.official_files import official_file
 
 _ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 # Its SHA-256 begins so, as the name says.
@@ -56,18 +56,13 @@ def read_weights() -> dict[str, Tensor]:
         FileNotFoundError: AlexNet's file is missing; the message names its source and where to put it.
         ValueError: it has other content than the official one.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(_ALEXNET).name
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"metric lpips needs {path.name}: download {_ALEXNET} into {path.parent} (TORCH_HOME moves that "
-            "folder), or leave lpips out of metrics"
-        )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not found.startswith(_SHA256):
-        raise ValueError(
-            f"{path} is not the official file: its SHA-256 begins with {found[:8]}, not {_SHA256}; download "
-            f"{_ALEXNET} again"
-        )
+    path = official_file(
+        Path(_ALEXNET).name,
+        sha256=_SHA256,
+        url=_ALEXNET,
+        needed_by="metric lpips",
+        remedy="leave lpips out of metrics",
+    )
     shipped = Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models" / "alex.pth"
     weights = torch.load(path, map_location="cpu", weights_only=True)
     return weights | torch.load(shipped, map_location="cpu", weights_only=True)

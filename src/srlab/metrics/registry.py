@@ -20,12 +20,14 @@ _PACKAGE = "srlab.metrics"
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """Compares restored images with their references.
+    """Compares restored images with their references, or judges them alone.
 
     Attributes:
         name: key in records and curves, and the name of its module.
         label: heading in tables.
         compute: maps two (B, C, H, W) batches of one shape and the largest pixel value to (B,) in float64.
+        compute_alone: in its place for a metric without reference: maps the restored batch and the largest
+            pixel value to (B,). It never sees the reference.
         higher_is_better: False for distances.
         decimals: printed in tables.
         unit: such as ``dB``; empty for none.
@@ -36,13 +38,17 @@ class Metric:
 
     name: str
     label: str
-    compute: Callable[[Tensor, Tensor, float], Tensor]
+    compute: Callable[[Tensor, Tensor, float], Tensor] | None = None
+    compute_alone: Callable[[Tensor, float], Tensor] | None = None
     higher_is_better: bool
     decimals: int
     unit: str = ""
     least_side: int = 1
     needs_rgb: bool = False
     prepare: Callable[[], object] | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.compute is None) != (self.compute_alone is None)
 
     def __call__(self, restored: Tensor, reference: Tensor, *, peak: float) -> Tensor:
         """Value for each image.
@@ -66,6 +72,9 @@ class Metric:
                 f"{self.label} needs at least {self.least_side}x{self.least_side} pixels, got "
                 f"{height}x{width}; score larger images or use a smaller border"
             )
+        if self.compute_alone is not None:
+            return self.compute_alone(restored, peak)
+        assert self.compute is not None
         return self.compute(restored, reference, peak)
 
     @property

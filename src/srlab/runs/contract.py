@@ -27,6 +27,7 @@ STEP = "step"
 #: The same number's name at W&B.
 STEP_AXIS = "trainer/global_step"
 TRAIN_LOSS = "train/loss"
+DISCRIMINATOR_LOSS = "train/discriminator_loss"
 
 
 def validation_key(metric: str, set_name: str | None = None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.utilities.types import OptimizerLRScheduler, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -102,6 +102,10 @@ class SuperResolutionTask(LightningModule):
         """Loss of one micro-batch of uint8 pairs."""
         sr_image = self._restore_crops(to_unit_range(batch["lr_image"]))
         loss = self.loss(sr_image.float(), to_unit_range(batch["hr_image"]))
+        self._log_loss(loss, batch_idx)
+        return loss
+
+    def _log_loss(self, loss: Tensor, batch_idx: int) -> None:
         # the mean of the step, at its last micro-batch, where the curve has a row: others need no exchange
         trainer = self.trainer
         micro_batch = batch_idx % trainer.accumulate_grad_batches
@@ -110,24 +114,29 @@ class SuperResolutionTask(LightningModule):
         if is_last and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             mean = torch.stack(self._losses).mean()
             self.log(TRAIN_LOSS, trainer.strategy.reduce(mean, reduce_op="mean"), prog_bar=True)
-        return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over what can be trained, and a schedule counted in optimizer steps."""
-        optimizer = self._build_optimizer([p for p in self.network.parameters() if p.requires_grad])
-        self._configured_rates = [group["lr"] for group in optimizer.param_groups]
+        return self._scheduled_optimizer(self.network)
+
+    def _scheduled_optimizer(self, module: nn.Module) -> OptimizerLRSchedulerConfig:
+        optimizer = self._build_optimizer([p for p in module.parameters() if p.requires_grad])
         scheduler = self._build_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
         """Use the configured learning rate in a resumed run, not the one in the checkpoint."""
-        scheduler = self.lr_schedulers()
-        assert isinstance(scheduler, LambdaLR)
-        scheduler.base_lrs = list(self._configured_rates)
-        groups = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-        for group, rate, factor in groups:
-            group["initial_lr"] = rate
-            group["lr"] = rate * factor(scheduler.last_epoch)
+        for scheduler in self._schedulers():
+            rate = scheduler.optimizer.defaults["lr"]
+            scheduler.base_lrs = [rate] * len(scheduler.base_lrs)
+            for group, factor in zip(scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+                group["initial_lr"] = rate
+                group["lr"] = rate * factor(scheduler.last_epoch)
+
+    def _schedulers(self) -> list[LambdaLR]:
+        found = self.lr_schedulers()
+        schedulers = found if isinstance(found, list) else [found]
+        return [scheduler for scheduler in schedulers if isinstance(scheduler, LambdaLR)]
 
     def on_validation_epoch_start(self) -> None:
         """Start an empty mean for each validation set and metric."""

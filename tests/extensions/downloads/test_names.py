@@ -19,13 +19,17 @@ from srlab.checkpoints import save_official
 from srlab.data.known_sets import benchmark_images, div2k_images
 from srlab.extensions.console.main import main
 from srlab.extensions.downloads import catalogue, sets
-from srlab.extensions.downloads.catalogue import data_sets, weights
+from srlab.extensions.downloads.catalogue import data_sets, features, weights
+from srlab.official_files import official_file
 
 ARCHIVES = {archive.name: archive for each in data_sets().values() for archive in each.archives}
 DAY_OR_NEVER = re.compile(r"never|\d{4}-\d\d-\d\d")
 
 
-@pytest.mark.parametrize("remote", [*weights().values(), *ARCHIVES.values()], ids=lambda remote: remote.name)
+FILES = [*weights().values(), *features().values(), *ARCHIVES.values()]
+
+
+@pytest.mark.parametrize("remote", FILES, ids=lambda remote: remote.name)
 def test_every_address_is_https_and_has_its_source_terms_and_check(remote):
     assert remote.url.startswith("https://")
     assert remote.source
@@ -61,7 +65,7 @@ def offered(server, monkeypatch, tmp_path):
     entry = dataclasses.replace(
         weights()["hit_srf_x4"], url=f"{server.url}/w.pth", size=len(content), digest=digest
     )
-    monkeypatch.setattr(catalogue, "_read", lambda: ({"hit_srf_x4": entry}, {}))
+    monkeypatch.setattr(catalogue, "_read", lambda: ({"hit_srf_x4": entry}, {}, {}))
     return network
 
 
@@ -76,6 +80,23 @@ def test_load_model_takes_the_name_of_downloaded_weights_and_downloads_nothing(s
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in offered.state_dict().items())
 
 
+def test_what_losses_and_metrics_read_goes_where_they_look_for_it(server, monkeypatch, tmp_path):
+    """Oracle: the reader of VGG-19, which finds it afterwards."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    content = b"some weights"
+    server.files["/vgg.pth"] = Served(content)
+    entry = dataclasses.replace(features()["vgg19"], url=f"{server.url}/vgg.pth", size=len(content))
+    monkeypatch.setattr(catalogue, "_read", lambda: ({}, {}, {"vgg19": entry}))
+    digest = hashlib.sha256(content).hexdigest()
+    asked = {"sha256": digest[:8], "url": entry.url, "needed_by": "a loss", "remedy": "choose another"}
+    with pytest.raises(FileNotFoundError, match=r"a loss needs vgg19-dcbb9e9d.pth: download http"):
+        official_file("vgg19-dcbb9e9d.pth", **asked)
+    assert main(["download", "vgg19"]) == 0
+    assert official_file("vgg19-dcbb9e9d.pth", **asked).read_bytes() == content
+    with pytest.raises(FileNotFoundError):
+        srlab.load_model("vgg19")  # no network
+
+
 def test_clear_deletes_downloads(server, offered, capsys, tmp_path):
     main(["download", "hit_srf_x4"])
     assert main(["download", "--clear"]) == 0
@@ -86,7 +107,7 @@ def test_clear_deletes_downloads(server, offered, capsys, tmp_path):
 @pytest.mark.parametrize("words", [["download", "--list"], ["data", "list"]])
 def test_lists_name_everything(words, capsys):
     assert main(words) == 0
-    names = weights() if words[0] == "download" else data_sets()
+    names = {**weights(), **features()} if words[0] == "download" else data_sets()
     printed = capsys.readouterr().out
     assert [name for name in names if f" {name} " not in printed] == []
 

@@ -24,12 +24,12 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: an unknown name, or what :func:`srlab.extensions.downloads.transfer.fetch` raises.
     """
-    from srlab.extensions.downloads.catalogue import weights
+    from srlab.extensions.downloads.catalogue import features, weights
     from srlab.extensions.downloads.listing import print_files
     from srlab.extensions.downloads.places import clear_downloads, downloads_folder
     from srlab.extensions.downloads.showing import shown
     from srlab.extensions.downloads.transfer import is_complete
-    from srlab.extensions.downloads.weights import download_weights, find_weights
+    from srlab.extensions.downloads.weights import download_weights, find_weights, folder_of
 
     instead = arguments.list or arguments.clear
     if bool(arguments.names) == bool(instead):
@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"deleted {clear_downloads() / 2**20:.1f} MiB in {downloads_folder()}")
         return
     if arguments.list:
-        print_files(weights().values(), is_there=lambda each: is_complete(each, downloads_folder()))
+        known = [*weights().values(), *features().values()]
+        print_files(known, is_there=lambda each: is_complete(each, folder_of(each)))
         return
     for remote in [find_weights(name) for name in arguments.names]:
         with shown() as report:

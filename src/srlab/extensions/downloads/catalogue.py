@@ -52,13 +52,18 @@ def weights() -> Mapping[str, RemoteFile]:
     return _read()[0]
 
 
+def features() -> Mapping[str, RemoteFile]:
+    """Files that losses and metrics read, by name."""
+    return _read()[2]
+
+
 def data_sets() -> Mapping[str, DataSet]:
     """Data sets, by name in lower case."""
     return _read()[1]
 
 
 @cache
-def _read() -> tuple[Mapping[str, RemoteFile], Mapping[str, DataSet]]:
+def _read() -> tuple[Mapping[str, RemoteFile], Mapping[str, DataSet], Mapping[str, RemoteFile]]:
     text = files("srlab.extensions.downloads").joinpath("catalogue.yaml").read_text(encoding="utf-8")
     content = yaml.safe_load(text)
     archives = _files(content["archives"])
@@ -66,7 +71,7 @@ def _read() -> tuple[Mapping[str, RemoteFile], Mapping[str, DataSet]]:
         name: DataSet(name=name, archives=tuple(archives[each] for each in entry.pop("archives")), **entry)
         for name, entry in content["sets"].items()
     }
-    return _files(content["weights"]), sets
+    return _files(content["weights"]), sets, _files(content["features"])
 
 
 def _files(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, RemoteFile]:

@@ -1,19 +1,26 @@
-"""Trained networks by the catalogue's names: downloaded on request, found by ``load_model``."""
+"""Files by the catalogue's names, downloaded on request: networks, and what losses and metrics read."""
 
 from pathlib import Path
 
-from srlab.extensions.downloads.catalogue import RemoteFile, weights
+from srlab.extensions.downloads.catalogue import RemoteFile, features, weights
 from srlab.extensions.downloads.places import downloads_folder
 from srlab.extensions.downloads.transfer import Report, fetch, is_complete
+from srlab.official_files import official_folder
 
 
 def download_weights(name: str, *, report: Report) -> Path:
-    """The file of that network, downloaded unless it is there.
+    """The file of that name, downloaded unless it is there.
 
     Raises:
         ValueError: an unknown name; for the rest see :func:`srlab.extensions.downloads.transfer.fetch`.
     """
-    return fetch(find_weights(name), downloads_folder(), report=report)
+    remote = find_weights(name)
+    return fetch(remote, folder_of(remote), report=report)
+
+
+def folder_of(remote: RemoteFile) -> Path:
+    """Where a file belongs: what losses and metrics read is where torchvision would keep it."""
+    return official_folder() if remote.name in features() else downloads_folder()
 
 
 def find_weights(name: str) -> RemoteFile:
@@ -22,7 +29,7 @@ def find_weights(name: str) -> RemoteFile:
     Raises:
         ValueError: there is none.
     """
-    known = weights()
+    known = {**weights(), **features()}
     if name not in known:
         raise ValueError(f"no weights {name!r} in the catalogue; choose from {', '.join(known)}")
     return known[name]

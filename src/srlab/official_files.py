@@ -1,0 +1,44 @@
+"""Files that authors publish and srlab does not ship, found by name and known by their SHA-256."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+
+def official_folder() -> Path:
+    """Where torchvision keeps its downloads; TORCH_HOME moves it."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def official_file(file: str | Path, *, sha256: str, url: str, needed_by: str, remedy: str) -> Path:
+    """The path of a file whose content is the published one.
+
+    Args:
+        file: its name in :func:`official_folder`, or a path.
+        sha256: of its content, or how that begins.
+        url: where it is published.
+        needed_by: what needs it, for messages.
+        remedy: what to do without it, for messages.
+
+    Raises:
+        FileNotFoundError: it is missing; the message names source and place.
+        ValueError: it has other content.
+    """
+    path = official_folder() / file
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{needed_by} needs {path.name}: download {url} into {path.parent} (TORCH_HOME moves that "
+            f"folder), or {remedy}"
+        )
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    found = digest.hexdigest()
+    if not found.startswith(sha256):
+        raise ValueError(
+            f"{path} is not the official file: its SHA-256 begins with {found[:8]}, not {sha256[:8]}; "
+            f"download {url} again"
+        )
+    return path
