@@ -1,6 +1,7 @@
 """All presets as test cases: the cheapest of each network class, and all others in the slow run."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ _LARGE = 2_000_000
 
 
 def recorded(name: str) -> dict[str, Any]:
-    """Size and cost of a preset, not made by srlab: ``{"keys": …, "x2": {"parameters": …, …}, …}``."""
+    """Size and cost of a preset, not made by srlab: ``{"keys": …, "x2": {"parameters": …, …}, …}``.
+
+    ``narrow`` has the arguments that :func:`narrowed` gives, ``thin`` those that leave full depth with few
+    channels, and ``pools_globally`` says that the network depends on the whole image, for those that need it.
+    """
     path = _RECORDED / f"{name}.json"
     if not path.is_file():
         raise FileNotFoundError(
@@ -27,7 +32,7 @@ def recorded(name: str) -> dict[str, Any]:
 
 def recorded_scales(name: str) -> list[int]:
     """The scales that a preset is recorded at, smallest first."""
-    return sorted(int(key[1:]) for key in recorded(name) if key != "keys")
+    return sorted(int(key[1:]) for key in recorded(name) if re.fullmatch(r"x\d+", key))
 
 
 def preset_cases() -> list[Any]:
@@ -46,6 +51,8 @@ def preset_cases() -> list[Any]:
 
 def narrowed(name: str) -> dict[str, Any]:
     """Arguments that make a preset narrow and shallow: the same parts, a hundredth of the time."""
+    if "narrow" in recorded(name):
+        return recorded(name)["narrow"]
     if name.startswith("elan"):
         return {"dim": 12, "depth": 4}
     if name.startswith("swinir"):
