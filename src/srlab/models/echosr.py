@@ -2,8 +2,8 @@
 
 Paper:      EchoSR, arXiv 2605.17470
 Reference:  github.com/funnyWang-Echoes/EchoSR at 09999643, basicsr/archs/EchoSR_arch.py
-Deviations: sides below 8 are pooled to one cell, where the official code fails; a single pixel has variance 0;
-            only the light head.
+Deviations: sides below 8 are pooled to one cell, where the official code fails; a single pixel has
+            variance 0; only the light head.
 
 Shape legend: B batch, C features, E hidden channels, H/W low-resolution size; maps are (B, C, H, W).
 """
@@ -254,7 +254,8 @@ def _check_sizes(dim: int, mlp_ratio: float, kernel_sides: Sequence[int]) -> int
     hidden_dim = int(dim * require_positive("mlp_ratio", mlp_ratio))
     if hidden_dim < GROUP_CHANNELS or hidden_dim % GROUP_CHANNELS:
         raise ValueError(
-            f"mlp_ratio={mlp_ratio} gives {hidden_dim} hidden channels; they must be a multiple of {GROUP_CHANNELS}"
+            f"mlp_ratio={mlp_ratio} gives {hidden_dim} hidden channels; "
+            f"they must be a multiple of {GROUP_CHANNELS}"
         )
     sides = require_integers("kernel_sides", kernel_sides)
     if len(sides) != _BRANCHES - 1 or not all(side % 2 for side in sides):
