@@ -8,6 +8,7 @@ import torch
 import srlab
 from preset_cases import cheapest_of_each_class, narrowed, recorded, recorded_scales
 from srlab.layers.channel_attention import ChannelAttention
+from srlab.models.echosr import GlobalContext
 from srlab.models.esc.blocks import PREDICTED_SIDE, KernelPredictor
 from srlab.models.esc.encoder import EscNetwork
 from srlab.models.han import LayerAttention
@@ -58,6 +59,7 @@ def _statistics_are_constants(monkeypatch):
     def constant_kernels(self, features):
         return features.new_full((len(features), features.shape[1], PREDICTED_SIDE, PREDICTED_SIDE), 0.1)
 
+    monkeypatch.setattr(GlobalContext, "variances", lambda self, features: features.new_zeros(1))
     monkeypatch.setattr(KernelPredictor, "forward", constant_kernels)
     monkeypatch.setattr(ChannelAttention, "forward", lambda self, features: features * 0.5)
     monkeypatch.setattr(LayerAttention, "weights", lambda self, maps: maps.new_full([maps.shape[1]] * 2, 0.1))
