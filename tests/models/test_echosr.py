@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 import srlab
 from evaluation_sets import benchmark
-from golden_files import COMMITTED, Golden, load_golden
+from golden_files import Golden, load_golden
 from official_networks import (
     assert_gradients_match,
     assumed,
@@ -35,7 +35,7 @@ def small(**overrides):
 
 @pytest.fixture
 def golden() -> Golden:
-    return load_golden(str(COMMITTED / "echosr/echosr_x2.npz"))
+    return load_golden("echosr/echosr_x2.npz")
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
