@@ -18,7 +18,8 @@ TAKERS = {
     "hit/": "HiTSR", "esc/esc_x": "ESC", "esc/escfp": "EscFP", "esc/escreal": "EscReal",
     "keys/elan": "ELAN", "keys/swinir": "SwinIR", "keys/edsr": "EDSR", "keys/rcan": "RCAN",
     "keys/msrresnet": "MSRResNet", "keys/hit": "HiTSR", "keys/esc_x": "ESC", "keys/esc_light": "ESC",
-    "echosr/": "EchoSR", "keys/echosr": "EchoSR", "han/": "HAN", "keys/han": "HAN", "nlsn/": "NLSN", "keys/nlsn": "NLSN",
+    "echosr/": "EchoSR", "keys/echosr": "EchoSR",
+    "han/": "HAN", "keys/han": "HAN", "nlsn/": "NLSN", "keys/nlsn": "NLSN",
     "keys/esc_fp": "EscFP", "keys/esc_real": "EscReal", "keys/esc_lte": "EscLTE",
 }  # fmt: skip
 # How the authors' code nests the state dict: names and prefix, read from their training and test scripts.
