@@ -210,7 +210,8 @@ def _plain(node, key):
 
 
 def test_names_of_trained_networks_stay_names(tmp_path):
-    cfg = composed("model=elan_tiny", "initial_weights=elan_tiny_x2")
+    cfg = composed("model=elan_tiny", "paths.name=n", "initial_weights=elan_tiny_x2")
+    cfg.paths.run = cfg.paths.new_run = "run"
     save_config(cfg, tmp_path)
     saved = load_config(tmp_path)
     assert saved.initial_weights == "elan_tiny_x2"
