@@ -152,7 +152,7 @@ def test_what_cannot_be_exported_is_refused_by_name(name, form, message, tmp_pat
 
 
 def test_a_missing_package_is_answered_with_the_extra(monkeypatch, tmp_path):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr("srlab.extensions.optional_packages.find_spec", lambda _name: None)
     with pytest.raises(ValueError, match=r'needs onnx and onnxruntime.*pip install "srlab\[export\]"'):
         export_network(narrow("edsr_baseline"), tmp_path / "file.onnx", to="onnx")
 
