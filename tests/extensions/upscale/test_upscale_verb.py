@@ -81,7 +81,7 @@ def test_a_network_without_weights_is_refused_with_what_to_do(photo, capsys):
     assert upscale(photo, "--model", "elan_light") == 2
     assert "no trained weights for it, and random ones are useless; give a run" in capsys.readouterr().err
     assert upscale(photo, "--model", "nothing") == 2
-    assert "no such file or run folder, and no network of that name" in capsys.readouterr().err
+    assert "no such file or run folder, and no weights of that name" in capsys.readouterr().err
 
 
 def test_a_second_run_keeps_what_is_there(photo, capsys):
