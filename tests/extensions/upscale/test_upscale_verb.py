@@ -17,6 +17,8 @@ import srlab
 from srlab.checkpoints import save_official, shipped
 from srlab.extensions.console.main import main
 
+PAGE = Path(__file__).parents[3] / "docs" / "upscale.md"
+
 
 def upscale(*words):
     return main(["upscale", *map(str, words)])
@@ -42,6 +44,7 @@ def test_the_bare_command_enlarges_by_a_network_that_comes_with_srlab(photo, cap
     assert upscale(photo) == 0
     assert "network: ELAN x2 (weights of srlab), float32" in capsys.readouterr().out
     assert Image.open("photo_x2.png").size == (40, 24)
+    assert "srlab upscale photo.jpg  # photo_x2.jpg, beside it\n" in PAGE.read_text()
 
 
 def test_without_weights_the_bare_command_enlarges_by_bicubic_and_says_so(
