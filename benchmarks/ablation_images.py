@@ -1,11 +1,11 @@
-"""The images of the ablation (docs/ablation.md): those of elan_tiny, with repeated structure held out as well.
+"""The images of docs/ablation.md: those of elan_tiny, with repeated structure held out as well.
 
 python benchmarks/ablation_images.py data/elan_tiny [--out data/ablation]
 
-Attention to distant places can only pay where distant places are alike. The largest local maxima of the images'
-autocorrelation, at distances of 12 to 90 pixels and after a high pass, named the candidates; those that show a
-lattice, slats, railings, planks or facades were chosen by eye. Other parts of a held-out photograph
-are not trained on.
+Attention to distant places can only pay where distant places are alike. The largest local maxima of the
+images' autocorrelation, at distances of 12 to 90 pixels and after a high pass, named the candidates; those
+that show a lattice, slats, railings, planks or facades were chosen by eye. Other parts of a held-out
+photograph are not trained on.
 """
 
 import argparse
