@@ -63,10 +63,10 @@ def in_process(photos: Path, tmp_path: Path, monkeypatch: Any) -> Train:
     return run
 
 
-def command_line(photos: Path, tmp_path: Path, folder: Path, *overrides: str) -> list[str]:
-    """train.py on a tiny network without BatchNorm, as typed."""
+def plain_words(photos: Path, tmp_path: Path, folder: Path, *overrides: str) -> list[str]:
+    """The words behind ``python train.py`` for a tiny network without BatchNorm."""
     return [
-        *(sys.executable, str(ROOT / "train.py"), "model=edsr_baseline", "model.dim=8", "model.depth=2"),
+        *("model=edsr_baseline", "model.dim=8", "model.depth=2"),
         *("data=folder", f"data.root={photos / 'train'}", f"data.validation_root={photos / 'validation'}"),
         *(f"hydra.run.dir={folder}", f"paths.cache={tmp_path / 'cache'}", "trainer.max_steps=4"),
         *("validate_every=2", *SMALL, *overrides),

@@ -1,7 +1,6 @@
 """on_nan: NaN/inf, or a spiked loss, in the middle of a run."""
 
 import re
-import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -12,9 +11,9 @@ from srlab.tasks.super_resolution import SuperResolutionTask
 from training_runs import (
     assert_same_state,
     checkpoint,
-    command_line,
     curve,
     killed_after_saving,
+    plain_words,
     weights,
 )
 
@@ -151,23 +150,15 @@ def test_what_on_nan_does_not_know_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_skip_the_steps_that_one_skips(photos, tmp_path):
+def test_two_processes_skip_the_steps_that_one_skips(forked, photos, tmp_path):
     """With a limit that ordinary losses exceed now and then; oracle: one process with the same batch."""
     said = []
     for devices in (1, 2):
         settings = ("scheduler=constant", "optimizer.lr=1e-4", "on_nan=skip", "loss_spike_factor=1.03")
-        command = command_line(
-            photos, tmp_path, tmp_path / str(devices), f"trainer.devices={devices}", *settings
-        )
-        run = subprocess.run(
-            [*command, "trainer.max_steps=20", "validate_every=4", "callbacks.progress=null"],
-            cwd=tmp_path,
-            check=True,
-            timeout=300,
-            capture_output=True,
-            text=True,
-        )
-        steps = re.findall(r"step \d+ is skipped.*? \(\d+ so far\)", run.stdout + run.stderr)
-        said.append((run.returncode, steps))
+        folder = tmp_path / str(devices)
+        words = plain_words(photos, tmp_path, folder, f"trainer.devices={devices}", *settings)
+        steps = ("trainer.max_steps=20", "validate_every=4", "callbacks.progress=null")
+        printed = forked.finish([*words, *steps], cwd=tmp_path)
+        said.append(re.findall(r"step \d+ is skipped.*? \(\d+ so far\)", printed))
     assert said[0] == said[1]
-    assert len(said[0][1]) > 1, said
+    assert len(said[0]) > 1, said

@@ -3,8 +3,6 @@
 import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,9 +17,9 @@ from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
 from demo_data import loading
+from forked_runs import ForkedRun
 from recorded_fits import Recorder, fit
 from srlab.data import datasets
-from training_runs import ROOT
 
 
 @pytest.fixture
@@ -107,10 +105,10 @@ def test_a_run_is_not_resumed_on_other_images_unless_told_to(photos: Path, tmp_p
     assert "continuing with other images than before: training: 3 missing" in caplog.text
 
 
-def command_line(photos: Path, folder: Path, *overrides: str) -> list[str]:
-    """train.py on a tiny network, as typed."""
+def words(photos: Path, folder: Path, *overrides: str) -> list[str]:
+    """Of a training of a tiny network with two loader processes, as typed."""
     return [
-        *(sys.executable, str(ROOT / "train.py"), "model=edsr_baseline", "model.dim=8", "model.depth=2"),
+        *("model=edsr_baseline", "model.dim=8", "model.depth=2"),
         *("data=folder", f"data.root={photos / 'train'}", f"data.validation_root={photos / 'validation'}"),
         *("scale=2", "data.patch_size=8", "data.batch_size=4", "logger=csv", "trainer.accelerator=cpu"),
         *("latency.output_size=[32,32]", "latency.warmup=0", "latency.repeats=1", "data.num_workers=2"),
@@ -123,23 +121,6 @@ def as_value(path: Path) -> str:
     return '"' + str(path) + '"'
 
 
-def start(photos: Path, folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command_line(photos, folder, *overrides),
-        cwd=folder.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finished(run: subprocess.Popen[str]) -> str:
-    output = run.communicate(timeout=240)[0]
-    assert run.returncode == 0, output
-    return output
-
-
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
@@ -149,7 +130,7 @@ def assert_equal_weights(one: Path, other: Path) -> None:
         assert torch.equal(value, weights(other)[name]), name
 
 
-def loaders_of(run: subprocess.Popen[str]) -> list[int]:
+def loaders_of(run: ForkedRun) -> list[int]:
     """Loader processes: children of the server that the run has started."""
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -170,36 +151,39 @@ def run_to_resume(output: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds loader processes in /proc")
-def test_a_killed_loader_process_ends_the_run_soon_and_resuming_learns_the_same(photos: Path, tmp_path: Path):
+def test_a_killed_loader_process_ends_the_run_soon_and_resuming_learns_the_same(
+    photos: Path, tmp_path: Path, forked
+):
     """In the middle of training; oracle: a run left in peace, and the command that is printed."""
-    steps = ("trainer.max_steps=300", "validate_every=50", "trainer.log_every_n_steps=1")
-    finished(start(photos, tmp_path / "peaceful", *steps))
+    steps = ("trainer.max_steps=100", "validate_every=20", "trainer.log_every_n_steps=1")
+    forked.finish(words(photos, tmp_path / "peaceful", *steps), cwd=tmp_path)
     harmed = tmp_path / "har'med run"
-    run = start(photos, harmed, *steps)
+    run = forked.start(words(photos, harmed, *steps), cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not (harmed / "checkpoints/last.ckpt").exists() or len(loaders_of(run)) < 2:
-        assert time.monotonic() < deadline, run.communicate(timeout=60)[0]
-        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline, run.output
+        assert run.poll() is None, run.output
         time.sleep(0.01)
     victim = loaders_of(run)[0]
     os.kill(victim, signal.SIGKILL)
-    output = run.communicate(timeout=60)[0]
-    assert run.returncode == 2, output
-    assert f"loader process {victim} was killed by SIGKILL" in " ".join(output.split())
-    assert run_to_resume(output) == str(harmed)
+    assert run.wait(timeout=60) == 2, run.output
+    assert f"loader process {victim} was killed by SIGKILL" in " ".join(run.output.split())
+    assert run_to_resume(run.output) == str(harmed)
     assert not loaders_of(run)
-    finished(start(photos, harmed, *steps, "resume=auto"))
+    forked.finish(words(photos, harmed, *steps, "resume=auto"), cwd=tmp_path)
     assert_equal_weights(harmed, tmp_path / "peaceful")
 
 
 @pytest.mark.slow
-def test_two_runs_started_at_once_on_the_same_images_both_learn_from_them(photos: Path, tmp_path: Path):
+def test_two_runs_started_at_once_on_the_same_images_both_learn_from_them(
+    photos: Path, tmp_path: Path, forked
+):
     """Without decoded images at first; oracle: a third run, later."""
     steps = ("trainer.max_steps=4", "validate_every=2")
-    both = [start(photos, tmp_path / name, *steps) for name in ("one", "other")]
+    both = [forked.start(words(photos, tmp_path / name, *steps), cwd=tmp_path) for name in ("one", "other")]
     for run in both:
-        finished(run)
-    finished(start(photos, tmp_path / "later", *steps))
+        assert run.wait() == 0, run.output
+    forked.finish(words(photos, tmp_path / "later", *steps), cwd=tmp_path)
     stores = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
     assert len(stores) == 3  # training, validation and its LR files: each once, nothing half-built
     assert_equal_weights(tmp_path / "one", tmp_path / "later")

@@ -6,11 +6,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from forked_runs import ForkedRuns
 from training_runs import ROOT, SMALL, TINY_ELAN, curve, weights
 
 TINY_SWINIR = (
@@ -24,21 +26,22 @@ ROUNDING = 2e-6
 
 
 def typed(photos: Path, *overrides: str, network: tuple[str, ...] = TINY_ELAN) -> list[str]:
-    """The words behind ``python``."""
+    """The words behind ``python train.py``."""
     data = ["data=folder", f"data.root={photos / 'train'}", f"data.validation_root={photos / 'validation'}"]
-    return [str(ROOT / "train.py"), *network, *SMALL, *data, *overrides]
+    return [*network, *SMALL, *data, *overrides]
 
 
-def run_processes(photos: Path, folder: Path, devices: int, *overrides: str, network=TINY_ELAN) -> Path:
+@pytest.fixture
+def run_processes(forked: ForkedRuns, photos: Path, tmp_path: Path) -> Callable[..., Path]:
     """train.py as Lightning starts it once more for each further device."""
-    words = [
-        f"hydra.run.dir={folder}",
-        f"paths.cache={folder.parent / 'cache'}",
-        f"trainer.devices={devices}",
-    ]
-    command = [sys.executable, *typed(photos, *words, *overrides, network=network)]
-    subprocess.run(command, check=True, timeout=300, cwd=folder.parent)
-    return folder
+
+    def run(devices: int, *overrides: str, into: str, network: tuple[str, ...] = TINY_ELAN) -> Path:
+        folder = tmp_path / into
+        own = [f"hydra.run.dir={folder}", f"paths.cache={tmp_path / 'cache'}", f"trainer.devices={devices}"]
+        forked.finish(typed(photos, *own, *overrides, network=network), cwd=tmp_path)
+        return folder
+
+    return run
 
 
 def assert_same_curve(ours: Path, theirs: Path) -> None:
@@ -62,10 +65,10 @@ def assert_same_weights(ours: Path, theirs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_follow_the_curve_of_one(train, photos, tmp_path):
+def test_two_processes_follow_the_curve_of_one(train, run_processes):
     """ELAN, whose batch norms see the joined batch; only the first process leaves files."""
     one = train(*STEPS, into="one")
-    two = run_processes(photos, tmp_path / "two", 2, *STEPS)
+    two = run_processes(2, *STEPS, into="two")
     assert_same_curve(two, one)
     assert_same_weights(two, one)
     names = [{path.name for path in run.rglob("*")} for run in (one, two)]
@@ -82,18 +85,18 @@ def test_two_processes_follow_the_curve_of_one(train, photos, tmp_path):
     ],
     ids=["four, averaged", "recomputed", "dropped paths, accumulated"],
 )
-def test_more_processes_and_other_networks_follow_it_too(train, photos, tmp_path, devices, network, extra):
+def test_more_processes_and_other_networks_follow_it_too(train, run_processes, devices, network, extra):
     """Images drop the same branches wherever they are. Fewer validation images than processes, too."""
     one = train(*STEPS, *extra, into="one", network=network)
-    several = run_processes(photos, tmp_path / "several", devices, *STEPS, *extra, network=network)
+    several = run_processes(devices, *STEPS, *extra, into="several", network=network)
     assert_same_curve(several, one)
     assert_same_weights(several, one)
 
 
 @pytest.mark.slow
-def test_norms_that_are_not_joined_see_what_micro_batches_see(train, photos, tmp_path):
+def test_norms_that_are_not_joined_see_what_micro_batches_see(train, run_processes):
     """The documented difference of trainer.sync_batchnorm=false; oracle: accumulation on one process."""
-    apart = run_processes(photos, tmp_path / "apart", 2, *STEPS, "trainer.sync_batchnorm=false")
+    apart = run_processes(2, *STEPS, "trainer.sync_batchnorm=false", into="apart")
     accumulated = train(*STEPS, "trainer.accumulate_grad_batches=2", into="accumulated")
     joined = train(*STEPS, into="joined")
     losses = [[float(row["train/loss"]) for row in curve(run)] for run in (apart, accumulated, joined)]
@@ -114,7 +117,7 @@ def test_two_nodes_under_torchrun_learn_what_one_process_learns(train, photos, t
     nodes = [tmp_path / "node0", tmp_path / "node1"]
     for node in nodes:
         node.mkdir()
-    started = [subprocess.Popen([*torchrun, *words], cwd=node) for node in nodes]
+    started = [subprocess.Popen([*torchrun, ROOT / "train.py", *words], cwd=node) for node in nodes]
     try:
         assert [node.wait(timeout=240) for node in started] == [0, 0]
     finally:
@@ -129,18 +132,16 @@ def test_two_nodes_under_torchrun_learn_what_one_process_learns(train, photos, t
     assert_same_weights(written, one)
 
 
-def processes_of(folder: Path) -> dict[str, int]:
-    """Ids of the living processes of the run in ``folder`` by their part in it."""
-    found = {}
+def further_processes(folder: Path) -> list[int]:
+    """Ids of the living processes that the first one of the run in ``folder`` has started."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue  # gone meanwhile
         if any(str(folder) in word for word in words) and any(word.endswith("train.py") for word in words):
-            found["child" if any("train_ddp_process_1" in word for word in words) else "first"] = int(
-                entry.name
-            )
+            found.append(int(entry.name))
     return found
 
 
@@ -153,22 +154,22 @@ def wait_until(condition, what: str, seconds: float = 120) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes through /proc")
-def test_a_killed_process_ends_the_others_and_the_run_goes_on(train, photos, tmp_path):
+def test_a_killed_process_ends_the_others_and_the_run_goes_on(train, forked, photos, tmp_path):
     """One after the other, either of two. Oracle: the run that nobody killed, on one process."""
     folder, saved = tmp_path / "killed", tmp_path / "killed" / "checkpoints" / "last.ckpt"
     length = ["trainer.max_steps=4000", "validate_every=4"]
     common = [f"paths.cache={tmp_path / 'cache'}", "trainer.devices=2", "scheduler=constant"]
-    command = [sys.executable, *typed(photos, f"hydra.run.dir={folder}", *common, *length, "resume=auto")]
-    for victim in ("child", "first"):
+    words = typed(photos, f"hydra.run.dir={folder}", *common, *length, "resume=auto")
+    for victim in ("second", "first"):
         before = saved.stat().st_mtime_ns if saved.exists() else 0
-        run = subprocess.Popen(command, cwd=tmp_path)
+        run = forked.start(words, cwd=tmp_path)
         wait_until(lambda: saved.exists() and saved.stat().st_mtime_ns > before, "no checkpoint")  # noqa: B023
-        os.kill(processes_of(folder)[victim], signal.SIGKILL)
-        wait_until(lambda: not processes_of(folder), "a process outlived the killed one", seconds=60)
-        assert run.wait(timeout=10) not in (0, None)
+        (second,) = further_processes(folder)
+        os.kill(run.pid if victim == "first" else second, signal.SIGKILL)
+        assert run.wait(timeout=60) != 0
+        wait_until(lambda: not further_processes(folder), "a process outlived the killed one", seconds=60)
     steps = (torch.load(saved, weights_only=True)["global_step"] // 4 + 1) * 4
-    end = [f"resume={folder}", f"trainer.max_steps={steps}"]
-    subprocess.run([sys.executable, str(ROOT / "train.py"), *end], check=True, timeout=300, cwd=tmp_path)
+    forked.finish([f"resume={folder}", f"trainer.max_steps={steps}"], cwd=tmp_path)
     unhurt = train(f"trainer.max_steps={steps}", "validate_every=4", "scheduler=constant", into="unhurt")
     last, expected = curve(folder)[-1], curve(unhurt)[-1]
     assert last["step"] == expected["step"] == str(steps)

@@ -9,8 +9,9 @@ import torch
 from omegaconf import OmegaConf
 
 from srlab.app import resume
+from srlab.extensions.console.main import main
 from srlab.runs.provenance import provenance
-from training_runs import ROOT, assert_same_state, curve, in_process, weights
+from training_runs import assert_same_state, curve, in_process, weights
 
 STEPS = ("trainer.max_steps=2", "validate_every=1", "optimizer.lr=1e-3", "callbacks=ema")
 
@@ -84,20 +85,20 @@ def test_what_would_be_another_run_is_refused(words, message, run, train, tmp_pa
 
 
 @pytest.mark.slow
-def test_srlab_train_and_config_dir_run_it_from_a_terminal(run, tmp_path):
-    """``srlab train`` on two devices, too, which start it again; oracle: the run itself."""
-    srlab = [str(Path(sys.executable).with_name("srlab"))]
-    for name, command in {
-        "verb": [*srlab, "train", f"rerun={run}"],
-        "two": [*srlab, "train", f"rerun={run}", "trainer.devices=2"],
-        "config": [
-            *(sys.executable, str(ROOT / "train.py"), "--config-dir", str(run), "--config-name", "config"),
-        ],
-    }.items():
-        folder = tmp_path / name
-        subprocess.run([*command, f"hydra.run.dir={folder}"], cwd=tmp_path, check=True, timeout=300)
-        if name == "two":
-            for key, value in weights(run).items():
-                torch.testing.assert_close(weights(folder)[key], value, rtol=1e-3, atol=1e-4)
-        else:
-            assert_same_state(folder, run)
+def test_srlab_train_runs_it_from_a_terminal_on_two_devices(run, tmp_path):
+    """The second process is started by the same verb; oracle: the run itself."""
+    folder = tmp_path / "two"
+    command = [Path(sys.executable).with_name("srlab"), "train", f"rerun={run}", "trainer.devices=2"]
+    subprocess.run([*command, f"hydra.run.dir={folder}"], cwd=tmp_path, check=True, timeout=300)
+    for key, value in weights(run).items():
+        torch.testing.assert_close(weights(folder)[key], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_srlab_train_and_config_dir_run_it_to_the_same_last_bit(run, forked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", f"rerun={run}", f"hydra.run.dir={tmp_path / 'verb'}"]) in (0, None)
+    assert_same_state(tmp_path / "verb", run)
+    words = ["--config-dir", run, "--config-name", "config", f"hydra.run.dir={tmp_path / 'config'}"]
+    forked.finish(words, cwd=tmp_path)
+    assert_same_state(tmp_path / "config", run)

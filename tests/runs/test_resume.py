@@ -3,8 +3,6 @@
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from functools import partialmethod
 
@@ -12,7 +10,7 @@ import pytest
 import torch
 
 from srlab.tasks.interruption import GracefulStop
-from training_runs import ROOT, command_line, curve, weights
+from training_runs import curve, plain_words, weights
 
 
 @pytest.fixture
@@ -31,17 +29,14 @@ def press_ctrl_c(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "extra",
+    ("extra", "finished"),
     [
-        pytest.param([], id="plain", marks=pytest.mark.slow),
-        pytest.param(["callbacks=ema", "trainer.accumulate_grad_batches=2"], id="ema and accumulation"),
-    ],
-)
-@pytest.mark.parametrize(
-    "finished",
-    [
-        pytest.param(2, id="between validations", marks=pytest.mark.slow),
-        pytest.param(3, id="when one is due"),
+        pytest.param([], 2, id="plain, between validations", marks=pytest.mark.slow),
+        pytest.param(
+            ["callbacks=ema", "trainer.accumulate_grad_batches=2"],
+            3,
+            id="ema and accumulation, when one is due",
+        ),
     ],
 )
 def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(
@@ -113,37 +108,24 @@ def test_a_resume_or_a_start_that_fails_leaves_the_run_as_it_was(train, capsys):
     ("devices", "number"),
     [(1, signal.SIGTERM), (2, signal.SIGINT)],
 )
-def test_a_signal_to_all_processes_of_a_run_saves_it_and_it_can_go_on(photos, tmp_path, devices, number):
+def test_a_signal_to_all_processes_of_a_run_saves_it_and_it_can_go_on(
+    forked, photos, tmp_path, devices, number
+):
     """As terminals and schedulers send it: to the whole process group, loaders and other ranks included."""
     folder = tmp_path / "run"
     long = [
         "trainer.max_steps=1000000",
         f"trainer.devices={devices}",
-        "data.num_workers=2",
+        "data.num_workers=1",
         "validate_every=1000000",
     ]
-    run = subprocess.Popen(
-        command_line(photos, tmp_path, folder, *long),
-        cwd=tmp_path,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    run = forked.start(plain_words(photos, tmp_path, folder, *long), cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not (folder / "metrics.csv").exists():  # written a few seconds into the training
-        assert time.monotonic() < deadline, run.communicate()[0]
+        assert time.monotonic() < deadline, run.output
         time.sleep(0.2)
     os.killpg(run.pid, number)
-    output = run.communicate(timeout=120)[0]
-    assert run.returncode == 128 + number, output
-    assert f"train.py resume={folder}" in output
+    assert run.wait(timeout=120) == 128 + number, run.output
+    assert f"train.py resume={folder}" in run.output
     steps = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    resume = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        f"resume={folder}",
-        f"trainer.max_steps={steps + 2}",
-        "validate_every=1",
-    ]
-    subprocess.run(resume, check=True, timeout=300, cwd=tmp_path)
+    forked.finish([f"resume={folder}", f"trainer.max_steps={steps + 2}", "validate_every=1"], cwd=tmp_path)

@@ -1,7 +1,6 @@
 """train.py as a user runs it: on a folder of pictures, on two processes, then evaluated."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 import srlab
-from training_runs import command_line, curve, weights
+from training_runs import curve, plain_words, weights
 
 
 def test_a_run_leaves_everything_to_compare_it_by(train):
@@ -151,14 +150,13 @@ def test_evaluation_of_a_run_agrees_with_its_own_summary(train, photos, tmp_path
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(photos, tmp_path):
+def test_two_processes_learn_what_one_learns(forked, photos, tmp_path):
     """From the plain command line, without BatchNorm; oracle: the same effective batch on one process."""
 
     def run(devices: int) -> Path:
         folder = tmp_path / f"devices{devices}"
         settings = (f"trainer.devices={devices}", "data.num_workers=1")
-        command = command_line(photos, tmp_path, folder, *settings)
-        subprocess.run(command, check=True, timeout=300, cwd=tmp_path)
+        forked.finish(plain_words(photos, tmp_path, folder, *settings), cwd=tmp_path)
         return folder
 
     one, two = run(1), run(2)
