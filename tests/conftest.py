@@ -2,10 +2,13 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from forked_runs import ForkedRuns, serving
 
 # Seconds for a test that trains, or that compiles for a GPU, on a busy machine.
 LONG_S = 900
@@ -43,3 +46,10 @@ def real_images() -> Path:
     if not root:
         pytest.skip("needs real images: set SRLAB_DATA to a folder with benchmark/Set5/HR …")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory) -> Iterator[ForkedRuns]:
+    """Starts commands as processes of their own, quickly."""
+    with serving(tmp_path_factory.mktemp("forked")) as runs:
+        yield runs

@@ -1,18 +1,20 @@
-"""train.py in processes forked from one that has imported everything: a start costs a second, not ten.
+"""Commands in processes forked from one that has imported everything: a start costs a second, not ten.
 
 As a program it reads a request a line from its standard input, and answers each with a line. ``{"words": […],
-"output": FILE, "cwd": FOLDER}`` starts train.py with these words, in a session of its own, and is answered by
-the number of its process; ``{"poll": NUMBER}`` by its status as ``os.waitstatus_to_exitcode`` has it, or null
-while it runs. Processes that a run starts itself (loaders, further ranks) are started as ever.
+"output": FILE, "cwd": FOLDER, "variables": {…}}`` starts the command in a session of its own, with variables of
+its environment changed, and is answered by the number of its process; ``{"poll": NUMBER}`` by its status as
+``os.waitstatus_to_exitcode`` has it, or null while it runs. Processes that a command starts itself (loaders,
+further ranks) are started as ever.
 """
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,7 @@ class Ask(Protocol):
 
 @dataclass
 class ForkedRun:
-    """A process that runs train.py; it leads a process group."""
+    """A process that runs a command; it leads a process group."""
 
     pid: int
     log: Path
@@ -59,21 +61,27 @@ class ForkedRun:
 
 
 class ForkedRuns:
-    """Starts runs."""
+    """Starts commands."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, logs: Path) -> None:
         self.ask = ask
+        self.logs = logs
 
-    def start(self, words: Sequence[object], *, cwd: Path) -> ForkedRun:
-        """``python train.py`` with these words, in ``cwd``."""
-        log = cwd / f"output{time.monotonic_ns()}.txt"
+    def start(
+        self, words: Sequence[object], *, cwd: Path, program: str = "train.py", **variables: str
+    ) -> ForkedRun:
+        """``python train.py``, ``python evaluate.py``, ``python -c`` or ``srlab`` with these words."""
+        log = self.logs / f"{time.monotonic_ns()}.txt"
         log.touch()
-        pid = self.ask(words=[str(word) for word in words], output=str(log), cwd=str(cwd))
+        typed = [program, *map(str, words)]
+        pid = self.ask(words=typed, output=str(log), cwd=str(cwd), variables=variables)
         return ForkedRun(pid, log, self.ask)
 
-    def finish(self, words: Sequence[object], *, cwd: Path) -> str:
+    def finish(
+        self, words: Sequence[object], *, cwd: Path, program: str = "train.py", **variables: str
+    ) -> str:
         """The same, which must end well; returns what it printed."""
-        run = self.start(words, cwd=cwd)
+        run = self.start(words, cwd=cwd, program=program, **variables)
         assert run.wait() == 0, run.output
         return run.output
 
@@ -101,35 +109,38 @@ def serving(folder: Path) -> Iterator[ForkedRuns]:
             requests.flush()
             return json.loads(answers.readline())
 
-        yield ForkedRuns(ask)
+        yield ForkedRuns(ask, folder)
         requests.close()
         server.wait(timeout=60)
 
 
-def train(words: list[str]) -> int:
-    """train.py, with everything imported already."""
-    import train
-
-    sys.argv = [str(ROOT / "train.py"), *words]  # also what further ranks run
+def run(words: list[str]) -> int:
+    """The command, with everything imported already."""
+    program = words[0]
+    sys.argv = [str(ROOT / program), *words[1:]]  # also what further ranks run
+    module = "srlab.extensions.console.main" if program == "srlab" else program.removesuffix(".py")
     try:
-        train.main()
+        if program == "-c":
+            exec(words[1], {})
+            return 0
+        return importlib.import_module(module).main() or 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
         return 1
-    return 0
 
 
-def start(words: list[str], output: str, cwd: str) -> int:
+def start(words: list[str], output: str, cwd: str, variables: Mapping[str, str]) -> int:
     process = os.fork()
     if process == 0:
         os.setsid()
         os.chdir(cwd)
+        os.environ.update(variables)
         written = os.open(output, os.O_WRONLY | os.O_APPEND)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(written, stream.fileno())
-        status = train(words)
+        status = run(words)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -145,6 +156,7 @@ def main() -> None:
     """Answers requests until there are no more."""
     import lightning.pytorch  # noqa: F401  (imported once, here)
 
+    import srlab.app.scoring
     import srlab.app.training  # noqa: F401
 
     for line in sys.stdin:

@@ -1,41 +1,14 @@
 """Statements of README.md and docs/ hold: links lead to files, commands parse, tables are computed."""
 
 import re
-import shlex
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
+from documented_commands import PAGES, README, commands
 from srlab.app.application import register
 from srlab.app.presets import configuration_folder
-from srlab.extensions.console.main import _parsers
-from srlab.extensions.zoo.networks import update_readme
-
-ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELLIPSIS = "…"  # stands for the rest of a command
-
-
-def shell_blocks(page: Path) -> Iterator[str]:
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.M | re.S):
-        if language in ("", "bash"):
-            yield block.replace("\\\n", "")
-
-
-def commands(program: str) -> list[list[str]]:
-    """The words after ``program`` in every line of every code block, each command once."""
-    found = {}
-    pattern = rf"(?:^|(?<=&& )){re.escape(program)}(?: .*)?$"
-    for block in (block for page in PAGES for block in shell_blocks(page)):
-        for line in re.findall(pattern, block, flags=re.M):
-            words = shlex.split(line, comments=True)
-            if "&" not in words and ELLIPSIS not in line:
-                found[tuple(words)] = words[len(program.split()) :]
-    return list(found.values())
-
+from srlab.extensions.console.main import _parsers, main
 
 HYDRA = [("train", words) for words in commands("python train.py")]
 HYDRA += [("evaluate", words) for words in commands("python evaluate.py")]
@@ -78,8 +51,8 @@ def test_readme_is_short_but_for_the_generated_table():
 
 @pytest.mark.slow
 def test_table_of_networks_is_the_one_that_the_zoo_makes(tmp_path):
-    """It is written by ``srlab zoo --write README.md``, never by hand."""
+    """It is written by this documented command, never by hand."""
     copy = tmp_path / "README.md"
     copy.write_text(README.read_text())
-    update_readme(copy)
+    assert main(["zoo", "--write", str(copy)]) == 0
     assert copy.read_text() == README.read_text()

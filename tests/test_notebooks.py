@@ -12,8 +12,13 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 PACKAGES = {"srlab", "torch", "numpy", "matplotlib"}
-# Fewer steps: what the notebooks say of their figures is not tested.
-SHORTER = {"max_steps=100": "max_steps=10", "STEPS = 100": "STEPS = 10", "max_steps=20": "max_steps=10"}
+# Fewer steps and cells: what the notebooks say of their figures is not tested.
+SHORTER = {
+    "max_steps=100": "max_steps=10",
+    "STEPS = 100": "STEPS = 2",
+    "max_steps=20": "max_steps=10",
+    "n_share=0,1": "n_share=1",
+}
 
 
 def read(name: str) -> nbformat.NotebookNode:
@@ -65,7 +70,7 @@ def test_the_imports_of_a_notebook_exist_and_are_of_few_packages(name: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch):
-    """With fewer steps; the kernel and the trainings that it starts use this environment."""
+    """With fewer steps and cells; the kernel and the trainings that it starts use this environment."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("SRLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SRLAB_SWEEP", raising=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import lightning.pytorch  # noqa: F401  (thrice as slow to import while calls are noted)
 import torch
 
 import srlab

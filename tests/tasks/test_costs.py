@@ -1,8 +1,6 @@
 """What a network costs is counted without delaying the first step, and may be too much."""
 
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +11,7 @@ from srlab.extension_points import load_extensions
 from srlab.models.edsr import EDSR
 from srlab.tasks.columns import COMPARERS, METERS, Meter, Reading, absent_columns
 from srlab.tasks.costs import CostRecord
-from tiny_runs import ROOT, TINY, write_photos
+from tiny_runs import TINY, write_photos
 
 LIMIT = {"output_size": (16, 16), "warmup": 0, "repeats": 1}
 
@@ -133,11 +131,10 @@ def test_a_preset_of_the_zoo_has_its_recorded_numbers(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_above_the_limit_exits_on_all_ranks_with_a_status_of_its_own(tmp_path):
+def test_a_run_above_the_limit_exits_on_all_ranks_with_a_status_of_its_own(forked, tmp_path):
     words = [*TINY, *write_photos(tmp_path / "photos"), "logger=csv", f"hydra.run.dir={tmp_path / 'run'}"]
-    command = [sys.executable, ROOT / "train.py", *words, "latency.limit_ms=1e-6", "trainer.devices=2"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 3, ended.stderr
-    assert "where latency.limit_ms=1e-06" in ended.stdout
+    run = forked.start([*words, "latency.limit_ms=1e-6", "trainer.devices=2"], cwd=tmp_path)
+    assert run.wait() == 3, run.output
+    assert "where latency.limit_ms=1e-06" in run.output
     assert not list(tmp_path.glob("run/checkpoints/*.ckpt"))
     assert not (tmp_path / "run" / "summary.json").exists()

@@ -76,7 +76,7 @@ def validated(sets: list[Source], folder: Path, devices: int):
     trainer = Trainer(
         accelerator="cpu",
         devices=devices,
-        strategy="ddp_spawn" if devices > 1 else "auto",
+        strategy="ddp_fork" if devices > 1 else "auto",
         use_distributed_sampler=False,  # as every run has it: the data module shares images out
         logger=False,
         callbacks=[Record(folder)],
