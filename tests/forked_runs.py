@@ -1,10 +1,10 @@
 """Commands in processes forked from one that has imported everything: a start costs a second, not ten.
 
 As a program it reads a request a line from its standard input, and answers each with a line. ``{"words": […],
-"output": FILE, "cwd": FOLDER, "variables": {…}}`` starts the command in a session of its own, with variables of
-its environment changed, and is answered by the number of its process; ``{"poll": NUMBER}`` by its status as
-``os.waitstatus_to_exitcode`` has it, or null while it runs. Processes that a command starts itself (loaders,
-further ranks) are started as ever.
+"output": FILE, "cwd": FOLDER, "variables": {…}}`` starts the command in a session of its own, with variables
+of its environment changed, and is answered by the number of its process; ``{"poll": NUMBER}`` by its status
+as ``os.waitstatus_to_exitcode`` has it, or null while it runs. Processes that a command starts itself
+(loaders, further ranks) are started as ever.
 """
 
 import importlib

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
-from golden_files import Golden
+from golden_files import Golden, load_golden
 from srlab.checkpoints import official_state
 from srlab.checkpoints.layouts import OfficialLayout, official_layout
 from srlab.counts.complexity import count_parameters
@@ -73,6 +74,14 @@ def assert_gradients_match(network: Network, golden: Golden) -> None:
     largest = max(value.abs().max().item() for value in ours.values())
     for name, expected in ours.items():
         assert deviation(gradients[name], expected) <= 1e-9 * max(1.0, largest), name
+
+
+def initial_statistics(name: str) -> dict[str, list[float]]:
+    """Mean, spread and bounds of every tensor of a preset as the official constructor leaves it."""
+    recorded = load_golden("keys/init_stats.json").about.get(name)
+    if recorded is None:
+        pytest.skip(f"the committed selection has no statistics of {name}")
+    return recorded
 
 
 def assert_initialised_as(network: Network, recorded: dict[str, list[float]]) -> None:

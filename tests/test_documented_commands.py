@@ -1,4 +1,4 @@
-"""Commands of README.md and docs/ that take seconds run as they are written, in a folder with what they assume."""
+"""Commands of README.md and docs/ that take seconds run as written, in a folder with what they assume."""
 
 import re
 import shlex

@@ -17,6 +17,7 @@ from official_networks import (
     counted,
     detect,
     deviation,
+    initial_statistics,
     rebuild,
     recorded_pairs,
 )
@@ -308,9 +309,7 @@ def test_the_presets_never_shift_unless_told():
 
 @pytest.mark.parametrize("name", ["hit_srf", "hit_sng"])
 def test_weights_are_initialised_as_officially(name):
-    recorded = load_golden("keys/init_stats.json").about.get(name)
-    if recorded is None:
-        pytest.skip(f"the committed selection has no statistics of {name}")
+    recorded = initial_statistics(name)
     torch.manual_seed(0)
     network = srlab.create_model(name, scale=4)
     state = official_state(network)

@@ -13,6 +13,7 @@ from official_networks import (
     counted,
     detect,
     deviation,
+    initial_statistics,
     rebuild,
     recorded_pairs,
 )
@@ -89,8 +90,6 @@ def test_impossible_arguments_are_refused(overrides, message):
 
 
 def test_weights_are_initialised_as_officially():
-    recorded = load_golden("keys/init_stats.json").about.get("msrresnet")
-    if recorded is None:
-        pytest.skip("the committed selection has no statistics of msrresnet")
+    recorded = initial_statistics("msrresnet")
     torch.manual_seed(0)
     assert_initialised_as(srlab.create_model("msrresnet", scale=4), recorded)

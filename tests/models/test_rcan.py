@@ -11,6 +11,7 @@ from official_networks import (
     counted,
     detect,
     deviation,
+    initial_statistics,
     layout_of,
     rebuild,
     recorded_pairs,
@@ -105,8 +106,6 @@ def test_impossible_arguments_are_refused(overrides, message):
 
 
 def test_weights_are_initialised_as_officially():
-    recorded = load_golden("keys/init_stats.json").about.get("rcan")
-    if recorded is None:
-        pytest.skip("the committed selection has no statistics of rcan")
+    recorded = initial_statistics("rcan")
     torch.manual_seed(0)
     assert_initialised_as(srlab.create_model("rcan", scale=4), recorded)

@@ -7,9 +7,13 @@ Reference:  github.com/XPixelGroup/BasicSR at 8d56e3a0; github.com/wwlCape/HAN a
 Shape legend: B batch, C features, H/W low-resolution size.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from srlab.layers.arguments import require_integer
 
 
 class ChannelAttention(nn.Module):
@@ -53,3 +57,22 @@ class ChannelAttentionGroup(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
         return features + self.conv(self.blocks(features))
+
+
+def channel_attention_groups(
+    *, dim: int, num_groups: int, depth: int, squeeze_factor: int
+) -> Iterator[ChannelAttentionGroup]:
+    """The groups of RCAN's body; each is built, and its weights are drawn, when it is asked for.
+
+    Raises:
+        ValueError: an argument is less than 1, or ``squeeze_factor`` more than ``dim``.
+    """
+    require_integer("num_groups", num_groups)
+    require_integer("depth", depth)
+    if require_integer("squeeze_factor", squeeze_factor) > require_integer("dim", dim):
+        raise ValueError(
+            f"squeeze_factor={squeeze_factor} leaves none of dim={dim} channels; use at most {dim}"
+        )
+    return (
+        ChannelAttentionGroup(dim=dim, depth=depth, squeeze_factor=squeeze_factor) for _ in range(num_groups)
+    )

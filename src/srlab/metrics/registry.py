@@ -6,6 +6,7 @@ tables, summaries and reports show it wherever ``metrics=[psnr,<name>]`` asks fo
 
 import functools
 import importlib
+import importlib.util
 import math
 import pkgutil
 from collections.abc import Callable, Iterable
@@ -89,7 +90,7 @@ class Metric:
 
 @functools.cache
 def list_metrics() -> tuple[str, ...]:
-    """Names of all metrics."""
+    """Names of all metrics; imports them all."""
     package = importlib.import_module(_PACKAGE)
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
     return tuple(n for n in names if hasattr(importlib.import_module(f"{_PACKAGE}.{n}"), "METRIC"))
@@ -101,9 +102,12 @@ def find_metric(name: str) -> Metric:
     Raises:
         ValueError: there is none; the message lists those there are.
     """
-    if name not in list_metrics():
+    module = f"{_PACKAGE}.{name}"
+    is_there = name.isidentifier() and importlib.util.find_spec(module) is not None
+    metric = getattr(importlib.import_module(module), "METRIC", None) if is_there else None
+    if metric is None:
         raise ValueError(f"there is no metric {name!r}; choose from {', '.join(list_metrics())}")
-    return importlib.import_module(f"{_PACKAGE}.{name}").METRIC
+    return metric
 
 
 def ready_metrics(names: Iterable[str]) -> tuple[Metric, ...]:

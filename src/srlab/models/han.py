@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer
-from srlab.layers.channel_attention import ChannelAttentionGroup
+from srlab.layers.channel_attention import channel_attention_groups
 from srlab.layers.spatial_steps import steps_of
 from srlab.models.residual_cnn import ResidualCNN
 from srlab.ops.precision import without_autocast
@@ -83,15 +82,8 @@ class HAN(ResidualCNN):
     float32_modules = r"layer_attention"
 
     def __init__(self, *, dim: int, num_groups: int, depth: int, squeeze_factor: int, **frame: Any) -> None:
-        require_integer("num_groups", num_groups)
-        require_integer("depth", depth)
-        if require_integer("squeeze_factor", squeeze_factor) > require_integer("dim", dim):
-            raise ValueError(
-                f"squeeze_factor={squeeze_factor} leaves none of dim={dim} channels; use at most {dim}"
-            )
-        body = (
-            ChannelAttentionGroup(dim=dim, depth=depth, squeeze_factor=squeeze_factor)
-            for _ in range(num_groups)
+        body = channel_attention_groups(
+            dim=dim, num_groups=num_groups, depth=depth, squeeze_factor=squeeze_factor
         )
         super().__init__(body, dim=dim, **frame)
         # rounded to float32 after the product, as the authors' mean shift is

@@ -8,8 +8,7 @@ Deviations: no factor on the residual branches; the published options have 1.
 
 from typing import Any
 
-from srlab.layers.arguments import require_integer
-from srlab.layers.channel_attention import ChannelAttentionGroup
+from srlab.layers.channel_attention import channel_attention_groups
 from srlab.models.residual_cnn import ResidualCNN
 
 
@@ -27,14 +26,7 @@ class RCAN(ResidualCNN):
     pools_globally = ("channel attention",)
 
     def __init__(self, *, dim: int, num_groups: int, depth: int, squeeze_factor: int, **frame: Any) -> None:
-        require_integer("num_groups", num_groups)
-        require_integer("depth", depth)
-        if require_integer("squeeze_factor", squeeze_factor) > require_integer("dim", dim):
-            raise ValueError(
-                f"squeeze_factor={squeeze_factor} leaves none of dim={dim} channels; use at most {dim}"
-            )
-        body = (
-            ChannelAttentionGroup(dim=dim, depth=depth, squeeze_factor=squeeze_factor)
-            for _ in range(num_groups)
+        body = channel_attention_groups(
+            dim=dim, num_groups=num_groups, depth=depth, squeeze_factor=squeeze_factor
         )
         super().__init__(body, dim=dim, **frame)
