@@ -48,12 +48,17 @@ def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
     return construct({**_arguments(config.model), **overrides})
 
 
-def published_scales(name: str) -> tuple[int, ...]:
-    """Scales that preset ``name`` exists for."""
+def preset_class(name: str) -> type[Network]:
+    """The class of the network that preset ``name`` builds, without building it."""
     from srlab.models.registry import find_class
 
     target = _own_values(name).get("_target_") or _compose("network", [f"model={name}"]).model["_target_"]
-    return find_class(target).published_scales
+    return find_class(target)
+
+
+def published_scales(name: str) -> tuple[int, ...]:
+    """Scales that preset ``name`` exists for."""
+    return preset_class(name).published_scales
 
 
 def list_recipes(name: str) -> list[int]:
