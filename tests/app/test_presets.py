@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +15,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 
 import srlab
 from preset_cases import recorded_scales
+from srlab.app import presets
 from srlab.app.presets import build_network, configuration_folder, create_model, list_models
 from srlab.extensions.kernels.cpu.compiled import why_unavailable
 from srlab.models.network import Network
@@ -41,6 +44,18 @@ def test_presets_enlarge_by_the_scale(name, scale):
     assert isinstance(network, Network)
     with torch.no_grad():
         assert network(torch.rand(1, 3, 5, 3)).shape == (1, 3, 5 * scale, 3 * scale)
+
+
+def test_a_preset_that_is_edited_is_read_again(tmp_path, monkeypatch):
+    """What was composed is used until a file changes; what one caller does to it the next does not see."""
+    conf = shutil.copytree(configuration_folder(), tmp_path / "conf")
+    monkeypatch.setattr(presets, "configuration_folder", lambda: conf)
+    preset = conf / "model" / "edsr_baseline.yaml"
+    assert create_model("edsr_baseline", scale=2, dim=8).conv_first.out_channels == 8
+    assert create_model("edsr_baseline", scale=2).conv_first.out_channels == 64
+    preset.write_text(preset.read_text().replace("dim: 64", "dim: 16"))
+    os.utime(preset, ns=(0, 1))
+    assert create_model("edsr_baseline", scale=3).conv_first.out_channels == 16
 
 
 def test_overrides_replace_constructor_arguments():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlab.app.launch import configuration_folder
@@ -37,23 +40,18 @@ def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
     Raises:
         ValueError: unknown preset, unknown argument or an impossible combination.
     """
-    from omegaconf import OmegaConf
-
     from srlab.models.registry import construct
 
     if name not in list_models():
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(list_models())}")
-    config = _compose("network", [f"model={name}"])
-    OmegaConf.update(config, "scale", scale)
-    return construct({**_arguments(config.model), **overrides})
+    return construct({**_arguments(_model_node(name, scale)), **overrides})
 
 
 def preset_class(name: str) -> type[Network]:
     """The class of the network that preset ``name`` builds, without building it."""
     from srlab.models.registry import find_class
 
-    target = _own_values(name).get("_target_") or _compose("network", [f"model={name}"]).model["_target_"]
-    return find_class(target)
+    return find_class(_own_values(name, _files()).get("_target_") or _model_node(name, None)["_target_"])
 
 
 def published_scales(name: str) -> tuple[int, ...]:
@@ -73,12 +71,12 @@ def match_preset(model: Mapping[str, Any]) -> str | None:
     Args:
         model: import path ``_target_`` and constructor arguments, as a checkpoint's description has them.
     """
-    wanted = _function_of(model)
+    wanted, files = _function_of(model), _files()
     for name in list_models():
-        if _own_values(name).get("_target_") in (None, model.get("_target_")):  # composing takes time
-            config = _compose("network", [f"model={name}", f"scale={model.get('scale')}"])
-            if _function_of(_arguments(config.model)) == wanted:
-                return name
+        # composing takes time
+        is_candidate = _own_values(name, files).get("_target_") in (None, model.get("_target_"))
+        if is_candidate and _function_of(_arguments(_model_node(name, model.get("scale")))) == wanted:
+            return name
     return None
 
 
@@ -97,7 +95,29 @@ def _choices(group: str) -> list[str]:
     return sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
 
 
-def _own_values(name: str) -> dict[str, Any]:
+def _files() -> tuple[tuple[Path, int], ...]:
+    """What presets are composed of, and when each file was changed: what was read is used until then."""
+    folder = configuration_folder()
+    paths = [folder / "network.yaml", *folder.glob("model/*.yaml"), *folder.glob("shift_schedule/*.yaml")]
+    return tuple((path, path.stat().st_mtime_ns) for path in sorted(paths))
+
+
+def _model_node(name: str, scale: float | None) -> DictConfig:
+    """What preset ``name`` is composed to; the caller's own."""
+    from omegaconf import OmegaConf
+
+    config = copy.deepcopy(_composed(name, _files()))
+    OmegaConf.update(config, "scale", scale)
+    return config.model
+
+
+@functools.lru_cache(maxsize=256)
+def _composed(name: str, _unchanged: tuple[tuple[Path, int], ...]) -> DictConfig:
+    return _compose("network", [f"model={name}"])
+
+
+@functools.lru_cache(maxsize=256)
+def _own_values(name: str, _unchanged: tuple[tuple[Path, int], ...]) -> dict[str, Any]:
     """What a preset's own file sets, which outlives whatever it inherits, without composing it."""
     from omegaconf import OmegaConf
 
