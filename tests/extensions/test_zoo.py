@@ -109,7 +109,10 @@ def test_a_paper_s_column_is_shown_with_what_is_printed():
         (["elan"], "fvcor", r"unknown convention 'fvcor'; choose one of official, fvcore", 4),
         (["elan_light"], "swinir_paper", r"swinir_paper is defined for SwinIR .*, not for this ELAN", 4),
         (None, "swinir_paper", r"scale must be an integer of at least 1, got None", None),
-        (None, "ntire", r"convention ntire is defined for no preset at scale 3", 3),
+        pytest.param(
+            *(None, "ntire", r"convention ntire is defined for no preset at scale 3", 3),
+            marks=pytest.mark.slow,  # all presets are built
+        ),
         (["elan_lite"], "fvcore", r"unknown model elan_lite; choose from bicubic", 4),
     ],
 )

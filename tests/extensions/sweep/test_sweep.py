@@ -325,9 +325,10 @@ def test_queued_jobs_of_a_stopped_sweep_start_nothing():
     ("overrides", "complaint"),
     [
         (["seed=1,2", "resume=run"], "names one run, but a sweep has many"),
-        (
+        pytest.param(
             ["search=latency", "shift_schedule=choice(none,nonne)"],
             "shift_schedule has no choice nonne;",
+            marks=pytest.mark.slow,
         ),
     ],
 )
