@@ -93,7 +93,7 @@ def written(forked: ForkedRuns, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_commands_run_as_they_are_written(page: Path, written: Path, forked: ForkedRuns, tmp_path: Path):
     """One after the other, in a folder for the page: later ones use what earlier ones leave."""
     folder = shutil.copytree(written, tmp_path / "folder", symlinks=True)
-    variables = {"SRLAB_DATA": str(folder / "data"), "SRLAB_CACHE": str(tmp_path / "cache")}
+    variables = {"SRLAB_DATA": str(folder / "data"), "SRLAB_CACHE": str(written.parent / "cache")}
     for program, *words in QUICK[page]:
         expanded = [
             found for word in words for found in (sorted(folder.glob(word)) if "*" in word else [word])
