@@ -10,6 +10,7 @@ as ``os.waitstatus_to_exitcode`` has it, or null while it runs. Processes that a
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -153,17 +154,25 @@ def poll(process: int) -> int | None:
 
 
 def main() -> None:
-    """Answers requests until there are no more."""
+    """Answers requests until there are no more; what a failed test has left running is killed."""
     import lightning.pytorch  # noqa: F401  (imported once, here)
 
     import srlab.app.scoring
     import srlab.app.training  # noqa: F401
 
+    running = set()
     for line in sys.stdin:
         request = json.loads(line)
-        answer = poll(request["poll"]) if "poll" in request else start(**request)
+        if "poll" in request:
+            answer = poll(request["poll"])
+            running -= set() if answer is None else {request["poll"]}
+        else:
+            answer = start(**request)
+            running.add(answer)
         sys.stdout.write(f"{json.dumps(answer)}\n")
         sys.stdout.flush()
+    for process in running:
+        os.killpg(process, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_it_can_go_on(
         "validate_every=1000000",
     ]
     run = forked.start(plain_words(photos, tmp_path, folder, *long), cwd=tmp_path)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (folder / "metrics.csv").exists():  # written a few seconds into the training
         assert time.monotonic() < deadline, run.output
         time.sleep(0.2)
