@@ -35,6 +35,13 @@ class Record(Callback):
         torch.save((dict(trainer.callback_metrics), self.restored), self.folder / f"{trainer.global_rank}.pt")
 
 
+@pytest.fixture(autouse=True)
+def _no_port_is_left(monkeypatch):
+    """Lightning leaves the port of its processes in the environment, and all later runs would share it."""
+    monkeypatch.setenv("MASTER_PORT", "0")
+    monkeypatch.delenv("MASTER_PORT")
+
+
 @pytest.fixture
 def sets(tmp_path) -> list[Source]:
     generator = np.random.default_rng(0)
