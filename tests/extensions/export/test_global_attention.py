@@ -21,7 +21,8 @@ def prepared(name):
 
 @pytest.mark.slow  # exports
 @pytest.mark.parametrize(
-    ("name", "form", "size"), [("han", "onnx", None), ("han", "pt2", None), ("nlsn", "pt2", (21, 18))]
+    ("name", "form", "size"),
+    [("han", "onnx", None), ("han", "pt2", None), ("nlsn", "pt2", (21, 18)), ("catanet", "pt2", (21, 18))],
 )
 def test_the_file_is_the_network_at_every_size_it_takes(name, form, size, tmp_path):
     require(form)
