@@ -1,8 +1,11 @@
 """Attention among tokens that are alike: centres that they gather around, and groups of one size.
 
-Paper:      Liu et al., "CATANet: Efficient Content-Aware Token Aggregation for Lightweight Image
+Papers:     Liu et al., "CATANet: Efficient Content-Aware Token Aggregation for Lightweight Image
             Super-Resolution", CVPR 2025, arXiv 2503.06896
-Reference:  github.com/EquationWalker/CATANet at fd2222f3, basicsr/archs/catanet_arch.py
+            Zhang et al., "Transcending the Limit of Local Window: Advanced Super-Resolution Transformer with
+            Adaptive Token Dictionary", CVPR 2024, arXiv 2401.08209
+References: github.com/EquationWalker/CATANet at fd2222f3, basicsr/archs/catanet_arch.py
+            github.com/LabShuHangGU/Adaptive-Token-Dictionary at d25fd845, basicsr/archs/atd_arch.py
 
 Shape legend: B batch, N tokens, C features, E compared features, K centres, M heads, G tokens of a group,
 P = ceil(N / G) groups.
@@ -87,6 +90,41 @@ def attend_in_groups(
         rearrange(each, "(b p) m g d -> b m (p g) d", b=len(order)) for each in (mixed, queries)
     )
     return mixed, queries
+
+
+def attend_in_own_groups(
+    qkv: Tensor, order: Tensor, *, group_size: int, num_heads: int, scale: Tensor, backend: str
+) -> Tensor:
+    """Attention of each group of sorted tokens to itself alone: ATD's categories.
+
+    The sorted tokens are mirrored at the end, to fill the last group.
+
+    Args:
+        qkv: (B, N, 3C), queries, keys and values.
+        order: (B, N) tokens in the order in which they are divided into groups.
+        group_size: G, or N if that is less.
+        num_heads: M.
+        scale: multiplies the logits, a tensor of one element.
+        backend: ``reference`` or ``sdpa``, the same function.
+
+    Returns:
+        (B, N, C), in the order of ``qkv``.
+    """
+    length = order.shape[1]
+    group_size = min(group_size, length)
+    filled = -(-length // group_size) * group_size
+    extended = order[:, mirrored_positions(length, filled, order.device)]
+    query, key, value = rearrange(
+        _sorted(qkv, extended),
+        "b (p g) (three m d) -> three (b p) m g d",
+        three=3,
+        g=group_size,
+        m=num_heads,
+    )
+    query = query * scale
+    maps = backend == "reference"
+    mixed = attention_maps(query, key) @ value if maps else fused_attention(query, key, value)
+    return in_place(rearrange(mixed, "(b p) m g d -> b (p g) (m d)", b=len(order))[:, :length], order)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, backend: str) -> Tensor:

@@ -27,6 +27,7 @@ def prepared(name):
         ("han", "pt2", None),
         ("nlsn", "pt2", (21, 18)),
         ("catanet", "pt2", (21, 18)),
+        ("atd_light", "pt2", (21, 18)),
         ("pft_light", "onnx", None),
         ("pft_light", "pt2", (21, 18)),
     ],
