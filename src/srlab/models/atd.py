@@ -1,4 +1,4 @@
-"""ATD: windows, groups of tokens of one category wherever they are, and a dictionary that adapts to the image.
+"""ATD: windows, groups of tokens of one category wherever they are, and a dictionary refined for each image.
 
 Paper:      Zhang et al., "Transcending the Limit of Local Window: Advanced Super-Resolution Transformer with
             Adaptive Token Dictionary", CVPR 2024, arXiv 2401.08209
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from srlab.layers.arguments import require_integer
 from srlab.layers.feed_forward import ConvFeedForward
 from srlab.layers.folding import Foldable, fold_layer_norm
+from srlab.layers.spatial_steps import steps_of
 from srlab.layers.window_attention import MultiHeadWindows
 from srlab.models.residual_groups import ResidualGroup, ResidualGroupNetwork, check_groups
 from srlab.ops.mirroring import mirror_to_multiple
@@ -150,6 +151,10 @@ class DictionaryBlock(nn.Module, Foldable):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = mlp
         self.refinement = refinement
+
+    def spatial_steps(self) -> list[Step]:
+        """All but the categories and the dictionary, which reach everywhere."""
+        return steps_of(self.windows, self.mlp)
 
     def forward(self, features: Tensor, dictionary: Tensor, backend: str) -> tuple[Tensor, Tensor]:
         """(B, H, W, C) and (B, K, C) to the same shapes."""
