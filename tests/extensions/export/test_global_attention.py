@@ -47,6 +47,7 @@ def test_the_file_is_the_network_at_every_size_it_takes(name, form, size, tmp_pa
             "pt2",
             "NLSN cannot be written as pt2 of any size: the number of buckets depends on the image",
         ),
+        ("atd_light", "onnx", "ATD cannot be written as onnx: tokens are sorted stably"),
         ("catanet", "onnx", "CATANet cannot be written as onnx: tokens are sorted stably"),
         (
             "pft_light",
