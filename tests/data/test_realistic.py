@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from srlab.data.bicubic_window import downsample_window
+from srlab.data.crop_scales import FixedScale
 from srlab.data.known_sets import demo_photographs
 from srlab.data.realistic import RealisticDegradation
 from srlab.data.sampling import degradation_random
@@ -22,8 +23,7 @@ def realistic(probability: float = 0.8) -> RealisticDegradation:
 def crops_of(store: ImageStore, probability: float = 0.8) -> TrainingCrops:
     return TrainingCrops(
         store=store,
-        scale=2,
-        patch_size=24,
+        scales=FixedScale(scale=2, patch_size=24),
         seed=0,
         degradation=realistic(probability),
         augment=True,

@@ -11,6 +11,7 @@ from skimage.data import astronaut
 from torch.utils.data import DataLoader
 
 from srlab.app.launch import configuration_folder
+from srlab.data.crop_scales import FixedScale
 from srlab.data.known_sets import demo_photographs
 from srlab.data.random_steps import RandomResize
 from srlab.data.sampling import degradation_random
@@ -107,8 +108,8 @@ def test_samples_depend_on_seed_and_index_alone(official, tmp_path):
     """In any order, alone or in a batch, in this process or a loader's."""
     store = open_store(demo_photographs("train"), cache=tmp_path, on_bad_image="error")
     crops = TrainingCrops(
-        store=store, scale=4, patch_size=8, seed=3, degradation=replace(official, margin=8), augment=True,
-        on_bad_image="error", degrade_on="worker",
+        store=store, scales=FixedScale(scale=4, patch_size=8), seed=3, augment=True, on_bad_image="error",
+        degradation=replace(official, margin=8), degrade_on="worker",
     )  # fmt: skip
     alone = [crops[index]["lr_image"] for index in (5, 2, 0, 1, 4, 3)]
     expected = dict(zip((5, 2, 0, 1, 4, 3), alone, strict=True))

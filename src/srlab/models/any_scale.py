@@ -8,6 +8,7 @@ from torch import Tensor
 from srlab.layers.arguments import require_integer
 from srlab.models.network import Network, require_image
 from srlab.ops.axis import Axis
+from srlab.ops.picking import pick_pixels
 
 
 class AnyScale(Network):
@@ -70,12 +71,6 @@ class AnyScale(Network):
     def _restore_size(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
         rows, columns = (Axis.whole(lr_image.shape[2 + axis], size[axis]) for axis in (0, 1))
         return self.restore_axes(lr_image, rows, columns)
-
-
-def pick_pixels(images: Tensor, pixels: Tensor) -> Tensor:
-    """(B, C, h, w) and (B, n) integers, row by row, to (B, C, 1, n)."""
-    wanted = pixels[:, None, :].expand(-1, images.shape[1], -1)
-    return images.flatten(2).gather(2, wanted)[:, :, None, :]
 
 
 def checked_size(lr_image: Tensor, size: tuple[int, int]) -> tuple[int, int]:
