@@ -13,6 +13,7 @@ from srlab.counts.probe import evaluation_mode, explain_out_of_memory, is_out_of
 from srlab.models.any_scale import AnyScale
 from srlab.models.network import Network, require_image
 from srlab.ops.axis import Axis
+from srlab.ops.input_padding import InputPadding, pad_input
 from srlab.ops.resize import imresize
 from srlab.tasks.self_ensemble import self_ensemble, view_sizes
 from srlab.tasks.tile_choice import choose_tile, smaller_tile
@@ -107,6 +108,53 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
         return image
     with explain_out_of_memory((image.shape[-2], image.shape[-1]), image.device):
         return imresize(image, size=size, mode="float")
+
+
+def restore_padded(
+    network: Network,
+    lr_image: Tensor,
+    padding: InputPadding,
+    restoration: Restoration = WHOLE,
+    on_progress: Callable[[Progress], None] | None = None,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """(B, 3, H, W) in [0, 1] to ``size``, with the input padding that a protocol asks for.
+
+    ``size`` is (height, width); None: that of the network's scale.
+
+    Raises:
+        ValueError: a network of any scale at a scale that is not its own, with input padding.
+    """
+    own = own_size(network, (lr_image.shape[-2], lr_image.shape[-1]))
+    padded = pad_input(lr_image, network.size_multiple, padding)
+    is_padded = padded.shape != lr_image.shape
+    if is_padded and size not in (None, own) and isinstance(network, AnyScale):
+        raise ValueError(
+            f"padding={padding.name} changes the size of the LR image, which the pixels of a result of "
+            f"{size[0]}x{size[1]} are placed by: use padding=model, or a whole scale"
+        )
+    restored = restore(
+        network,
+        padded,
+        size=None if is_padded else size,
+        tile=restoration.tile,
+        exact=restoration.exact,
+        ensemble=restoration.ensemble,
+        on_progress=on_progress,
+    )
+    if not is_padded:
+        return restored
+    return resized(restored[..., : own[0], : own[1]], size or own)
+
+
+def result_size(network: Network, hr_image: Tensor, scale: float) -> tuple[int, int] | None:
+    """``size`` of :func:`restore` for the LR image of ``hr_image``: None at the network's own scale."""
+    return None if network.scale == scale else (hr_image.shape[-2], hr_image.shape[-1])
+
+
+def is_own_scale(network: Network, scale: float) -> bool:
+    """Whether the network itself makes results of that scale."""
+    return isinstance(network, AnyScale) or network.scale == scale
 
 
 class _Job:
