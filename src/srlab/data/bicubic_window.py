@@ -10,8 +10,8 @@ results are dropped. torch does not document any of this, so each process checks
 Other scales take sums of products in floating point, as do tensors on any device; even scales that are not
 powers of two are refused: there MATLAB's own rounding of ties depends on the position in the image.
 
-A scale may also be a ``Fraction``. The window's result is then that of the whole image if one of its LR pixels
-begins where the window does, but for the same ties: window and image may round one up and the other down.
+A scale may also be a ``Fraction``. The window's result is then that of a whole image one of whose LR pixels
+begins where the window does, but for the same ties: window and image may round them differently.
 """
 
 import logging
@@ -84,7 +84,7 @@ def downsample_tensor(windows: Tensor, scale: int | Fraction) -> Tensor:
 
 
 def downsample(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """A whole (C, H, W) image, whose sides are those of whole LR pixels (``ops.axis.corresponding_sides``)."""
+    """A whole (C, H, W) image, whose sides whole LR pixels cover (``ops.axis.corresponding_sides``)."""
     if not isinstance(scale, int) or not _has_exact_windows(scale):
         size = int(image.shape[1] / scale + 0.5), int(image.shape[2] / scale + 0.5)
         return imresize(torch.from_numpy(np.array(image)), size=size, mode="uint8").numpy()

@@ -32,7 +32,7 @@ class SuperResolutionData(LightningDataModule):
     Nothing is read before it is needed: scoring does not need the training images, nor the reverse.
 
     Args:
-        scale: HR side / LR side.
+        scale: HR side / LR side; a whole number to train at.
         train: finds the training images; None for data that only scores.
         validation: find the validation images; sets are named by their sources.
         patch_size: side of a training crop in LR pixels.
@@ -53,7 +53,7 @@ class SuperResolutionData(LightningDataModule):
             ``_x2``; None: ``scale``.
     """
 
-    scale: int
+    scale: float
     train: Source | None
     validation: Sequence[Source]
     patch_size: int
@@ -126,20 +126,23 @@ class SuperResolutionData(LightningDataModule):
 
     def _crop_scales(self) -> FixedScale | RandomScale:
         if self.scale_range is None:
-            return FixedScale(scale=self.scale, patch_size=self.patch_size)
-        bounds, sizes = tuple(self.scale_range), {"patch_size": self.patch_size, "batch_size": self.batch_size}
-        return RandomScale(bounds=bounds, seed=self.seed, **sizes)
+            return FixedScale(scale=int(self.scale), patch_size=self.patch_size)
+        low, high = self.scale_range
+        return RandomScale(
+            bounds=(low, high), patch_size=self.patch_size, batch_size=self.batch_size, seed=self.seed
+        )
 
     def _pairs(self, image_set: ImageSet, store: ImageStore) -> LrPairs | None:
         if image_set.lr_files is None:
             return None
         self._refuse_other_scales(image_set)
+        scale = int(self.scale)
         lr_files = tuple(ImageFile(image.name, image_set.lr_files[image.name]) for image in store.images)
         return LrPairs(
             hr_store=store,
-            lr_store=self._open(ImageSet(f"{image_set.name}_LRx{self.scale}", lr_files)),
+            lr_store=self._open(ImageSet(f"{image_set.name}_LRx{scale}", lr_files)),
             paths=image_set.lr_files,
-            scale=self.scale,
+            scale=scale,
             on_bad_image=self.on_bad_image,
         )
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from srlab.data import bicubic_window
 
-
 Scale = int | Fraction
 """HR pixels for each LR pixel; a fraction where the two are no whole multiples."""
 

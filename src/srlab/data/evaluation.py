@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 class EvaluationSet:
     """The images of one set, with LR from files or else made by MATLAB's bicubic in 8 bits.
 
-    HR is cropped at the bottom and right to what whole LR pixels cover: a multiple of the scale, rounded where
-    that is no whole number. A gray HR stays (1, H, W); its LR is
-    replicated to three channels. Samples are dicts: ``lr_image``, ``hr_image`` (uint8), ``name``,
-    ``set_name``, ``scale``, ``lr_source`` (``"file"`` or ``"made"``) and ``counted``, always True here. LR files are
-    decoded into a store of their own, so later changes to the files do not matter.
+    HR is cropped at the bottom and right to what whole LR pixels cover: a multiple of the scale, rounded if
+    that is not whole. A gray HR stays (1, H, W); its LR is replicated to three channels. Samples are dicts:
+    ``lr_image``, ``hr_image`` (uint8), ``name``, ``set_name``, ``scale``, ``lr_source`` (``"file"`` or
+    ``"made"``) and ``counted``, always True here. LR files are decoded into a store of their own, so later
+    changes to the files do not matter.
 
     Everything is checked once, here: a set that was built can be scored.
 

@@ -39,8 +39,8 @@ class TrainingCrops(Dataset[dict[str, Any]]):
     the HR height and width, too. With ``compared_pixels`` n, ``pixels`` (B, n) are numbers of HR pixels drawn
     for each sample, row by row, and ``hr_image`` (B, 3, 1, n) holds these alone.
 
-    Crops at a fixed scale are aligned to the LR grid. Augmentation follows the degradation, for both images alike, so that an
-    LR crop is a window of the whole LR image. Gray images are replicated to three channels.
+    Crops at a fixed scale are aligned to the LR grid. Augmentation follows the degradation, for both images
+    alike, so that an LR crop is a window of the whole LR image. Gray images are replicated to three channels.
 
     With ``pairs``, LR crops are windows of those files, at the same place.
 
@@ -110,7 +110,9 @@ class TrainingCrops(Dataset[dict[str, Any]]):
             )
         inner = slice(context, context + size.side)
         hr_images = windows[..., inner, inner]
-        return _compared({"lr_image": augment(lr_images, turns), "hr_image": augment(hr_images, turns), **batch})
+        return _compared(
+            {"lr_image": augment(lr_images, turns), "hr_image": augment(hr_images, turns), **batch}
+        )
 
     def _context(self, size: CropSize) -> int:
         return 0 if self.pairs else self.degradation.context(size.scale)

@@ -49,5 +49,6 @@ class Axis:
 
     def between(self, begin: int, end: int, *, start: int) -> "Axis":
         """The pixels whose centres lie in [begin, end) of the image, from a part that begins at ``start``."""
-        first, stop = (-((self.lr_side - 2 * self.side * edge) // (2 * self.lr_side)) for edge in (begin, end))
+        unit = 2 * self.lr_side
+        first, stop = (-((self.lr_side - 2 * self.side * edge) // unit) for edge in (begin, end))
         return Axis(self.lr_side, self.side, first, stop, start)

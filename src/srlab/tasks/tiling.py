@@ -151,7 +151,8 @@ def restore_tiles(
         return restore(*next(tiles))
     restored = lr_image.new_empty(len(lr_image), 3, *size)
     for tile, rows, columns in tiles:
-        if rows.first < rows.stop and columns.first < columns.stop:  # a smaller result may have no pixel there
+        # a result that is smaller than the image may have no pixel there
+        if rows.first < rows.stop and columns.first < columns.stop:
             place = restored[..., rows.first : rows.stop, columns.first : columns.stop]
             place.copy_(restore(tile, rows, columns))
     return restored
@@ -163,7 +164,7 @@ def own_size(network: Network, lr_size: tuple[int, int]) -> tuple[int, int]:
 
 
 def wanted_pixels(network: Network, part: Tensor, rows: Axis, columns: Axis) -> Tensor:
-    """(B, 3, h, w) at the axes of a result: of any size, or of :func:`own_size` where the network has a scale."""
+    """(B, 3, h, w) of a result of any size, or of :func:`own_size` from a network of one scale."""
     if isinstance(network, AnyScale):
         return network.restore_axes(part, rows, columns)
     kept = (
@@ -213,18 +214,16 @@ def _joined(pieces: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _tiles(
-    lr_image: Tensor, tiling: Tiling, axes: Sequence[Axis]
-) -> Iterator[tuple[Tensor, Axis, Axis]]:
+def _tiles(lr_image: Tensor, tiling: Tiling, axes: Sequence[Axis]) -> Iterator[tuple[Tensor, Axis, Axis]]:
     """Each tile with the pixels that are kept of its result, row by row."""
     padded = pad_to_multiple(lr_image, tiling.size_multiple)
     for rows, columns in product(tiling.rows, tiling.columns):
         tile = _cut(_cut(padded, rows, axis=-2), columns, axis=-1)
-        kept = (
+        kept_rows, kept_columns = (
             axis.between(span.start, span.stop, start=span.start - span.offset)
             for axis, span in zip(axes, (rows, columns), strict=True)
         )
-        yield tile, *kept
+        yield tile, kept_rows, kept_columns
 
 
 def _cut(image: Tensor, span: Span, *, axis: int) -> Tensor:

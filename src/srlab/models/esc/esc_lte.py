@@ -23,6 +23,9 @@ from srlab.models.esc.encoder import EscNetwork
 from srlab.ops.axis import Axis
 from srlab.ops.reach import Interpolation, Step
 
+# The official training draws scales up to this.
+_LARGEST_TRAINED_SCALE = 4.0
+
 # Where both neighbours of a query are the same pixel, at its centre, all areas would be 0.
 _SMALLEST_AREA = 1e-9
 
@@ -44,7 +47,7 @@ class Neighbours(NamedTuple):
 
 
 def _neighbours(pixels: Tensor, axis: Axis, features: int, dtype: torch.dtype) -> Neighbours:
-    """Neighbours of the centres of the result's ``pixels``, among ``features`` that begin at ``axis.start``."""
+    """Neighbours of the result's ``pixels``, by their centres, of ``features`` from ``axis.start`` on."""
     # In units of 1 / (2 * side) of a feature's side; integers, so that no rounding moves a neighbour.
     unit = 2 * axis.side
     centre = (2 * pixels + 1) * axis.lr_side - axis.side - unit * axis.start
@@ -168,7 +171,7 @@ class EscLTE(EscNetwork, AnyScale):
         encoder: further arguments of :class:`EscNetwork`.
     """
 
-    published_range = (1.0, 4.0)
+    published_range = (1.0, _LARGEST_TRAINED_SCALE)
 
     def __init__(
         self, *, scale: int, dim: int, query_dim: int, normed_steps: bool = False, **encoder: Any
@@ -186,15 +189,17 @@ class EscLTE(EscNetwork, AnyScale):
 
     def restore_axes(self, lr_image: Tensor, rows: Axis, columns: Axis) -> Tensor:
         """Colours of the wanted rows and columns."""
-        pixels = (torch.arange(axis.first, axis.stop, device=lr_image.device) for axis in (rows, columns))
-        return self._colours(lr_image, *pixels, rows, columns)
+        row_pixels, column_pixels = (
+            torch.arange(axis.first, axis.stop, device=lr_image.device) for axis in (rows, columns)
+        )
+        return self._colours(lr_image, row_pixels, column_pixels, rows, columns)
 
     def sample(self, lr_image: Tensor, size: tuple[int, int], pixels: Tensor) -> Tensor:
         """As :meth:`AnyScale.sample`: the texture estimator runs for the wanted pixels alone."""
         height, width = checked_size(lr_image, size)
-        axes = Axis.whole(lr_image.shape[2], height), Axis.whole(lr_image.shape[3], width)
-        rows = torch.div(pixels, width, rounding_mode="floor")
-        return self._colours(lr_image, rows, pixels % width, *axes)
+        rows, columns = Axis.whole(lr_image.shape[2], height), Axis.whole(lr_image.shape[3], width)
+        row_pixels = torch.div(pixels, width, rounding_mode="floor")
+        return self._colours(lr_image, row_pixels, pixels % width, rows, columns)
 
     def _colours(
         self, lr_image: Tensor, row_pixels: Tensor, column_pixels: Tensor, rows: Axis, columns: Axis
@@ -209,7 +214,7 @@ class EscLTE(EscNetwork, AnyScale):
         )
         scales = [axis.side / axis.lr_side for axis in (rows, columns)]
         # Beyond the scales of the training, a pixel is described as one of its largest scale.
-        clip = max(1.0, max(scales) / self.published_range[1])
+        clip = max(1.0, max(scales) / _LARGEST_TRAINED_SCALE)
         features = self.encoder(image, self.backend_for(lr_image))
         pixel_size = 2 * clip / scales[0], 2 * clip / scales[1]
         colours = self.estimator(image, features, *places, pixel_size)
