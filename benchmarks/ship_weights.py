@@ -18,6 +18,7 @@ from typing import Any
 import srlab
 from srlab.app.presets import match_preset
 from srlab.checkpoints import LoadedCheckpoint, read_checkpoint, save_safetensors
+from srlab.runs.contract import MONITOR
 from srlab.runs.folder import RunFolder
 
 WEIGHTS = Path(srlab.__file__).parent / "weights"
@@ -68,7 +69,7 @@ def main() -> None:
 
 def description(loaded: LoadedCheckpoint, run: Path, images: dict[str, Any]) -> dict[str, Any]:
     """What the metadata says."""
-    summary = RunFolder(run).summary() or {}
+    scores = [row[MONITOR] for _, row in RunFolder(run).metrics() if MONITOR in row]
     kept = ("name", "model", "network", "scale", "protocol", "versions", "step", "assumed")
     config = {name: value for name, value in loaded.description["config"].items() if name != "paths"}
     trained = [entry for entry in images["images"] if entry["file"].startswith("train/")]
@@ -82,7 +83,7 @@ def description(loaded: LoadedCheckpoint, run: Path, images: dict[str, Any]) -> 
             "collections": {name: f"{count} images, {TERMS[name]}" for name, count in collections.items()},
             "sha256": {entry["file"].removeprefix("train/"): entry["sha256"] for entry in trained},
         },
-        "held_out": {"psnr": summary["val/psnr"], "bicubic": summary["bicubic"][0]["scores"]["psnr"]},
+        "held_out": {"psnr": max(scores)},  # of best.ckpt
     }
 
 

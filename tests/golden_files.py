@@ -1,4 +1,4 @@
-"""Recorded outputs of the official implementations: the selection in tests/golden and those in SRLAB_GOLDEN."""
+"""Recorded outputs of official implementations: the selection in tests/golden and those in SRLAB_GOLDEN."""
 
 import json
 import os

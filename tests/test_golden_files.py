@@ -20,6 +20,7 @@ def test_only_declared_patterns_may_lie_beyond_the_committed_selection(monkeypat
 
 
 def test_further_outputs_are_preferred_and_do_not_hide_the_committed_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr("golden_files.FURTHER", None)
     committed = golden_files("keys/elan_*.json")
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys/elan_new.json").write_text('{"new": true}')

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from srlab.app.application import register
 from srlab.app.keys import misspelt
@@ -40,6 +40,8 @@ def test_every_list_of_the_presets_may_be_one_value():
         for node in _targets(OmegaConf.load(path)):
             lists = [key for key in node if isinstance(_plain(node, key), Sequence) and key != "defaults"]
             lists = [key for key in lists if not isinstance(_plain(node, key), str)]
+            # one value of a list of lists would be a list itself
+            lists = [key for key in lists if not any(isinstance(each, ListConfig) for each in node[key])]
             for key in lists:
                 values = list(node[key])
                 cfg = several(node._target_, **{str(key): values[0] if values else "first"})

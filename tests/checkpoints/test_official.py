@@ -18,6 +18,7 @@ TAKERS = {
     "hit/": "HiTSR", "esc/esc_x": "ESC", "esc/escfp": "EscFP", "esc/escreal": "EscReal",
     "keys/elan": "ELAN", "keys/swinir": "SwinIR", "keys/edsr": "EDSR", "keys/rcan": "RCAN",
     "keys/msrresnet": "MSRResNet", "keys/hit": "HiTSR", "keys/esc_x": "ESC", "keys/esc_light": "ESC",
+    "echosr/": "EchoSR", "keys/echosr": "EchoSR",
     "han/": "HAN", "keys/han": "HAN", "nlsn/": "NLSN", "keys/nlsn": "NLSN",
     "keys/esc_fp": "EscFP", "keys/esc_real": "EscReal", "keys/esc_lte": "EscLTE",
 }  # fmt: skip
@@ -31,7 +32,16 @@ NESTING = {
 }
 WHOLE = [
     name
-    for kind in ("elan/elan_*", "swinir/swinir_*", "cnn/*", "hit/*", "esc/esc*_x*", "han/*", "nlsn/*")
+    for kind in (
+        "elan/elan_*",
+        "swinir/swinir_*",
+        "cnn/*",
+        "hit/*",
+        "esc/esc*_x*",
+        "han/*",
+        "nlsn/*",
+        "echosr/*",
+    )
     for name in golden_files(f"{kind}.npz", beyond_selection=True)
 ]
 KEYS = [name for name in golden_files("keys/*.json") if name != "keys/init_stats.json"]

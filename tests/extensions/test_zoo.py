@@ -92,6 +92,7 @@ def test_a_readme_without_its_markers_is_left_alone(tmp_path, text):
     assert readme.read_text() == text
 
 
+@pytest.mark.slow
 def test_a_paper_s_column_is_shown_with_what_is_printed():
     """Oracle: the figures in SwinIR's own table."""
     text = printed(convention_table(None, convention="swinir_paper", scale=2), 120)

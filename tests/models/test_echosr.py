@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 import srlab
 from evaluation_sets import benchmark
-from golden_files import COMMITTED, Golden, load_golden
+from golden_files import Golden, load_golden
 from official_networks import (
     assert_gradients_match,
     assumed,
@@ -35,7 +35,7 @@ def small(**overrides):
 
 @pytest.fixture
 def golden() -> Golden:
-    return load_golden(str(COMMITTED / "echosr/echosr_x2.npz"))
+    return load_golden("echosr/echosr_x2.npz")
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
@@ -109,11 +109,11 @@ def test_impossible_arguments_are_refused(overrides, message):
 
 @pytest.mark.slow
 def test_published_weights_score_what_the_paper_prints(real_images):
-    path = Path(os.environ.get("SRLAB_WEIGHTS") or "") / "EchoSR_x4_light_DF2K.pth"
+    path = Path(os.environ.get("SRLAB_WEIGHTS") or "") / "EchoSR_x4_light_Div2K.pth"
     if not os.environ.get("SRLAB_WEIGHTS") or not path.is_file():
         pytest.skip(f"needs {path.name} of github.com/funnyWang-Echoes/EchoSR in the folder SRLAB_WEIGHTS")
     sets = [benchmark(real_images, "Set5", 4)]
     report = evaluate(srlab.load_model(path), sets, [basicsr(4)], scale=4, device="cpu")
     (mean,) = report.means
-    assert mean.scores["psnr"] == pytest.approx(32.556, abs=0.001)
+    assert mean.scores["psnr"] == pytest.approx(32.556, abs=0.0005)
     assert mean.scores["ssim"] == pytest.approx(0.8995, abs=1e-4)

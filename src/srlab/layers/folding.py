@@ -44,6 +44,18 @@ def absorb_batch_norm(convolution: nn.Conv2d, norm: nn.Module) -> nn.Identity:
     return nn.Identity()
 
 
+def move_batch_norm_into(norm: nn.BatchNorm2d, following: nn.Conv2d) -> nn.Identity:
+    """Fold a batch norm into the 1x1 convolution after it, which has a bias; returns what replaces it."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert following.bias is not None
+    factor = torch.rsqrt(norm.running_var + norm.eps) * norm.weight
+    weight = following.weight.flatten(1)
+    following.bias.copy_(following.bias + weight @ (norm.bias - norm.running_mean * factor))
+    following.weight.copy_((weight * factor).view_as(following.weight))
+    return nn.Identity()
+
+
 def fold_layer_norm(norm: nn.LayerNorm, following: nn.Linear | nn.Conv2d) -> None:
     """Move factors and offsets of a norm over K channels into the linear map or 1x1 convolution after it.
 

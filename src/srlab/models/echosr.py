@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from srlab.layers.arguments import require_integer, require_integers, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
 from srlab.layers.drop_path import drop_path_schedule
+from srlab.layers.folding import Foldable, move_batch_norm_into
 from srlab.layers.spatial_steps import steps_of
 from srlab.layers.upsample import DirectHead
 from srlab.models.network import Network
@@ -129,19 +130,28 @@ class ChannelAggregation(nn.Module):
         return self.dropout(self.contract(hidden))
 
 
-class EchoBlock(nn.Module):
+class EchoBlock(nn.Module, Foldable):
     """Local aggregation, branches plus global context, channel aggregation, and the input added."""
 
     def __init__(self, *, dim: int, hidden_dim: int, kernel_sides: Sequence[int], dropout: float) -> None:
         super().__init__()
-        self.norm_in = nn.BatchNorm2d(dim)
+        self.norm_in: nn.Module = nn.BatchNorm2d(dim)
         self.local = LocalAggregation(dim=dim, hidden_dim=hidden_dim)
         self.context = GlobalContext(dim=dim)
         self.branches = DepthwiseBranches(dim=dim, kernel_sides=kernel_sides)
         self.context_scale = nn.Parameter(torch.full((dim,), 0.1))
-        self.norm_mixed = nn.BatchNorm2d(dim)
+        self.norm_mixed: nn.Module = nn.BatchNorm2d(dim)
         self.feed_forward = ChannelAggregation(dim=dim, hidden_dim=hidden_dim, dropout=dropout)
         self.radius = max(kernel_sides) // 2
+
+    def fold(self) -> None:
+        """Both norms, into the 1x1 convolutions after them."""
+        expand = self.local[0]
+        assert isinstance(expand, nn.Conv2d)
+        if isinstance(self.norm_in, nn.BatchNorm2d):
+            self.norm_in = move_batch_norm_into(self.norm_in, expand)
+        if isinstance(self.norm_mixed, nn.BatchNorm2d):
+            self.norm_mixed = move_batch_norm_into(self.norm_mixed, self.feed_forward.expand)
 
     def spatial_steps(self) -> list[Step]:
         """Local aggregation, context beside branches, feed-forward network."""

@@ -104,6 +104,7 @@ def test_table_and_plot_have_the_rounds_and_the_memory_of_the_lab(sweep, clock):
     assert "no run left a configuration to build the network from" in warning
 
 
+@pytest.mark.slow
 def test_page_and_caption_name_the_source_of_the_latency(sweep, clock):
     out = sweep.parent / "out"
     words = ["--measure", "--output", "24x16", "--rounds", "1", "--threads", "1"]
@@ -128,6 +129,7 @@ def test_a_run_s_own_latency_is_named_as_such(sweep):
     assert axes.get_xlabel() == "latency (ms), each run's own measurement"
 
 
+@pytest.mark.slow
 def test_a_record_can_be_used_again_and_identifies_networks(sweep, clock, tmp_path):
     _, comparison = measured(sweep, lr_size=(8, 12), repeats=3)
     passes = len(clock)

@@ -116,6 +116,7 @@ def dates(*folders: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_failed_cell_stops_no_other_and_the_same_command_runs_it_alone():
     Path("fail1").touch()
@@ -208,6 +209,7 @@ def test_a_second_ctrl_c_aborts_the_running_cell():
     assert "aborting" in Path("out.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_closing_the_terminal_stops_the_sweep_as_ctrl_c_does():
     """Nothing can be written any more, neither what the sweep says nor what its cell prints."""

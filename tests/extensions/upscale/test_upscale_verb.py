@@ -14,7 +14,7 @@ from tests.extensions.upscale.pictures import RGB, bicubic
 from tests.image_files import save_noise
 
 import srlab
-from srlab.checkpoints import save_official
+from srlab.checkpoints import save_official, shipped
 from srlab.extensions.console.main import main
 
 
@@ -38,7 +38,16 @@ def tiny_file(tmp_path_factory):
     return path
 
 
-def test_the_bare_command_enlarges_by_bicubic_and_says_so(photo, capsys):
+def test_the_bare_command_enlarges_by_a_network_that_comes_with_srlab(photo, capsys):
+    assert upscale(photo) == 0
+    assert "network: ELAN x2 (weights of srlab), float32" in capsys.readouterr().out
+    assert Image.open("photo_x2.png").size == (40, 24)
+
+
+def test_without_weights_the_bare_command_enlarges_by_bicubic_and_says_so(
+    photo, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(shipped, "_FOLDER", tmp_path / "none")
     assert upscale(photo) == 0
     printed = capsys.readouterr().out
     assert "no trained weights come with this version, so that plain bicubic interpolation" in printed
