@@ -1,12 +1,12 @@
 """What tiles cost and change: time, memory and 8-bit values against the whole image.
 
-python benchmarks/tiling.py CHECKPOINT PHOTOGRAPH [--shrink 2] [--size 1080x1920] [--shares 4,16]
-    [--only halos|tiles] [--threads 2] [--json FILE]
+python benchmarks/tiling.py CHECKPOINT PHOTOGRAPH [--shrink 2] [--strip 64x640] [--size 1080x1920]
+    [--shares 4,16] [--only halos|tiles] [--threads 2] [--json FILE]
 
-The photograph, divided by ``--shrink``, is the LR image. A strip of it is restored in tiles of 64 with halos
-of several widths, on the network's grid and off it. Then its middle is restored as a whole, and in the
-largest tiles that have a 4th and a 16th of its pixels, halos included. Time is the CPU time, which other
-programs disturb less than the clock; memory is the growth of resident memory.
+The photograph, divided by ``--shrink``, is the LR image. A strip of it is restored in tiles of 64, or of the
+network's grid where that is larger, with halos of several widths, on the grid and off it. Then its middle is
+restored as a whole, and in the largest tiles that have a 4th and a 16th of its pixels, halos included. Time
+is the CPU time, which other programs disturb less than the clock; memory is the growth of resident memory.
 """
 
 import argparse
@@ -33,9 +33,8 @@ from srlab.models.network import Network
 from srlab.ops.resize import imresize
 from srlab.ops.subnormals import flush_subnormals
 from srlab.runs.provenance import source_commit
-from srlab.tasks.tiling import Cuts, Tiling, cuts_of, own_size, restore_tiles, wanted_pixels, whole
+from srlab.tasks.tiling import Cuts, Tiling, cuts_of, own_size, restore_tiles, round_up, wanted_pixels, whole
 
-STRIP = (64, 640)
 STRIP_TILE = 64
 
 
@@ -49,7 +48,7 @@ def main() -> None:
     with flush_subnormals(), evaluation_mode(network):
         conditions = _conditions(network, options)
         ways = {
-            "halos": lambda: measure_halos(network, _middle(image, STRIP)),
+            "halos": lambda: measure_halos(network, _middle(image, options.strip)),
             "tiles": lambda: measure_tiles(network, _middle(image, options.size), options.shares),
         }
         for name in options.only or ways:
@@ -92,25 +91,27 @@ def measure_tiles(network: Network, image: Tensor, shares: list[int]) -> Iterato
 
 
 def measure_halos(network: Network, image: Tensor) -> Iterator[dict[str, Any]]:
-    """Tiles of 64 with halos of several widths, against the whole strip."""
+    """Tiles of one size with halos of several widths, against the whole strip."""
     size, reach = (image.shape[-2], image.shape[-1]), network.reach()
     grid, wraps = reach.alignment, reach.wraps
-    multiple = cuts_of(network, exact=True).size_multiple
-    widths = sorted({grid * factor for factor in (1, 2, 3, 4, 6, 8)} | {reach.halo, reach.full_halo})
+    multiple = cuts_of(network, exact=False).size_multiple
+    widths = {grid * factor for factor in (0, 1, 2, 3, 4, 6, 8)} | {reach.halo, reach.full_halo}
+    tile = round_up(STRIP_TILE, grid)
     off = Cuts(alignment=1, halo=10, wraps=False, size_multiple=1)
     cut = Cuts(alignment=grid, halo=reach.halo, wraps=False, size_multiple=multiple)
-    ways = [("off the grid, cut at the border", off, STRIP_TILE - 4)]
-    ways += [("on the grid, cut at the border", cut, STRIP_TILE)]
+    ways = [("off the grid, cut at the border", off, tile - 4)]
+    ways += [("on the grid, cut at the border", cut, tile)]
     ways += [
-        ("on the grid", Cuts(alignment=grid, halo=width, wraps=wraps, size_multiple=multiple), STRIP_TILE)
-        for width in widths
+        ("on the grid", Cuts(alignment=grid, halo=width, wraps=wraps, size_multiple=multiple), tile)
+        for width in sorted(widths)
+        if width <= reach.full_halo
     ]
     reference = network(image)
-    for name, cuts, tile in ways:
+    for name, cuts, side in ways:
         restored = restore_tiles(
-            partial(wanted_pixels, network), image, cuts.plan(size, tile), size=own_size(network, size)
+            partial(wanted_pixels, network), image, cuts.plan(size, side), size=own_size(network, size)
         )
-        yield {"cuts": name, "halo": cuts.halo, "tile": tile, **compare(restored, reference)}
+        yield {"cuts": name, "halo": cuts.halo, "tile": side, **compare(restored, reference)}
 
 
 def compare(restored: Tensor, reference: Tensor) -> dict[str, float]:
@@ -160,8 +161,7 @@ def _conditions(network: Network, options: argparse.Namespace) -> dict[str, Any]
         "photograph": options.photograph.name,
         "shrink": options.shrink,
         "size": options.size,
-        "strip": STRIP,
-        "strip_tile": STRIP_TILE,
+        "strip": options.strip,
         "threads": options.threads,
         "processor": device_name(torch.device("cpu")),
         "cores": os.cpu_count(),
@@ -193,6 +193,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("photograph", type=Path)
     parser.add_argument("--shrink", type=int, default=2)
+    parser.add_argument("--strip", type=_size, default=(64, 640))
     parser.add_argument("--size", type=_size, default=(1080, 1920))
     parser.add_argument("--shares", type=_numbers, default=[4, 16])
     parser.add_argument("--only", nargs="+", choices=("halos", "tiles"))

@@ -5,6 +5,7 @@ import torch
 
 import srlab
 from srlab.extensions.export.formats import find_format
+from srlab.extensions.optional_packages import missing_packages
 
 NARROW = {
     "elan_light": {"dim": 15, "depth": 2, "window_sizes": [2, 4, 8]},
@@ -27,6 +28,6 @@ def narrow(name: str, *, scale: int = 2, **changes):
 
 def require(name: str) -> None:
     """Skip where the format's packages are missing."""
-    missing = find_format(name).missing_packages()
+    missing = missing_packages(find_format(name).packages)
     if missing:
         pytest.skip(f'needs {", ".join(missing)}: pip install "srlab[export]"')

@@ -16,6 +16,7 @@ from srlab.app.launch import for_hydra
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import configuration_folder
 from srlab.app.saved_config import PATH_KEYS, differing_keys, finish, load_config, save_config
+from srlab.checkpoints.loading import find_file
 from srlab.data import datasets
 from training_runs import ROOT
 
@@ -86,6 +87,7 @@ def test_one_validation_number_is_told_what_is_meant():
 
 def test_paths_are_those_of_the_folder_where_the_run_began(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "w").touch()
     monkeypatch.delenv("SRLAB_CACHE", raising=False)
     monkeypatch.chdir(tmp_path / "there")
     words = ["data=folder", "data.root=[a,'~/b']", "paths.data=d", "paths.name=n", "initial_weights=w"]
@@ -205,3 +207,12 @@ def _targets(node):
 def _plain(node, key):
     skipped = OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key)
     return None if skipped else node[key]
+
+
+def test_names_of_trained_networks_stay_names(tmp_path):
+    cfg = composed("model=elan_tiny", "paths.name=n", "initial_weights=elan_tiny_x2")
+    cfg.paths.run = cfg.paths.new_run = "run"
+    save_config(cfg, tmp_path)
+    saved = load_config(tmp_path)
+    assert saved.initial_weights == "elan_tiny_x2"
+    assert find_file(saved.initial_weights).name == "elan_tiny_x2.safetensors"

@@ -138,6 +138,20 @@ def test_elan_light_reaches_as_far_as_its_configuration_says(changes, pixels, gr
     assert reach.halo == (96 if not changes else -(-pixels // grid) * grid)
 
 
+def test_the_measured_halo_of_hit_srf_is_for_what_was_measured_alone():
+    others = [
+        ("hit_srf", {"shift_schedule": "alternate"}),
+        ("hit_srf", {"window_sizes": [64, 48, 32, 16, 8, 4]}),
+        ("hit_sir", {}),
+    ]
+    with torch.device("meta"):
+        measured = srlab.create_model("hit_srf", scale=4)
+        found = [srlab.create_model(name, scale=4, **changes).measured_halo() for name, changes in others]
+    assert found == [None] * len(others)
+    reach = measured.reach()
+    assert (reach.halo, reach.full_halo) == (192, 576)
+
+
 def test_a_cyclic_shift_without_mask_reaches_the_opposite_border():
     network = thin("elan_demo", depth=4, n_share=1)
     nan = reached(network, 320, 0)

@@ -39,6 +39,9 @@ PATH_KEYS = (
     "checkpoint",
 )
 
+# Those of PATH_KEYS that may also be the name of a trained network, which no folder changes.
+_FILE_OR_NAME = ("initial_weights", "checkpoint")
+
 # What identifies a run at W&B; the environment decides it once, when the run starts.
 _IDENTITY = ("project", "entity", "name", "id", "group", "tags")
 
@@ -192,6 +195,8 @@ def _make_paths_absolute(cfg: DictConfig) -> None:
         above, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, above) if above else cfg
         if isinstance(node, DictConfig) and name in node and not OmegaConf.is_interpolation(node, name):
+            if key in _FILE_OR_NAME and not Path(str(node[name])).exists():
+                continue
             with open_dict(node):
                 node[name] = _absolute(node[name])
 

@@ -281,6 +281,22 @@ class HiTSR(ResidualGroupNetwork):
 
         super().__init__(make_block, dim=dim, depths=depths, **frame)
 
+    def measured_halo(self) -> int | None:
+        """192: with trained HiT-SRF weights, what is left is float32's rounding (docs/tiling.md)."""
+        groups = [
+            [block for block in group.modules() if isinstance(block, HierarchicalBlock)]
+            for group in self.groups
+        ]
+        windows = [[block.correlation.window_size for block in group] for group in groups]
+        is_measured = windows == 4 * [[4, 8, 16, 32, 48, 64]] and all(
+            block.correlation.context is None
+            and block.correlation.shift == 0
+            and isinstance(block.mlp, ConvFeedForward)
+            for group in groups
+            for block in group
+        )
+        return 192 if is_measured else None
+
 
 def _check_sizes(dim: int, depths: Sequence[int], num_heads: Sequence[int], windows: Sequence[int]) -> None:
     """Depth and heads for each group, a window for each position; the channels can be shared out."""

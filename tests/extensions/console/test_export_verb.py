@@ -4,9 +4,12 @@ import hashlib
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from narrow_networks import narrow, require
 from srlab.checkpoints import save_official
+from srlab.checkpoints.shipped import shipped_weights
 from srlab.extensions.console.main import main
 from srlab.extensions.export.formats import find_format
 
@@ -26,6 +29,24 @@ def test_an_official_file_becomes_an_onnx_file_that_names_it(tmp_path, monkeypat
     assert json.loads(found["parity"])["sizes"] == ["1x9x8"]
     assert main(["export", "edsr.pth", "--to", "onnx", "--out", "edsr.onnx"]) == 2
     assert "add --overwrite" in capsys.readouterr().err
+
+
+def test_a_preset_has_the_weights_that_come_with_srlab_or_it_is_said(tmp_path, monkeypatch, capsys):
+    exported = []
+
+    def stop(network, *_, **__):
+        exported.append(network.state_dict())
+        raise ValueError("nothing is written here")
+
+    monkeypatch.setattr("srlab.extensions.export.writing.export_network", stop)
+    for name in ("elan_tiny", "elan_demo"):
+        main(["export", name, "--to", "pt2", "--out", str(tmp_path / "file.pt2"), "--size", "24x24"])
+        assert ("with random weights" in capsys.readouterr().out) == (name == "elan_demo")
+    shipped = load_file(shipped_weights()["elan_tiny"][2])
+    assert shipped
+    assert all(torch.equal(exported[0][key], value) for key, value in shipped.items())
+    assert main(["export", "elan_tiny", "--scale", "5", "--to", "pt2", "--out", str(tmp_path / "a.pt2")]) == 2
+    assert "not for scale=5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

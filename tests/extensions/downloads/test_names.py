@@ -80,6 +80,17 @@ def test_load_model_takes_the_name_of_downloaded_weights_and_downloads_nothing(s
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in offered.state_dict().items())
 
 
+def test_upscale_takes_the_names_that_load_model_takes(server, offered, tmp_path, capsys):
+    Image.new("RGB", (6, 5)).save(tmp_path / "photo.png")
+    words = ["upscale", str(tmp_path / "photo.png"), "--device", "cpu", "--model"]
+    assert main([*words, "hit_srf_x4"]) == 2
+    assert "download it with: srlab download hit_srf_x4" in capsys.readouterr().err
+    assert main(["download", "hit_srf_x4"]) == 0
+    assert main([*words, "hit_srf_x4"]) == 0
+    assert "network: ELAN x2 (hit_srf_x4)" in capsys.readouterr().out
+    assert main([*words, "elan_tiny_x2", "--out", str(tmp_path / "shipped.png")]) == 0
+
+
 def test_what_losses_and_metrics_read_goes_where_they_look_for_it(server, monkeypatch, tmp_path):
     """Oracle: the reader of VGG-19, which finds it afterwards."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))

@@ -2,11 +2,17 @@
 
 import json
 import math
+import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 
+import srlab
 from narrow_networks import NARROW, narrow, require
 from srlab.extensions.export.formats import Format, find_format
 from srlab.extensions.export.gate import LARGEST_DIFFERENCE, LARGEST_LOSS_DB, measure_parity
@@ -56,6 +62,30 @@ def test_a_float16_file_loses_at_most_a_hundredth_of_a_decibel(name, form, tmp_p
     assert exported.parity.loss_db <= LARGEST_LOSS_DB
     assert exported.parity.difference > 0
     assert exported.metadata["float32_operators"]
+
+
+@slow
+def test_a_float16_file_of_the_published_hit_srf_restores_a_photograph_as_well(real_images, tmp_path):
+    """Its correlation reaches 1e14. The photograph is none of the gate's; PSNR is scikit-image's."""
+    require("onnx")
+    weights = os.environ.get("SRLAB_WEIGHTS")
+    if weights is None:
+        pytest.skip("needs the published HiT-SRF x4: set SRLAB_WEIGHTS")
+    network = srlab.load_model(Path(weights) / "NTIRE2025_team54_HITSR.pth")
+    export_network(network, tmp_path / "file.onnx", to="onnx", dtype="float16", lr_size=(32, 40))
+    set5 = real_images / "benchmark/Set5"
+    low, high = (np.asarray(Image.open(set5 / name)) for name in ("LR_bicubic/X4/birdx4.png", "HR/bird.png"))
+    lr_image = (low[:32, :40] / np.float32(255)).transpose(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = network(torch.from_numpy(lr_image)).numpy()
+    found = find_format("onnx").open(tmp_path / "file.onnx")(lr_image)
+    hr_image = high[:128, :160] / 255
+    before, after = (
+        peak_signal_noise_ratio(hr_image, pixels[0].transpose(1, 2, 0).clip(0, 1).astype(float), data_range=1)
+        for pixels in (expected, found)
+    )
+    assert before > 25
+    assert after > before - LARGEST_LOSS_DB
 
 
 @pytest.mark.parametrize("form", ["onnx", *(pytest.param(each, marks=slow) for each in FORMATS[1:])])
@@ -152,7 +182,7 @@ def test_what_cannot_be_exported_is_refused_by_name(name, form, message, tmp_pat
 
 
 def test_a_missing_package_is_answered_with_the_extra(monkeypatch, tmp_path):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr("srlab.extensions.optional_packages.find_spec", lambda _name: None)
     with pytest.raises(ValueError, match=r'needs onnx and onnxruntime.*pip install "srlab\[export\]"'):
         export_network(narrow("edsr_baseline"), tmp_path / "file.onnx", to="onnx")
 

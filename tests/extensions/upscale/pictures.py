@@ -77,6 +77,57 @@ def gray_profile() -> bytes:
     return bytes(header) + bytes(4)
 
 
+def cmyk_profile(colors: dict[tuple[int, int, int, int], tuple[int, int, int]]) -> bytes:
+    """The profile of a printer whose inks have the given colours (ICC.1:2001-04, 6.5.11, lut8Type).
+
+    Args:
+        colors: CIELAB (D50; L of 0 to 255 for 0 to 100, a and b with 128 added) by inks, 0 or 1 of cyan,
+            magenta, yellow and black; white without ink, black for what is not listed.
+    """
+    corners = [tuple(number >> (3 - ink) & 1 for ink in range(4)) for number in range(16)]
+    table = bytes(level for corner in corners for level in colors.get(corner, (0, 128, 128)))
+    ramp = bytes(range(256))
+    identity = struct.pack(">9i", *(65536 * (place % 4 == 0) for place in range(9)))
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"inks\0" + bytes(78),
+        b"wtpt": b"XYZ " + bytes(4) + struct.pack(">3i", *_D50),
+        b"A2B0": b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + 4 * ramp + table + 3 * ramp,
+    }
+    start, directory, body = 128 + 4 + 12 * len(tags), b"", b""
+    for name, content in tags.items():
+        padded = content + bytes(-len(content) % 4)
+        directory += name + struct.pack(">II", start + len(body), len(content))
+        body += padded
+    header = bytearray(128)
+    header[0:4], header[8:12] = struct.pack(">I", start + len(body)), b"\2\x40\0\0"
+    header[12:16], header[16:20], header[20:24], header[36:40] = b"prtr", b"CMYK", b"Lab ", b"acsp"
+    header[24:36], header[68:80] = struct.pack(">6H", 2026, 1, 1, 0, 0, 0), struct.pack(">3i", *_D50)
+    return bytes(header) + struct.pack(">I", len(tags)) + directory + body
+
+
+_D50 = (63190, 65536, 54061)  # X, Y, Z in units of 1 / 65536
+
+
+def lab_to_srgb(lab: tuple[int, int, int]) -> np.ndarray:
+    """8-bit sRGB of a colour of :func:`cmyk_profile`, by CIE 15 and IEC 61966-2-1, adapted from D50."""
+    lightness, a, b = lab[0] / 2.55, lab[1] - 128, lab[2] - 128
+    f = np.array([a / 500, 0, -b / 200]) + (lightness + 16) / 116
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * np.array(_D50) / 65536
+    linear = np.clip(_XYZ_TO_RGB @ xyz, 0, 1)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return encoded * 255
+
+
+# sRGB's matrix for D50, Bradford's adaptation (B. Lindbloom)
+_XYZ_TO_RGB = np.array(
+    [
+        [3.1338561, -1.6168667, -0.4906146],
+        [-0.9787684, 1.9161415, 0.0334540],
+        [0.0719453, -0.2289914, 1.4052427],
+    ]
+)
+
+
 def xmp(orientation: int = 6) -> bytes:
     return (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'

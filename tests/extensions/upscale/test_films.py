@@ -1,8 +1,10 @@
 """``srlab upscale film.mp4``: times, sound, colours, depth, rotation; faults."""
 
+import signal
 import struct
 import subprocess
 import sys
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -212,6 +214,36 @@ def test_ctrl_c_leaves_no_file_and_results_are_not_replaced_unasked(tmp_path, mo
     assert upscale(source, "-s", 2, "--overwrite") == 0
 
 
+# Programs started in the background of a script ignore SIGINT.
+_INTERRUPTED = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from srlab.extensions.console.main import main
+raise SystemExit(main(["upscale", *sys.argv[1:], "--model", "bicubic", "--device", "cpu"]))
+"""
+
+
+@needs_av
+@pytest.mark.slow
+def test_a_signal_ends_the_command_and_an_older_result_stays(tmp_path):
+    """2000 frames take at least ten seconds; the signal arrives while they are written."""
+    source = film(tmp_path / "a.mp4", times=range(2000), size=(192, 128), sound=False)
+    result, partial = tmp_path / "a_x2.mp4", tmp_path / ".a_x2.mp4.partial"
+    result.write_bytes(b"older")
+    words = [sys.executable, "-c", _INTERRUPTED, str(source), "--scale", "2", "--overwrite"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while not (partial.exists() and partial.stat().st_size) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.endswith("stopped\n")
+    assert result.read_bytes() == b"older"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a_x2.mp4"]
+
+
 _MEASURE = """
 import resource, sys
 from srlab.extensions.console.main import main
@@ -242,4 +274,4 @@ def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.mp4").touch()
     assert upscale(tmp_path / "a.mp4") == 2
-    assert "pip install 'srlab[video]'" in capsys.readouterr().err
+    assert 'pip install "srlab[video]"' in capsys.readouterr().err

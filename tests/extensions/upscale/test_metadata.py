@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image
 from tests.extensions.upscale.pictures import (
     GRAY,
     HEIGHT,
     RGB,
     WIDTH,
     camera_exif,
+    cmyk_profile,
     deep,
     gray_profile,
+    lab_to_srgb,
     save16,
     srgb,
     thumbnail_offset,
@@ -119,22 +121,30 @@ def test_a_gray_picture_keeps_a_gray_profile_and_loses_one_of_rgb(tmp_path, bicu
     assert outcome.notes == ("a colour profile of another kind than the picture was left out",)
 
 
-def test_cmyk_goes_through_its_profile(tmp_path, bicubic_x2, monkeypatch):
-    """No CMYK profile is at hand, so that the conversion is replaced; its arguments are what counts."""
-    called = {}
+# Inks, and colours of them that Pillow's formula does not give: it has cyan, magenta, yellow, black.
+PRINTED = {
+    (0, 0, 0, 0): (255, 128, 128),
+    (1, 0, 0, 0): (140, 168, 98),
+    (0, 1, 0, 0): (190, 108, 158),
+    (0, 0, 1, 0): (115, 138, 78),
+    (0, 0, 0, 1): (40, 128, 128),
+}
 
-    def convert(image, source, target, **options):
-        called.update(options, mode=image.mode)
-        return Image.new("RGB", image.size, (10, 20, 30))
 
-    monkeypatch.setattr(ImageCms, "profileToProfile", convert)
-    Image.fromarray(RGB).convert("CMYK").save(tmp_path / "in.jpg", icc_profile=srgb())
-    outcome = enlarge(bicubic_x2, tmp_path / "in.jpg", "png")
+@pytest.mark.parametrize("kind", ["jpg", "tif"])
+def test_cmyk_goes_through_its_profile(kind, tmp_path, bicubic_x2):
+    """Oracle: the colours that the profile has for full inks, by the formulas of CIELAB and sRGB."""
+    stripes = np.repeat(255 * np.array(list(PRINTED), np.uint8), 16, axis=0)  # two blocks of JPEG each
+    inks = Image.fromarray(np.tile(stripes, (16, 1, 1)), "CMYK")
+    options = {"quality": 100, "subsampling": 0} if kind == "jpg" else {}
+    inks.save(tmp_path / f"in.{kind}", icc_profile=cmyk_profile(PRINTED), **options)
+    outcome = enlarge(bicubic_x2, tmp_path / f"in.{kind}", "png")
     assert outcome.notes == ("CMYK was converted to sRGB through its colour profile",)
-    assert (called["mode"], called["outputMode"]) == ("CMYK", "RGB")
     with Image.open(tmp_path / "out.png") as image:
-        assert (np.asarray(image) == (10, 20, 30)).all()
         assert image.info["icc_profile"][16:20] == b"RGB "
+        found = np.asarray(image)[16, 16::32]  # the middles of the stripes
+    expected = np.stack([lab_to_srgb(lab) for lab in PRINTED.values()])
+    np.testing.assert_allclose(found.astype(int), expected, atol=2)
 
 
 @pytest.mark.parametrize("kind", KINDS)

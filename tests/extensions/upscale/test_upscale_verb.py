@@ -17,6 +17,8 @@ import srlab
 from srlab.checkpoints import save_official, shipped
 from srlab.extensions.console.main import main
 
+PAGE = Path(__file__).parents[3] / "docs" / "upscale.md"
+
 
 def upscale(*words):
     return main(["upscale", *map(str, words)])
@@ -42,6 +44,7 @@ def test_the_bare_command_enlarges_by_a_network_that_comes_with_srlab(photo, cap
     assert upscale(photo) == 0
     assert "network: ELAN x2 (weights of srlab), float32" in capsys.readouterr().out
     assert Image.open("photo_x2.png").size == (40, 24)
+    assert "srlab upscale photo.jpg  # photo_x2.jpg, beside it\n" in PAGE.read_text()
 
 
 def test_without_weights_the_bare_command_enlarges_by_bicubic_and_says_so(
@@ -81,7 +84,7 @@ def test_a_network_without_weights_is_refused_with_what_to_do(photo, capsys):
     assert upscale(photo, "--model", "elan_light") == 2
     assert "no trained weights for it, and random ones are useless; give a run" in capsys.readouterr().err
     assert upscale(photo, "--model", "nothing") == 2
-    assert "no such file or run folder, and no network of that name" in capsys.readouterr().err
+    assert "no such file or run folder, and no weights of that name" in capsys.readouterr().err
 
 
 def test_a_second_run_keeps_what_is_there(photo, capsys):

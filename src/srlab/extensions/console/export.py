@@ -1,7 +1,8 @@
 """Write a network as a file for another run time, once it is shown to be the same network.
 
-Takes runs, checkpoints, official files and presets (with fresh weights). The file takes any batch, height
-and width; norms are folded and weights are inside. It is run at five sizes and on photographs in its own run
+Takes runs, checkpoints, official files, names of weights, and presets: elan_tiny with the weights that come
+with srlab, others with random ones, which is said. The file takes any batch, height and width; norms are
+folded and weights are inside. It is run at five sizes and on photographs in its own run
 time, and is left only if it agrees with PyTorch: to 1e-4 of [0, 1] in float32, 0.01 dB of PSNR in float16.
 
   srlab export outputs/elan_light_x4/2026-11-21_10-00-00 --to onnx --out elan_light_x4.onnx
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add source, format, destination, dtype, size."""
     add = parser.add_argument
-    add("source", metavar="RUN|FILE|NAME", help="run folder, checkpoint, official file or preset")
+    add("source", metavar="RUN|FILE|NAME", help="run folder, checkpoint, official file or name")
     add("--to", required=True, choices=("onnx", "openvino", "pt2"), help="pt2: a file of torch.export")
     add("--out", required=True, type=Path, metavar="FILE", help="ends in .onnx, .xml or .pt2")
     dtype = parser.add_mutually_exclusive_group()
     dtype.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="default: float32")
     dtype.add_argument("--half", action="store_const", dest="dtype", const="float16", help="--dtype float16")
     add("--size", type=sides, metavar="HEIGHTxWIDTH", help="the only size of the low-resolution image")
-    add("--scale", type=integer(1), metavar="N", help="of a preset; default: 4")
+    add("--scale", type=integer(1), metavar="N", help="of a preset with random weights; default: 4")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the network")
     add("--overwrite", action="store_true", help="replace FILE if it exists")
 
@@ -72,10 +73,13 @@ def _read(arguments: argparse.Namespace) -> "tuple[Network, dict[str, str]]":
 
     from srlab.app.presets import create_model, list_models
     from srlab.checkpoints import read_checkpoint
+    from srlab.checkpoints.shipped import shipped_weights
     from srlab.extensions.export.writing import describe_source
 
     given = {name: value for name, (value,) in parse_settings(arguments.set).items()}
-    if arguments.source in list_models() and not Path(arguments.source).exists():
+    is_preset = arguments.source in list_models() and not Path(arguments.source).exists()
+    if is_preset and arguments.source not in shipped_weights():
+        print(f"note: {arguments.source} is exported with random weights, of use for measuring time alone")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = create_model(arguments.source, scale=arguments.scale or 4, **given)

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "inputs", nargs="+", type=Path, metavar="IMAGE", help="image files and folders, searched to any depth"
     )
-    add("--model", "-m", help="run folder, file of weights, or a network that needs none, such as bicubic")
+    add("--model", "-m", help="run folder, file of weights, or a name: bicubic, elan_tiny, hit_srf_x4")
     add(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter that FILE does not hold"
     )

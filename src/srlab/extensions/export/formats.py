@@ -1,7 +1,5 @@
 """What every format offers, and the message for those that are not installed."""
 
-import importlib
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from numpy.typing import NDArray
 
+from srlab.extensions.optional_packages import import_optional, require_packages
 from srlab.models.network import Network
 
 #: Runs a file: (B, 3, H, W) float32 in [0, 1] to (B, 3, scale * H, scale * W) float32.
@@ -59,22 +58,12 @@ class Format(ABC):
 
     def require_packages(self) -> None:
         """Raise a ValueError that names the extra unless the packages are installed."""
-        missing = self.missing_packages()
-        if missing:
-            raise ValueError(
-                f"--to {self.name} needs {' and '.join(missing)}, not installed here: "
-                'pip install "srlab[export]"'
-            )
-
-    @classmethod
-    def missing_packages(cls) -> list[str]:
-        """Those of :attr:`packages` that are not installed."""
-        return [name for name in cls.packages if importlib.util.find_spec(name) is None]
+        require_packages(self.packages, purpose=f"--to {self.name}", extra="export")
 
 
 def package(name: str) -> Any:
-    """A module of the extra ``export``, which type checkers need not find."""
-    return importlib.import_module(name)
+    """A module of the extra ``export``."""
+    return import_optional(name, purpose="exporting", extra="export")
 
 
 def find_format(name: str) -> Format:

@@ -4,7 +4,6 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +11,7 @@ from srlab import __version__
 from srlab.checkpoints import LoadedCheckpoint, read_checkpoint, save_pretrained
 from srlab.checkpoints.pretrained import CONFIG_FILE, WEIGHTS_FILE, is_pretrained
 from srlab.extensions.hub.card import Facts, model_card, recorded_facts
+from srlab.extensions.optional_packages import import_optional
 from srlab.models.network import Network
 from srlab.models.registry import model_of
 from srlab.models.sources import is_offline
@@ -98,12 +98,8 @@ def push_to_hub(
 
 
 def _huggingface_hub(purpose: str) -> ModuleType:
-    try:
-        hub = import_module("huggingface_hub")
-        import_module("huggingface_hub.errors")
-    except ModuleNotFoundError as error:
-        raise ValueError(f'{purpose} needs huggingface_hub: pip install "srlab[hub]"') from error
-    return hub
+    import_optional("huggingface_hub.errors", purpose=purpose, extra="hub")
+    return import_optional("huggingface_hub", purpose=purpose, extra="hub")
 
 
 @contextmanager

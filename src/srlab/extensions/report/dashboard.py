@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from srlab.extensions.optional_packages import require_packages
 from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
 
 _NAME = "srlab"
@@ -89,13 +90,10 @@ def _saved_view(entity: str, project: str) -> str:
 
 
 def _workspace(dashboard: Dashboard) -> Any:
-    try:
-        from wandb_workspaces import expr, workspaces
-        from wandb_workspaces.reports import v2 as panels
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            "dashboards need W&B's package for workspaces: pip install 'srlab[dashboard]'"
-        ) from error
+    require_packages(["wandb_workspaces"], purpose="srlab dashboard", extra="dashboard")
+    from wandb_workspaces import expr, workspaces
+    from wandb_workspaces.reports import v2 as panels
+
     best, step = panels.SummaryMetric(_BEST), panels.Metric(STEP_AXIS)
     costs = _costs(dashboard)
     layout = {

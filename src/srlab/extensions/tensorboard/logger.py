@@ -4,7 +4,6 @@ import json
 import shlex
 from argparse import Namespace
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
+from srlab.extensions.optional_packages import require_packages
 from srlab.runs.contract import COMPARISON_FILE, validation_key
 from srlab.runs.scores import read_scores
 
@@ -34,11 +34,8 @@ class RunTensorBoardLogger(TensorBoardLogger):
     """
 
     def __init__(self, *, save_dir: str) -> None:
-        if find_spec("tensorboard") is None:
-            raise ValueError(
-                'logger=tensorboard needs the package tensorboard: pip install "srlab[tensorboard]", or '
-                "leave it out: metrics.csv has the curve"
-            )
+        purpose = "logger=tensorboard, whose curves metrics.csv has too,"
+        require_packages(["tensorboard"], purpose=purpose, extra="tensorboard")
         super().__init__(save_dir, name="", version="", default_hp_metric=False)
         self._config: str | None = None
         self._step: int | None = None

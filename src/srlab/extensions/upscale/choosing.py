@@ -1,22 +1,23 @@
-"""Which network enlarges: a run, a file of weights, shipped weights by name, or bicubic."""
+"""Which network enlarges: a run, a file of weights, weights by name, or bicubic."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 
 from srlab.app.presets import list_models
 from srlab.checkpoints import read_checkpoint
-from srlab.checkpoints.shipped import shipped_weights
+from srlab.checkpoints.shipped import shipped_file, shipped_weights
 from srlab.counts.probe import find_device
 from srlab.extensions.upscale.enlarging import Target
 from srlab.models.any_scale import AnyScale
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
+from srlab.models.sources import find_by_name
 
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
@@ -55,8 +56,8 @@ def choose(
     """The network called ``model``, loaded and moved to ``device``.
 
     Args:
-        model: run folder, file of weights, ``bicubic``, or a preset with shipped weights; None: the first
-            network with shipped weights, bicubic without any.
+        model: run folder, file of weights, ``bicubic``, a preset with shipped weights, or another name that
+            :func:`srlab.load_model` takes; None: the first network with shipped weights, bicubic without any.
         scale: the wanted scale, which selects among shipped weights: the next larger, else the largest.
         device: cpu, cuda, cuda:1 or auto.
         precision: dtype to compute in.
@@ -64,7 +65,7 @@ def choose(
 
     Raises:
         ValueError: no such model, a preset without weights, no such device.
-        FileNotFoundError: no such file.
+        FileNotFoundError: a name of weights that are not downloaded yet.
     """
     target_device = find_device(device)
     if precision not in PRECISIONS:
@@ -91,9 +92,10 @@ def _load(
     if name == _BICUBIC:
         network = Bicubic(scale=_DEFAULT_SCALE)
         return network, _BICUBIC, digest_of(network, {})
-    if not Path(model).exists():
-        _explain_name(name, shipped)
-    return _from_file(Path(model), name, overrides)
+    path = Path(model)
+    if not path.exists():
+        path = shipped_file(name, None) or find_by_name(name) or _explain_name(name, shipped)
+    return _from_file(path, name, overrides)
 
 
 def _from_file(path: Path, origin: str, overrides: Mapping[str, Any]) -> tuple[Network, str, str]:
@@ -108,18 +110,18 @@ def _best_scale(files: Mapping[int, Path], scale: float | None) -> Path:
     return files[min((each for each in files if each >= wanted), default=max(files))]
 
 
-def _explain_name(name: str, shipped: Mapping[str, object]) -> None:
+def _explain_name(name: str, shipped: Mapping[str, object]) -> NoReturn:
     """Raise the error that helps whoever wrote ``name``, which is neither a file nor shipped."""
     with_weights = ", ".join([*shipped, _BICUBIC])
     if name in list_models():
         raise ValueError(
             f"--model {name}: srlab has the network but no trained weights for it, and random ones are "
-            f"useless; give a run folder or a file of weights (docs/networks.md lists the authors'), or one "
-            f"of: {with_weights}"
+            f"useless; give a run folder, a file of weights (docs/networks.md lists the authors'), a name of "
+            f"srlab download --list, or one of: {with_weights}"
         )
     raise ValueError(
-        f"--model {name}: no such file or run folder, and no network of that name; networks that need no "
-        f"file: {with_weights}"
+        f"--model {name}: no such file or run folder, and no weights of that name; names that need no file: "
+        f"{with_weights}, and those that srlab download has fetched"
     )
 
 

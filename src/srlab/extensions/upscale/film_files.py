@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from srlab.extensions.optional_packages import import_optional
 from srlab.extensions.upscale.film_colors import Colors, describe_colors
 
 # The encoder of a codec, and its default --crf.
@@ -68,10 +69,7 @@ def import_av() -> Any:
     Raises:
         ValueError: it is not installed.
     """
-    try:
-        return importlib.import_module("av")
-    except ModuleNotFoundError as error:
-        raise ValueError("films need PyAV, which is not installed: pip install 'srlab[video]'") from error
+    return import_optional("av", purpose="enlarging films", extra="video")
 
 
 def inspect_film(path: Path) -> Film:

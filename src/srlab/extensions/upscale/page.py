@@ -1,6 +1,5 @@
 """The page of ``srlab app``, made with Gradio (the extra ``app``)."""
 
-import importlib
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from srlab.checkpoints.shipped import shipped_weights
+from srlab.extensions.optional_packages import import_optional
 from srlab.extensions.upscale.choosing import Upscaler, choose, default_target
 from srlab.extensions.upscale.enlarging import Options
 from srlab.extensions.upscale.jobs import run_job
@@ -19,16 +19,8 @@ _BICUBIC = "bicubic"
 _TILES = ("auto", "0", "128", "256", "512")
 
 
-def import_gradio() -> Any:
-    """Gradio.
-
-    Raises:
-        ValueError: it is not installed.
-    """
-    try:
-        return importlib.import_module("gradio")
-    except ModuleNotFoundError as error:
-        raise ValueError("the page needs Gradio, which is not installed: pip install 'srlab[app]'") from error
+def _gradio() -> Any:
+    return import_optional("gradio", purpose="srlab app", extra="app")
 
 
 def enlarge_upload(
@@ -76,7 +68,7 @@ def build_page(models: Sequence[str], *, device: str = "auto") -> Any:
         ValueError: Gradio is not installed; no such network or device.
         FileNotFoundError: no such file.
     """
-    gradio = import_gradio()
+    gradio = _gradio()
 
     @lru_cache(maxsize=4)
     def load(model: str, scale: float | None) -> Upscaler:
@@ -146,7 +138,7 @@ def serve(page: Any, *, host: str, port: int, block: bool = True) -> None:
         OSError: the port is taken.
         KeyboardInterrupt: Ctrl-C.
     """
-    gradio = import_gradio()
+    gradio = _gradio()
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     page.launch(
         server_name=host,
