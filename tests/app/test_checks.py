@@ -169,7 +169,9 @@ def test_scales_are_numbers_and_whole_ones_are_integers(asked, scales):
     assert list(map(type, found)) == list(map(type, scales))
 
 
-@pytest.mark.parametrize("asked", [0, 0.5, "x2", True, [], [2, 2.0], [2, "3"], float("inf")])
+@pytest.mark.parametrize(
+    "asked", [0, 0.5, -1, "x2", True, [], [2, 2.0], [2, "3"], [3, -2], float("inf"), float("nan")]
+)
 def test_what_is_no_scale_is_refused(asked):
-    with pytest.raises(ValueError, match="scale must be a number of at least 1, or a list of distinct ones"):
+    with pytest.raises(ValueError, match="scale must be one or several distinct numbers of at least 1, got"):
         asked_scales(OmegaConf.create({"scale": asked}).scale)

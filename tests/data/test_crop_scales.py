@@ -231,11 +231,15 @@ def test_loaders_deliver_them_as_they_are(cache: Path):
             r"data\.scale_range must be \[low, high\] with 1 <= low.*got \[0\.5, 2\]",
         ),
         ({"scale_range": (3, 2)}, r"data\.scale_range must be .* got \[3, 2\]"),
+        ({"scale_range": (1, float("nan"))}, r"data\.scale_range must be .* got \[1, nan\]"),
+        ({"scale_range": (1, float("inf"))}, r"data\.scale_range must be .* got \[1, inf\]"),
+        ({"scale_range": (1, 1e9)}, r"a crop of 8000000000x8000000000"),
         ({"scale_range": (1, 4), "compared_pixels": 65}, r"compared_pixels=65 must be between 1 and the 64"),
         ({"compared_pixels": 9}, r"compared_pixels=9 belongs to data\.scale_range"),
-        ({"validation_scales": []}, r"validation_scales must be distinct scales of 1 or more, got \[\]"),
-        ({"validation_scales": [2, 2]}, r"must be distinct scales of 1 or more, got \[2, 2\]"),
-        ({"validation_scales": [0.5]}, r"must be distinct scales of 1 or more, got \[0\.5\]"),
+        ({"validation_scales": []}, r"data\.validation_scales must be one or several .* got \[\]"),
+        ({"validation_scales": [2, 2]}, r"distinct numbers of at least 1, got \[2, 2\]"),
+        ({"validation_scales": [2, float("nan")]}, r"distinct numbers of at least 1, got \[2, nan\]"),
+        ({"validation_scales": [0.5]}, r"distinct numbers of at least 1, got \[0\.5\]"),
     ],
 )
 def test_scales_that_cannot_be_are_refused(cache: Path, options: dict, fault: str):

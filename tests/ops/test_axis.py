@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -35,12 +36,9 @@ def test_sides_of_whole_scales_are_multiples_and_halves_are_rounded_up():
 )
 def test_each_pixel_is_between_the_cuts_around_its_centre(lr_side, side, cuts, start):
     edges = sorted({0, lr_side, *(cut for cut in cuts if cut < lr_side)})
-    parts = [
-        Axis.whole(lr_side, side).between(begin, end, start=start)
-        for begin, end in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    parts = [Axis.whole(lr_side, side).between(begin, end, start=start) for begin, end in pairwise(edges)]
     assert [pixel for part in parts for pixel in range(part.first, part.stop)] == list(range(side))
-    for part, begin, end in zip(parts, edges[:-1], edges[1:], strict=True):
+    for part, (begin, end) in zip(parts, pairwise(edges), strict=True):
         for pixel in range(part.first, part.stop):
             assert begin <= Fraction(2 * pixel + 1, 2) * Fraction(lr_side, side) < end
         assert (part.lr_side, part.side, part.start) == (lr_side, side, start)

@@ -24,6 +24,7 @@ from srlab.metrics.scoring import least_side
 from srlab.models.any_scale import AnyScale
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import AttentionNetwork, Network
+from srlab.ops.axis import checked_scales
 from srlab.ops.subnormals import flush_subnormals
 from srlab.runs.contract import CONFIG_FILE, IMAGES_FOLDER
 from srlab.tasks.columns import MeterSettings, absent_columns
@@ -177,8 +178,10 @@ def _pretrained(cfg: DictConfig, scales: Sequence[float]) -> list[tuple[Path, Se
     refuse_overrides(
         [f"model.{key}" for key in cfg.model], f"trained weights determine the network; {_CHANGES}"
     )
+    if not scales:
+        return [(path, ()) for path in shipped[name].values()]
     found = [(shipped_file(name, math.ceil(scale)), (scale,)) for scale in scales]
-    return [(path, own) for path, own in found if path] or [(path, ()) for path in shipped[name].values()]
+    return [(path, own) for path, own in found if path]
 
 
 def _from_checkpoint(cfg: DictConfig, path: Path, scales: Sequence[float]) -> Iterator[_Candidate]:
@@ -188,14 +191,13 @@ def _from_checkpoint(cfg: DictConfig, path: Path, scales: Sequence[float]) -> It
     )
     overrides: Any = OmegaConf.to_container(cfg.overrides)
     loaded = read_checkpoint(path, **overrides)
-    for scale in scales or (loaded.network.scale,):
-        whole = math.ceil(scale)
-        if isinstance(loaded.network, AnyScale) and loaded.network.scale != whole:
-            loaded = read_checkpoint(path, **{**overrides, "scale": whole})
-        if scale == whole != loaded.network.scale:
-            raise ValueError(
-                f"scale={scale}, but {path} holds a x{loaded.network.scale} network; leave scale out"
-            )
+    own, has_any = loaded.network.scale, isinstance(loaded.network, AnyScale)
+    for scale in scales:
+        if not has_any and scale == math.ceil(scale) != own:
+            raise ValueError(f"scale={scale}, but {path} holds a x{own} network; leave scale out")
+    for scale in scales or (own,):
+        if has_any and loaded.network.scale != math.ceil(scale):
+            loaded = read_checkpoint(path, **{**overrides, "scale": math.ceil(scale)})
         yield _Candidate(loaded.network, _conditions(loaded), scale)
 
 
@@ -225,17 +227,10 @@ def _trained_range(network: Network, known: Mapping[str, Any]) -> tuple[float, f
 
 
 def asked_scales(scale: Any) -> tuple[float, ...]:
-    """``scale=…`` as distinct numbers of at least 1, whole ones as integers; none for None.
-
-    Raises:
-        ValueError: anything else.
-    """
-    given = [] if scale is None else list(scale) if isinstance(scale, ListConfig) else [scale]
-    numbers = [each for each in given if isinstance(each, int | float) and not isinstance(each, bool)]
-    fits = len(numbers) == len(given) == len(set(given)) and all(1 <= each < math.inf for each in numbers)
-    if not fits or scale == []:
-        raise ValueError(f"scale must be a number of at least 1, or a list of distinct ones, got {scale}")
-    return tuple(int(each) if each == int(each) else each for each in numbers)
+    """``scale=…``, a number or a list, as :func:`srlab.ops.axis.checked_scales`; none for None."""
+    if scale is None:
+        return ()
+    return checked_scales("scale", scale if isinstance(scale, ListConfig) else [scale])
 
 
 def _default_scales(cfg: DictConfig) -> tuple[int, ...]:

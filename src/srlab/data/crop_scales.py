@@ -1,5 +1,6 @@
 """At which scale training crops are made: one for all, or one for each optimizer step."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -57,8 +58,7 @@ class RandomScale:
     seed: int
 
     def __post_init__(self) -> None:
-        low, high = self.bounds
-        if not 1 <= low <= high:
+        if len(self.bounds) != 2 or not 1 <= self.bounds[0] <= self.bounds[1] < math.inf:
             raise ValueError(
                 f"data.scale_range must be [low, high] with 1 <= low <= high, got {list(self.bounds)}"
             )

@@ -20,6 +20,7 @@ from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import ImageFile, ImageSet, Source
 from srlab.data.store import BadImagePolicy, ImageStore, open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
+from srlab.ops.axis import checked_scales
 from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
@@ -89,11 +90,8 @@ class SuperResolutionData(LightningDataModule):
                 f"data.compared_pixels={self.compared_pixels} belongs to data.scale_range=[low,high]: a "
                 "network of one scale restores all pixels; leave it out"
             )
-        scales = self.validation_scales
-        if scales is not None and (not scales or len(set(scales)) < len(scales) or min(scales) < 1):
-            raise ValueError(
-                f"data.validation_scales must be distinct scales of 1 or more, got {list(scales)}"
-            )
+        if self.validation_scales is not None:
+            self.validation_scales = checked_scales("data.validation_scales", self.validation_scales)
         self.least_scored_side = 1
         """HR pixels that a side of a validation image must have: set to what scoring needs before use."""
 
@@ -127,9 +125,8 @@ class SuperResolutionData(LightningDataModule):
     def _crop_scales(self) -> FixedScale | RandomScale:
         if self.scale_range is None:
             return FixedScale(scale=int(self.scale), patch_size=self.patch_size)
-        low, high = self.scale_range
         return RandomScale(
-            bounds=(low, high), patch_size=self.patch_size, batch_size=self.batch_size, seed=self.seed
+            bounds=self.scale_range, patch_size=self.patch_size, batch_size=self.batch_size, seed=self.seed
         )
 
     def _pairs(self, image_set: ImageSet, store: ImageStore) -> LrPairs | None:

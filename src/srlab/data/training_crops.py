@@ -66,7 +66,7 @@ class TrainingCrops(Dataset[dict[str, Any]]):
         """Numbers of the usable images in the store."""
         if self.pairs is not None:
             self.images = self.pairs.usable(self.images)
-        self._context(largest)  # or it cannot be made
+        self._context(largest)  # raises what this degradation cannot make
         pixels, wanted = sizes[0].side ** 2, self.compared_pixels
         if wanted is not None and not 1 <= wanted <= pixels:
             raise ValueError(
@@ -147,7 +147,7 @@ class TrainingCrops(Dataset[dict[str, Any]]):
         if "hr_window" not in batch:
             return batch
         assert isinstance(self.degradation, TensorDegradation)
-        windows, turns = batch.pop("hr_window"), batch.pop("turn")
+        windows, turns = batch["hr_window"], batch["turn"]
         side = batch["size"][0] if "size" in batch else self.scales.of(0).side
         scale = Fraction(side, self.patch_size) if "size" in batch else self.scales.of(0).scale
         context = (windows.shape[-1] - side) // 2
@@ -156,7 +156,7 @@ class TrainingCrops(Dataset[dict[str, Any]]):
             {
                 "lr_image": augment_on_device(self.degradation.on_device(windows, scale), turns),
                 "hr_image": augment_on_device(windows[..., inner, inner], turns),
-                **batch,
+                **{name: part for name, part in batch.items() if name not in ("hr_window", "turn")},
             }
         )
 

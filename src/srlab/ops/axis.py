@@ -1,7 +1,23 @@
 """Scales that need not be whole: sides that correspond, and where a result's pixels lie in an image."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
+
+
+def checked_scales(name: str, scales: Sequence[Any]) -> tuple[float, ...]:
+    """``scales`` as numbers, whole ones as integers.
+
+    Raises:
+        ValueError: naming ``name``: none, or one that is no finite number of at least 1, or one twice.
+    """
+    numbers = [each for each in scales if isinstance(each, int | float) and not isinstance(each, bool)]
+    fits = len(numbers) == len(scales) == len(set(scales)) and all(1 <= each < math.inf for each in numbers)
+    if not numbers or not fits:
+        raise ValueError(f"{name} must be one or several distinct numbers of at least 1, got {list(scales)}")
+    return tuple(int(each) if each == int(each) else each for each in numbers)
 
 
 def exact_scale(scale: float | Fraction) -> Fraction:

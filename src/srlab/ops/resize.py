@@ -77,14 +77,29 @@ def imresize_part(image: Tensor, rows: Axis, columns: Axis) -> Tensor:
 
     Returns:
         (..., h, w), of the dtype of ``image``.
+
+    Raises:
+        ValueError: ``image`` does not reach as far.
     """
     working = image.to(torch.promote_types(image.dtype, torch.float32))
     for dimension, axis in sorted(((-2, rows), (-1, columns)), key=lambda pair: _factor(pair[1])):
         weights, positions = resize_taps(axis.side, _factor(axis), True)
         wanted = slice(axis.first, axis.stop)
+        _check_reach(positions[wanted][weights[wanted] != 0], axis, working.shape[dimension])
         indices = mirrored(positions[wanted] - axis.start, working.shape[dimension])
         working = weighted_sums(working, dimension, weights[wanted], indices)
     return working.to(image.dtype).contiguous()
+
+
+def _check_reach(positions: NDArray[np.int64], axis: Axis, length: int) -> None:
+    """Whether a part of ``length`` pixels holds the positions, but for those beyond the image's ends."""
+    needed = max(int(positions.min()), 0), min(int(positions.max()), axis.lr_side - 1)
+    if needed[0] < axis.start or needed[1] >= axis.start + length:
+        raise ValueError(
+            f"pixels {axis.first} to {axis.stop - 1} of {axis.side} need {needed[0]} to {needed[1]} of the "
+            f"image's {axis.lr_side}, and the part has {axis.start} to {axis.start + length - 1}: cut larger "
+            "parts, or restore the whole image (tile=0)"
+        )
 
 
 def _factor(axis: Axis) -> float:
