@@ -1,4 +1,5 @@
 from dataclasses import asdict, replace
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -126,6 +127,11 @@ def test_samples_of_one_window_differ_by_index_and_stay_near_it(official, plain,
     error = np.abs(made - one_of(plain, window)).mean(axis=(1, 2, 3))
     assert 3 < error.mean() < 40
     assert abs((made - one_of(plain, window)).mean()) < 5
+
+
+def test_a_scale_that_is_not_whole_is_refused(official):
+    with pytest.raises(ValueError, match=r"makes LR at whole scales; leave data\.scale_range out"):
+        official.context(Fraction(5, 2))
 
 
 def test_a_margin_below_zero_is_refused(official):
