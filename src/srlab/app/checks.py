@@ -9,10 +9,15 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
 
 from srlab.app.config import TrainConfig
 from srlab.app.launch import typed_overrides
+from srlab.losses.adversarial import AdversarialLoss
+from srlab.losses.charbonnier import CharbonnierLoss
+from srlab.losses.l1 import L1Loss
 from srlab.metrics.protocol import ProtocolConfig
+from srlab.models.any_scale import AnyScale
 from srlab.models.network import AttentionNetwork, Network
 from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, TRAIN_LOSS, validation_key
 from srlab.runs.folder import RunFolder
@@ -160,6 +165,29 @@ def check_two_optimizers(cfg: DictConfig) -> None:
                 f"{key}={value} does not work with an adversarial loss, which takes two optimizer steps for "
                 f"each batch: use {key}={'null' if possible[0] is None else possible[0]}"
             )
+
+
+def check_scales(cfg: DictConfig, network: Network, loss: nn.Module) -> None:
+    """Refuse several scales where the network, the loss or the compiler has one."""
+    scales, compared = cfg.data.get("scale_range"), cfg.data.get("compared_pixels")
+    for name in ("scale_range", "validation_scales"):
+        if cfg.data.get(name) is not None and not isinstance(network, AnyScale):
+            raise ValueError(
+                f"data.{name}={cfg.data[name]}: {type(network).__name__} has one scale, x{network.scale}; "
+                "leave it out, or use a network of any scale, model=esc_lte"
+            )
+    if scales is not None and compile_mode(cfg.compile):
+        raise ValueError(
+            f"compile={cfg.compile} makes a step for crops of one size, and data.scale_range={scales} gives "
+            "each batch its own: use compile=false"
+        )
+    if scales is not None and isinstance(loss, AdversarialLoss):
+        raise ValueError(f"data.scale_range={scales} does not work with an adversarial loss; use loss=l1")
+    if compared is not None and not isinstance(loss, (L1Loss, CharbonnierLoss)):
+        raise ValueError(
+            f"data.compared_pixels={compared} leaves no image, but single pixels, which "
+            f"{type(loss).__name__} cannot compare: use loss=l1 or charbonnier, or compared_pixels=null"
+        )
 
 
 def clips_under_autocast(trainer: Mapping[Any, Any]) -> bool:

@@ -22,6 +22,7 @@ from srlab.app.checks import (
     check_kernels_train,
     check_monitors,
     check_room,
+    check_scales,
     check_two_optimizers,
     clips_under_autocast,
     compile_mode,
@@ -46,6 +47,7 @@ from srlab.tasks.costs import CostRecord
 from srlab.tasks.curve_logger import CurveLogger
 from srlab.tasks.interruption import GracefulStop, ending_of, stoppable
 from srlab.tasks.optimization import Construct, optimizer_builder
+from srlab.tasks.random_scales import RandomScaleTask
 from srlab.tasks.super_resolution import SuperResolutionTask
 
 log = logging.getLogger(__name__)
@@ -93,10 +95,10 @@ def _fit(run: RunConfig) -> float | None:
     data: SuperResolutionData = instantiate(run.plain["data"])
     data.least_scored_side = least_side([run.protocol], cfg.metrics)
     loss: nn.Module = instantiate(run.plain["loss"])
+    check_scales(cfg, network, loss)
     if isinstance(loss, AdversarialLoss):
         check_two_optimizers(cfg)
-    make_task = AdversarialTask if isinstance(loss, AdversarialLoss) else SuperResolutionTask
-    task = make_task(
+    task = _task_class(cfg, loss)(
         network=network,
         loss=loss,
         protocol=run.protocol,
@@ -119,6 +121,12 @@ def _fit(run: RunConfig) -> float | None:
     if mode:
         log.info("compiling the training step: the first one takes minutes")
     return _fit_and_report(run, trainer, task, data)
+
+
+def _task_class(cfg: DictConfig, loss: nn.Module) -> type[SuperResolutionTask]:
+    if isinstance(loss, AdversarialLoss):
+        return AdversarialTask
+    return SuperResolutionTask if cfg.data.get("scale_range") is None else RandomScaleTask
 
 
 def _fit_and_report(

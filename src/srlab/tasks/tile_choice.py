@@ -24,6 +24,7 @@ def choose_tile(
     network: Network,
     lr_image: Tensor,
     *,
+    result_size: tuple[int, int],
     device: torch.device,
     dtype: torch.dtype,
     exact: bool,
@@ -37,6 +38,7 @@ def choose_tile(
     Args:
         network: on ``device``, in evaluation mode, called without autograd.
         lr_image: (B, 3, H, W); it may be on another device.
+        result_size: height and width of what the network makes.
         device: of the network.
         dtype: of the network's weights.
         exact: see :func:`srlab.tasks.tiling.cuts_of`.
@@ -54,7 +56,8 @@ def choose_tile(
     budget = _SHARE * free
     if lr_image.device == device:
         sums = 3 if ensemble else 1  # the sum, the result of one view, and what is turned back
-        budget -= sums * network.scale**2 * lr_image.numel() * lr_image.element_size()
+        pixels = len(lr_image) * 3 * result_size[0] * result_size[1]
+        budget -= sums * pixels * lr_image.element_size()
     if needed * whole(size).largest <= budget:
         return 0
     tile = _largest(cuts_of(network, exact=exact), size, budget / needed)
