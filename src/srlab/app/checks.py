@@ -49,10 +49,10 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
     Raises:
         ValueError: with key, value and remedy, as in all functions of this module.
     """
-    # Hydra lets +KEY=… add anything; nothing would read a root that is not in the schema
+    # Hydra lets +KEY=… add anything; a root key that is not in the schema would have no effect
     unknown = sorted(str(key) for key in cfg.keys() - {field.name for field in fields(TrainConfig)})
     if unknown:
-        raise ValueError(f"+{unknown[0]}=… adds what nothing reads; leave it out, or name the group it is in")
+        raise ValueError(f"+{unknown[0]}=… adds an unknown key; leave it out, or name the group it is in")
     _check_numbers(cfg)
     precision, decided = str(cfg.trainer.precision), sorted(_DECIDED & cfg.trainer.keys())
     if precision not in _PRECISIONS:

@@ -95,7 +95,7 @@ def check_launch(devices: object, num_nodes: int, environment: Mapping[str, str]
             f"{launch.launcher} started {launch.processes} processes on {launch.nodes} nodes, but "
             f"trainer.devices={devices} and trainer.num_nodes={num_nodes} ask for {count * num_nodes} on "
             f"{num_nodes}: set trainer.devices={launch.processes // launch.nodes} "
-            f"trainer.num_nodes={launch.nodes}, or start as many as these say"
+            f"trainer.num_nodes={launch.nodes}, or start that many processes"
         )
 
 

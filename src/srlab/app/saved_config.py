@@ -20,7 +20,7 @@ from srlab.metrics.protocol import earlier_gray_rule
 from srlab.runs.contract import CONFIG_FILE, SCHEMA_KEY, SCHEMA_VERSION
 from srlab.runs.folder import RunFolder
 
-#: ``resume=auto``: continue from the newest good state if there is one, else start anew.
+#: ``resume=auto``: resume from the newest good state if there is one, else start a new run.
 AUTO = "auto"
 
 #: Keys that name folders or files of the machine.
@@ -101,7 +101,7 @@ def _unfinished_like(composed: DictConfig, folder: Path) -> Path | None:
         except InterpolationToMissingValueError:
             return None  # the command line is incomplete, and the run itself will report it
         except ValueError:
-            continue  # nobody could resume that run
+            continue  # that run cannot be resumed
     return None
 
 
@@ -139,7 +139,7 @@ def typed_again(saved: Any) -> DictConfig:
         raise ValueError("it is not a mapping")
     version = plain.pop(SCHEMA_KEY, 1)
     if version > SCHEMA_VERSION:
-        raise ValueError(f"{SCHEMA_KEY}={version} is of a later srlab; this one knows {SCHEMA_VERSION}")
+        raise ValueError(f"{SCHEMA_KEY}={version} is of a later srlab; this one reads up to {SCHEMA_VERSION}")
     if version < SCHEMA_VERSION:
         plain = migrated(plain)
     cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)

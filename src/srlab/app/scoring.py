@@ -113,12 +113,12 @@ def _choose_backend(network: Network, backend: str) -> None:
 
 
 def _candidates(cfg: DictConfig) -> Iterator[tuple[Network, Conditions]]:
-    """Each network to score, and what is known of it: its name, weights, preset and training."""
+    """Each network to score, with its name, weights, preset and training."""
     if (cfg.checkpoint is None) == (cfg.model is None):
         given = "both" if cfg.checkpoint is not None else "neither"
         raise ValueError(
-            f"give either checkpoint=RUN_OR_FILE or model=NAME, got {given}: a checkpoint knows its network; "
-            "model=bicubic needs no weights"
+            f"give either checkpoint=RUN_OR_FILE or model=NAME, got {given}: a checkpoint determines its "
+            "network; model=bicubic needs no weights"
         )
     if cfg.checkpoint is not None:
         yield _from_checkpoint(cfg, Path(cfg.checkpoint))

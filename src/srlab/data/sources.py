@@ -72,7 +72,7 @@ class ImageSet:
 
 
 Source = Callable[[], ImageSet]
-"""Looks on the disk when it is called; a ValueError says what was searched and what to do. It must pickle."""
+"""Searches the disk when it is called; a ValueError names the folders and the remedy. It must pickle."""
 
 
 def folder_images(
