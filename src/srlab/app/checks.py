@@ -143,11 +143,11 @@ def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
 
 
 def check_two_optimizers(cfg: DictConfig) -> None:
-    """Refuse what an adversarial loss, with its second optimizer, does not obey."""
+    """Refuse settings that do not work with an adversarial loss and its second optimizer."""
     trainer = cfg.trainer
     devices = len(trainer.devices) if isinstance(trainer.devices, ListConfig) else trainer.devices
     refused = {
-        # two processes were seen to learn something else than one
+        # training with two processes was seen to differ from training with one
         "trainer.devices": (str(devices), ("1",)),
         "trainer.accumulate_grad_batches": (trainer.accumulate_grad_batches, (1,)),
         "trainer.gradient_clip_val": (trainer.gradient_clip_val, (None, 0)),

@@ -21,7 +21,7 @@ from srlab.terminal.command_lines import typed_override
 
 log = logging.getLogger(__name__)
 
-# What an attempt leaves that ended before its first checkpoint.
+# Files of an attempt that ended before its first checkpoint.
 _LEFTOVERS = (
     *(CONFIG_FILE, contract.SUMMARY_FILE, contract.METRICS_FILE),
     *(contract.COSTS_FILE, contract.COMPARISON_FILE),

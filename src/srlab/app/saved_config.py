@@ -45,7 +45,7 @@ _FILE_OR_NAME = ("initial_weights", "checkpoint")
 # What identifies a run at W&B; the environment decides it once, when the run starts.
 _IDENTITY = ("project", "entity", "name", "id", "group", "tags")
 
-# Where and when a run is computed, not what it computes.
+# Groups and keys that do not change what a run computes.
 _APART = ("paths", "resume", "rerun", "threads")
 
 # Lightning's short names of the precisions that keep the weights in float32.
@@ -232,7 +232,7 @@ def _flat_items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:
-    """Dotted keys in which two runs differ in what they compute, wherever and whenever they run."""
+    """Dotted keys that differ between two runs, except those that do not change what is computed."""
     first, second = _comparable(one), _comparable(other)
     return sorted(
         key for key in first.keys() | second.keys() if first.get(key, first) != second.get(key, second)

@@ -199,7 +199,7 @@ def _callbacks(run: RunConfig) -> list[Callback]:
         raise ValueError("callbacks.stop saves a run that is stopped, and ends it: leave it as it is")
     latency = {**run.plain["latency"], "output_size": tuple(run.cfg.latency.output_size)}
     costs = CostRecord(folder=run.folder, limits=run.plain.get("limits", {}), **latency)
-    # written once training has begun: a resume that fails must not leave its configuration behind
+    # written once training has begun: a resume that fails must not change config.yaml
     beginning = LambdaCallback(on_train_start=lambda trainer, _task: _begin(trainer, run))
     last = LastState(checkpoint=RunFolder(run.folder).last_checkpoint)
     return [*callbacks, costs, beginning, last]

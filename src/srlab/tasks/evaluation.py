@@ -136,7 +136,7 @@ def restore_padded(
     restoration: Restoration = WHOLE,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Tensor:
-    """(B, 3, H, W) in [0, 1] to (B, 3, sH, sW), with the input padding that a protocol asks for."""
+    """(B, 3, H, W) in [0, 1] to (B, 3, sH, sW), with the input padding of a protocol."""
     height, width = lr_image.shape[-2:]
     restored = restore(
         network,
