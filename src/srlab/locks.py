@@ -1,4 +1,4 @@
-"""Locks on files, which the operating system frees however their holder ends."""
+"""Locks on files, which the operating system releases when their holder ends."""
 
 import fcntl
 import logging

@@ -1,4 +1,4 @@
-"""Combinations and values that cannot work are refused before anything is built or written."""
+"""Checks of the configuration, before anything is built or written."""
 
 import shutil
 import tempfile

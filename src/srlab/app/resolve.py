@@ -1,4 +1,4 @@
-"""A composed configuration becomes the description of one run, finished here and nowhere else."""
+"""Makes the description of a run, :class:`RunConfig`, of a composed configuration."""
 
 import secrets
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The configuration of a run: finished, saved in its folder, loaded again, and compared with another one."""
+"""The configuration of a run: completing, saving, loading and comparing it."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""evaluate.py: scores a checkpoint or a named network on every set under every protocol asked for."""
+"""evaluate.py: scores a checkpoint or a named network on the chosen sets under the chosen protocols."""
 
 import logging
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""From a path to a network in evaluation mode, and a description of what the file contains."""
+"""Loads a network in evaluation mode, and a description of the content of its file."""
 
 import logging
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What a forward pass executes, operator by operator, from shapes alone on the meta device."""
+"""Counts the operations of a forward pass, from shapes on the meta device."""
 
 import copy
 from collections import Counter

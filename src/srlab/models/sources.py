@@ -1,4 +1,4 @@
-"""Names that stand for a trained network: extensions register where they look."""
+"""Names of trained networks, resolved by functions that extensions register."""
 
 import os
 from collections.abc import Callable

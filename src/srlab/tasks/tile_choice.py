@@ -1,4 +1,4 @@
-"""Which tile fits into the memory that is free."""
+"""Chooses the largest tile that fits into the free memory."""
 
 import logging
 

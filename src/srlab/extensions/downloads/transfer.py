@@ -1,4 +1,4 @@
-"""One file from a server to the disk: resumed where it broke off, checked, in place only when complete."""
+"""Downloads one file: resumed after interruptions, checked, and renamed when complete."""
 
 import hashlib
 import json

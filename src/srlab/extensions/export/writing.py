@@ -1,4 +1,4 @@
-"""From a network to a file of another run time that passed the parity gate, or to none."""
+"""Exports a network to a file of another run time; a file that differs from PyTorch is deleted."""
 
 import hashlib
 import json

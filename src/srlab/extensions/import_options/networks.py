@@ -1,4 +1,4 @@
-"""Which preset an option file's network is, and in which arguments it differs."""
+"""Finds the preset of an option file's network, and the arguments in which it differs."""
 
 import functools
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""EXIF, XMP and ICC data that describe the enlarged picture as truly as the original."""
+"""EXIF, XMP and ICC data, changed where the enlarged picture differs from the original."""
 
 import io
 import re

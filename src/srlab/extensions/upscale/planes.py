@@ -1,4 +1,4 @@
-"""What an RGB network does with pictures of any kind: gray, RGB, with or without transparency."""
+"""Runs an RGB network on pictures of any kind: gray, RGB, with or without transparency."""
 
 from collections.abc import Callable
 from dataclasses import replace

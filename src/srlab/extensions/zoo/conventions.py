@@ -1,4 +1,4 @@
-"""Costs as the columns of papers count them: the same network has other numbers under each convention.
+"""Costs under the conventions of papers, which differ for the same network.
 
 ``official``      ours: convolutions and matrix products of the official formulation for an output of
                   1280x720, padding included; all parameters.
