@@ -60,7 +60,7 @@ def composed():
         ({"trainer.precision": "bf16-true"}, "use 32-true, bf16-mixed or 16-mixed"),
         ({"trainer.precision": 64}, "trainer.precision=64 is not supported"),
         ({"trainer.precision": "transformer-engine"}, "precision=transformer-engine is not supported"),
-        ({"sharpness": 2}, r"\+sharpness=… adds what nothing reads"),
+        ({"sharpness": 2}, r"\+sharpness=… adds an unknown key"),
         ({"data.scale": 3}, "data.scale=3, but scale=2"),
         # as experiment=rcan_x4 has it
         ({"initial_weights": "RUN_OF_X2"}, "give initial_weights=RUN_OR_FILE of it, or initial_weights=null"),

@@ -1,4 +1,4 @@
-"""Combinations and values that cannot work are refused before anything is built or written."""
+"""Checks of the configuration, before anything is built or written."""
 
 import shutil
 import tempfile
@@ -54,10 +54,10 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
     Raises:
         ValueError: with key, value and remedy, as in all functions of this module.
     """
-    # Hydra lets +KEY=… add anything; nothing would read a root that is not in the schema
+    # Hydra lets +KEY=… add anything; a root key that is not in the schema would have no effect
     unknown = sorted(str(key) for key in cfg.keys() - {field.name for field in fields(TrainConfig)})
     if unknown:
-        raise ValueError(f"+{unknown[0]}=… adds what nothing reads; leave it out, or name the group it is in")
+        raise ValueError(f"+{unknown[0]}=… adds an unknown key; leave it out, or name the group it is in")
     _check_numbers(cfg)
     precision, decided = str(cfg.trainer.precision), sorted(_DECIDED & cfg.trainer.keys())
     if precision not in _PRECISIONS:
@@ -148,11 +148,11 @@ def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
 
 
 def check_two_optimizers(cfg: DictConfig) -> None:
-    """Refuse what an adversarial loss, with its second optimizer, does not obey."""
+    """Refuse settings that do not work with an adversarial loss and its second optimizer."""
     trainer = cfg.trainer
     devices = len(trainer.devices) if isinstance(trainer.devices, ListConfig) else trainer.devices
     refused = {
-        # two processes were seen to learn something else than one
+        # training with two processes was seen to differ from training with one
         "trainer.devices": (str(devices), ("1",)),
         "trainer.accumulate_grad_batches": (trainer.accumulate_grad_batches, (1,)),
         "trainer.gradient_clip_val": (trainer.gradient_clip_val, (None, 0)),

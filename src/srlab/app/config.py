@@ -16,7 +16,7 @@ class ShiftScheduleConfig:
 
 @dataclass(kw_only=True)
 class PathsConfig:
-    """Where things lie; nothing else in ``conf/`` names a folder."""
+    """Folders; no other group in ``conf/`` names any."""
 
     data: str
     cache: str

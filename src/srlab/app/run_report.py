@@ -1,4 +1,4 @@
-"""What a finished run leaves and prints: scores next to bicubic's, a picture, a summary."""
+"""The result of a finished run: scores next to bicubic's, a picture, a summary."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,4 +1,4 @@
-"""evaluate.py: scores a checkpoint or a named network on every set under every protocol asked for."""
+"""evaluate.py: scores a checkpoint or a named network on the chosen sets under the chosen protocols."""
 
 import logging
 import math
@@ -135,12 +135,12 @@ def _choose_backend(network: Network, backend: str) -> None:
 
 
 def _candidates(cfg: DictConfig, scales: Sequence[float]) -> Iterator[_Candidate]:
-    """Each network to score, and what is known of it: its name, weights, preset and training."""
+    """Each network to score, with its name, weights, preset and training."""
     if (cfg.checkpoint is None) == (cfg.model is None):
         given = "both" if cfg.checkpoint is not None else "neither"
         raise ValueError(
-            f"give either checkpoint=RUN_OR_FILE or model=NAME, got {given}: a checkpoint knows its network; "
-            "model=bicubic needs no weights"
+            f"give either checkpoint=RUN_OR_FILE or model=NAME, got {given}: a checkpoint determines its "
+            "network; model=bicubic needs no weights"
         )
     if cfg.checkpoint is not None:
         yield from _from_checkpoint(cfg, Path(cfg.checkpoint), scales)

@@ -74,7 +74,7 @@ def train(cfg: DictConfig) -> float | None:
         if run.finished_score is None:
             return _fit(run)
         log.info(
-            "the run in %s is finished: %d steps, %.2f dB; to train on:\n  %s trainer.max_steps=N",
+            "the run in %s is finished: %d steps, %.2f dB; to train longer:\n  %s trainer.max_steps=N",
             *(folder, run.cfg.trainer.max_steps, run.finished_score, resume_command(folder)),
         )
         return run.finished_score
@@ -145,7 +145,7 @@ def _fit_and_report(
         report = RunReport.of(run, trainer, task, data, ending=ending)
         report.publish()
         if ending.cause is not None:
-            log.warning("%s; to train on:\n  %s", ending, resume_command(run.folder))
+            log.warning("%s; to train longer:\n  %s", ending, resume_command(run.folder))
         status = "success"
         return report.best_psnr
     except Exception as error:
@@ -207,7 +207,7 @@ def _callbacks(run: RunConfig) -> list[Callback]:
         raise ValueError("callbacks.stop saves a run that is stopped, and ends it: leave it as it is")
     latency = {**run.plain["latency"], "output_size": tuple(run.cfg.latency.output_size)}
     costs = CostRecord(folder=run.folder, limits=run.plain.get("limits", {}), **latency)
-    # written once training has begun: a resume that fails must not leave its configuration behind
+    # written once training has begun: a resume that fails must not change config.yaml
     beginning = LambdaCallback(on_train_start=lambda trainer, _task: _begin(trainer, run))
     last = LastState(checkpoint=RunFolder(run.folder).last_checkpoint)
     return [*callbacks, costs, beginning, last]
@@ -244,7 +244,7 @@ def _fail_if_unsaved(trainer: Trainer, run: RunConfig) -> None:
     store = checkpoint_io_of(trainer)
     if store.unsaved_step is None:
         return
-    lost = "what this call learnt" if store.saved_step is None else f"what follows step {store.saved_step}"
+    lost = "all of this training" if store.saved_step is None else f"what follows step {store.saved_step}"
     raise OSError(
         f"step {store.unsaved_step} could not be saved ({store.fault}): {lost} is lost. Make room, then "
         f"resume with\n  {resume_command(run.folder)}\nif that run has no checkpoint, start it again with "
@@ -261,7 +261,7 @@ def _exit_if_stopped(trainer: Trainer, run: RunConfig) -> None:
 
 
 def _quieten() -> None:
-    """Silence what the libraries print that no user of a run can act on."""
+    """Silence messages of libraries that users of a run cannot act on."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # the banners of an offline run; the report says how to upload it
     os.environ.setdefault("WANDB_SILENT", "true")

@@ -272,7 +272,7 @@ class SuperResolutionData(LightningDataModule):
     def _trainer(self) -> Any:
         if self.trainer is None:
             raise ValueError(
-                "loaders need a trainer, which knows devices and steps; use evaluation_sets() without one"
+                "loaders need a trainer, for devices and steps; use evaluation_sets() without one"
             )
         return self.trainer
 

@@ -1,4 +1,4 @@
-"""Where high-resolution images are on disk: functions that find the files of a set and read no pixels.
+"""Functions that find the HR files of a set, without reading pixels.
 
 A data set with its own layout needs such a function in a file of its own, and a file in ``conf/data``.
 """
@@ -72,7 +72,7 @@ class ImageSet:
 
 
 Source = Callable[[], ImageSet]
-"""Looks on the disk when it is called; a ValueError says what was searched and what to do. It must pickle."""
+"""Searches the disk when it is called; a ValueError names the folders and the remedy. It must pickle."""
 
 
 def folder_images(

@@ -1,4 +1,4 @@
-"""The training loop of a super-resolver and a discriminator, which take turns in every step."""
+"""The training step of a network and a discriminator, which are updated in turn."""
 
 from collections.abc import Sequence
 

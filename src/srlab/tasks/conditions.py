@@ -1,4 +1,4 @@
-"""The conditions of a score: what ran, where, when, from which sources."""
+"""The conditions of a score: network, device, date, commit and versions."""
 
 import platform
 from collections.abc import Mapping

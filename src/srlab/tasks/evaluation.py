@@ -1,4 +1,4 @@
-"""Scores one network on whole images, set by set, under every protocol asked for."""
+"""Scores one network on whole images, set by set, under several protocols."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""Self-ensemble: the mean of what a network makes of an image's eight flips and turns.
+"""Self-ensemble: the mean of a network's results for the eight flips and turns of an image.
 
 Paper: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017, arXiv
 1707.02921; papers mark scores of it with "+".

@@ -1,4 +1,4 @@
-"""The training loop of a super-resolver. It knows the loop, not the network."""
+"""The training and validation steps of any super-resolution network."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

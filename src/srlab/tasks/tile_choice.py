@@ -1,4 +1,4 @@
-"""Which tile fits into the memory that is free."""
+"""Chooses the largest tile that fits into the free memory."""
 
 import logging
 
@@ -33,7 +33,7 @@ def choose_tile(
     """LR side of the largest tile that should fit into the free memory; 0 if the whole image should.
 
     The network's need for each pixel is measured on two small images, once for each network. The smallest
-    tile is returned if none should fit, and 0 where the system does not say what is free.
+    tile is returned if none should fit, and 0 where the free memory is unknown.
 
     Args:
         network: on ``device``, in evaluation mode, called without autograd.
@@ -50,7 +50,7 @@ def choose_tile(
         return 0
     free = free_bytes(device)
     if free is None:
-        log.info("%s does not say how much memory is free: tile=auto restores whole images", device)
+        log.info("the free memory of %s is unknown: tile=auto restores whole images", device)
         return 0
     needed = len(lr_image) * bytes_per_pixel(network, device, dtype, side=side)
     budget = _SHARE * free

@@ -55,7 +55,7 @@ def differences(
 
     Args:
         report: the scores.
-        network: the literature's name or our preset's; None for a network that nobody published.
+        network: the literature's name or our preset's; None for an unpublished network.
         training: the data that the weights were trained on, as far as known; figures of other data are then
             shown only where there are none of these.
     """

@@ -111,7 +111,7 @@ def _best_scale(files: Mapping[int, Path], scale: float | None) -> Path:
 
 
 def _explain_name(name: str, shipped: Mapping[str, object]) -> NoReturn:
-    """Raise the error that helps whoever wrote ``name``, which is neither a file nor shipped."""
+    """Raise the error for ``name``, which is neither a file nor shipped weights, with the remedy."""
     with_weights = ", ".join([*shipped, _BICUBIC])
     if name in list_models():
         raise ValueError(
