@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from srlab.app.config import TrainConfig
 from srlab.app.launch import typed_overrides
@@ -145,10 +145,7 @@ def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
 def check_two_optimizers(cfg: DictConfig) -> None:
     """Refuse what an adversarial loss, with its second optimizer, does not obey."""
     trainer = cfg.trainer
-    devices = len(trainer.devices) if isinstance(trainer.devices, ListConfig) else trainer.devices
     refused = {
-        # two processes were seen to learn something else than one
-        "trainer.devices": (str(devices), ("1",)),
         "trainer.accumulate_grad_batches": (trainer.accumulate_grad_batches, (1,)),
         "trainer.gradient_clip_val": (trainer.gradient_clip_val, (None, 0)),
         "trainer.precision": (str(trainer.precision), ("32-true", "32", "bf16-mixed", "bf16")),
