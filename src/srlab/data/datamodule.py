@@ -19,6 +19,7 @@ from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import ImageFile, ImageSet, Source
 from srlab.data.store import BadImagePolicy, ImageStore, open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
+from srlab.data.unreferenced import UnreferencedSet
 from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class SuperResolutionData(LightningDataModule):
         if not any(image_set.files for image_set in found):
             raise ValueError(f"none of the sets {', '.join(names)} exists; {found[-1].if_none_usable}")
         sets = tuple(
-            EvaluationSet(
+            (UnreferencedSet if image_set.is_low_resolution else EvaluationSet)(
                 image_set=image_set,
                 store=self._open(image_set),
                 scale=self.scale,
