@@ -121,7 +121,6 @@ def test_cpu_kernels_with_gradients_train():
 @pytest.mark.parametrize(
     ("key", "value", "remedy"),
     [
-        ("trainer.devices", 2, "trainer.devices=1"),
         ("trainer.accumulate_grad_batches", 2, "trainer.accumulate_grad_batches=1"),
         ("trainer.gradient_clip_val", 1.0, "trainer.gradient_clip_val=null"),
         ("trainer.precision", "16-mixed", "trainer.precision=32-true"),

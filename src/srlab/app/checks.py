@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from srlab.app.config import TrainConfig
@@ -150,10 +150,7 @@ def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
 def check_two_optimizers(cfg: DictConfig) -> None:
     """Refuse settings that do not work with an adversarial loss and its second optimizer."""
     trainer = cfg.trainer
-    devices = len(trainer.devices) if isinstance(trainer.devices, ListConfig) else trainer.devices
     refused = {
-        # training with two processes was seen to differ from training with one
-        "trainer.devices": (str(devices), ("1",)),
         "trainer.accumulate_grad_batches": (trainer.accumulate_grad_batches, (1,)),
         "trainer.gradient_clip_val": (trainer.gradient_clip_val, (None, 0)),
         "trainer.precision": (str(trainer.precision), ("32-true", "32", "bf16-mixed", "bf16")),

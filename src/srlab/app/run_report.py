@@ -234,7 +234,7 @@ class RunReport:
         examples = []
         for sample, (ours, theirs) in zip(islice(samples, _SHOWN_IMAGES), scores, strict=False):
             lr_image = to_unit_range(sample["lr_image"])[None]
-            size = result_size(network, sample["hr_image"], sample["scale"])
+            size = result_size(network, sample, sample["scale"])
             sr_image = restore_padded(network, lr_image.to(device), padding, size=size)[0].cpu()
             interpolated = restore_padded(bicubic, lr_image, InputPadding.model, size=size)[0]
             examples.append(

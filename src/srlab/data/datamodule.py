@@ -20,6 +20,7 @@ from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import ImageFile, ImageSet, Source
 from srlab.data.store import BadImagePolicy, ImageStore, open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
+from srlab.data.unreferenced import UnreferencedSet
 from srlab.ops.axis import checked_scales
 from srlab.terminal.names import some
 
@@ -169,7 +170,7 @@ class SuperResolutionData(LightningDataModule):
             self._refuse_other_scales(image_set)
         store, scales = self._open(image_set), self.validation_scales
         for scale in scales or (self.scale,):
-            yield EvaluationSet(
+            yield (UnreferencedSet if image_set.is_low_resolution else EvaluationSet)(
                 image_set=replace(image_set, name=f"{image_set.name}_x{scale:g}") if scales else image_set,
                 store=store,
                 scale=scale,

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class EvaluationSet:
     on_bad_image: BadImagePolicy
     least_side: int = 1
     max_pixels: int = MAX_PIXELS
+    has_references: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.name = self.image_set.name

@@ -43,6 +43,7 @@ class ImageSet:
         if_none_usable: what to do if no file is usable; ends messages.
         lr_files: LR file of each HR file, by its name, made by whatever degradation; None: ``lr_folders`` has
             bicubic ones or none.
+        is_low_resolution: ``files`` are LR, and there is no HR.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ImageSet:
     lr_folders: Mapping[int, Path] = field(default_factory=dict)
     if_none_usable: str = "see the warnings"
     lr_files: Mapping[str, Path] | None = None
+    is_low_resolution: bool = False
 
     def lr_path(self, file_name: str, scale: float) -> Path | None:
         """The LR file of an HR file, or None if there is no folder for this scale.

@@ -33,7 +33,12 @@ def corresponding_sides(side: int, scale: float | Fraction) -> tuple[int, int]:
     """
     exact = exact_scale(scale)
     lr_side = int(side / exact)
-    return lr_side, int(lr_side * exact + Fraction(1, 2))
+    return lr_side, covered_side(lr_side, exact)
+
+
+def covered_side(lr_side: int, scale: float | Fraction) -> int:
+    """HR pixels that ``lr_side`` LR pixels cover, rounded half up."""
+    return int(lr_side * exact_scale(scale) + Fraction(1, 2))
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,11 @@ class AdversarialTask(SuperResolutionTask):
         return loss.detach()
 
     def _set_gradients(self, loss: Tensor, module: nn.Module) -> None:
-        """Of the mean over all devices."""
+        """Of the mean over all devices, each with its parameter's strides.
+
+        Fused optimizers pair the elements in the order of memory. ``backward`` makes the strides equal;
+        ``grad`` returns those of the kernel, which for convolutions on a CPU are channels last.
+        """
         parameters = [each for each in module.parameters() if each.requires_grad]
         gradients: Sequence[Tensor] = torch.autograd.grad(loss, parameters)
         if self.trainer.world_size > 1:
@@ -66,4 +70,4 @@ class AdversarialTask(SuperResolutionTask):
             assert isinstance(joined, Tensor)
             gradients = joined.split([each.numel() for each in parameters])
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient.view_as(parameter)
+            parameter.grad = torch.empty_like(parameter).copy_(gradient.view_as(parameter))

@@ -17,7 +17,7 @@ from srlab.counts.probe import device_name, dtype_name, evaluation_mode
 from srlab.data.evaluation import EvaluationSet
 from srlab.metrics.protocol import ProtocolConfig, protocol_label
 from srlab.metrics.registry import DEFAULT_METRICS, ready_metrics
-from srlab.metrics.scoring import score, score_bicubic, to_levels
+from srlab.metrics.scoring import check_alone, score, score_alone, score_bicubic, to_levels
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.ops.input_padding import InputPadding
@@ -35,11 +35,12 @@ class ImageRecord:
 
     Attributes:
         scores: {metric: value}.
-        height: of the HR image that was scored.
+        height: of the image that was scored.
         width: likewise.
         gray: whether the reference is a gray file.
         gray_rule: how such files are treated, the name of a :class:`GrayRule`.
-        lr_source: ``file``, ``made`` (8 bits) or ``float`` (made within the protocol, never rounded).
+        lr_source: ``file``, ``made`` (8 bits), ``float`` (made within the protocol, never rounded) or
+            ``without HR``.
         tile: LR side of the tiles that it was restored in; 0: as a whole.
     """
 
@@ -118,6 +119,7 @@ def evaluate(
     ready_metrics(metrics)
     _check_arguments(network, sets, protocols, scale)
     usable, skipped = _split_protocols(network, protocols)
+    check_alone([dataset.name for dataset in sets if not dataset.has_references], usable, metrics)
     scorer = _Scorer(network, usable, metrics, device, restoration, scale)
     items = [(dataset, index) for dataset in sets for index in range(len(dataset))]
     records: list[ImageRecord] = []
@@ -177,7 +179,7 @@ class _Scorer:
             return []
         self.scored += 1
         lr_image = sample["lr_image"].to(self.device)[None].to(self.dtype) / 255
-        size = result_size(self.network, sample["hr_image"], self.scale)
+        size = result_size(self.network, sample, self.scale)
         restored, tiles = {}, {}
         for padding in self.paddings:
             steps: list[Progress] = []
@@ -203,15 +205,19 @@ class _Scorer:
         *,
         tile: int,
     ) -> ImageRecord:
-        hr_image, scale = sample["hr_image"].to(self.device), self.scale
+        scale = self.scale
+        hr_image = sample["hr_image"].to(self.device) if "hr_image" in sample else None
         try:
-            if protocol.bicubic_only:
+            if hr_image is None:
+                scores = score_alone(restored[protocol.padding], protocol, self.metrics)
+            elif protocol.bicubic_only:
                 scores = score_bicubic(hr_image, scale=scale, protocol=protocol, metrics=self.metrics)
             else:
                 scores = score(restored[protocol.padding], hr_image, protocol, self.metrics)
         except ValueError as error:
             raise ValueError(f"{sample['set_name']}, image {sample['name']}: {error}") from error
-        height, width = hr_image.shape[-2:]
+        scored = restored[protocol.padding] if hr_image is None else hr_image
+        height, width = scored.shape[-2:]
         return ImageRecord(
             set_name=sample["set_name"],
             name=sample["name"],
@@ -219,7 +225,7 @@ class _Scorer:
             scores={name: value.item() for name, value in scores.items()},
             height=height,
             width=width,
-            gray=len(hr_image) == 1,
+            gray=len(scored) == 1,
             gray_rule=protocol.gray.name,
             lr_source="float" if protocol.bicubic_only else sample["lr_source"],
             tile=0 if protocol.bicubic_only else tile,

@@ -1,9 +1,9 @@
 """Restores one image of any size: whole or in tiles, once or as the mean of its eight flips and turns."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakSet
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from srlab.counts.probe import evaluation_mode, explain_out_of_memory, is_out_of_memory
 from srlab.models.any_scale import AnyScale
 from srlab.models.network import Network, require_image
-from srlab.ops.axis import Axis
+from srlab.ops.axis import Axis, covered_side
 from srlab.ops.input_padding import InputPadding, pad_input
 from srlab.ops.resize import imresize
 from srlab.tasks.self_ensemble import self_ensemble, view_sizes
@@ -147,9 +147,17 @@ def restore_padded(
     return resized(restored[..., : own[0], : own[1]], size or own)
 
 
-def result_size(network: Network, hr_image: Tensor, scale: float) -> tuple[int, int] | None:
-    """``size`` of :func:`restore` for the LR image of ``hr_image``: None at the network's own scale."""
-    return None if network.scale == scale else (hr_image.shape[-2], hr_image.shape[-1])
+def result_size(network: Network, sample: Mapping[str, Any], scale: float) -> tuple[int, int] | None:
+    """``size`` of :func:`restore` for a sample's LR image, that of its HR if it has one.
+
+    None at the network's own scale.
+    """
+    if network.scale == scale:
+        return None
+    if "hr_image" in sample:
+        return sample["hr_image"].shape[-2], sample["hr_image"].shape[-1]
+    height, width = (covered_side(side, scale) for side in sample["lr_image"].shape[-2:])
+    return height, width
 
 
 def is_own_scale(network: Network, scale: float) -> bool:

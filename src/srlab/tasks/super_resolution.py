@@ -157,7 +157,7 @@ class SuperResolutionTask(LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             lr_image, hr_image = to_unit_range(sample["lr_image"])[None], sample["hr_image"]
             protocol = at_scale(self.protocol, sample["scale"], own_scale=self.network.scale)
-            size = result_size(self.network, hr_image, sample["scale"])
+            size = result_size(self.network, sample, sample["scale"])
             sr_image = restore_padded(self.network, lr_image, protocol.padding, size=size)[0]
             scores = score(sr_image, hr_image, protocol, self.metrics)
         for metric, value in scores.items():
