@@ -116,7 +116,9 @@ class NLSN(AttentionNetwork):
     default_backend = STREAMED
     pools_globally = ("non-local sparse attention",)
     unexportable: ClassVar[Mapping[str, str]] = {
-        "onnx": "buckets are sorted stably, for which PyTorch's exporter has no operator",
+        **dict.fromkeys(
+            ("onnx", "openvino"), "buckets are sorted stably, for which PyTorch's exporter has no operator"
+        ),
         "pt2 of any size": "the number of buckets depends on the image; give one --size",
     }
 
