@@ -118,7 +118,7 @@ def _composed(name: str, _unchanged: tuple[tuple[Path, int], ...]) -> DictConfig
 
 @functools.lru_cache(maxsize=256)
 def _own_values(name: str, _unchanged: tuple[tuple[Path, int], ...]) -> dict[str, Any]:
-    """What a preset's own file sets, which outlives whatever it inherits, without composing it."""
+    """Values in a preset's own file, which override those it inherits, without composing it."""
     from omegaconf import OmegaConf
 
     node = OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml")
