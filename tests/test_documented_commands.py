@@ -30,6 +30,7 @@ LEFT_OUT = {
     r"train\.py(?! (resume|rerun|--config-dir)=?)": "trains for minutes to days",
     r"evaluate\.py checkpoint=hit_srf_x4": "needs what was downloaded",
     r"evaluate\.py model=elan_tiny": "times seven passes of 1280x720",
+    r"evaluate\.py checkpoint=RUN scale=": "needs a network of any scale",
     r"srlab (data )?download (?!--list)": "downloads",
     r"srlab profile (?!--table)": "measures for minutes",
     r"srlab export": "takes a minute; tests/extensions/export runs them",
