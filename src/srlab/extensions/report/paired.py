@@ -68,8 +68,8 @@ def interval(differences: np.ndarray) -> tuple[float, float, float]:
     Both are of the t test with :func:`error_of_mean`; power is that of the noncentral t distribution (J.
     Cohen, "Statistical power analysis", 1988). Percentiles of the bootstrap would mean little, as three seeds
     have ten resamples. In simulations with 3 seeds and 18 images the interval holds the true mean in 95 % of
-    the cases (99 % if seeds and images differ by nothing but their interaction), the bootstrap's percentiles in
-    73 to 97 %, and in 67 to 93 % where images are drawn for each seed by itself, as if seeds shared none.
+    the cases (99 % if seeds and images differ by nothing but their interaction), the bootstrap's percentiles
+    in 73 to 97 %, and in 67 to 93 % where images are drawn for each seed by itself, as if seeds shared none.
 
     Args:
         differences: (S, I) in dB, S >= 2 seeds and I >= 2 images, not all equal.
@@ -91,8 +91,8 @@ def error_of_mean(differences: np.ndarray) -> tuple[float, float]:
     The error is that of the bootstrap which resamples the seeds and, for all of them alike, the images (A.
     B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2), 2007). One less than there are is
     drawn of each, without which few seeds would seem alike (P. J. McCarthy and C. B. Snowden, "The bootstrap
-    and finite population sampling", 1985). For a mean the limit of infinitely many resamples is known, so that
-    none is drawn::
+    and finite population sampling", 1985). For a mean the limit of infinitely many resamples is known, so
+    that none is drawn::
 
         error^2 = s_seeds^2 / S + s_images^2 / I + s_rest^2 / (S I)
 
