@@ -1,9 +1,8 @@
 """The recipe of elan_tiny, started from nothing, follows the training loss that was recorded.
 
-Rounding grows: another order of additions (one thread or two) moved the loss of a batch by 0.0002 of itself at
-step 50, 0.005 at step 100 and 0.03 at step 150. Losses of neighbouring batches differ by up to a half, so that
-other crops, another order or another initialization are seen at once, and another learning rate or optimizer
-within 50 steps.
+Rounding grows: another order of additions (one thread or two) moved the loss of a batch by 0.0002 of itself
+at step 50, 0.005 at step 100 and 0.03 at step 150. Losses of neighbouring batches differ by up to a half, so
+that other crops, another order or another initialization are seen at once.
 """
 
 import json
@@ -24,7 +23,7 @@ TOLERANCES = ((50, 0.002), (100, 0.05), (200, 0.15))
 
 @pytest.fixture(scope="module")
 def images(real_images, tmp_path_factory) -> Path:
-    """What benchmarks/training_images.py makes of the collections: the files that the weights were trained on."""
+    """What benchmarks/training_images.py makes of the collections."""
     folder, collections = tmp_path_factory.mktemp("data") / "elan_tiny", real_images / "train"
     photographs = [str(collections / name) for name in ("Photos_Budgie", "Photos_PopOS")]
     words = ["--t91", str(collections / "T91"), "--bsds", str(collections / "BSDS500_train")]
