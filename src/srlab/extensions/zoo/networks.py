@@ -27,8 +27,8 @@ _TEXT_COLUMNS = frozenset({"model", "recipe", "weights", "what"})
 _START, _END = "<!-- networks -->", "<!-- end of networks -->"
 _FOOTNOTE = (
     "Sizes, multiply-adds (for 1280x720) and PSNR (dB) at x4. PSNR is the papers', trained on DIV2K; "
-    f"{UNVERIFIED} read from a picture, not confirmed by a second source. Weights are the authors'; those of "
-    "which scales are listed come with srlab."
+    f"{UNVERIFIED} read from a picture, not confirmed by a second source. Weights: yes, the authors released "
+    "them; scales, they come with srlab."
 )
 
 
