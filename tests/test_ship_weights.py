@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from benchmarks import ship_weights
@@ -16,7 +17,7 @@ from training_runs import ROOT
 @pytest.fixture
 def record(tmp_path, monkeypatch):
     """Writes the record from an evaluation of this checkpoint; the weights are elan_tiny's x2."""
-    weights = shutil.copy(shipped_file("elan_tiny", 2), tmp_path)
+    weights = Path(shutil.copy(shipped_file("elan_tiny", 2), tmp_path))
     monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
     evaluations = json.loads((ROOT / "docs/results/scores-elan_tiny-x2.json").read_text())
 
