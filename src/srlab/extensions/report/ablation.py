@@ -89,7 +89,8 @@ def _difference_columns(
 ) -> Iterator[tuple[Column, _Estimates]]:
     """The difference, with its confidence interval where there is one; then the detectable difference."""
     column = replace(column, better=None)
-    shown, detectable = list(gains), [None] * len(gains)
+    shown: _Estimates = list(gains)
+    detectable: _Estimates = [None] * len(gains)
     for place, pair in enumerate(pairs):
         if pair is not None and pair.mean is not None and pair.detectable is not None:
             shown[place] = Estimate(pair.mean, None, pair.seeds, pair.low, pair.high)

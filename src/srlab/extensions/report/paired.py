@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -49,17 +49,19 @@ def paired_difference(
     runs = [scores[seed] for scores in (theirs, ours) for seed in seeds]
     names = sorted(runs[0]) if runs else []
     missing = _missing(seeds, runs)
+    nothing = PairedDifference(None, len(seeds), len(names), missing=missing)
     if not names or any(run.keys() != runs[0].keys() for run in runs):
-        return PairedDifference(None, len(seeds), len(names), missing=missing)
+        return nothing
     differences = np.array([[_gap(ours[seed][name], theirs[seed][name]) for name in names] for seed in seeds])
     if not np.isfinite(differences).all():
-        return PairedDifference(None, *differences.shape, missing="an image has no finite difference")
-    mean = float(differences.mean())
-    if missing is None and np.ptp(differences) < _ROUNDING_DB:
-        missing = "all differences are equal, which leaves no spread to judge by"
+        return replace(nothing, missing="an image has no finite difference")
+    only_mean = replace(nothing, mean=float(differences.mean()))
     if missing is not None:
-        return PairedDifference(mean, *differences.shape, missing=missing)
-    return PairedDifference(mean, *differences.shape, *interval(differences))
+        return only_mean
+    if np.ptp(differences) < _ROUNDING_DB:
+        return replace(only_mean, missing="all differences are equal, which leaves no spread to judge by")
+    low, high, detectable = interval(differences)
+    return replace(only_mean, low=low, high=high, detectable=detectable)
 
 
 def interval(differences: np.ndarray) -> tuple[float, float, float]:
