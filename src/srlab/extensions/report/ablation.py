@@ -176,8 +176,11 @@ def _caption_of_differences(comparison: Comparison) -> Iterator[str]:
         for configuration, pair in zip(comparison.configurations, _pairs(comparison, name), strict=True):
             if pair is not None and pair.missing is not None:
                 reasons[name, pair.missing].append(str(configuration.number))
+    names = defaultdict(list)
     for (name, reason), rows in reasons.items():
-        yield f"No interval on {name} for row{'s' * (len(rows) > 1)} {', '.join(rows)}: {reason}."
+        names[", ".join(rows), reason].append(name)
+    for (rows, reason), of in names.items():
+        yield f"No interval on {', '.join(of)} for row{'s' * (',' in rows)} {rows}: {reason}."
 
 
 def _difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Estimate | None:
