@@ -8,6 +8,8 @@ import torch
 import srlab
 from preset_cases import cheapest_of_each_class, narrowed, recorded, recorded_scales
 from srlab.layers.channel_attention import ChannelAttention
+from srlab.models.atd import CategoryAttention, DictionaryRefinement
+from srlab.models.catanet import TokenAggregation
 from srlab.models.echosr import GlobalContext
 from srlab.models.esc.blocks import PREDICTED_SIDE, KernelPredictor
 from srlab.models.esc.encoder import EscNetwork
@@ -56,6 +58,12 @@ def _statistics_are_constants(monkeypatch):
     def local_attention(self, embedded, values, backend):
         return values + embedded.mean(-1, keepdim=True)
 
+    def each_token_alone(self, tokens, centres, backend):
+        return self.merge(self.project.value(tokens))
+
+    def own_value(self, qkv, shares, backend):
+        return self.proj(qkv.chunk(3, dim=-1)[2])
+
     def constant_kernels(self, features):
         return features.new_full((len(features), features.shape[1], PREDICTED_SIDE, PREDICTED_SIDE), 0.1)
 
@@ -64,6 +72,9 @@ def _statistics_are_constants(monkeypatch):
     monkeypatch.setattr(ChannelAttention, "forward", lambda self, features: features * 0.5)
     monkeypatch.setattr(LayerAttention, "weights", lambda self, maps: maps.new_full([maps.shape[1]] * 2, 0.1))
     monkeypatch.setattr(NonLocalSparseAttention, "attend", local_attention)
+    monkeypatch.setattr(TokenAggregation, "attend", each_token_alone)
+    monkeypatch.setattr(CategoryAttention, "forward", own_value)
+    monkeypatch.setattr(DictionaryRefinement, "forward", lambda self, dictionary, *_: dictionary)
     torch.manual_seed(0)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training_runs import ROOT, SMALL, TINY_ELAN, curve, weights
+from training_runs import ROOT, SMALL, TINY_ELAN, TINY_ESC_LTE, curve, weights
 
 TINY_SWINIR = (
     *("model=swinir_light", "model.dim=12", "model.depths=[2,2]", "model.num_heads=[2,2]"),
@@ -79,8 +79,9 @@ def test_two_processes_follow_the_curve_of_one(train, photos, tmp_path):
         (4, TINY_ELAN, ["callbacks=ema"]),
         (2, TINY_ELAN, ["activation_checkpointing=true", "data.num_workers=1"]),
         (2, TINY_SWINIR, ["trainer.accumulate_grad_batches=2"]),
+        (2, TINY_ESC_LTE, ["trainer.accumulate_grad_batches=2", "data.validation_scales=[2,2.5]"]),
     ],
-    ids=["four, averaged", "recomputed", "dropped paths, accumulated"],
+    ids=["four, averaged", "recomputed", "dropped paths, accumulated", "random scales"],
 )
 def test_more_processes_and_other_networks_follow_it_too(train, photos, tmp_path, devices, network, extra):
     """Images drop the same branches wherever they are. Fewer validation images than processes, too."""

@@ -1,4 +1,4 @@
-"""Where high-resolution images are on disk: functions that find the files of a set and read no pixels.
+"""Functions that find the HR files of a set, without reading pixels.
 
 A data set with its own layout needs such a function in a file of its own, and a file in ``conf/data``.
 """
@@ -51,7 +51,7 @@ class ImageSet:
     if_none_usable: str = "see the warnings"
     lr_files: Mapping[str, Path] | None = None
 
-    def lr_path(self, file_name: str, scale: int) -> Path | None:
+    def lr_path(self, file_name: str, scale: float) -> Path | None:
         """The LR file of an HR file, or None if there is no folder for this scale.
 
         Raises:
@@ -59,10 +59,10 @@ class ImageSet:
         """
         if self.lr_files is not None:
             return self.lr_files[file_name]
-        folder = self.lr_folders.get(scale)
+        folder = self.lr_folders.get(int(scale)) if scale == int(scale) else None
         if folder is None:
             return None
-        stems = (f"{file_name}x{scale}", file_name)
+        stems = (f"{file_name}x{scale:g}", file_name)
         suffixes = (".png", *sorted(IMAGE_SUFFIXES - {".png"}))
         candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in suffixes)
         path = next((path for path in candidates if path.is_file()), None)
@@ -72,7 +72,7 @@ class ImageSet:
 
 
 Source = Callable[[], ImageSet]
-"""Looks on the disk when it is called; a ValueError says what was searched and what to do. It must pickle."""
+"""Searches the disk when it is called; a ValueError names the folders and the remedy. It must pickle."""
 
 
 def folder_images(

@@ -19,6 +19,28 @@ class FeedForward(nn.Module):
         return self.contract(F.gelu(self.expand(tokens)))
 
 
+class ConvFeedForward(FeedForward):
+    """The same with a depth-wise convolution and GELU between, added to their input.
+
+    Args:
+        dim: channels C.
+        hidden_dim: channels of the convolution.
+        kernel_side: of its kernel, odd.
+    """
+
+    def __init__(self, *, dim: int, hidden_dim: int, kernel_side: int) -> None:
+        super().__init__(dim=dim, hidden_dim=hidden_dim)
+        self.local = nn.Conv2d(
+            hidden_dim, hidden_dim, kernel_side, padding=kernel_side // 2, groups=hidden_dim
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, H, W, C) to the same shape."""
+        hidden = F.gelu(self.expand(tokens))
+        local = F.gelu(self.local(hidden.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        return self.contract(hidden + local)
+
+
 class TransformerBlock(nn.Module):
     """Norms first: attention, then a feed-forward network; each is added to its input.
 

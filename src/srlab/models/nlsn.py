@@ -1,4 +1,4 @@
-"""NLSN: EDSR with non-local attention among pixels that a random hash puts next to one another.
+"""NLSN: EDSR with non-local attention among pixels that a random hash sorts next to one another.
 
 Paper:      Mei et al., "Image Super-Resolution With Non-Local Sparse Attention", CVPR 2021
 Reference:  github.com/HarukiYqM/Non-Local-Sparse-Attention at fb3d4225, src/model/nlsn.py and attention.py

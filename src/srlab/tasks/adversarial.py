@@ -1,4 +1,4 @@
-"""The training loop of a super-resolver and a discriminator, which take turns in every step."""
+"""The training step of a network and a discriminator, which are updated in turn."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ class AdversarialTask(SuperResolutionTask):
         """Train both on uint8 pairs; returns the network's loss."""
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
-        sr_image = self._restore_crops(to_unit_range(batch["lr_image"])).float()
+        sr_image = self.restored(batch).float()
         hr_image = to_unit_range(batch["hr_image"])
 
         loss = self.loss(sr_image, hr_image)

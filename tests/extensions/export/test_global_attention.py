@@ -1,4 +1,4 @@
-"""Files of the networks whose attention sees the whole image."""
+"""Files of the networks whose attention sorts, hands on, or sees the whole image."""
 
 import pytest
 import torch
@@ -21,7 +21,16 @@ def prepared(name):
 
 @pytest.mark.slow  # exports
 @pytest.mark.parametrize(
-    ("name", "form", "size"), [("han", "onnx", None), ("han", "pt2", None), ("nlsn", "pt2", (21, 18))]
+    ("name", "form", "size"),
+    [
+        ("han", "onnx", None),
+        ("han", "pt2", None),
+        ("nlsn", "pt2", (21, 18)),
+        ("catanet", "pt2", (21, 18)),
+        ("atd_light", "pt2", (21, 18)),
+        ("pft_light", "onnx", None),
+        ("pft_light", "pt2", (21, 18)),
+    ],
 )
 def test_the_file_is_the_network_at_every_size_it_takes(name, form, size, tmp_path):
     require(form)
@@ -30,12 +39,23 @@ def test_the_file_is_the_network_at_every_size_it_takes(name, form, size, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("form", "message"),
+    ("name", "form", "message"),
     [
-        ("onnx", "NLSN cannot be written as onnx: buckets are sorted stably"),
-        ("pt2", "NLSN cannot be written as pt2 of any size: the number of buckets depends on the image"),
+        ("nlsn", "onnx", "NLSN cannot be written as onnx: buckets are sorted stably"),
+        (
+            "nlsn",
+            "pt2",
+            "NLSN cannot be written as pt2 of any size: the number of buckets depends on the image",
+        ),
+        ("atd_light", "onnx", "ATD cannot be written as onnx: tokens are sorted stably"),
+        ("catanet", "onnx", "CATANet cannot be written as onnx: tokens are sorted stably"),
+        (
+            "pft_light",
+            "pt2",
+            "PFT cannot be written as pt2 of any size: it pads images by their mirror image",
+        ),
     ],
 )
-def test_what_the_hash_forbids_is_refused_by_name(form, message, tmp_path):
+def test_what_cannot_be_written_is_refused_by_name(name, form, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        export_network(prepared("nlsn"), tmp_path / f"file.{form}", to=form)
+        export_network(prepared(name), tmp_path / f"file.{form}", to=form)

@@ -1,4 +1,4 @@
-"""The parts that all ESC networks share, small ones first.
+"""The common parts of all ESC networks, small ones first.
 
 Shape legend: B batch, C features, P channels that convolutional attention mixes (the first P of C), H/W
 low-resolution size, K side of the large kernel (odd), S window side, T = S * S tokens, M heads, d = C / M;
