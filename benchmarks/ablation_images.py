@@ -4,8 +4,8 @@ python benchmarks/ablation_images.py data/elan_tiny [--out data/ablation]
 
 Attention to distant places can only pay where distant places are alike. The largest local maxima of the
 images' autocorrelation, at distances of 12 to 90 pixels and after a high pass, named the candidates; those
-that show a lattice, slats, railings, planks or facades were chosen by eye. Other parts of a held-out
-photograph are not trained on.
+that show a lattice, slats, railings, planks or facades were chosen by eye; repeated.txt lists them for
+srlab report --group. Other parts of a held-out photograph are not trained on.
 """
 
 import argparse
@@ -42,6 +42,8 @@ def main() -> None:
         copy = chosen.out / ("held_out" if name in REPEATED else "train") / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
+    names = [str(Path(name).with_suffix("")) for name in REPEATED]
+    (chosen.out / "repeated.txt").write_text("\n".join(names) + "\n")
 
 
 if __name__ == "__main__":

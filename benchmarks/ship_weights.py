@@ -1,14 +1,19 @@
 """Copies the best weights of a run to those that come with srlab, if they are better than those that do.
 
 python benchmarks/ship_weights.py RUN --images data/elan_tiny/images.json [--state training/elan_tiny_x2]
+python benchmarks/ship_weights.py --scores EVALUATION.json
 
 The file is src/srlab/weights/<preset>_x<scale>.safetensors. Its metadata has the commit, the configuration,
 the seed, the steps, the training images with their SHA-256 and their terms, and the score on the held-out
-images. It is replaced only if this score has grown by 0.02 dB. --state copies what a run needs to be resumed,
-without pictures, to a folder outside the wheel.
+images. It is replaced only if this score has grown by 0.02 dB, and the record of its scores is then removed.
+--state copies what a run needs to be resumed, without pictures, to a folder outside the wheel.
+
+--scores writes that record, src/srlab/weights/<preset>_x<scale>.json, from what evaluate.py wrote of the run
+or of the shipped file under basicsr; srlab zoo and README.md show it.
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -18,8 +23,11 @@ from typing import Any
 import srlab
 from srlab.app.presets import match_preset
 from srlab.checkpoints import LoadedCheckpoint, read_checkpoint, save_safetensors
+from srlab.checkpoints.shipped import shipped_file
+from srlab.extensions.zoo.trained_here import PROTOCOL
 from srlab.runs.contract import MONITOR
 from srlab.runs.folder import RunFolder
+from srlab.runs.records import write_json
 
 WEIGHTS = Path(srlab.__file__).parent / "weights"
 LEAST_GAIN_DB = 0.02
@@ -33,19 +41,36 @@ STATE = ("config.yaml", "metrics.csv", "checkpoints/last.ckpt")
 
 
 def main() -> None:
-    """Compare, then copy."""
+    """Copy weights, or write the record of their scores."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--images", type=Path, required=True, help="of benchmarks/training_images.py")
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--scores", type=Path, help="evaluation.json of evaluate.py")
+    parser.add_argument("--images", type=Path, help="of benchmarks/training_images.py")
     parser.add_argument("--state", type=Path, help="folder for what resumes the run")
     chosen = parser.parse_args()
-    loaded = read_checkpoint(chosen.run)
-    described = description(loaded, chosen.run, json.loads(chosen.images.read_text()))
+    if chosen.scores is not None:
+        for evaluation in json.loads(chosen.scores.read_text())["evaluations"]:
+            print(record_scores(evaluation))
+        return
+    if chosen.run is None or chosen.images is None:
+        parser.error("give RUN and --images, or --scores")
+    ship(chosen.run, json.loads(chosen.images.read_text()))
+    if chosen.state is not None:
+        for name in STATE:
+            (chosen.state / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(chosen.run / name, chosen.state / name)
+        print(f"{chosen.state}: python train.py resume={chosen.state}")
+
+
+def ship(run: Path, images: dict[str, Any]) -> None:
+    """Compare, then copy."""
+    loaded = read_checkpoint(run)
+    described = description(loaded, run, images)
     preset = match_preset(described["model"])
     if preset is None:
-        parser.error(f"{chosen.run} holds no preset; weights are shipped under a preset's name")
+        raise SystemExit(f"{run} holds no preset; weights are shipped under a preset's name")
     target = WEIGHTS / f"{preset}_x{loaded.network.scale}.safetensors"
     before = read_checkpoint(target).description["held_out"]["psnr"] if target.exists() else None
     found = described["held_out"]["psnr"]
@@ -55,16 +80,38 @@ def main() -> None:
         )
     WEIGHTS.mkdir(exist_ok=True)
     save_safetensors(LoadedCheckpoint(loaded.network, described), target)
+    target.with_suffix(".json").unlink(missing_ok=True)
     size = target.stat().st_size
     print(f"{target}: {size / 1e3:.0f} kB, {found:.3f} dB on the held-out images (before: {before})")
     if size > MOST_BYTES:
         target.unlink()
         raise SystemExit(f"removed: {size} bytes are more than {MOST_BYTES}")
-    if chosen.state is not None:
-        for name in STATE:
-            (chosen.state / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(chosen.run / name, chosen.state / name)
-        print(f"{chosen.state}: python train.py resume={chosen.state}")
+
+
+def record_scores(evaluation: dict[str, Any]) -> Path:
+    """Write the record beside the shipped weights that were scored.
+
+    Raises:
+        ValueError: these are not the weights that come with srlab.
+    """
+    report, conditions = evaluation["report"], evaluation["conditions"]
+    weights = shipped_file(conditions["preset"], report["scale"])
+    known = read_checkpoint(weights).description if weights else {}
+    if weights is None or not conditions["checkpoint"].endswith(f"step {known['step']}"):
+        raise ValueError(
+            f"{conditions['checkpoint']} was scored, but srlab comes with step {known.get('step')} of "
+            f"{conditions['preset']} x{report['scale']}; score that: evaluate.py model=… pretrained=true"
+        )
+    kept = ("date", "commit", "torch_version", "subnormals")
+    record = {
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "step": known["step"],
+        **{name: conditions[name] for name in kept},
+        **{name: report[name] for name in ("device", "dtype", "restoration")},
+        "means": [mean for mean in report["means"] if mean["protocol"] == PROTOCOL],
+    }
+    write_json(weights.with_suffix(".json"), record)
+    return weights.with_suffix(".json")
 
 
 def description(loaded: LoadedCheckpoint, run: Path, images: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,20 @@
 """The table of networks."""
 
+import hashlib
+import json
+
 import pytest
 from rich.console import Console
 
-from srlab.extensions.zoo import networks
+import srlab
+from evaluation_sets import benchmark
+from protocols import basicsr
+from srlab.checkpoints.shipped import shipped_weights
+from srlab.extensions.zoo import networks, trained_here
 from srlab.extensions.zoo.networks import find_card, to_markdown, update_readme, zoo_rows, zoo_table
 from srlab.extensions.zoo.papers import convention_table, literature_table
+from srlab.extensions.zoo.trained_here import scores_markdown, scores_table
+from srlab.tasks.evaluation import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +57,53 @@ def test_the_terminal_table_loses_nothing_at_100_columns_or_at_80(rows):
         assert "elan_light" in text
         assert ("one map" in " ".join(text.split())) == (width == 100)
     assert "x2 x3 x4" in printed(zoo_table(rows, width=100), 100)
+
+
+def test_shipped_weights_stand_among_published_networks_of_their_size(tmp_path, monkeypatch):
+    """Oracles: the sizes and PSNR that the papers print, and a record written here."""
+    weights = tmp_path / "elan_tiny_x2.safetensors"
+    means = [
+        {"set_name": "Set5", "scores": {"psnr": 36.7316}},
+        {"set_name": "B100", "scores": {"psnr": 31.3421}},
+    ]
+    weights.with_suffix(".json").write_text(json.dumps({"step": 8000, "means": means}))
+    other = tmp_path / "elan_tiny_x3.safetensors"
+    monkeypatch.setattr(trained_here, "shipped_weights", lambda: {"elan_tiny": {2: weights, 3: other}})
+    lines = scores_markdown().splitlines()
+    assert "| x2 | FSRCNN | 12.5 | 37.00 | 32.63 | 31.53 | published |" in lines
+    assert "| x2 | SRCNN | 57 | 36.66 | 32.42 | 31.36 | published |" in lines
+    assert "| x2 | `elan_tiny` | 110 | 36.73 | – | 31.34 | scored here, step 8,000 |" in lines
+    assert "| x2 | VDSR | 665 | 37.53 | 33.03 | 31.90 | published |" in lines
+    assert "| x3 | `elan_tiny` | 118 | – | – | – | not scored yet |" in lines
+    assert not any("elan_light" in line for line in lines), "presets stand in the table above"
+    assert "FSRCNN" in printed(scores_table("elan_tiny"), 80)
+    assert scores_table("elan") is None
+
+
+def scored_weights():
+    """Weights that come with srlab and have a record, by their scale."""
+    files = {scale: path for scales in shipped_weights().values() for scale, path in scales.items()}
+    return {scale: path for scale, path in files.items() if path.with_suffix(".json").exists()}
+
+
+def test_records_are_of_the_weights_that_come_with_srlab():
+    """New weights need new scores: benchmarks/ship_weights.py --scores."""
+    assert 2 in scored_weights()
+    for path in scored_weights().values():
+        record = json.loads(path.with_suffix(".json").read_text())
+        assert record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest(), path
+        assert {mean["set_name"] for mean in record["means"]} == {"Set5", "Set14", "B100"}
+
+
+@pytest.mark.slow
+def test_shipped_weights_score_what_their_record_says(real_images):
+    """The kernels of another machine round differently: 0.005 dB."""
+    for scale, path in scored_weights().items():
+        with srlab.flush_subnormals():
+            sets = [benchmark(real_images, "Set5", scale)]
+            report = evaluate(srlab.load_model(path), sets, [basicsr(scale)], scale=scale, device="cpu")
+        recorded = json.loads(path.with_suffix(".json").read_text())["means"][0]["scores"]
+        assert report.means[0].scores["psnr"] == pytest.approx(recorded["psnr"], abs=0.005), path
 
 
 def test_every_source_of_a_network_is_listed_with_its_marks():

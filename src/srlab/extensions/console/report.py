@@ -40,6 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(--baseline n_share=0); default: of a sweep the unchanged preset if it is among the cells, else "
         "the first row; of other runs the first PATH",
     )
+    add(
+        "--group",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="also show differences of these images by themselves, and of all others; FILE has a name in "
+        "each line, as summary.json has it (bsds/198023); may be repeated",
+    )
     add("--title", help="heading of the page; default: the names of the paths")
     add("--patches", type=integer(0), default=8, help="squares of restored images on it; default: 8")
     latency = parser.add_mutually_exclusive_group().add_argument
@@ -58,7 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Read, compare, write.
 
     Raises:
-        ValueError: no runs, an unknown baseline, flags without effect, or nothing that can be measured.
+        ValueError: no runs, an unknown baseline or image of a group, flags without effect, or nothing that
+            can be measured.
         OSError: a folder does not exist or cannot be written.
         KeyboardInterrupt: Ctrl-C while measuring; the rounds that were finished are recorded.
     """
@@ -74,16 +83,25 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{', '.join(idle)} need{'s' if len(idle) == 1 else ''} --measure")
     folder = arguments.out or Path(arguments.paths[0]) / "report"
     runs = read_runs(arguments.paths)
-    comparison = compare(runs, baseline=arguments.baseline)
+    chosen = {"baseline": arguments.baseline, "groups": dict(map(_group, arguments.group))}
+    comparison = compare(runs, **chosen)
     latencies = _latencies(arguments, comparison, folder / _RECORD)
     if latencies is not None:
-        comparison = compare(runs, baseline=arguments.baseline, latencies=latencies)
+        comparison = compare(runs, **chosen, latencies=latencies)
     title = arguments.title or " + ".join(Path(path).name for path in arguments.paths)
     page = write_report(comparison, folder, title=title, patches=arguments.patches, command=arguments.command)
     print(to_markdown(ablation_table(comparison)))
     for warning in comparison.warnings:
         print(f"note: {warning}")
     print(f"everything is in  {page.parent}\n  {page.name} opens in any browser")
+
+
+def _group(given: str) -> tuple[str, list[str]]:
+    name, _, file = given.partition("=")
+    if not name or not file:
+        raise ValueError(f"--group {given}: give NAME=FILE, such as repeated=repeated.txt")
+    names = Path(file).read_text(encoding="utf-8").split("\n")
+    return name, [line.strip() for line in names if line.strip()]
 
 
 def _latencies(

@@ -1,6 +1,6 @@
-"""List the networks: sizes, multiply-adds, published PSNR, recipes, released weights.
+"""List the networks: sizes, multiply-adds, published PSNR, recipes, released weights; scores of our own.
 
-srlab zoo                  every preset, at x4
+srlab zoo                  every preset, at x4; then those trained here, beside published small networks
 srlab zoo esc elan_light   these
 srlab zoo --published esc  every published row of a network, ours or another of the literature (OmniSR)
 srlab zoo --convention fvcore --scale 2   sizes as papers count them, beside what they print
@@ -59,6 +59,7 @@ def _output(arguments: argparse.Namespace, width: int) -> Iterator["Table | str"
         yield from map(literature_table, arguments.networks)
         return
     from srlab.extensions.zoo.networks import update_readme, zoo_rows, zoo_table
+    from srlab.extensions.zoo.trained_here import scores_table
 
     if arguments.write:
         yield f"{arguments.write} {'updated' if update_readme(arguments.write) else 'is up to date'}"
@@ -66,3 +67,4 @@ def _output(arguments: argparse.Namespace, width: int) -> Iterator["Table | str"
         yield convention_table(networks, convention=arguments.convention, scale=arguments.scale or 4)
     else:
         yield zoo_table(zoo_rows(networks), width=width)
+        yield from filter(None, map(scores_table, networks or [None]))

@@ -10,7 +10,8 @@ from typing import Any
 from srlab.extensions.report.comparability import latencies_are_comparable, scored_under
 from srlab.extensions.report.comparison import Comparison, Configuration, as_comparison
 from srlab.extensions.report.latencies import latency_caption
-from srlab.extensions.report.runs import Run
+from srlab.extensions.report.paired import PairedDifference, paired_difference, seed_of
+from srlab.extensions.report.runs import ImageScore, Run
 from srlab.extensions.report.tables import AblationTable, Column, Estimate, Mark, Row
 from srlab.metrics.registry import find_metric, list_metrics
 
@@ -57,10 +58,46 @@ def _scores(comparison: Comparison) -> Iterator[tuple[Column, _Estimates]]:
             scores = [_by_seed(each, sets, metric) for each in rows]
             yield column, [_estimate(each.values()) for each in scores]
             if metric == _PSNR and baseline is not None and len(comparison.finished) > 1:
-                key, heading = f"difference/{name}", f"Δ {column.heading}"
                 theirs = scores[rows.index(baseline)]
                 gains = [None if ours is theirs else _difference(ours, theirs) for ours in scores]
-                yield replace(column, key=key, heading=heading, better=None, signed=True), gains
+                pairs = [] if name == _MEAN_SET else _pairs(comparison, name)
+                yield from _difference_columns(column, name, gains, pairs)
+    if _PSNR in comparison.metrics:
+        for group in comparison.groups if len(comparison.finished) > 1 else ():
+            pairs = _pairs(comparison, group)
+            gains = [pair and _estimate([pair.mean]) for pair in pairs]
+            yield from _difference_columns(_metric_column(_PSNR, group), group, gains, pairs)
+
+
+def _pairs(comparison: Comparison, name: str) -> list[PairedDifference | None]:
+    """Of each configuration from the baseline, on the images of a set or group; None where there is none."""
+    baseline, keys = comparison.baseline, comparison.groups.get(name)
+    if baseline is None:
+        return [None] * len(comparison.configurations)
+
+    def is_counted(image: ImageScore) -> bool:
+        return image.set_name == name if keys is None else image.key in keys
+
+    return [
+        None if each is baseline or not each.finished else paired_difference(baseline, each, is_counted)
+        for each in comparison.configurations
+    ]
+
+
+def _difference_columns(
+    column: Column, name: str, gains: _Estimates, pairs: Sequence[PairedDifference | None]
+) -> Iterator[tuple[Column, _Estimates]]:
+    """The difference, with its confidence interval where there is one; then the detectable difference."""
+    column = replace(column, better=None)
+    shown: _Estimates = list(gains)
+    detectable: _Estimates = [None] * len(gains)
+    for place, pair in enumerate(pairs):
+        if pair is not None and pair.mean is not None and pair.detectable is not None:
+            shown[place] = Estimate(pair.mean, None, pair.seeds, pair.low, pair.high)
+            detectable[place] = Estimate(pair.detectable, None, pair.seeds)
+    heading, ends = f"Δ {column.heading}", ("low", "high")
+    yield replace(column, key=f"difference/{name}", heading=heading, signed=True, ends=ends), shown
+    yield replace(column, key=f"detectable/{name}", heading=f"detectable {heading}"), detectable
 
 
 def _costs(comparison: Comparison) -> Iterator[tuple[Column, _Estimates]]:
@@ -112,19 +149,38 @@ def _marked(column: Column, estimates: Sequence[Estimate | None]) -> list[Estima
 
 
 def _caption(comparison: Comparison) -> str:
-    baseline = comparison.baseline
     parts = [
         f"Scores of validation images under {scored_under(comparison.runs)}, best checkpoint of each run; "
         "mean ± sample standard deviation over seeds.",
-        f"Δ is the difference from row {baseline.number}, {baseline.label} ({comparison.baseline_reason}), "
-        "over the seeds that both have, else of the means."
-        if baseline is not None and len(comparison.finished) > 1
-        else "",
+        *_caption_of_differences(comparison),
         "Multiply-adds at 1280x720.",
         latency_caption(comparison.runs, comparison.latencies),
         "Best in bold, second best underlined; equal as shown is equal.",
     ]
     return " ".join(filter(None, parts))
+
+
+def _caption_of_differences(comparison: Comparison) -> Iterator[str]:
+    """What Δ is, and what its interval needs and the runs do not have."""
+    baseline = comparison.baseline
+    if baseline is None or len(comparison.finished) < 2:
+        return
+    yield (
+        f"Δ is the difference from row {baseline.number}, {baseline.label} ({comparison.baseline_reason}), "
+        "over the seeds that both have, else of the means; in brackets its 95 % confidence interval for "
+        "other seeds and images. Detectable Δ is the smallest true difference that a two-sided test at 5 % "
+        "finds with a power of 80 %, given these seeds and images."
+    )
+    reasons = defaultdict(list)
+    for name in (*comparison.sets, *comparison.groups):
+        for configuration, pair in zip(comparison.configurations, _pairs(comparison, name), strict=True):
+            if pair is not None and pair.missing is not None:
+                reasons[name, pair.missing].append(str(configuration.number))
+    names = defaultdict(list)
+    for (name, reason), rows in reasons.items():
+        names[", ".join(rows), reason].append(name)
+    for (rows, reason), of in names.items():
+        yield f"No interval on {', '.join(of)} for row{'s' * (',' in rows)} {rows}: {reason}."
 
 
 def _difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Estimate | None:
@@ -171,7 +227,7 @@ def _by_seed(configuration: Configuration, sets: Sequence[str], metric: str) -> 
     for run in configuration.finished:
         scores = [run.scores[name][metric] for name in sets if metric in run.scores.get(name, {})]
         if len(scores) == len(sets) and not any(map(math.isnan, scores)):
-            values[str(run.source if run.seed is None else run.seed)].append(fmean(scores))
+            values[seed_of(run)].append(fmean(scores))
     return {seed: fmean(each) for seed, each in values.items()}
 
 

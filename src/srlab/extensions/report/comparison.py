@@ -3,8 +3,8 @@
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 
@@ -12,6 +12,9 @@ from srlab.extensions.report.comparability import comparability_warnings, under_
 from srlab.extensions.report.latencies import LabLatencies, latency_warnings
 from srlab.extensions.report.parameters import Parameter, differing_keys, parameter_values, varied_parameters
 from srlab.extensions.report.runs import Run
+from srlab.terminal.names import some
+
+_OTHERS = "other images"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Comparison:
     """What a report shows: all runs, also those that failed, and what a reader must know first.
 
     Without ``latencies`` of the lab, each run's own are shown. ``baseline`` is None if no run finished.
+    ``groups`` are keys of images by name of the group.
     """
 
     runs: tuple[Run, ...]
@@ -53,6 +57,7 @@ class Comparison:
     baseline_reason: str
     warnings: tuple[str, ...]
     latencies: LabLatencies | None = None
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
     def finished(self) -> tuple[Configuration, ...]:
@@ -72,7 +77,11 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[Run], *, baseline: str | None = None, latencies: LabLatencies | None = None
+    runs: Sequence[Run],
+    *,
+    baseline: str | None = None,
+    latencies: LabLatencies | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> Comparison:
     """Group ``runs`` by what they vary.
 
@@ -82,9 +91,12 @@ def compare(
             Default: of one sweep the first configuration whose network is an unchanged preset, else the first
             of the table; of other runs that of the first given.
         latencies: shown, with their memory, instead of those that each run measured itself.
+        groups: names of validation images, as runs record them, whose differences are shown by themselves, by
+            name of the group; next to them those of the images that are in none.
 
     Raises:
-        ValueError: no runs, or ``baseline`` does not name exactly one configuration that finished.
+        ValueError: no runs, ``baseline`` does not name exactly one configuration that finished, or a group
+            has an image that no run was scored on.
     """
     if not runs:
         raise ValueError("no runs to compare")
@@ -107,7 +119,26 @@ def compare(
             *latency_warnings(runs, {each.number: each.runs for each in configurations}, latencies),
         ),
         latencies=latencies,
+        groups=_grouped(runs, groups or {}),
     )
+
+
+def _grouped(runs: Sequence[Run], groups: Mapping[str, Sequence[str]]) -> dict[str, frozenset[str]]:
+    """Keys of the images of each group, and of all others under ``other images``."""
+    names = {image.key: image.name for run in runs for image in run.images}
+    taken = {_OTHERS, *(image.set_name for run in runs for image in run.images)}
+    for group, wanted in groups.items():
+        if group in taken:
+            raise ValueError(f"group {group}: choose a name that is none of {', '.join(sorted(taken))}")
+        if unknown := sorted({*wanted} - {*names.values()}):
+            known = some(sorted(names.values())) or "not recorded"
+            raise ValueError(f"group {group}: no run was scored on {some(unknown)}; images are {known}")
+    keys = {
+        group: frozenset(key for key, name in names.items() if name in wanted)
+        for group, wanted in groups.items()
+    }
+    others = frozenset(names).difference(*keys.values())
+    return {**keys, _OTHERS: others} if keys and others else keys
 
 
 def as_comparison(runs: "Comparison | Sequence[Run]") -> Comparison:

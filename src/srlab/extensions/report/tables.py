@@ -10,7 +10,6 @@ from srlab.terminal.names import escape_markdown, one_line
 from srlab.terminal.tables import markdown_table
 from srlab.terminal.tables import to_csv as csv_of
 
-_EXACT = ("", "std", "n", "p10", "p90", "mark")  # columns of an estimate in CSV
 _ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
@@ -30,8 +29,9 @@ class Estimate:
         mean: over the runs, one each seed.
         std: sample standard deviation (n - 1); None for one run.
         n: number of runs; of rounds for what the lab measured.
-        low: 10th percentile of a latency: of the lab's rounds, or the median of the runs' own.
-        high: 90th percentile, in the same way.
+        low: 10th percentile of a latency: of the lab's rounds, or the median of the runs' own; of a
+            difference the lower end of its 95 % confidence interval.
+        high: 90th percentile or upper end, in the same way.
     """
 
     mean: float
@@ -52,6 +52,7 @@ class Column:
         divisor: of the shown number; estimates keep their own unit.
         digits: after the point, as shown.
         is_score: computed from restored images, unlike the network's costs.
+        ends: what ``low`` and ``high`` are, for CSV.
     """
 
     key: str
@@ -61,6 +62,7 @@ class Column:
     digits: int = 2
     signed: bool = False
     is_score: bool = False
+    ends: tuple[str, str] = ("p10", "p90")
 
     def shown(self, value: float) -> str:
         """Rounded, in the unit of the heading."""
@@ -97,7 +99,7 @@ class AblationTable:
 
 
 def shown_estimate(estimate: Estimate | None, column: Column) -> str:
-    """``29.31 ± 0.02``, a latency as ``12.1 (11.8 to 12.9)``; a dash for nothing."""
+    """``29.31 ± 0.02``, with percentiles or an interval ``12.1 (11.8 to 12.9)``; a dash for nothing."""
     if estimate is None:
         return "–"
     text = column.shown(estimate.mean)
@@ -149,8 +151,9 @@ def to_csv(table: AblationTable) -> str:
         cells |= zip((parameter.key for parameter in table.parameters), each.values, strict=True)
         cells |= {"runs": len(each.runs), "finished": len(each.finished)}
         for column, estimate in zip(table.columns, row.estimates, strict=True):
-            parts = astuple(estimate) if estimate else [None] * len(_EXACT)
-            cells |= zip((f"{column.key} {part}".strip() for part in _EXACT), parts, strict=True)
+            names = ("", "std", "n", *column.ends, "mark")
+            parts = astuple(estimate) if estimate else [None] * len(names)
+            cells |= zip((f"{column.key} {part}".strip() for part in names), parts, strict=True)
         rows.append({**cells, "states": each.states})
     return csv_of(rows)
 

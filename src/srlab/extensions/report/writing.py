@@ -130,7 +130,8 @@ def _exact(estimate: Estimate | None) -> str:
     if estimate is None:
         return "not measured"
     std = "" if estimate.std is None else f" ± {estimate.std:.4g}"
-    return f"{estimate.mean:.10g}{std}, n = {estimate.n}"
+    ends = "" if None in (estimate.low, estimate.high) else f", {estimate.low:.4g} to {estimate.high:.4g}"
+    return f"{estimate.mean:.10g}{std}{ends}, n = {estimate.n}"
 
 
 def _bars(pair: PairComparison) -> list[Any]:

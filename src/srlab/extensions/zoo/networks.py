@@ -13,9 +13,11 @@ import torch
 
 from srlab.app.presets import create_model, list_models, list_recipes, published_scales
 from srlab.atomic_files import atomic_write
+from srlab.checkpoints.shipped import shipped_weights
 from srlab.counts.complexity import count_parameters, multiply_adds
 from srlab.extensions.literature.published import UNVERIFIED, Reference, references
 from srlab.extensions.literature.records import Card, cards
+from srlab.extensions.zoo.trained_here import scores_markdown
 from srlab.terminal.tables import PlainTable, markdown_table
 
 _SHOWN_SETS = ("Set5", "Urban100")
@@ -25,7 +27,8 @@ _TEXT_COLUMNS = frozenset({"model", "recipe", "weights", "what"})
 _START, _END = "<!-- networks -->", "<!-- end of networks -->"
 _FOOTNOTE = (
     "Sizes, multiply-adds (for 1280x720) and PSNR (dB) at x4. PSNR is the papers', trained on DIV2K; "
-    f"{UNVERIFIED} read from a picture, not confirmed by a second source. Weights are the authors'."
+    f"{UNVERIFIED} read from a picture, not confirmed by a second source. Weights: yes, the authors released "
+    "them; scales, they come with srlab."
 )
 
 
@@ -115,7 +118,7 @@ def update_readme(path: Path) -> bool:
         raise ValueError(
             f"{path} needs one line {_START} and, below it, one line {_END}; the table goes between"
         )
-    updated = f"{before}{_START}\n{to_markdown(zoo_rows())}{_END}{after}"
+    updated = f"{before}{_START}\n{to_markdown(zoo_rows())}{scores_markdown()}{_END}{after}"
     if updated == text:
         return False
     with atomic_write(path) as partial:
@@ -135,13 +138,14 @@ def known_presets(names: Sequence[str] | None) -> Sequence[str]:
 def _cells(row: ZooRow) -> dict[str, str]:
     trainable = "" if row.trainable == row.parameters else f" ({row.trainable / 1e3:,.0f})"
     scale = "" if row.scale == _USUAL_SCALE else f", x{row.scale}"
-    weights = row.card.weights
+    weights, ours = row.card.weights, shipped_weights().get(row.name, {})
+    theirs = {True: "yes", False: "no", None: "?"}[weights.released] if weights else "–"
     psnr = {name: row.published[name].shown_psnr if name in row.published else "–" for name in _SHOWN_SETS}
     return {
         "params K (trainable)": f"{row.parameters / 1e3:,.0f}{trainable}{scale}",
         "mult-adds G": f"{row.multiply_adds / 1e9:.2f}",
         **psnr,
         "recipe": " ".join(f"x{scale}" for scale in row.recipes) or "–",
-        "weights": {True: "yes", False: "no", None: "?"}[weights.released] if weights else "–",
+        "weights": " ".join(f"x{scale}" for scale in ours) or theirs,
         "what": row.card.presets[row.name],
     }

@@ -1,0 +1,56 @@
+"""The recipe of elan_tiny, started from nothing, follows the training loss that was recorded.
+
+Rounding grows: another order of additions (one thread or two) moved the loss of a batch by 0.0002 of itself
+at step 50, 0.005 at step 100 and 0.03 at step 150. Losses of neighbouring batches differ by up to a half, so
+that other crops, another order or another initialization are seen at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks import training_images
+
+from srlab.checkpoints import read_checkpoint
+from srlab.checkpoints.shipped import shipped_file
+from training_runs import ROOT, curve
+
+RECORDED = json.loads((Path(__file__).parents[1] / "recorded/curves/elan_tiny_x2.json").read_text())
+# Last step and relative tolerance: ten times the effect of rounding, half that at the end.
+TOLERANCES = ((50, 0.002), (100, 0.05), (200, 0.15))
+
+
+@pytest.fixture(scope="module")
+def images(real_images, tmp_path_factory) -> Path:
+    """What benchmarks/training_images.py makes of the collections."""
+    folder, collections = tmp_path_factory.mktemp("data") / "elan_tiny", real_images / "train"
+    photographs = [str(collections / name) for name in ("Photos_Budgie", "Photos_PopOS")]
+    words = ["--t91", str(collections / "T91"), "--bsds", str(collections / "BSDS500_train")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["", *words, "--photographs", *photographs, "--out", str(folder)])
+        training_images.main()
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)  # the images take as long as the training; both wait for other work
+def test_the_recipe_follows_the_recorded_curve(images, tmp_path, monkeypatch):
+    shipped = shipped_file("elan_tiny", 2)
+    trained_on = read_checkpoint(shipped).description["training_images"]["digest"]
+    assert json.loads((images / "images.json").read_text())["digest"] == trained_on
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("SRLAB_CACHE", str(tmp_path / "cache"))
+    words = ["experiment=elan_tiny_x2", f"paths.data={images.parent}", f"hydra.run.dir={tmp_path / 'run'}"]
+    words += [f"data.validation_root={images / 'held_out/bsds'}", "trainer.max_steps=200"]
+    words += ["validate_every=200", "trainer.log_every_n_steps=10", "logger=csv", "threads=1"]
+    words += ["trainer.accelerator=cpu", "latency.output_size=[32,32]", "saved_images=0"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    import train as entry_point
+
+    entry_point.main()
+    found = {row["step"]: float(row["train/loss"]) for row in curve(tmp_path / "run") if row["train/loss"]}
+    assert found.keys() == RECORDED.keys()
+    for step, loss in found.items():
+        tolerance = next(each for last, each in TOLERANCES if int(step) <= last)
+        assert loss == pytest.approx(RECORDED[step], rel=tolerance), step
