@@ -3,8 +3,8 @@
 Paper:      Lee et al., "Rank-Factorized Implicit Neural Bias: Scaling Super-Resolution Transformer with
             FlashAttention", arXiv 2603.06738
 Reference:  github.com/dslisleedh/SST at bcd61328, sst/archs/sst_arch.py
-Deviations: those of :mod:`srlab.layers.implicit_bias`; windows shift by ``shift_schedule``, where the official
-            class shifts every second block if all windows are equal; only the light head.
+Deviations: those of :mod:`srlab.layers.implicit_bias`; windows shift by ``shift_schedule``, where the
+            official class shifts every second block if all windows are equal; only the light head.
 
 Shape legend: B batch, C features, H/W low-resolution size; maps are (B, C, H, W).
 """
@@ -30,7 +30,7 @@ from srlab.ops.shift import resolve_shift_schedule
 
 
 class SSTBlock(nn.Module, Foldable):
-    """Norms first: window attention, then a convolutional feed-forward network; each is added to its input."""
+    """Norms first: window attention, then a convolutional feed-forward network, each added to its input."""
 
     def __init__(self, *, dim: int, attention: GatedWindowAttention, hidden_dim: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class SST(AttentionNetwork):
     unexportable: ClassVar[Mapping[str, str]] = {
         "pt2 of any size": "its blocks pad their maps by amounts that depend on the image; give one --size"
     }
-    # Maps of windows of 64 take 192 MiB each, and a file has no gradients to tell that few are needed at once.
+    # An explicit map of one window of 64 takes 192 MiB, and a file has those of all windows at once.
     exported_backend = "sdpa"
 
     def __init__(
