@@ -158,12 +158,10 @@ class GatedWindowAttention(nn.Module):
 
     def _in_parts(self, qkv: Tensor, backend: str) -> Tensor:
         """(N, T, 3C) to (N, T, C); without gradients a few windows at a time, to hold less at once."""
-        position = self.position().to(qkv.dtype)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._get_tracing_state():
-            return self._attend(
-                qkv, position, backend
-            )  # gradients keep all; the number of parts is no constant
-        tokens = qkv.shape[1]
+        position, tokens = self.position().to(qkv.dtype), qkv.shape[1]
+        is_recorded = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+        if torch.is_grad_enabled() or is_recorded or qkv.is_meta:
+            return self._attend(qkv, position, backend)
         at_a_time = _LOGITS_AT_A_TIME // tokens**2 if backend == "reference" else _TOKENS_AT_A_TIME // tokens
         return torch.cat([self._attend(part, position, backend) for part in qkv.split(max(1, at_a_time))])
 
@@ -171,7 +169,7 @@ class GatedWindowAttention(nn.Module):
         """(N, T, 3C) to (N, T, C)."""
         query, key, value = rearrange(qkv, "n t (three m d) -> three n m t d", three=3, m=self.num_heads)
         channels, rank = value.shape[-1], position.shape[-1]
-        where = position[:, None].expand(-1, len(qkv), -1, -1, -1)
+        where = position[:, None].expand(-1, qkv.shape[0], -1, -1, -1)
         query = torch.cat([query * self.logit_scale, where[0]], dim=-1)
         key = torch.cat([key, where[1]], dim=-1)
         if backend == "reference":
