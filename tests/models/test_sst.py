@@ -33,7 +33,8 @@ SMALL = {
 }  # fmt: skip
 SMALL_RIB = {
     "scale": 2, "dim": 8, "mixed_dim": 4, "kernel_side": 5, "depth": 1, "steps_per_block": 1,
-    "window_size": 4, "num_heads": 2, "ffn_ratio": 4, "step_ffn_ratio": 1.25, "rank": 4, "bias_dim": 4, "frequencies": 2,
+    "window_size": 4, "num_heads": 2, "ffn_ratio": 4, "step_ffn_ratio": 1.25, "rank": 4, "bias_dim": 4,
+    "frequencies": 2,
 }  # fmt: skip
 
 
