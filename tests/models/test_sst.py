@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+import srlab
 from golden_files import load_golden
 from official_networks import (
     assert_gradients_match,
@@ -20,6 +21,7 @@ from official_networks import (
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
 from srlab.checkpoints import official_state
 from srlab.models.esc.esc_rib import EscRib
+from srlab.models.registry import network_classes
 from srlab.models.sst import SST
 
 BACKENDS = ("reference", "sdpa")
@@ -113,6 +115,7 @@ def test_detected_arguments_and_the_official_state_are_the_recorded_ones(case):
             "window_sizes": [8, 16], "shift_schedule": "none",
         }  # fmt: skip
     assert arguments == {**expected, "backend": "auto"}
+    assert [cls for cls in network_classes() if detect(cls, weights)] == [case[1]]
     unsaid = ("window_size",) if case is RIB else ("window_sizes", "shift_schedule")
     assert assumed(case[1], weights) == unsaid
     assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
@@ -120,6 +123,21 @@ def test_detected_arguments_and_the_official_state_are_the_recorded_ones(case):
     assert state.keys() == weights.keys()
     for key, value in weights.items():
         assert_close(state[key], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", [RIB, LIGHT, SHIFTED], ids=lambda case: case[0])
+def test_an_official_file_is_loaded_with_the_windows_that_it_does_not_hold(case, tmp_path):
+    golden, network = official(case)
+    torch.save({"params": {}, "params_ema": golden.weights()}, tmp_path / "net_g.pth")
+    loaded = srlab.load_model(tmp_path / "net_g.pth", **case[2])
+    image = golden.arrays["x0"].float() / 256
+    with torch.no_grad():
+        assert_close(loaded(image), network(image), rtol=0, atol=0)
+
+
+def test_unmasked_shifts_wrap():
+    assert not small(SST).reach().wraps
+    assert small(SST, shift_schedule="alternate").reach().wraps
 
 
 @pytest.mark.parametrize("case", [RIB, LIGHT], ids=lambda case: case[0])
