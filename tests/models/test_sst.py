@@ -148,22 +148,20 @@ def test_weights_are_initialised_as_officially(case):
 
 
 @pytest.mark.parametrize("network_class", [EscRib, SST])
-@pytest.mark.parametrize("size", [(4, 4), (3, 9), (11, 6)], ids=str)
-def test_both_backends_are_one_function_with_one_gradient(network_class, size):
+def test_both_backends_are_one_function_with_one_gradient(network_class):
     first, second = (small(network_class, backend=backend).double() for backend in BACKENDS)
-    image = torch.rand(2, 3, *size, dtype=torch.float64)
+    image = torch.rand(2, 3, 11, 6, dtype=torch.float64)
     assert_equal_up_to_rounding(outputs_and_gradients(second, image), outputs_and_gradients, first, image)
 
 
 @pytest.mark.parametrize("network_class", [EscRib, SST])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (3, 2)], ids=str)
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_every_size_is_enlarged_exactly_and_a_batch_is_its_images(network_class, size, scale):
-    network, images = small(network_class, scale=scale).double().eval(), torch.rand(3, 3, *size).double()
+def test_every_size_is_enlarged_exactly_and_a_batch_is_its_images(network_class, size):
+    network, images = small(network_class, scale=3).double().eval(), torch.rand(3, 3, *size).double()
     with torch.no_grad():
         results = network(images)
         apart = [network(image[None]) for image in images]
-    assert results.shape == (3, 3, scale * size[0], scale * size[1])
+    assert results.shape == (3, 3, 3 * size[0], 3 * size[1])
     assert_close(results, torch.cat(apart))
 
 
