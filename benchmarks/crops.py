@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from srlab.counts.probe import device_name
 from srlab.data.augmentation import augment_on_device
+from srlab.data.crop_scales import FixedScale
 from srlab.data.degradation import BicubicDegradation
 from srlab.data.images import read_image
 from srlab.data.known_sets import demo_photographs
@@ -100,8 +101,7 @@ def _samplers(
 ) -> tuple[TrainingCrops, NaiveCrops]:
     exact = TrainingCrops(
         store=open_store(image_set, cache=cache, on_bad_image="error"),
-        scale=options.scale,
-        patch_size=options.patch,
+        scales=FixedScale(scale=options.scale, patch_size=options.patch),
         seed=0,
         degradation=BicubicDegradation(),
         augment=True,

@@ -24,9 +24,9 @@ from vgg_weights import write_random_vgg19  # noqa: E402
 
 SMALL = [
     *("model.dim=16", "model.mixed_dim=4", "model.depth=1", "model.steps_per_block=1", "model.window_size=8"),
-    *("data=demo", "data.patch_size=16", "data.batch_size=2", "data.num_workers=0", "degradation.margin=16"),
+    *("data=demo", "data.patch_size=8", "data.batch_size=2", "data.num_workers=0", "degradation.margin=8"),
     *("scale=4", "threads=1", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "logger=csv"),
-    *("latency.output_size=[64,64]", "latency.warmup=0", "latency.repeats=1"),
+    *("latency.output_size=[64,64]", "latency.warmup=0", "latency.repeats=1", "saved_images=0"),
 ]
 
 

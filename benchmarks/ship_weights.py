@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def description(loaded: LoadedCheckpoint, run: Path, images: dict[str, Any]) -> dict[str, Any]:
-    """What the metadata says."""
+    """The recorded metadata."""
     scores = [row[MONITOR] for _, row in RunFolder(run).metrics() if MONITOR in row]
     kept = ("name", "model", "network", "scale", "protocol", "versions", "step", "assumed")
     config = {name: value for name, value in loaded.description["config"].items() if name != "paths"}

@@ -16,6 +16,7 @@ import platform
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from srlab.models.network import Network
 from srlab.ops.resize import imresize
 from srlab.ops.subnormals import flush_subnormals
 from srlab.runs.provenance import source_commit
-from srlab.tasks.tiling import Cuts, Tiling, cuts_of, restore_tiles, round_up, whole
+from srlab.tasks.tiling import Cuts, Tiling, cuts_of, own_size, restore_tiles, round_up, wanted_pixels, whole
 
 STRIP_TILE = 64
 
@@ -107,7 +108,9 @@ def measure_halos(network: Network, image: Tensor) -> Iterator[dict[str, Any]]:
     ]
     reference = network(image)
     for name, cuts, side in ways:
-        restored = restore_tiles(network, image, cuts.plan(size, side), scale=network.scale)
+        restored = restore_tiles(
+            partial(wanted_pixels, network), image, cuts.plan(size, side), size=own_size(network, size)
+        )
         yield {"cuts": name, "halo": cuts.halo, "tile": side, **compare(restored, reference)}
 
 
@@ -124,7 +127,8 @@ def _measured(network: Network, image: Tensor, tiling: Tiling) -> tuple[Tensor, 
     results: list[Tensor] = []
 
     def run() -> None:
-        results.append(restore_tiles(network, image, tiling, scale=network.scale))
+        size = own_size(network, tiling.size)
+        results.append(restore_tiles(partial(wanted_pixels, network), image, tiling, size=size))
 
     clock, cpu = time.perf_counter(), time.process_time()
     peak, reason = resident_growth(run)

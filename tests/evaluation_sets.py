@@ -18,6 +18,7 @@ class ListedSet:
 
     name: str
     samples: list[Mapping[str, Any]] = field(default_factory=list)
+    has_references: bool = True
 
     def __len__(self):
         return len(self.samples)

@@ -41,6 +41,9 @@ RECIPES = {
     "nlsn_x2": (1e-4, [0.9, 0.999], [200, 400, 600, 800], 1000, 48, 16, False),
 }
 
+# No papers' recipes at one scale, which their names end in: the network and the scale that they build.
+OTHERS = {"ablation": "elan_demo_x2", "esc_lte": "esc_lte_x2"}
+
 
 @functools.cache  # whoever reads a configuration leaves it as it is
 def composed(*overrides: str, root: str = "train") -> DictConfig:
@@ -62,7 +65,7 @@ def test_experiment_builds_a_network_of_the_recorded_size_and_validates_its_last
     assert cfg.trainer.max_steps % cfg.validate_every == 0
     with torch.device("meta"):
         network = build_network(cfg.model)
-    preset, _, scale = experiment.rpartition("_")
+    preset, _, scale = OTHERS.get(experiment, experiment).rpartition("_")
     preset = preset.replace("esc_real_psnr", "esc_real").replace("esc_real_gan", "esc_real")  # its two stages
     size = recorded(preset)[scale]
     assert counted(network) == (size["parameters"], size["trainable"])
@@ -81,11 +84,15 @@ def test_recipes_are_the_released_ones(experiment):
     assert cfg.scheduler.warmup == (20_000 if experiment.startswith(("esc", "sst")) else 0)
 
 
-@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if not name.endswith("_x2")])
+@pytest.mark.parametrize(
+    "experiment", [name for name in EXPERIMENTS if not name.endswith("_x2") and name not in OTHERS]
+)
 def test_larger_scales_start_from_x2_where_their_authors_do(experiment):
     cfg = composed(f"experiment={experiment}")
     from_scratch = experiment.startswith(("elan", "msrresnet", "nlsn"))
-    stages = {"esc_real_psnr_x4": None, "esc_real_gan_x4": "RUN_OF_PSNR", "sst_light_x4": "RUN_OF_X3"}
+    stages = {"esc_real_psnr_x4": None, "esc_real_gan_x4": "RUN_OF_PSNR"}
+    stages |= dict.fromkeys(("elan_tiny_x3", "elan_tiny_x4"), "elan_tiny_x2")  # ours, which come with srlab
+    stages["sst_light_x4"] = "RUN_OF_X3"
     assert cfg.initial_weights == stages.get(experiment, None if from_scratch else "RUN_OF_X2")
 
 
@@ -101,6 +108,18 @@ def test_the_stages_of_esc_real_are_the_released_ones():
     features = gan.loss.fidelity.loss.terms.features.layers
     assert features == {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1, "conv4_4": 1, "conv5_4": 1}
     assert (gan.loss.weight, gan.loss.discriminator.dim) == (0.1, 64)
+
+
+def test_the_recipe_of_any_scale_is_the_released_one():
+    """github.com/dslisleedh/ESC at e7e6938c, esc_arb: epochs of 800 * 20 / 32 steps."""
+    cfg = composed("experiment=esc_lte")
+    steps = 800 * 20 // 32
+    assert list(cfg.scheduler.milestones) == [epoch * steps for epoch in (500, 800, 900, 950)]
+    assert (cfg.scheduler.gamma, cfg.trainer.max_steps) == (0.5, 1000 * steps)
+    assert (cfg.optimizer.lr, cfg.optimizer.betas, cfg.scheduler.warmup) == (2e-4, [0.9, 0.999], 0)
+    assert (cfg.data.patch_size, cfg.data.compared_pixels, cfg.data.batch_size) == (64, 2304, 32)
+    assert (cfg.data.scale_range, "ema" in cfg.callbacks) == ([1, 4], False)
+    assert cfg.loss._target_.endswith("L1Loss")
 
 
 def groups() -> list[str]:

@@ -14,6 +14,11 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 TINY_ELAN = ("model=elan_demo", "model.dim=12", "model.depth=4", "model.window_sizes=[2,4]")
+TINY_ESC_LTE = (
+    *("model=esc_lte", "model.dim=8", "model.mixed_dim=4", "model.kernel_side=3", "model.depth=1"),
+    *("model.steps_per_block=1", "model.window_size=8", "model.num_heads=2", "model.query_dim=8"),
+    *("data.scale_range=[1,4]", "data.compared_pixels=50", "loss=l1"),
+)
 SMALL = [
     "latency.output_size=[32,32]",
     "latency.warmup=0",

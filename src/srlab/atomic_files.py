@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, whatever ends the program."""
+"""Files that appear complete or not at all, even if the program is killed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Where extensions attach to the core: registries that they fill, and the function that loads them.
+"""Registries to which extensions add, and the function that loads extensions.
 
 The core never imports :mod:`srlab.extensions`. A package below it that offers something holds a module
 ``plugin.py``, which registers it when it is imported; plugins import nothing slow. Where the folder of an

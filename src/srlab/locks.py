@@ -1,4 +1,4 @@
-"""Locks on files, which the operating system frees however their holder ends."""
+"""Locks on files, which the operating system releases when their holder ends."""
 
 import fcntl
 import logging
@@ -88,7 +88,8 @@ def is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _locked(descriptor, fcntl.LOCK_SH)  # shared: those who only ask do not see one another
+        # shared, so that several processes can test the lock at the same time
+        return not _locked(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""Files that authors publish and srlab does not ship, found by name and known by their SHA-256."""
+"""Published files that do not come with srlab, found by name and checked by SHA-256."""
 
 import hashlib
 from pathlib import Path

@@ -10,7 +10,7 @@ _SPIN_COUNT = "10000"
 
 
 def shorten_thread_spin() -> None:
-    """Set ``GOMP_SPINCOUNT`` for this process and those that it starts, unless someone has decided already.
+    """Set ``GOMP_SPINCOUNT`` for this process and those that it starts, unless one of these variables is set.
 
     Does nothing where ``GOMP_SPINCOUNT`` or ``OMP_WAIT_POLICY`` is set, where torch is loaded (it would come
     too late), or where ``SRLAB_THREADS_SPIN`` is ``keep``.

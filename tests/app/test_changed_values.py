@@ -61,4 +61,4 @@ def test_a_damaged_checkpoint_is_no_reason_not_to_run_it_once_more(run, caplog, 
     (run / "checkpoints" / "last.ckpt").write_bytes(content)
     with caplog.at_level(logging.WARNING):
         _warn_of_other_versions(run / "checkpoints" / "last.ckpt")
-    assert "last.ckpt does not say what it was computed with" in caplog.text
+    assert "last.ckpt does not record the versions it was computed with" in caplog.text

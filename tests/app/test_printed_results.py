@@ -88,8 +88,8 @@ def test_the_command_to_continue_with_says_what_was_meant(evaluation, folder, mo
 
 @pytest.mark.parametrize("failing", ["measure_costs", "display_tables"])
 def test_scores_are_on_the_disk_before_what_may_fail(evaluation, tmp_path, monkeypatch, failing):
-    candidate = SimpleNamespace(scale=4), evaluation.conditions
-    monkeypatch.setattr(scoring, "_candidates", lambda cfg: [candidate])
+    candidate = SimpleNamespace(scale=4), evaluation.conditions, 4
+    monkeypatch.setattr(scoring, "_candidates", lambda cfg, scales: [candidate])
     monkeypatch.setattr(scoring, "_scored", lambda cfg, network, conditions, folder: evaluation)
     monkeypatch.setattr(scoring, "_meter_settings", lambda cfg: None)
     monkeypatch.setattr(scoring, "measure_costs", lambda network, settings: costs_of())

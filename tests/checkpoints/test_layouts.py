@@ -356,5 +356,5 @@ def test_weights_for_other_colours_do_not_start_a_training(elan, tmp_path):
         {key: value for key, value in official_state(elan).items() if "_mean." not in key}, tmp_path / "e"
     )
     target = srlab.create_model("elan_demo", scale=3, window_sizes=[2, 4], depth=4)
-    with pytest.raises(ValueError, match=r"sees colours as .*'value_range': 1.0.*give \+model.mean"):
+    with pytest.raises(ValueError, match=r"has the colours .*'value_range': 1.0.*give \+model.mean"):
         start_from(target, tmp_path / "e")

@@ -37,7 +37,7 @@ def test_official_elan_file_with_everything_that_its_training_script_writes(elan
     assert (description["network"], description["layout"], description["scale"]) == ("ELAN", "official", 3)
     assert description["assumed"] == ("shift_schedule",)
     assert "official layout, ELAN: scale=3, dim=30, depth=4, n_share=1, window_sizes=[2, 4]" in caplog.text
-    assert "assumed, since the file does not say: shift_schedule=alternate" in caplog.text
+    assert "not in the file, assumed: shift_schedule=alternate" in caplog.text
 
 
 def test_windows_of_official_elan_files_are_assumed_as_published_and_this_is_said(tmp_path, caplog):
@@ -45,7 +45,7 @@ def test_windows_of_official_elan_files_are_assumed_as_published_and_this_is_sai
     torch.save(official_state(published), tmp_path / "elan.pt")
     with caplog.at_level(logging.INFO, logger="srlab.checkpoints.loading"):
         assert_same_function(load_model(tmp_path / "elan.pt"), published)
-    assert "since the file does not say: window_sizes=[4, 8, 16], shift_schedule=alternate" in caplog.text
+    assert "not in the file, assumed: window_sizes=[4, 8, 16], shift_schedule=alternate" in caplog.text
     remedies = [
         "window_sizes=… to load_model",
         "--set window_sizes=… to srlab convert",

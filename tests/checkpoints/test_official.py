@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+import srlab
 from golden_files import golden_files, load_golden
 from official_networks import detect, layout_of
+from preset_cases import recorded, recorded_scales
 from srlab.checkpoints import load_model, official_state, save_official
 from srlab.models.network import Network
 from srlab.models.registry import network_classes
@@ -22,6 +24,12 @@ TAKERS = {
     "han/": "HAN", "keys/han": "HAN", "nlsn/": "NLSN", "keys/nlsn": "NLSN",
     "keys/esc_fp": "EscFP", "keys/esc_real": "EscReal", "keys/esc_lte": "EscLTE",
 }  # fmt: skip
+# Presets whose file in tests/recorded names their folder of recorded outputs need no entry above.
+FOLDERS = {name: recorded(name)["golden"] for name in srlab.list_models() if "golden" in recorded(name)}
+for _name, _folder in FOLDERS.items():
+    with torch.device("meta"):
+        _network = srlab.create_model(_name, scale=recorded_scales(_name)[0])
+    TAKERS |= dict.fromkeys((f"{_folder}/", f"keys/{recorded(_name)['keys']}_"), type(_network).__name__)
 # How the authors' code nests the state dict: names and prefix, read from their training and test scripts.
 NESTING = {
     "ELAN": (["model_state_dict"], "module."),
@@ -41,6 +49,7 @@ WHOLE = [
         "han/*",
         "nlsn/*",
         "echosr/*",
+        *(f"{folder}/*" for folder in FOLDERS.values()),
     )
     for name in golden_files(f"{kind}.npz", beyond_selection=True)
 ]

@@ -17,7 +17,7 @@ CONF = configuration_folder()
 def composed(data: str, degradation: str = "bicubic") -> DictConfig:
     """The data node of a training configuration."""
     register()
-    root = ["data.root=nowhere"] if data in ("folder", "images") else []
+    root = ["data.root=nowhere"] if data in ("folder", "images", "unreferenced") else []
     root += ["data.hr_root=nowhere", "data.lr_root=nowhere"] if data == "paired" else []
     where = ["scale=3", "seed=5", "paths.data=nowhere", "paths.cache=nowhere/cache"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -39,7 +39,7 @@ def test_every_choice_builds_a_data_module(name: str, degradation: str):
     data = instantiate(composed(name, degradation))
     assert isinstance(data, SuperResolutionData)
     assert (data.scale, data.seed, data.cache) == (3, 5, "nowhere/cache")
-    assert (data.train is None) == (name in ("benchmark", "images"))
+    assert (data.train is None) == (name in ("benchmark", "images", "unreferenced"))
     assert isinstance(data.degradation, BicubicDegradation) == (degradation == "bicubic")
 
 

@@ -56,6 +56,15 @@ def test_the_names_that_users_have_are_paired(tmp_path: Path, hr_root: str, hr: 
     assert [image_set.lr_path(file.name, 4) for file in image_set.files] == [lr_path]
 
 
+@pytest.mark.parametrize("changes", [{"scale_range": (1, 4)}, {"validation_scales": [2, 3]}])
+def test_files_of_one_scale_are_neither_cropped_nor_scored_at_others(tmp_path: Path, changes: dict):
+    for name in "abc":
+        save_pair(tmp_path, name)
+    fault = r"data\.(scale_range|validation_scales)=.*: the LR files of .* have one scale, 2; leave it out"
+    with pytest.raises(ValueError, match=fault):
+        paired(tmp_path, **changes).setup("fit")
+
+
 def test_the_folder_of_the_scale_and_basicsrs_template_are_found(tmp_path: Path):
     for path in ("HR/a.png", "LR/X2/a_small.png", "LR/X4/a_tiny.png"):
         touch(tmp_path / path)

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from srlab.data.bicubic_window import downsample_window
+from srlab.data.bicubic_window import context, downsample_window
+from srlab.data.crop_scales import FixedScale
 from srlab.data.known_sets import demo_photographs
 from srlab.data.realistic import RealisticDegradation
 from srlab.data.sampling import degradation_random
@@ -22,8 +24,7 @@ def realistic(probability: float = 0.8) -> RealisticDegradation:
 def crops_of(store: ImageStore, probability: float = 0.8) -> TrainingCrops:
     return TrainingCrops(
         store=store,
-        scale=2,
-        patch_size=24,
+        scales=FixedScale(scale=2, patch_size=24),
         seed=0,
         degradation=realistic(probability),
         augment=True,
@@ -74,6 +75,17 @@ def test_it_degrades_a_photograph_but_stays_near_it(crops: TrainingCrops):
     shift = torch.stack([(degraded - exact).mean() for degraded, exact in pairs]).mean()
     assert 0.5 < error < 20
     assert abs(shift) < 1
+
+
+@pytest.mark.parametrize("scale", [Fraction(13, 6), Fraction(1)])
+def test_at_scales_that_are_not_whole_nothing_but_bicubic_is_left_without_the_steps(scale: Fraction):
+    degradation, margin = realistic(0.0), context(scale)
+    side = int(6 * scale) + 2 * degradation.context(scale)
+    windows = np.random.default_rng(0).integers(0, 256, (1, 3, side, side)).astype(np.uint8)
+    cut = degradation.context(scale) - margin
+    expected = downsample_window(windows[0, :, cut : side - cut, cut : side - cut], scale)
+    np.testing.assert_array_equal(degradation(windows, scale, np.random.default_rng)[0], expected)
+    assert expected.shape == (3, 6, 6)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 from dataclasses import asdict, replace
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from skimage.data import astronaut
 from torch.utils.data import DataLoader
 
 from srlab.app.launch import configuration_folder
+from srlab.data.crop_scales import FixedScale
 from srlab.data.known_sets import demo_photographs
 from srlab.data.random_steps import RandomResize
 from srlab.data.sampling import degradation_random
@@ -107,8 +109,8 @@ def test_samples_depend_on_seed_and_index_alone(official, tmp_path):
     """In any order, alone or in a batch, in this process or a loader's."""
     store = open_store(demo_photographs("train"), cache=tmp_path, on_bad_image="error")
     crops = TrainingCrops(
-        store=store, scale=4, patch_size=8, seed=3, degradation=replace(official, margin=8), augment=True,
-        on_bad_image="error", degrade_on="worker",
+        store=store, scales=FixedScale(scale=4, patch_size=8), seed=3, augment=True, on_bad_image="error",
+        degradation=replace(official, margin=8), degrade_on="worker",
     )  # fmt: skip
     alone = [crops[index]["lr_image"] for index in (5, 2, 0, 1, 4, 3)]
     expected = dict(zip((5, 2, 0, 1, 4, 3), alone, strict=True))
@@ -125,6 +127,11 @@ def test_samples_of_one_window_differ_by_index_and_stay_near_it(official, plain,
     error = np.abs(made - one_of(plain, window)).mean(axis=(1, 2, 3))
     assert 3 < error.mean() < 40
     assert abs((made - one_of(plain, window)).mean()) < 5
+
+
+def test_a_scale_that_is_not_whole_is_refused(official):
+    with pytest.raises(ValueError, match=r"makes LR at whole scales; leave data\.scale_range out"):
+        official.context(Fraction(5, 2))
 
 
 def test_a_margin_below_zero_is_refused(official):

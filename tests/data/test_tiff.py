@@ -100,20 +100,34 @@ def test_colours_multiplied_by_alpha_are_read_where_all_is_opaque(tmp_path: Path
 
 
 @pytest.mark.parametrize("orientation", [1, 5, 6])
-@pytest.mark.parametrize(
-    ("mode", "photometric"), [("CMYK", CMYK), ("YCbCr", YCBCR), ("LAB", CIELAB), ("P", PALETTE)]
-)
+@pytest.mark.parametrize(("mode", "photometric"), [("CMYK", CMYK), ("LAB", CIELAB), ("P", PALETTE)])
 def test_other_kinds_of_eight_bits_are_what_pillow_makes_of_them(
     tmp_path: Path, mode: str, photometric: int, orientation: int
 ):
     """Of the samples alone, in a file without the tag."""
     samples = np.asarray(Image.fromarray(COLOR).convert(mode)) if mode != "LAB" else COLOR
-    more = {530: [1, 1]} if mode == "YCbCr" else {}
-    more |= {320: [value * 257 for value in range(256)] * 3} if mode == "P" else {}
+    more = {320: [value * 257 for value in range(256)] * 3} if mode == "P" else {}
     plain = write_tiff(tmp_path / "plain.tif", samples, photometric, more=more)
     expected = np.asarray(Image.open(plain).convert("RGB")).transpose(2, 0, 1)
     tagged = write_tiff(tmp_path / "a.tif", samples, photometric, more=more, orientation=orientation)
     np.testing.assert_array_equal(read_image(tagged), expected)
+
+
+@pytest.mark.parametrize("planar", [False, True])
+def test_uncompressed_ycbcr_is_what_the_formulas_of_jpeg_make_of_it(tmp_path: Path, planar: bool):
+    """BT.601 of full range (ITU-T T.871, section 7); bytes behind the strip are none of its pixels."""
+    levels = COLOR.astype(np.float64)
+    luma, blue, red = levels[..., 0], levels[..., 1] - 128, levels[..., 2] - 128
+    expected = np.dstack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue])
+    path = write_tiff(tmp_path / "a.tif", COLOR, YCBCR, more={530: [1, 1]}, planar=planar)
+    path.write_bytes(path.read_bytes() + bytes(400))
+    np.testing.assert_allclose(read_image(path).transpose(1, 2, 0), expected.clip(0, 255), atol=1)
+
+
+def test_uncompressed_ycbcr_of_pillow_is_read_though_pillow_cannot(tmp_path: Path):
+    smooth = Image.fromarray(COLOR).resize((40, 24), Image.Resampling.BICUBIC).convert("YCbCr")
+    smooth.save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), planes(np.asarray(smooth.convert("RGB"))))
 
 
 REFUSED = {
@@ -136,6 +150,7 @@ REFUSED = {
         {"planar": True, "lzw": True},
     ),
     "6x10x3 uint8 ycbcr": (COLOR, YCBCR, {"more": {530: [2, 2]}}),
+    "6x10x3 uint8 ycbcr final": (COLOR, YCBCR, {"more": {530: [1, 1], 532: [15, 235, 128, 240, 128, 240]}}),
     "6x10x3 uint8 rgb reduced": (COLOR, RGB, {"more": {254: [1]}}),
 }
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from image_files import save_noise
+from srlab.data.crop_scales import FixedScale
 from srlab.data.degradation import BicubicDegradation
 from srlab.data.images import read_image
 from srlab.data.known_sets import demo_photographs
@@ -39,7 +40,8 @@ def noise_store(folder: Path, shape: tuple[int, ...]) -> ImageStore:
 
 
 def crops_of(store: ImageStore, **changes) -> TrainingCrops:
-    arguments = {"scale": 4, "patch_size": 16, "seed": 0, "augment": True, "on_bad_image": "error"}
+    scales = FixedScale(scale=changes.pop("scale", 4), patch_size=changes.pop("patch_size", 16))
+    arguments = {"scales": scales, "seed": 0, "augment": True, "on_bad_image": "error"}
     arguments |= {"degradation": BicubicDegradation(), "degrade_on": "worker"}
     return TrainingCrops(store=store, **(arguments | changes))
 
@@ -62,8 +64,8 @@ def turned(image: Tensor, crop) -> Tensor:
 
 def check_against_whole_images(crops: TrainingCrops, index: int) -> tuple[int, int]:
     number = crops.images[image_of(crops.seed, index, len(crops.images))]
-    lr_whole = whole_lr(crops.store, number, crops.scale)
-    side, scale = crops.patch_size, crops.scale
+    side, scale = crops.patch_size, crops.scales.scale
+    lr_whole = whole_lr(crops.store, number, scale)
     positions = (lr_whole.shape[1] - side + 1, lr_whole.shape[2] - side + 1)
     crop = draw_crop(crops.seed, index, positions, augment=crops.augment)
     sample = crops[index]

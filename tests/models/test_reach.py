@@ -1,6 +1,8 @@
 """Reach against NaN: what an input column of NaN makes NaN is what it can reach, whatever the weights."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ import torch
 import srlab
 from preset_cases import cheapest_of_each_class, narrowed, recorded, recorded_scales
 from srlab.layers.channel_attention import ChannelAttention
+from srlab.models.atd import CategoryAttention, DictionaryRefinement
+from srlab.models.catanet import TokenAggregation
 from srlab.models.echosr import GlobalContext
 from srlab.models.esc.blocks import PREDICTED_SIDE, KernelPredictor
 from srlab.models.esc.encoder import EscNetwork
@@ -57,6 +61,12 @@ def _statistics_are_constants(monkeypatch):
     def local_attention(self, embedded, values, backend):
         return values + embedded.mean(-1, keepdim=True)
 
+    def each_token_alone(self, tokens, centres, backend):
+        return self.merge(self.project.value(tokens))
+
+    def own_value(self, qkv, shares, backend):
+        return self.proj(qkv.chunk(3, dim=-1)[2])
+
     def constant_kernels(self, features):
         return features.new_full((len(features), features.shape[1], PREDICTED_SIDE, PREDICTED_SIDE), 0.1)
 
@@ -65,6 +75,9 @@ def _statistics_are_constants(monkeypatch):
     monkeypatch.setattr(ChannelAttention, "forward", lambda self, features: features * 0.5)
     monkeypatch.setattr(LayerAttention, "weights", lambda self, maps: maps.new_full([maps.shape[1]] * 2, 0.1))
     monkeypatch.setattr(NonLocalSparseAttention, "attend", local_attention)
+    monkeypatch.setattr(TokenAggregation, "attend", each_token_alone)
+    monkeypatch.setattr(CategoryAttention, "forward", own_value)
+    monkeypatch.setattr(DictionaryRefinement, "forward", lambda self, dictionary, *_: dictionary)
     torch.manual_seed(0)
 
 
@@ -175,6 +188,34 @@ def test_every_preset_declares_its_reach(name):
     # kernels predicted from means, channel attention
     pools = recorded(name).get("pools_globally", name.startswith(("esc", "rcan")))
     assert bool(reach.pools_globally) == pools
+
+
+def documented(cell, names):
+    """A cell of the table in docs/tiling.md: one value for all networks of its row, or one for each."""
+    values = cell.split(", ")
+    return values * len(names) if len(values) == 1 else values
+
+
+@pytest.mark.slow  # builds all presets
+def test_the_documented_table_is_that_of_the_presets():
+    text = (Path(__file__).parents[2] / "docs/tiling.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z].*?) \| ([\d, ]+) \| ([\d, ]+) \| (.+?) \| (.*?) ?\|$", text, re.MULTILINE)
+    found = {}
+    for cell, grid, pixels, halo, remark in rows:
+        names = re.findall(r"`(\w+)`", cell)
+        halo = pixels if halo == "the same" else halo
+        values = zip(*(documented(each, names) for each in (grid, pixels, halo)), strict=True)
+        for name, row in zip(names, values, strict=True):
+            found[name] = (*map(int, row), remark)
+    assert set(QUICK) <= set(found)  # a network of each class; further ones need no row
+    expected = {}
+    for name in found:
+        with torch.device("meta"):
+            network = srlab.create_model(name, scale=SCALES[name])
+        reach = network.reach()
+        remark = "wraps" if reach.wraps else "global" if reach.pools_globally else ""
+        expected[name] = (reach.alignment, reach.pixels, reach.halo, remark)
+    assert found == expected
 
 
 def test_a_network_that_does_not_declare_its_reach_says_so():

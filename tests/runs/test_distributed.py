@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from training_runs import ROOT, SMALL, TINY_ELAN, curve, weights
+from training_runs import ROOT, SMALL, TINY_ELAN, TINY_ESC_LTE, curve, weights
 
 TINY_SWINIR = (
     *("model=swinir_light", "model.dim=12", "model.depths=[2,2]", "model.num_heads=[2,2]"),
     *("model.window_size=4", "model.drop_path=0.5"),
+)
+# Two networks that take turns, with Adam's fused step.
+TINY_GAN = (
+    *("model=edsr_baseline", "model.dim=8", "model.depth=2", "loss=real_gan", "loss.discriminator.dim=4"),
+    *("~loss.fidelity", "+loss.fidelity={_target_: srlab.losses.l1.L1Loss, value_range: 1.0}"),
 )
 STEPS = ("trainer.max_steps=6", "validate_every=3")
 # Sixteen float32 roundings. The order of a sum is all that differs; 20 steps of this ELAN were seen to differ
@@ -79,8 +84,10 @@ def test_two_processes_follow_the_curve_of_one(train, photos, tmp_path):
         (4, TINY_ELAN, ["callbacks=ema"]),
         (2, TINY_ELAN, ["activation_checkpointing=true", "data.num_workers=1"]),
         (2, TINY_SWINIR, ["trainer.accumulate_grad_batches=2"]),
+        (2, TINY_ESC_LTE, ["trainer.accumulate_grad_batches=2", "data.validation_scales=[2,2.5]"]),
+        (2, TINY_GAN, ["callbacks=ema"]),
     ],
-    ids=["four, averaged", "recomputed", "dropped paths, accumulated"],
+    ids=["four, averaged", "recomputed", "dropped paths, accumulated", "random scales", "adversarial"],
 )
 def test_more_processes_and_other_networks_follow_it_too(train, photos, tmp_path, devices, network, extra):
     """Images drop the same branches wherever they are. Fewer validation images than processes, too."""

@@ -175,7 +175,7 @@ def test_a_run_that_ends_early_says_so_and_records_it(train, capsys):
     assert (summary["steps"], summary["planned_steps"]) == (2, 40)
     assert summary["ended_by"].startswith("early stopping: Monitored metric val/psnr did not improve")
     assert "ended after step 2 of 40: early stopping: " in said
-    assert f"to train on:\n  python train.py resume={run}" in said
+    assert f"to train longer:\n  python train.py resume={run}" in said
 
 
 @pytest.mark.slow

@@ -54,7 +54,9 @@ def by_hand(network: nn.Module, loss: AdversarialLoss, batches: list[dict]) -> l
     return losses
 
 
-def test_a_step_trains_the_network_then_the_discriminator_and_counts_once(batches):
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_trains_the_network_then_the_discriminator_and_counts_once(batches, fused):
+    """A fused step pairs gradients with parameters by their places in memory, whatever their strides."""
     torch.manual_seed(0)
     network = srlab.create_model("edsr_baseline", scale=2, dim=4, depth=1)
     discriminator = UNetDiscriminator(dim=4)
@@ -64,7 +66,7 @@ def test_a_step_trains_the_network_then_the_discriminator_and_counts_once(batche
         network=network,
         loss=loss,
         protocol=rgb(2),
-        build_optimizer=partial(torch.optim.SGD, lr=RATE),
+        build_optimizer=partial(torch.optim.SGD, lr=RATE, fused=fused),
         build_scheduler=partial(multistep, milestones=[2], gamma=0.5),
         compile_mode=None,
         record={},

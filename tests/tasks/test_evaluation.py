@@ -15,8 +15,8 @@ from srlab.metrics.scoring import score
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.ops.input_padding import InputPadding
-from srlab.tasks.evaluation import evaluate, restore_padded, saved_image
-from srlab.tasks.restoration import Restoration
+from srlab.tasks.evaluation import evaluate, saved_image
+from srlab.tasks.restoration import Restoration, restore_padded
 
 OWN = GrayRule.own
 SWINIR, ESC = InputPadding.swinir_test, InputPadding.esc_validation

@@ -35,12 +35,12 @@ def test_a_network_that_treats_all_directions_alike_gains_nothing():
 
 def test_the_mean_of_half_precision_results_is_taken_in_float32():
     results = iter([1.0] + 7 * [1 + 2**-10])
-    mean = self_ensemble(lambda part: torch.full_like(part, next(results)), torch.rand(1, 3, 2, 2).half())
+    mean = self_ensemble(lambda part, _: torch.full_like(part, next(results)), torch.rand(1, 3, 2, 2).half())
     assert mean.dtype == torch.float16
     assert torch.equal(mean, torch.full_like(mean, 1 + 2**-10))  # a sum in float16 rounds to 1
 
 
 def test_view_sizes_are_those_of_the_views():
     seen = []
-    self_ensemble(lambda part: (seen.append(tuple(part.shape[-2:])), part)[1], torch.rand(1, 3, 4, 7))
+    self_ensemble(lambda part, _: (seen.append(tuple(part.shape[-2:])), part)[1], torch.rand(1, 3, 4, 7))
     assert seen == list(view_sizes((4, 7)))

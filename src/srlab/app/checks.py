@@ -1,4 +1,4 @@
-"""Combinations and values that cannot work are refused before anything is built or written."""
+"""Checks of the configuration, before anything is built or written."""
 
 import shutil
 import tempfile
@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from srlab.app.config import TrainConfig
 from srlab.app.launch import typed_overrides
+from srlab.losses.adversarial import AdversarialLoss
+from srlab.losses.charbonnier import CharbonnierLoss
+from srlab.losses.l1 import L1Loss
 from srlab.metrics.protocol import ProtocolConfig
+from srlab.models.any_scale import AnyScale
 from srlab.models.network import AttentionNetwork, Network
 from srlab.runs.contract import CHECKPOINTS_FOLDER, CONFIG_FILE, TRAIN_LOSS, validation_key
 from srlab.runs.folder import RunFolder
@@ -50,10 +55,10 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
     Raises:
         ValueError: with key, value and remedy, as in all functions of this module.
     """
-    # Hydra lets +KEY=… add anything; nothing would read a root that is not in the schema
+    # Hydra lets +KEY=… add anything; a root key that is not in the schema would have no effect
     unknown = sorted(str(key) for key in cfg.keys() - {field.name for field in fields(TrainConfig)})
     if unknown:
-        raise ValueError(f"+{unknown[0]}=… adds what nothing reads; leave it out, or name the group it is in")
+        raise ValueError(f"+{unknown[0]}=… adds an unknown key; leave it out, or name the group it is in")
     _check_numbers(cfg)
     precision, decided = str(cfg.trainer.precision), sorted(_DECIDED & cfg.trainer.keys())
     if precision not in _PRECISIONS:
@@ -144,12 +149,9 @@ def check_fused(fused: object, trainer: Mapping[Any, Any]) -> None:
 
 
 def check_two_optimizers(cfg: DictConfig) -> None:
-    """Refuse what an adversarial loss, with its second optimizer, does not obey."""
+    """Refuse settings that do not work with an adversarial loss and its second optimizer."""
     trainer = cfg.trainer
-    devices = len(trainer.devices) if isinstance(trainer.devices, ListConfig) else trainer.devices
     refused = {
-        # two processes were seen to learn something else than one
-        "trainer.devices": (str(devices), ("1",)),
         "trainer.accumulate_grad_batches": (trainer.accumulate_grad_batches, (1,)),
         "trainer.gradient_clip_val": (trainer.gradient_clip_val, (None, 0)),
         "trainer.precision": (str(trainer.precision), ("32-true", "32", "bf16-mixed", "bf16")),
@@ -161,6 +163,29 @@ def check_two_optimizers(cfg: DictConfig) -> None:
                 f"{key}={value} does not work with an adversarial loss, which takes two optimizer steps for "
                 f"each batch: use {key}={'null' if possible[0] is None else possible[0]}"
             )
+
+
+def check_scales(cfg: DictConfig, network: Network, loss: nn.Module) -> None:
+    """Refuse several scales where the network, the loss or the compiler has one."""
+    scales, compared = cfg.data.get("scale_range"), cfg.data.get("compared_pixels")
+    for name in ("scale_range", "validation_scales"):
+        if cfg.data.get(name) is not None and not isinstance(network, AnyScale):
+            raise ValueError(
+                f"data.{name}={cfg.data[name]}: {type(network).__name__} has one scale, x{network.scale}; "
+                "leave it out, or use a network of any scale, model=esc_lte"
+            )
+    if scales is not None and compile_mode(cfg.compile):
+        raise ValueError(
+            f"compile={cfg.compile} makes a step for crops of one size, and data.scale_range={scales} gives "
+            "each batch its own: use compile=false"
+        )
+    if scales is not None and isinstance(loss, AdversarialLoss):
+        raise ValueError(f"data.scale_range={scales} does not work with an adversarial loss; use loss=l1")
+    if compared is not None and not isinstance(loss, (L1Loss, CharbonnierLoss)):
+        raise ValueError(
+            f"data.compared_pixels={compared} leaves no image, but single pixels, which "
+            f"{type(loss).__name__} cannot compare: use loss=l1 or charbonnier, or compared_pixels=null"
+        )
 
 
 def clips_under_autocast(trainer: Mapping[Any, Any]) -> bool:

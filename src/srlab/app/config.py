@@ -16,7 +16,7 @@ class ShiftScheduleConfig:
 
 @dataclass(kw_only=True)
 class PathsConfig:
-    """Where things lie; nothing else in ``conf/`` names a folder."""
+    """Folders; no other group in ``conf/`` names any."""
 
     data: str
     cache: str
@@ -109,7 +109,8 @@ class TrainConfig(ExperimentConfig):
 class EvaluateConfig(ExperimentConfig):
     """``conf/evaluate.yaml``."""
 
-    scale: int | None = None
+    scale: Any = None
+    """A number, a list of several, or None: the network's own."""
     latency: LatencyConfig
     checkpoint: str | None = None
     pretrained: bool = False

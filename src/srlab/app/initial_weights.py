@@ -12,18 +12,18 @@ log = logging.getLogger(__name__)
 def start_from(network: Network, path: Path) -> None:
     """Copy the weights in ``path`` into ``network``.
 
-    A network of the same kind and another scale lends all that fits; the rest, its head, keeps its start,
-    unless the authors define how it carries over (ESC).
+    Of a network of the same class and another scale all weights that fit are copied. The head keeps its
+    initial values, unless the authors define how it is converted (ESC).
 
     Raises:
-        ValueError: if the file holds another network, or one that sees colours otherwise.
+        ValueError: if the file holds another network, or one with another mean colour or value range.
     """
     source = read_checkpoint(path).network
     theirs, ours, is_same_kind = source.state_dict(), network.state_dict(), type(source) is type(network)
     if is_same_kind:
         if _colours(source) != _colours(network):
             raise ValueError(
-                f"initial_weights={path} sees colours as {_colours(source)}, this network as "
+                f"initial_weights={path} has the colours {_colours(source)}, this network "
                 f"{_colours(network)}; give +model.mean=[R,G,B] and +model.value_range=… as the file has them"
             )
         theirs = at_scale(network, theirs)
@@ -42,7 +42,7 @@ def start_from(network: Network, path: Path) -> None:
 
 
 def _colours(network: Network) -> dict[str, object]:
-    """What the network subtracts from an image, and multiplies it by; no weights tell it."""
+    """Mean colour and value range, which the weights do not determine."""
     offsets = {
         name: [round(value, 4) for value in buffer.flatten().tolist()]
         for name, buffer in network.named_buffers()

@@ -1,4 +1,4 @@
-"""Keys that do not exist are answered with the nearest ones."""
+"""Errors for unknown keys, which name the nearest known ones."""
 
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher, get_close_matches

@@ -1,4 +1,4 @@
-"""How this process was started: the words that were typed, the launcher, and where the presets lie."""
+"""How this process was started: command line, launcher, and the folder of presets."""
 
 import os
 import re
@@ -43,7 +43,7 @@ class Launch:
             name = None if run_id in ("", "none") else "torchrun-" + re.sub(r"[^\w.-]", "-", run_id)
             sizes = int(environment["WORLD_SIZE"]), int(environment["GROUP_WORLD_SIZE"])
             return cls("torchrun", int(environment["RANK"]) == 0, *sizes, name)
-        # shells of interactive jobs start what they like by themselves
+        # in shells of interactive jobs programs are started without srun
         if "SLURM_NTASKS" in environment and get("SLURM_JOB_NAME") not in ("bash", "interactive"):
             processes, step = int(environment["SLURM_NTASKS"]), get("SLURM_STEP_ID")
             name = f"slurm-{get('SLURM_JOB_ID')}.{step}" if processes > 1 and step is not None else None
@@ -76,7 +76,7 @@ def check_shared_name(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def check_launch(devices: object, num_nodes: int, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse ``trainer.devices`` and ``trainer.num_nodes`` that would wait forever or leave processes out.
+    """Refuse ``trainer.devices`` and ``trainer.num_nodes`` that do not match the started processes.
 
     Raises:
         ValueError: with the right numbers.
@@ -95,7 +95,7 @@ def check_launch(devices: object, num_nodes: int, environment: Mapping[str, str]
             f"{launch.launcher} started {launch.processes} processes on {launch.nodes} nodes, but "
             f"trainer.devices={devices} and trainer.num_nodes={num_nodes} ask for {count * num_nodes} on "
             f"{num_nodes}: set trainer.devices={launch.processes // launch.nodes} "
-            f"trainer.num_nodes={launch.nodes}, or start as many as these say"
+            f"trainer.num_nodes={launch.nodes}, or start that many processes"
         )
 
 

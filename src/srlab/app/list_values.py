@@ -1,4 +1,4 @@
-"""One value where a list is expected is a list of one, for whatever a configuration builds."""
+"""Makes a list of a single value where the class or function of a ``_target_`` expects a list."""
 
 import inspect
 import types

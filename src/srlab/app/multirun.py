@@ -1,4 +1,4 @@
-"""Where the engine of sweeps (``python train.py -m``) attaches."""
+"""The registry for the engine of sweeps (``python train.py -m``)."""
 
 from collections.abc import Callable
 from typing import Any

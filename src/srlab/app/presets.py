@@ -93,7 +93,7 @@ def _choices(group: str) -> list[str]:
 
 
 def _own_values(name: str) -> dict[str, Any]:
-    """What a preset's own file sets, which outlives whatever it inherits, without composing it."""
+    """Values in a preset's own file, which override those it inherits, without composing it."""
     from omegaconf import OmegaConf
 
     node = OmegaConf.load(configuration_folder() / "model" / f"{name}.yaml")

@@ -1,4 +1,4 @@
-"""Configuration keys and targets that changed their names since srlab 0.1.0."""
+"""Configuration keys and targets that were renamed since srlab 0.1.0."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A composed configuration becomes the description of one run, finished here and nowhere else."""
+"""Makes the description of a run, :class:`RunConfig`, of a composed configuration."""
 
 import secrets
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ def _effective(cfg: DictConfig, run: RunFolder) -> DictConfig:
     if OmegaConf.get_type(cfg) is not TrainConfig:
         cfg = in_new_folder(typed_again(cfg), str(run.path))
     if cfg.rerun and cfg.resume not in (None, AUTO):
-        raise ValueError(f"rerun={cfg.rerun} starts a run and resume={cfg.resume} continues one: choose")
+        raise ValueError(f"rerun={cfg.rerun} starts a run and resume={cfg.resume} continues one: give one")
     if cfg.rerun:
         return repeated_config(cfg, typed_overrides())
     return cfg if cfg.resume in (None, AUTO) else resumed_config(Path(cfg.resume), typed_overrides())

@@ -21,7 +21,7 @@ from srlab.terminal.command_lines import typed_override
 
 log = logging.getLogger(__name__)
 
-# What an attempt leaves that ended before its first checkpoint.
+# Files of an attempt that ended before its first checkpoint.
 _LEFTOVERS = (
     *(CONFIG_FILE, contract.SUMMARY_FILE, contract.METRICS_FILE),
     *(contract.COSTS_FILE, contract.COMPARISON_FILE),
@@ -39,8 +39,8 @@ _NETWORK = (
 _LIMIT = "limits decide whether a run begins, and {folder} has begun: leave it out, or start a new run"
 _PLACE = "a resumed run writes to its own folder, {folder}: leave it out"
 
-# Why a resumed run does not obey a key or the keys below it, and what to do. It obeys the rest, since what
-# those keys build is built anew, and a checkpoint restores none of its options.
+# Why a resumed run cannot change a key or the keys below it, and what to do. Other keys take effect,
+# since their objects are built again, and a checkpoint restores none of the options of these.
 _REFUSED = {
     "initial_weights": "a resumed run starts from its checkpoint: leave it out, or start a new run",
     "latency.limit_ms": _LIMIT,
@@ -60,7 +60,7 @@ def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
 
     Raises:
         ValueError: an override exchanges a whole group (``model=…``), which would be another run, or changes
-            what a resumed run does not obey.
+            what a resumed run cannot change.
     """
     folder = named_run(resume)
     cfg = load_config(folder)
@@ -74,9 +74,9 @@ def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
 
 
 def check_obeyed(before: DictConfig, now: DictConfig, folder: Path) -> None:
-    """Refuse changes that a resumed run would not obey, by a ``ValueError`` with key, values and remedy.
+    """Raise a ``ValueError`` with key, values and remedy for changes that a resumed run cannot make.
 
-    Values are compared after interpolation, so that a key is refused by whatever other key changes it.
+    Values are compared after interpolation, so that changes through other keys are found, too.
     """
     values = [flat(cfg) for cfg in (before, now)]
     for key in sorted(values[0].keys() | values[1].keys()):
@@ -114,7 +114,7 @@ def _warn_of_other_versions(checkpoint: Path) -> None:
     try:
         recorded = read_file(checkpoint, known="runs are made by train.py")[OUR_ENTRY]["versions"]
     except (ValueError, KeyError, OSError) as error:  # the configuration is enough to repeat a run
-        log.warning("rerun: %s does not say what it was computed with: %s", checkpoint, error)
+        log.warning("rerun: %s does not record the versions it was computed with: %s", checkpoint, error)
         return
     for name, now in provenance().items():
         if name in recorded and recorded[name] != now:
@@ -224,12 +224,12 @@ def _named_checkpoint(resume: Path, run: RunFolder) -> tuple[int, Path]:
     if not checkpoint.is_file():
         raise FileNotFoundError(
             f"resume={resume}: {checkpoint} does not exist: that run ended before its first checkpoint; "
-            "start it anew"
+            "start it again"
         )
     try:
         return _checked(checkpoint)["global_step"], checkpoint
     except ValueError as error:
-        remedy = "start the run anew"
+        remedy = "start the run again"
         if others := [path for path in run.checkpoints() if path != checkpoint]:
             folder = typed_override("hydra.run.dir", run.path)
             remedy = f"{typed_override('resume', others[0])} or resume=auto {folder}"
@@ -262,4 +262,4 @@ def _clear(run: RunFolder, *, is_new: bool) -> None:
     for path in leftovers:
         path.unlink()
     if leftovers:
-        log.warning("starting anew in %s: an earlier attempt saved no state to resume from", run.path)
+        log.warning("starting again in %s: an earlier attempt saved no state to resume from", run.path)

@@ -1,6 +1,7 @@
-"""What a finished run leaves and prints: scores next to bicubic's, a picture, a summary."""
+"""The result of a finished run: scores next to bicubic's, a picture, a summary."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -14,10 +15,12 @@ from srlab.app.presets import match_preset
 from srlab.app.resolve import RunConfig
 from srlab.checkpoints import read_checkpoint
 from srlab.data.datamodule import SuperResolutionData
-from srlab.metrics.protocol import protocol_label
+from srlab.data.evaluation import EvaluationSet
+from srlab.metrics.protocol import ProtocolConfig, at_scale, protocol_label
 from srlab.metrics.registry import find_metric
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
+from srlab.ops.input_padding import InputPadding
 from srlab.runs.contract import (
     BEST_CHECKPOINT,
     CHECKPOINTS_FOLDER,
@@ -39,11 +42,11 @@ from srlab.tasks.evaluation import (
     ImageRecord,
     SetMean,
     evaluate,
-    restore_padded,
     saved_image,
 )
 from srlab.tasks.interruption import Ending
 from srlab.tasks.report_tables import Evaluation, comparison_tables, cost_table
+from srlab.tasks.restoration import restore_padded, result_size
 from srlab.tasks.super_resolution import SuperResolutionTask, to_unit_range
 from srlab.terminal.command_lines import command
 from srlab.terminal.tables import PlainTable, plain_console
@@ -90,10 +93,9 @@ class RunReport:
         name = next(each for each in (BEST_CHECKPOINT, LAST_CHECKPOINT) if (checkpoints / each).exists())
         loaded = read_checkpoint(checkpoints / name)
         score = partial(
-            evaluate,
+            _evaluate_sets,
             sets=data.evaluation_sets().sets,
-            protocols=[task.protocol],
-            scale=run.cfg.scale,
+            protocol=task.protocol,
             device=trainer.strategy.root_device,
             metrics=task.metrics,
         )
@@ -164,6 +166,7 @@ class RunReport:
     def _image_entries(self) -> list[dict[str, Any]]:
         """For each validation image: scores and bicubic's, its source, its restoration if that is saved."""
         sources = {dataset.name: dataset.hr_paths for dataset in self.data.evaluation_sets().sets}
+        scales = {dataset.name: dataset.scale for dataset in self.data.evaluation_sets().sets}
         cfg, images = self.run.cfg, Path(IMAGES_FOLDER)
         pairs = zip(self.evaluation.report.images, self.bicubic.images, strict=True)
         return [
@@ -173,7 +176,7 @@ class RunReport:
                 "scores": ours.scores,
                 "bicubic": theirs.scores,
                 "hr_file": sources[ours.set_name][ours.name],
-                "restored": (images / saved_image(ours.set_name, ours.name, cfg.scale)).as_posix()
+                "restored": (images / saved_image(ours.set_name, ours.name, scales[ours.set_name])).as_posix()
                 if number < cfg.saved_images
                 else None,
             }
@@ -231,16 +234,47 @@ class RunReport:
         examples = []
         for sample, (ours, theirs) in zip(islice(samples, _SHOWN_IMAGES), scores, strict=False):
             lr_image = to_unit_range(sample["lr_image"])[None]
-            sr_image = restore_padded(network, lr_image.to(device), padding)[0].cpu()
+            size = result_size(network, sample, sample["scale"])
+            sr_image = restore_padded(network, lr_image.to(device), padding, size=size)[0].cpu()
+            interpolated = restore_padded(bicubic, lr_image, InputPadding.model, size=size)[0]
             examples.append(
                 Example(
                     name=sample["name"],
                     lr_image=lr_image[0],
                     hr_image=to_unit_range(sample["hr_image"]).expand(3, -1, -1),
                     restorations=[
-                        (f"bicubic {theirs.scores['psnr']:.2f} dB", bicubic(lr_image)[0]),
+                        (f"bicubic {theirs.scores['psnr']:.2f} dB", interpolated),
                         (f"{self._name} {ours.scores['psnr']:.2f} dB", sr_image),
                     ],
                 )
             )
         return examples
+
+
+def _evaluate_sets(
+    network: Network,
+    *,
+    sets: Sequence[EvaluationSet],
+    protocol: ProtocolConfig,
+    most_saved: int | None = None,
+    **settings: Any,
+) -> EvaluationReport:
+    """One report of sets that may have different scales, each scored by :func:`evaluate` at its own.
+
+    The report has the scale of the network and its protocol; the border of that follows each set's scale.
+    """
+    reports: list[EvaluationReport] = []
+    for dataset in sets:
+        protocols = [at_scale(protocol, dataset.scale, own_scale=network.scale)]
+        one = [dataset]
+        reports.append(
+            evaluate(network, one, protocols, scale=dataset.scale, most_saved=most_saved, **settings)
+        )
+        most_saved = None if most_saved is None else max(0, most_saved - len(dataset))
+    return replace(
+        reports[0],
+        scale=network.scale,
+        protocols=(protocol,),
+        means=tuple(mean for report in reports for mean in report.means),
+        images=tuple(image for report in reports for image in report.images),
+    )

@@ -1,4 +1,4 @@
-"""The configuration of a run: finished, saved in its folder, loaded again, and compared with another one."""
+"""The configuration of a run: completing, saving, loading and comparing it."""
 
 import copy
 import logging
@@ -20,7 +20,7 @@ from srlab.metrics.protocol import earlier_gray_rule
 from srlab.runs.contract import CONFIG_FILE, SCHEMA_KEY, SCHEMA_VERSION
 from srlab.runs.folder import RunFolder
 
-#: ``resume=auto``: continue from the newest good state if there is one, else start anew.
+#: ``resume=auto``: resume from the newest good state if there is one, else start a new run.
 AUTO = "auto"
 
 #: Keys that name folders or files of the machine.
@@ -45,7 +45,7 @@ _FILE_OR_NAME = ("initial_weights", "checkpoint")
 # What identifies a run at W&B; the environment decides it once, when the run starts.
 _IDENTITY = ("project", "entity", "name", "id", "group", "tags")
 
-# Where and when a run is computed, not what it computes.
+# Groups and keys that do not change what a run computes.
 _APART = ("paths", "resume", "rerun", "threads")
 
 # Lightning's short names of the precisions that keep the weights in float32.
@@ -101,7 +101,7 @@ def _unfinished_like(composed: DictConfig, folder: Path) -> Path | None:
         except InterpolationToMissingValueError:
             return None  # the command line is incomplete, and the run itself will report it
         except ValueError:
-            continue  # nobody could resume that run
+            continue  # that run cannot be resumed
     return None
 
 
@@ -139,7 +139,7 @@ def typed_again(saved: Any) -> DictConfig:
         raise ValueError("it is not a mapping")
     version = plain.pop(SCHEMA_KEY, 1)
     if version > SCHEMA_VERSION:
-        raise ValueError(f"{SCHEMA_KEY}={version} is of a later srlab; this one knows {SCHEMA_VERSION}")
+        raise ValueError(f"{SCHEMA_KEY}={version} is of a later srlab; this one reads up to {SCHEMA_VERSION}")
     if version < SCHEMA_VERSION:
         plain = migrated(plain)
     cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), plain)
@@ -232,7 +232,7 @@ def _flat_items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:
-    """Dotted keys in which two runs differ in what they compute, wherever and whenever they run."""
+    """Dotted keys that differ between two runs, except those that do not change what is computed."""
     first, second = _comparable(one), _comparable(other)
     return sorted(
         key for key in first.keys() | second.keys() if first.get(key, first) != second.get(key, second)

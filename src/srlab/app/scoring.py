@@ -1,26 +1,30 @@
-"""evaluate.py: scores a checkpoint or a named network on every set under every protocol asked for."""
+"""evaluate.py: scores a checkpoint or a named network on the chosen sets under the chosen protocols."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from srlab.app.checks import refuse_overrides
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import build_network, match_preset
 from srlab.app.saved_config import save_config
-from srlab.checkpoints import read_checkpoint
+from srlab.checkpoints import LoadedCheckpoint, read_checkpoint
 from srlab.checkpoints.shipped import shipped_file, shipped_weights
 from srlab.counts.probe import find_device
 from srlab.metrics.protocol import ProtocolConfig
 from srlab.metrics.scoring import least_side
+from srlab.models.any_scale import AnyScale
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import AttentionNetwork, Network
+from srlab.ops.axis import checked_scales
 from srlab.ops.subnormals import flush_subnormals
 from srlab.runs.contract import CONFIG_FILE, IMAGES_FOLDER
 from srlab.tasks.columns import MeterSettings, absent_columns
@@ -35,6 +39,14 @@ log = logging.getLogger(__name__)
 
 _PAPER_SCALES = (2, 3, 4)
 _CHANGES = "+overrides.KEY=VALUE changes it"
+
+
+class _Candidate(NamedTuple):
+    """A network, what is known of it, and the scale that it is scored at."""
+
+    network: Network
+    conditions: Conditions
+    scale: float
 
 
 @flush_subnormals()
@@ -52,15 +64,16 @@ def score_sets(cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
     folder = Path(cfg.paths.run)
     evaluations: list[Evaluation] = []
-    for network, conditions in _candidates(cfg):
-        cfg.scale = network.scale
+    asked = asked_scales(cfg.scale)
+    for network, conditions, scale in _candidates(cfg, asked):
+        cfg.scale = scale
         if cfg.backend is not None:
             _choose_backend(network, cfg.backend)
         scored = _scored(cfg, network, conditions, folder)
+        cfg.scale = list(asked) if len(asked) > 1 else scale
         save_config(cfg, folder)
         write_evaluations([*evaluations, scored], folder)
-        costs = measure_costs(network, _meter_settings(cfg))
-        evaluations.append(replace(scored, conditions=replace(scored.conditions, costs=costs)))
+        evaluations.append(_with_costs(scored, network, cfg))
     if (absent := absent_columns()) is not None:
         log.info(absent)
     written = [*write_evaluations(evaluations, folder), folder / CONFIG_FILE]
@@ -84,7 +97,7 @@ def _scored(cfg: DictConfig, network: Network, conditions: Conditions, folder: P
         network,
         found.sets,
         protocols,
-        scale=network.scale,
+        scale=cfg.scale,
         device=find_device(cfg.device),
         metrics=list(cfg.metrics),
         restoration=Restoration(tile=cfg.tile, exact=cfg.exact, ensemble=cfg.ensemble),
@@ -94,6 +107,15 @@ def _scored(cfg: DictConfig, network: Network, conditions: Conditions, folder: P
     )
     label = conditions.model + ("+" if cfg.ensemble else "")
     return Evaluation(report, replace(conditions, model=label, device=report.device))
+
+
+def _with_costs(scored: Evaluation, network: Network, cfg: DictConfig) -> Evaluation:
+    """Costs are counted for a whole scale, at which an image becomes 1280x720."""
+    if scored.report.scale != network.scale:
+        log.info("costs are counted at whole scales: left out at x%g", scored.report.scale)
+        return scored
+    costs = measure_costs(network, _meter_settings(cfg))
+    return replace(scored, conditions=replace(scored.conditions, costs=costs))
 
 
 def _meter_settings(cfg: DictConfig) -> MeterSettings:
@@ -112,37 +134,41 @@ def _choose_backend(network: Network, backend: str) -> None:
     network.use_backend(backend)
 
 
-def _candidates(cfg: DictConfig) -> Iterator[tuple[Network, Conditions]]:
-    """Each network to score, and what is known of it: its name, weights, preset and training."""
+def _candidates(cfg: DictConfig, scales: Sequence[float]) -> Iterator[_Candidate]:
+    """Each network to score, with its name, weights, preset and training."""
     if (cfg.checkpoint is None) == (cfg.model is None):
         given = "both" if cfg.checkpoint is not None else "neither"
         raise ValueError(
-            f"give either checkpoint=RUN_OR_FILE or model=NAME, got {given}: a checkpoint knows its network; "
-            "model=bicubic needs no weights"
+            f"give either checkpoint=RUN_OR_FILE or model=NAME, got {given}: a checkpoint determines its "
+            "network; model=bicubic needs no weights"
         )
     if cfg.checkpoint is not None:
-        yield _from_checkpoint(cfg, Path(cfg.checkpoint))
-        return
-    if cfg.pretrained:
-        for path in _pretrained(cfg):
-            yield _from_checkpoint(cfg, path)
+        yield from _from_checkpoint(cfg, Path(cfg.checkpoint), scales)
+    elif cfg.pretrained:
+        for path, own in _pretrained(cfg, scales):
             cfg.scale = None
-        return
-    for scale in _scales(cfg):
-        cfg.scale = scale
+            yield from _from_checkpoint(cfg, path, own)
+    else:
+        yield from _from_preset(cfg, scales or _default_scales(cfg))
+
+
+def _from_preset(cfg: DictConfig, scales: Sequence[float]) -> Iterator[_Candidate]:
+    label = str(HydraConfig.get().runtime.choices["model"])
+    for scale in scales:
+        cfg.scale = math.ceil(scale)
         network = build_network(cfg.model)
-        label = str(HydraConfig.get().runtime.choices["model"])
         if isinstance(network, Bicubic):
-            yield network, Conditions(model=label, checkpoint="none", preset=label)
-        else:
-            log.warning(
-                "model=… alone builds random weights: costs are meaningful, scores are not; give checkpoint=…"
-            )
-            yield network, Conditions(model=label, checkpoint=f"random weights, seed {cfg.seed}")
+            yield _Candidate(network, Conditions(model=label, checkpoint="none", preset=label), scale)
+            continue
+        log.warning(
+            "model=… alone builds random weights: costs are meaningful, scores are not; give checkpoint=…"
+        )
+        weights = f"random weights, seed {cfg.seed}"
+        yield _Candidate(network, Conditions(model=label, checkpoint=weights), scale)
 
 
-def _pretrained(cfg: DictConfig) -> list[Path]:
-    """Files of the network's shipped weights: at ``scale``, or at all scales."""
+def _pretrained(cfg: DictConfig, scales: Sequence[float]) -> list[tuple[Path, Sequence[float]]]:
+    """Files of the network's shipped weights, with the scales to score: those asked for, or all there are."""
     name, shipped = str(HydraConfig.get().runtime.choices["model"]), shipped_weights()
     if name not in shipped:
         raise ValueError(
@@ -152,32 +178,62 @@ def _pretrained(cfg: DictConfig) -> list[Path]:
     refuse_overrides(
         [f"model.{key}" for key in cfg.model], f"trained weights determine the network; {_CHANGES}"
     )
-    path = shipped_file(name, cfg.scale) if cfg.scale is not None else None
-    return [path] if path else list(shipped[name].values())
+    if not scales:
+        return [(path, ()) for path in shipped[name].values()]
+    found = [(shipped_file(name, math.ceil(scale)), (scale,)) for scale in scales]
+    return [(path, own) for path, own in found if path]
 
 
-def _from_checkpoint(cfg: DictConfig, path: Path) -> tuple[Network, Conditions]:
+def _from_checkpoint(cfg: DictConfig, path: Path, scales: Sequence[float]) -> Iterator[_Candidate]:
     refuse_overrides(
         ("shift_schedule", "degradation"),
         f"a checkpoint is scored as trained, on exact bicubic LR; {_CHANGES}",
     )
-    loaded = read_checkpoint(path, **OmegaConf.to_container(cfg.overrides))  # type: ignore[arg-type]
-    known, scale = loaded.description, loaded.network.scale
-    if cfg.scale not in (None, scale):
-        raise ValueError(f"scale={cfg.scale}, but {path} holds a x{scale} network; leave scale out")
+    overrides: Any = OmegaConf.to_container(cfg.overrides)
+    loaded = read_checkpoint(path, **overrides)
+    own, has_any = loaded.network.scale, isinstance(loaded.network, AnyScale)
+    for scale in scales:
+        if not has_any and scale == math.ceil(scale) != own:
+            raise ValueError(f"scale={scale}, but {path} holds a x{own} network; leave scale out")
+    for scale in scales or (own,):
+        if has_any and loaded.network.scale != math.ceil(scale):
+            loaded = read_checkpoint(path, **{**overrides, "scale": math.ceil(scale)})
+        yield _Candidate(loaded.network, _conditions(loaded), scale)
+
+
+def _conditions(loaded: LoadedCheckpoint) -> Conditions:
+    known = loaded.description
     preset = match_preset(known["model"])
-    return loaded.network, Conditions(
+    return Conditions(
         model=known.get("name", preset or known["network"]),
         checkpoint=known["file"] + (f", step {known['step']}" if "step" in known else ""),
         preset=preset,
         training=training_data(known.get("config")),
         seed=known.get("config", {}).get("seed"),
+        trained_range=_trained_range(loaded.network, known),
     )
 
 
-def _scales(cfg: DictConfig) -> tuple[int, ...]:
-    if cfg.scale is not None:
-        return (cfg.scale,)
+def _trained_range(network: Network, known: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Least and largest scale that a network of any scale was trained at."""
+    if not isinstance(network, AnyScale):
+        return None
+    if known["layout"] == "official":
+        return network.published_range
+    config = known.get("config") or {}
+    trained = (config.get("data") or {}).get("scale_range") or 2 * [config.get("scale")]
+    low, high = trained
+    return None if low is None or high is None else (float(low), float(high))
+
+
+def asked_scales(scale: Any) -> tuple[float, ...]:
+    """``scale=…``, a number or a list, as :func:`srlab.ops.axis.checked_scales`; none for None."""
+    if scale is None:
+        return ()
+    return checked_scales("scale", scale if isinstance(scale, ListConfig) else [scale])
+
+
+def _default_scales(cfg: DictConfig) -> tuple[int, ...]:
     if cfg.model._target_.endswith(".Bicubic"):
         return _PAPER_SCALES
     raise ValueError("model=… needs scale=2, 3 or 4 (only bicubic runs them all when scale is left out)")

@@ -22,6 +22,7 @@ from srlab.app.checks import (
     check_kernels_train,
     check_monitors,
     check_room,
+    check_scales,
     check_two_optimizers,
     clips_under_autocast,
     compile_mode,
@@ -46,6 +47,7 @@ from srlab.tasks.costs import CostRecord
 from srlab.tasks.curve_logger import CurveLogger
 from srlab.tasks.interruption import GracefulStop, ending_of, stoppable
 from srlab.tasks.optimization import Construct, optimizer_builder
+from srlab.tasks.random_scales import RandomScaleTask
 from srlab.tasks.super_resolution import SuperResolutionTask
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ def train(cfg: DictConfig) -> float | None:
         if run.finished_score is None:
             return _fit(run)
         log.info(
-            "the run in %s is finished: %d steps, %.2f dB; to train on:\n  %s trainer.max_steps=N",
+            "the run in %s is finished: %d steps, %.2f dB; to train longer:\n  %s trainer.max_steps=N",
             *(folder, run.cfg.trainer.max_steps, run.finished_score, resume_command(folder)),
         )
         return run.finished_score
@@ -93,10 +95,10 @@ def _fit(run: RunConfig) -> float | None:
     data: SuperResolutionData = instantiate(run.plain["data"])
     data.least_scored_side = least_side([run.protocol], cfg.metrics)
     loss: nn.Module = instantiate(run.plain["loss"])
+    check_scales(cfg, network, loss)
     if isinstance(loss, AdversarialLoss):
         check_two_optimizers(cfg)
-    make_task = AdversarialTask if isinstance(loss, AdversarialLoss) else SuperResolutionTask
-    task = make_task(
+    task = _task_class(cfg, loss)(
         network=network,
         loss=loss,
         protocol=run.protocol,
@@ -121,6 +123,12 @@ def _fit(run: RunConfig) -> float | None:
     return _fit_and_report(run, trainer, task, data)
 
 
+def _task_class(cfg: DictConfig, loss: nn.Module) -> type[SuperResolutionTask]:
+    if isinstance(loss, AdversarialLoss):
+        return AdversarialTask
+    return SuperResolutionTask if cfg.data.get("scale_range") is None else RandomScaleTask
+
+
 def _fit_and_report(
     run: RunConfig, trainer: Trainer, task: SuperResolutionTask, data: SuperResolutionData
 ) -> float | None:
@@ -137,7 +145,7 @@ def _fit_and_report(
         report = RunReport.of(run, trainer, task, data, ending=ending)
         report.publish()
         if ending.cause is not None:
-            log.warning("%s; to train on:\n  %s", ending, resume_command(run.folder))
+            log.warning("%s; to train longer:\n  %s", ending, resume_command(run.folder))
         status = "success"
         return report.best_psnr
     except Exception as error:
@@ -199,7 +207,7 @@ def _callbacks(run: RunConfig) -> list[Callback]:
         raise ValueError("callbacks.stop saves a run that is stopped, and ends it: leave it as it is")
     latency = {**run.plain["latency"], "output_size": tuple(run.cfg.latency.output_size)}
     costs = CostRecord(folder=run.folder, limits=run.plain.get("limits", {}), **latency)
-    # written once training has begun: a resume that fails must not leave its configuration behind
+    # written once training has begun: a resume that fails must not change config.yaml
     beginning = LambdaCallback(on_train_start=lambda trainer, _task: _begin(trainer, run))
     last = LastState(checkpoint=RunFolder(run.folder).last_checkpoint)
     return [*callbacks, costs, beginning, last]
@@ -236,7 +244,7 @@ def _fail_if_unsaved(trainer: Trainer, run: RunConfig) -> None:
     store = checkpoint_io_of(trainer)
     if store.unsaved_step is None:
         return
-    lost = "what this call learnt" if store.saved_step is None else f"what follows step {store.saved_step}"
+    lost = "all of this training" if store.saved_step is None else f"what follows step {store.saved_step}"
     raise OSError(
         f"step {store.unsaved_step} could not be saved ({store.fault}): {lost} is lost. Make room, then "
         f"resume with\n  {resume_command(run.folder)}\nif that run has no checkpoint, start it again with "
@@ -253,7 +261,7 @@ def _exit_if_stopped(trainer: Trainer, run: RunConfig) -> None:
 
 
 def _quieten() -> None:
-    """Silence what the libraries print that no user of a run can act on."""
+    """Silence messages of libraries that users of a run cannot act on."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # the banners of an offline run; the report says how to upload it
     os.environ.setdefault("WANDB_SILENT", "true")

@@ -1,4 +1,4 @@
-"""Networks from files and to files: our own, and official ones. Code in a file never runs."""
+"""Reads and writes networks, in our own and official files. Code in a file is never run."""
 
 from srlab.checkpoints.loading import LoadedCheckpoint, at_scale, load_model, load_strictly, read_checkpoint
 from srlab.checkpoints.writing import official_state, save_official, save_pretrained, save_safetensors

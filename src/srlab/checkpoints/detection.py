@@ -1,4 +1,4 @@
-"""Files that do not say what they hold: network, arguments and layout from keys and shapes alone.
+"""Files without a description of their content: network, arguments and layout from keys and shapes alone.
 
 The weights may be in any dictionary of the file, with any prefix before their keys.
 """

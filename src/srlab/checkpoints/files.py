@@ -1,4 +1,4 @@
-"""Files on the disk: their content, or why they cannot be read. Pickles are only read as data."""
+"""Reads the content of checkpoint files, or raises an error. Pickles are read as data only."""
 
 import argparse
 import errno

@@ -1,4 +1,4 @@
-"""From a path to a network in evaluation mode, and a description of what the file contains."""
+"""Loads a network in evaluation mode, and a description of the content of its file."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -199,9 +199,9 @@ def _log(description: Mapping[str, Any]) -> None:
         logger.warning(f"{read}; container={others[0]} reads those")
     if description["assumed"]:
         first = description["assumed"][0]
-        teller = "the official file" if description["layout"] == "srlab" else "the file"
+        origin = "the official file" if description["layout"] == "srlab" else "the file"
         given = ", ".join(f"{name}={model[name]}" for name in description["assumed"])
         logger.info(
-            f"assumed, since {teller} does not say: {given}. To change it, give {first}=… to load_model, "
+            f"not in {origin}, assumed: {given}. To change it, give {first}=… to load_model, "
             f"--set {first}=… to srlab convert or +overrides.{first}=… to evaluate.py"
         )

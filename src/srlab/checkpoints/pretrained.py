@@ -33,7 +33,7 @@ def checked_weights(folder: Path) -> Path:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{config} was not written by srlab ({type(error).__name__}: {error}); if {WEIGHTS_FILE} is of a "
-            f"network that srlab knows, load that file: {weights}"
+            f"network of srlab, load that file: {weights}"
         ) from error
     if (found := _sha256(weights)) != expected:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Networks that come with srlab, trained: ``srlab/weights/<preset>_x<scale>.safetensors``."""
+"""Trained networks that come with srlab: ``srlab/weights/<preset>_x<scale>.safetensors``."""
 
 import re
 from pathlib import Path

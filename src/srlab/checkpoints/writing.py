@@ -1,4 +1,4 @@
-"""Networks to files: in the layout of their official code, or as safetensors that describe themselves."""
+"""Writes networks in the layout of their official code, or as safetensors with all arguments as metadata."""
 
 import inspect
 import json

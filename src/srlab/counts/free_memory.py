@@ -1,4 +1,4 @@
-"""Memory that is free on a device, and what a network needs of it for each pixel."""
+"""Free memory of a device, and the memory that a network needs for each pixel."""
 
 from collections.abc import Iterator
 from contextlib import suppress

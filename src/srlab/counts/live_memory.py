@@ -1,4 +1,4 @@
-"""The bytes of tensors that live at once on the CPU."""
+"""The peak of bytes that tensors occupy on the CPU."""
 
 import gc
 import os

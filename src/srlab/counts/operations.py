@@ -1,4 +1,4 @@
-"""What a forward pass executes, operator by operator, from shapes alone on the meta device."""
+"""Counts the operations of a forward pass, from shapes on the meta device."""
 
 import copy
 from collections import Counter
@@ -20,7 +20,7 @@ _CONVOLUTION = "aten.convolution"
 # Adds the product of two tensors: a back end may sum up a matrix product term by term.
 _MULTIPLY_ADD = "aten.addcmul"
 
-# Views whose signature does not say so.
+# Views that their signature does not mark as such.
 _UNDECLARED_VIEWS = ("_unsafe_view", "squeeze_", "unsqueeze_", "transpose_")
 
 

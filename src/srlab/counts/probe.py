@@ -1,4 +1,4 @@
-"""What every forward pass that is measured or scored shares: device, mode, input, errors."""
+"""Common parts of measured and scored forward passes: device, mode, input, errors."""
 
 import copy
 import platform

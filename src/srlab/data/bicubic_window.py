@@ -9,9 +9,14 @@ results are dropped. torch does not document any of this, so each process checks
 
 Other scales take sums of products in floating point, as do tensors on any device; even scales that are not
 powers of two are refused: there MATLAB's own rounding of ties depends on the position in the image.
+
+A scale may also be a ``Fraction``. The window's result is then that of a whole image one of whose LR pixels
+begins where the window does, but for the same ties: window and image may round them differently.
 """
 
 import logging
+import math
+from fractions import Fraction
 from functools import lru_cache
 
 import cv2
@@ -21,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from srlab.ops.resize import resize_weights
+from srlab.ops.resize import imresize, resize_taps, resize_weights, weighted_sums
 
 log = logging.getLogger(__name__)
 
@@ -32,20 +37,26 @@ _EXACT_IN_FLOAT32 = (2, 3, 4)
 _DROPPED = 2
 
 
-def context(scale: int) -> int:
+def context(scale: int | Fraction) -> int:
     """HR pixels that a window needs on each side, two LR pixels.
 
     Raises:
-        ValueError: for a scale at which windows are not exact.
+        ValueError: for a whole scale at which windows are not exact.
     """
-    if scale < 2 or (scale % 2 == 0 and scale & (scale - 1)):
+    if isinstance(scale, Fraction):
+        return math.ceil(_DROPPED * scale)
+    if not _has_exact_windows(scale):
         raise ValueError(
             f"exact bicubic windows exist at 2, 4, 8 … and odd scales from 3 on, got scale={scale}"
         )
     return _DROPPED * scale
 
 
-def downsample_window(window: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+def _has_exact_windows(scale: int) -> bool:
+    return scale >= 2 and (scale % 2 == 1 or scale & (scale - 1) == 0)
+
+
+def downsample_window(window: NDArray[np.uint8], scale: int | Fraction) -> NDArray[np.uint8]:
     """(C, s*h + 2m, s*w + 2m) with m = ``context(scale)`` to (C, h, w).
 
     Args:
@@ -53,25 +64,30 @@ def downsample_window(window: NDArray[np.uint8], scale: int) -> NDArray[np.uint8
             the mirrored image, edge repeated. Fastest if it is contiguous and its width a multiple of four.
         scale: s.
     """
-    if _is_exact_here(scale):
+    if not isinstance(scale, Fraction) and _is_exact_here(scale):
         return _fixed_point(window, scale)
     return downsample_tensor(torch.from_numpy(np.ascontiguousarray(window)), scale).numpy()
 
 
-def downsample_tensor(windows: Tensor, scale: int) -> Tensor:
+def downsample_tensor(windows: Tensor, scale: int | Fraction) -> Tensor:
     """``downsample_window`` of (..., s*h + 2m, s*w + 2m) on any device.
 
     Sums of products, tap by tap: matrix products may run in TF32 or bfloat16, and autocast changes none of
     these operations. (``imresize`` takes ten times as long.)
     """
+    if isinstance(scale, Fraction):
+        return _downsample_by_fraction(windows, scale)
     pixels = windows.to(torch.float32 if scale in _EXACT_IN_FLOAT32 else torch.float64)
     for axis in (-2, -1):
         pixels = _downsample_axis(pixels, axis, scale).add_(0.5).floor_().clamp_(0, 255)
     return pixels.to(torch.uint8)
 
 
-def downsample(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """A whole (C, H, W) image, whose sides are multiples of the scale."""
+def downsample(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """A whole (C, H, W) image, whose sides whole LR pixels cover (``ops.axis.corresponding_sides``)."""
+    if not isinstance(scale, int) or not _has_exact_windows(scale):
+        size = int(image.shape[1] / scale + 0.5), int(image.shape[2] / scale + 0.5)
+        return imresize(torch.from_numpy(np.array(image)), size=size, mode="uint8").numpy()
     margin = context(scale)
     sides = ((0, 0), (margin, margin), (margin, margin))
     return downsample_window(np.pad(image, sides, mode="symmetric"), scale)
@@ -93,6 +109,17 @@ def _is_exact_here(scale: int) -> bool:
             *(torch.__version__, scale),
         )
     return exact
+
+
+def _downsample_by_fraction(windows: Tensor, scale: Fraction) -> Tensor:
+    """Rows first, as MATLAB does where both axes have one factor."""
+    margin = context(scale)
+    pixels = windows.to(torch.float64)
+    for axis in (-2, -1):
+        side = windows.shape[axis] - 2 * margin
+        weights, positions = resize_taps(int(side / scale), int(side / scale) / side, True)
+        pixels = weighted_sums(pixels, axis, weights, positions + margin).add_(0.5).floor_().clamp_(0, 255)
+    return pixels.to(torch.uint8)
 
 
 def _downsample_axis(pixels: Tensor, axis: int, scale: int) -> Tensor:

@@ -1,8 +1,8 @@
 """The data of a run: crops for training, whole images for validation and scoring."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 
+from srlab.data.crop_scales import FixedScale, RandomScale
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.evaluation import EvaluationSet, EvaluationSets, RankShare
 from srlab.data.loader import Loader
@@ -19,6 +20,8 @@ from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import ImageFile, ImageSet, Source
 from srlab.data.store import BadImagePolicy, ImageStore, open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
+from srlab.data.unreferenced import UnreferencedSet
+from srlab.ops.axis import checked_scales
 from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
@@ -31,7 +34,7 @@ class SuperResolutionData(LightningDataModule):
     Nothing is read before it is needed: scoring does not need the training images, nor the reverse.
 
     Args:
-        scale: HR side / LR side.
+        scale: HR side / LR side; a whole number to train at.
         train: finds the training images; None for data that only scores.
         validation: find the validation images; sets are named by their sources.
         patch_size: side of a training crop in LR pixels.
@@ -45,9 +48,14 @@ class SuperResolutionData(LightningDataModule):
         cache: folder for decoded images, about 3 bytes a pixel.
         accept_changed_images: resume, with a warning, a run that was started on other images than these.
         max_pixels: of the largest image that is read.
+        scale_range: least and largest of the scales at which training crops are made, one drawn for each
+            optimizer step; None: ``scale``. Then ``patch_size`` is that of all, and the HR side follows.
+        compared_pixels: HR pixels of each crop that the loss sees, drawn at random; None: all.
+        validation_scales: at which every validation set is scored, as a set of its own whose name ends in
+            ``_x2``; None: ``scale``.
     """
 
-    scale: int
+    scale: float
     train: Source | None
     validation: Sequence[Source]
     patch_size: int
@@ -61,6 +69,9 @@ class SuperResolutionData(LightningDataModule):
     cache: str
     accept_changed_images: bool = False
     max_pixels: int = MAX_PIXELS
+    scale_range: tuple[float, float] | None = None
+    compared_pixels: int | None = None
+    validation_scales: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -75,6 +86,13 @@ class SuperResolutionData(LightningDataModule):
         for name, least in (("patch_size", 1), ("batch_size", 1), ("num_workers", 0), ("max_pixels", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name} must be at least {least}, got {getattr(self, name)}")
+        if self.compared_pixels is not None and self.scale_range is None:
+            raise ValueError(
+                f"data.compared_pixels={self.compared_pixels} belongs to data.scale_range=[low,high]: a "
+                "network of one scale restores all pixels; leave it out"
+            )
+        if self.validation_scales is not None:
+            self.validation_scales = checked_scales("data.validation_scales", self.validation_scales)
         self.least_scored_side = 1
         """HR pixels that a side of a validation image must have: set to what scoring needs before use."""
 
@@ -96,8 +114,8 @@ class SuperResolutionData(LightningDataModule):
         return TrainingCrops(
             store=store,
             pairs=self._pairs(image_set, store),
-            scale=self.scale,
-            patch_size=self.patch_size,
+            scales=self._crop_scales(),
+            compared_pixels=self.compared_pixels,
             seed=self.seed,
             degradation=self.degradation,
             augment=self.augment,
@@ -105,17 +123,35 @@ class SuperResolutionData(LightningDataModule):
             degrade_on=self.degrade_on,
         )
 
+    def _crop_scales(self) -> FixedScale | RandomScale:
+        if self.scale_range is None:
+            return FixedScale(scale=int(self.scale), patch_size=self.patch_size)
+        return RandomScale(
+            bounds=self.scale_range, patch_size=self.patch_size, batch_size=self.batch_size, seed=self.seed
+        )
+
     def _pairs(self, image_set: ImageSet, store: ImageStore) -> LrPairs | None:
         if image_set.lr_files is None:
             return None
+        self._refuse_other_scales(image_set)
+        scale = int(self.scale)
         lr_files = tuple(ImageFile(image.name, image_set.lr_files[image.name]) for image in store.images)
         return LrPairs(
             hr_store=store,
-            lr_store=self._open(ImageSet(f"{image_set.name}_LRx{self.scale}", lr_files)),
+            lr_store=self._open(ImageSet(f"{image_set.name}_LRx{scale}", lr_files)),
             paths=image_set.lr_files,
-            scale=self.scale,
+            scale=scale,
             on_bad_image=self.on_bad_image,
         )
+
+    def _refuse_other_scales(self, image_set: ImageSet) -> None:
+        asked = {"scale_range": self.scale_range, "validation_scales": self.validation_scales}
+        for name, value in asked.items():
+            if value is not None:
+                raise ValueError(
+                    f"data.{name}={list(value)}: the LR files of {image_set.name} have one scale, "
+                    f"{self.scale}; leave it out, or use data=folder, which makes LR"
+                )
 
     @cached_property
     def _evaluation_sets(self) -> EvaluationSets:
@@ -125,19 +161,23 @@ class SuperResolutionData(LightningDataModule):
             raise ValueError(f"validation needs at least one set and distinct names, got {names}")
         if not any(image_set.files for image_set in found):
             raise ValueError(f"none of the sets {', '.join(names)} exists; {found[-1].if_none_usable}")
-        sets = tuple(
-            EvaluationSet(
-                image_set=image_set,
-                store=self._open(image_set),
-                scale=self.scale,
+        sets = [scored for image_set in found if image_set.files for scored in self._at_scales(image_set)]
+        return EvaluationSets(tuple(sets), tuple(each.name for each in found if not each.files))
+
+    def _at_scales(self, image_set: ImageSet) -> Iterator[EvaluationSet]:
+        """The set at each scale, from images that are decoded once."""
+        if image_set.lr_files is not None:
+            self._refuse_other_scales(image_set)
+        store, scales = self._open(image_set), self.validation_scales
+        for scale in scales or (self.scale,):
+            yield (UnreferencedSet if image_set.is_low_resolution else EvaluationSet)(
+                image_set=replace(image_set, name=f"{image_set.name}_x{scale:g}") if scales else image_set,
+                store=store,
+                scale=scale,
                 on_bad_image=self.on_bad_image,
                 least_side=self.least_scored_side,
                 max_pixels=self.max_pixels,
             )
-            for image_set in found
-            if image_set.files
-        )
-        return EvaluationSets(sets, tuple(image_set.name for image_set in found if not image_set.files))
 
     def _open(self, image_set: ImageSet) -> ImageStore:
         cache = Path(self.cache).expanduser()
@@ -233,7 +273,7 @@ class SuperResolutionData(LightningDataModule):
     def _trainer(self) -> Any:
         if self.trainer is None:
             raise ValueError(
-                "loaders need a trainer, which knows devices and steps; use evaluation_sets() without one"
+                "loaders need a trainer, for devices and steps; use evaluation_sets() without one"
             )
         return self.trainer
 

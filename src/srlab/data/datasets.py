@@ -12,6 +12,7 @@ from srlab.data.degradation import BicubicDegradation, Degradation
 from srlab.data.known_sets import benchmark_images, demo_photographs, df2k_images, div2k_images
 from srlab.data.paired import paired_images
 from srlab.data.sources import folder_images
+from srlab.data.unreferenced import lr_images
 
 
 def demo(**loading: Any) -> SuperResolutionData:
@@ -71,6 +72,11 @@ def paired(
 def images(*, root: str | Sequence[str], **loading: Any) -> SuperResolutionData:
     """Every image below ``root`` is scored and none trains."""
     return SuperResolutionData(train=None, validation=[partial(folder_images, root)], **loading)
+
+
+def unreferenced(*, root: str, **loading: Any) -> SuperResolutionData:
+    """Every image below ``root`` is an LR image without HR: restored and judged without a reference."""
+    return SuperResolutionData(train=None, validation=[partial(lr_images, root)], **loading)
 
 
 def div2k(*, root: str, validation_range: Sequence[int], **loading: Any) -> SuperResolutionData:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from srlab.data.lr_pairing import check_lr, check_lr_size
 from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sources import ImageFile, ImageSet
 from srlab.data.store import BadImagePolicy, ImageStore, open_store
+from srlab.ops.axis import corresponding_sides
 from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
@@ -23,17 +24,18 @@ log = logging.getLogger(__name__)
 class EvaluationSet:
     """The images of one set, with LR from files or else made by MATLAB's bicubic in 8 bits.
 
-    HR is cropped at the bottom and right to a multiple of the scale. A gray HR stays (1, H, W); its LR is
-    replicated to three channels. Samples are dicts: ``lr_image``, ``hr_image`` (uint8), ``name``,
-    ``set_name``, ``lr_source`` (``"file"`` or ``"made"``) and ``counted``, always True here. LR files are
-    decoded into a store of their own, so later changes to the files do not matter.
+    HR is cropped at the bottom and right to what whole LR pixels cover: a multiple of the scale, rounded if
+    that is not whole. A gray HR stays (1, H, W); its LR is replicated to three channels. Samples are dicts:
+    ``lr_image``, ``hr_image`` (uint8), ``name``, ``set_name``, ``scale``, ``lr_source`` (``"file"`` or
+    ``"made"``) and ``counted``, always True here. LR files are decoded into a store of their own, so later
+    changes to the files do not matter.
 
     Everything is checked once, here: a set that was built can be scored.
 
     Args:
         image_set: names, and folders of LR files.
         store: its decoded HR images.
-        scale: of LR against HR.
+        scale: HR side / LR side, 1 or more.
         on_bad_image: ``"error"`` raises a ValueError for images that are too small, or whose LR file is
             missing, unreadable, of another size or of another picture; ``"skip"`` warns of them.
         least_side: HR pixels that a side must have after cropping: what scoring needs.
@@ -42,10 +44,11 @@ class EvaluationSet:
 
     image_set: ImageSet
     store: ImageStore
-    scale: int
+    scale: float
     on_bad_image: BadImagePolicy
     least_side: int = 1
     max_pixels: int = MAX_PIXELS
+    has_references: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.name = self.image_set.name
@@ -80,8 +83,8 @@ class EvaluationSet:
                     files.append(ImageFile(image.name, path))
         if not files:
             return None
-        log.info("LR of %s at x%d is read from %s", self.name, self.scale, files[0].path.parent)
-        lr_set = ImageSet(f"{self.name}_LRx{self.scale}", tuple(files))
+        log.info("LR of %s at x%g is read from %s", self.name, self.scale, files[0].path.parent)
+        lr_set = ImageSet(f"{self.name}_LRx{self.scale:g}", tuple(files))
         cache, policy = self.store.folder.parent, self.on_bad_image
         return open_store(lr_set, cache=cache, on_bad_image=policy, max_pixels=self.max_pixels)
 
@@ -96,10 +99,10 @@ class EvaluationSet:
         """False if the LR file is unreadable, of which its store has warned; other faults are raised."""
         image = self.store.images[number]
         size = f"{image.name} measures {image.height}x{image.width}"
-        side = min(image.height, image.width)
-        if side < self.scale:
+        lr_side, side = corresponding_sides(min(image.height, image.width), self.scale)
+        if lr_side == 0:
             raise ValueError(f"{size}, less than the scale {self.scale}")
-        if side // self.scale * self.scale < self.least_side:
+        if side < self.least_side:
             raise ValueError(
                 f"{size}, too small to score: {self.least_side}x{self.least_side} pixels are needed after "
                 f"cropping to a multiple of {self.scale} (border and SSIM window of the protocol)"
@@ -109,13 +112,14 @@ class EvaluationSet:
             return True
         if self.lr_store is None or image.name not in self._lr_numbers:
             return False
+        scale = int(self.scale)  # there are no LR files of other scales
         lr_image = self.lr_store[self._lr_numbers[image.name]]
         what = f"{image.name} of {self.name}"
         if self.image_set.lr_files is None:
-            check_lr(path, lr_image, self.store[number], self.scale, what)
+            check_lr(path, lr_image, self.store[number], scale, what)
         else:  # not bicubic, perhaps: its size alone is known
             height, width = lr_image.shape[1:]
-            check_lr_size(path, (height, width), (image.height, image.width), self.scale, what)
+            check_lr_size(path, (height, width), (image.height, image.width), scale, what)
         return True
 
     def __len__(self) -> int:
@@ -124,7 +128,7 @@ class EvaluationSet:
     def __getitem__(self, index: int) -> dict[str, Any]:
         number = self.images[index]
         name, image = self.store.images[number].name, self.store[number]
-        height, width = (side // self.scale * self.scale for side in image.shape[1:])
+        height, width = (corresponding_sides(side, self.scale)[1] for side in image.shape[1:])
         hr_image = np.array(image[:, :height, :width])
         if self.lr_store is None:
             lr_image = downsample(hr_image, self.scale)
@@ -135,6 +139,7 @@ class EvaluationSet:
             "hr_image": torch.from_numpy(hr_image),
             "name": name,
             "set_name": self.name,
+            "scale": self.scale,
             "lr_source": "made" if self.lr_store is None else "file",
             "counted": True,
         }

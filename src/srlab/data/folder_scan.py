@@ -1,4 +1,4 @@
-"""Image files below a folder, what is left out of them, and names that are unique on every file system."""
+"""Finds image files below a folder, lists skipped ones, and gives names unique on every file system."""
 
 import itertools
 import logging

@@ -4,12 +4,12 @@ The same rules for training and evaluation, whatever the file format:
 
 - gray files stay gray, (1, H, W); everything else becomes RGB, (3, H, W); palettes are looked up;
 - an alpha channel is dropped and colours are kept as stored: nothing is composited, as in BasicSR and MATLAB;
-- 16 bits become 8 as in MATLAB's im2uint8: round(value / 257), even if no value exceeds 4095: only the owner
-  of the file knows whether that is white;
-- the orientation tag (EXIF, TIFF 274) is never applied: a network does not care which way is up, and LR files
-  written by MATLAB match the pixels as they are stored;
-- floating-point files are refused, because nothing says which value is white; so are all layouts that the
-  decoders here are not known to read correctly.
+- 16 bits become 8 as in MATLAB's im2uint8: round(value / 257), even if no value exceeds 4095: the file
+  does not determine whether that is white;
+- the orientation tag (EXIF, TIFF 274) is never applied: training does not depend on it, and LR files written
+  by MATLAB match the pixels as they are stored;
+- floating-point files raise an error, because their value of white is unknown; so do all layouts that the
+  decoders here have not been shown to read correctly.
 
 The format is recognised by the first bytes of a file, not by its name.
 """

@@ -5,7 +5,7 @@ A ``ProcessPoolExecutor``, which notices dead processes at once, with three sett
 - Processes start from a server that has neither threads nor a W&B run (``forkserver``; ``spawn`` where there
   is none). Forked from the training, they would inherit locks that are never released, and libraries that
   refuse to work there: W&B's hook on ``import kornia`` raises ``ForkedError``.
-- They ignore the signals that end a run, and are killed at the end: they hold nothing worth keeping.
+- They ignore the signals that end a run, and are killed at the end: they have no state to save.
 - They end themselves when the training is killed.
 """
 
@@ -41,7 +41,7 @@ _MORE_SHARED_MEMORY = (
     "give /dev/shm more room (docker run --shm-size=8g, or --ipc=host), set a smaller data.batch_size, "
     f"or {_WITHOUT}"
 )
-# By what torch and the operating system say.
+# By messages of torch and the operating system.
 _REMEDIES = {
     "Too many open files": f"raise the limit (ulimit -n 65536), or {_WITHOUT}",
     "items of ancdata": f"too many files are open: raise the limit (ulimit -n 65536), or {_WITHOUT}",

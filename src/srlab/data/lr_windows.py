@@ -1,4 +1,4 @@
-"""LR crops for training that are read from files instead of being made."""
+"""LR crops for training that are read from LR files."""
 
 import logging
 from collections.abc import Mapping, Sequence

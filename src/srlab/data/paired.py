@@ -1,4 +1,4 @@
-"""HR and LR folders that belong together: which LR file is that of which HR file, by their names."""
+"""Pairs of HR and LR folders: finds the LR file of each HR file by its name."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from srlab.data import bicubic_window
-from srlab.data.degradation import check_probability, check_range
+from srlab.data.degradation import Scale, check_probability, check_range
 
 
 @dataclass(kw_only=True)
@@ -43,18 +43,18 @@ class RealisticDegradation:
         check_range("jpeg_quality", self.jpeg_quality, 1, 100)
         self._reach = ceil(3 * self.blur_sigma[1])
 
-    def context(self, scale: int) -> int:
+    def context(self, scale: Scale) -> int:
         """Context of bicubic windows and the reach of the widest blur."""
         return bicubic_window.context(scale) + self._reach
 
     def __call__(
-        self, windows: NDArray[np.uint8], scale: int, random: Callable[[int], np.random.Generator], /
+        self, windows: NDArray[np.uint8], scale: Scale, random: Callable[[int], np.random.Generator], /
     ) -> NDArray[np.uint8]:
         """Blur, noise, JPEG, downsample, noise, JPEG."""
         return np.stack([self._degrade(window, scale, random(b)) for b, window in enumerate(windows)])
 
     def _degrade(
-        self, window: NDArray[np.uint8], scale: int, random: np.random.Generator
+        self, window: NDArray[np.uint8], scale: Scale, random: np.random.Generator
     ) -> NDArray[np.uint8]:
         degraded = self._compress(self._blur(window, random), random)
         return self._compress(bicubic_window.downsample_window(degraded, scale), random)

@@ -18,7 +18,7 @@ from torch.utils.data import Sampler
 from srlab.data.augmentation import TURNS
 
 # Random words for different purposes come from different streams, so that one use never shifts another.
-_IMAGE_ORDER, _CROP, _DEGRADATION = 1, 2, 3
+_IMAGE_ORDER, _CROP, _DEGRADATION, _SCALE, _PIXELS = 1, 2, 3, 4, 5
 
 
 class CropDraw(NamedTuple):
@@ -49,6 +49,17 @@ def draw_crop(seed: int, index: int, positions: tuple[int, int], *, augment: boo
 def degradation_random(seed: int, index: int) -> np.random.Generator:
     """The generator that a degradation may use for sample ``index``."""
     return np.random.Generator(_philox(seed, _DEGRADATION, index))
+
+
+def draw_uniform(seed: int, step: int) -> float:
+    """A number in [0, 1) for an optimizer step."""
+    return int(_philox(seed, _SCALE, step).random_raw()) / 2**64
+
+
+def draw_pixels(seed: int, index: int, count: int, wanted: int) -> NDArray[np.int64]:
+    """``wanted`` of the numbers below ``count``, without repetition, in order, for sample ``index``."""
+    words = _philox(seed, _PIXELS, index).random_raw(count)
+    return np.sort(np.argpartition(words, wanted - 1)[:wanted])
 
 
 @dataclass(eq=False, kw_only=True)

@@ -10,6 +10,7 @@ Deviations: every sample has its own draw of every step, where the reference res
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil
 
 import cv2
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from srlab.data.blur_kernels import Kernel, RandomBlur, RandomSinc
-from srlab.data.degradation import check_probability, check_range
+from srlab.data.degradation import Scale, check_probability, check_range
 from srlab.data.random_steps import Image, RandomNoise, RandomResize, compress, resize, to_bytes
 from srlab.ops.sharpen import unsharp_mask
 
@@ -75,20 +76,29 @@ class SecondOrderDegradation:
         if self.margin < 0:
             raise ValueError(f"degradation.margin must be 0 or more HR pixels, got {self.margin}")
 
-    def context(self, scale: int) -> int:
-        """The margin, rounded up to whole LR pixels."""
+    def context(self, scale: Scale) -> int:
+        """The margin, rounded up to whole LR pixels.
+
+        Raises:
+            ValueError: the scale is a fraction.
+        """
+        if isinstance(scale, Fraction):
+            raise ValueError(
+                "degradation=second_order makes LR at whole scales; leave data.scale_range out, or use "
+                "degradation=bicubic or realistic"
+            )
         return ceil(self.margin / scale) * scale
 
     def __call__(
-        self, windows: NDArray[np.uint8], scale: int, random: Callable[[int], np.random.Generator], /
+        self, windows: NDArray[np.uint8], scale: Scale, random: Callable[[int], np.random.Generator], /
     ) -> NDArray[np.uint8]:
         """Degrade each window by its own generator; uint8 in, uint8 out."""
         return np.stack([self._degrade(window, scale, random(b)) for b, window in enumerate(windows)])
 
     def _degrade(
-        self, window: NDArray[np.uint8], scale: int, random: np.random.Generator
+        self, window: NDArray[np.uint8], scale: Scale, random: np.random.Generator
     ) -> NDArray[np.uint8]:
-        height, width = (side // scale for side in window.shape[1:])
+        height, width = (int(side // scale) for side in window.shape[1:])
         image = self._source(window)
         image = _filtered(image, self.first.blur.draw(random))
         factor = self.first.resize.draw(random)
@@ -100,7 +110,7 @@ class SecondOrderDegradation:
         image = self.second.noise.add(resize(image, _times((height, width), factor), random), random)
         image = self._finish(image, (height, width), random)
 
-        cut = self.context(scale) // scale
+        cut = int(self.context(scale) // scale)
         small = to_bytes(image[cut : height - cut, cut : width - cut])
         return np.ascontiguousarray(small.transpose(2, 0, 1))
 

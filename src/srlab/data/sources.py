@@ -1,4 +1,4 @@
-"""Where high-resolution images are on disk: functions that find the files of a set and read no pixels.
+"""Functions that find the HR files of a set, without reading pixels.
 
 A data set with its own layout needs such a function in a file of its own, and a file in ``conf/data``.
 """
@@ -43,6 +43,7 @@ class ImageSet:
         if_none_usable: what to do if no file is usable; ends messages.
         lr_files: LR file of each HR file, by its name, made by whatever degradation; None: ``lr_folders`` has
             bicubic ones or none.
+        is_low_resolution: ``files`` are LR, and there is no HR.
     """
 
     name: str
@@ -50,8 +51,9 @@ class ImageSet:
     lr_folders: Mapping[int, Path] = field(default_factory=dict)
     if_none_usable: str = "see the warnings"
     lr_files: Mapping[str, Path] | None = None
+    is_low_resolution: bool = False
 
-    def lr_path(self, file_name: str, scale: int) -> Path | None:
+    def lr_path(self, file_name: str, scale: float) -> Path | None:
         """The LR file of an HR file, or None if there is no folder for this scale.
 
         Raises:
@@ -59,10 +61,10 @@ class ImageSet:
         """
         if self.lr_files is not None:
             return self.lr_files[file_name]
-        folder = self.lr_folders.get(scale)
+        folder = self.lr_folders.get(int(scale)) if scale == int(scale) else None
         if folder is None:
             return None
-        stems = (f"{file_name}x{scale}", file_name)
+        stems = (f"{file_name}x{scale:g}", file_name)
         suffixes = (".png", *sorted(IMAGE_SUFFIXES - {".png"}))
         candidates = (folder / f"{stem}{suffix}" for stem in stems for suffix in suffixes)
         path = next((path for path in candidates if path.is_file()), None)
@@ -72,7 +74,7 @@ class ImageSet:
 
 
 Source = Callable[[], ImageSet]
-"""Looks on the disk when it is called; a ValueError says what was searched and what to do. It must pickle."""
+"""Searches the disk when it is called; a ValueError names the folders and the remedy. It must pickle."""
 
 
 def folder_images(

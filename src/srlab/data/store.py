@@ -1,4 +1,4 @@
-"""Decoded images of a set in one memory-mapped file: a crop reads only its own bytes, no process holds a set.
+"""Decoded images of a set in one memory-mapped file, of which a crop reads only its own bytes.
 
 A store is a folder ``<set>-<key>`` with ``pixels.u8`` (all images one after the other, planar) and
 ``index.json``. The key is a hash of the path, size and modification time of every source file: when a source

@@ -4,7 +4,9 @@ The tags of the first page (read by tifffile) select one of three decoders:
 
 - tifffile: gray and RGB of 8 or 16 bits, in one plane or several, uncompressed or with deflate or PackBits;
 - OpenCV: the same in one plane of 16 bits with LZW;
-- Pillow: everything else of 8 bits or fewer, such as LZW, JPEG, fax, palettes, CMYK, YCbCr, CIELAB.
+- Pillow: everything else of 8 bits or fewer, such as LZW, JPEG, fax, palettes, CMYK, CIELAB, YCbCr.
+
+Uncompressed YCbCr is read by tifffile, since Pillow takes it for pixels of four bytes.
 
 OpenCV and Pillow apply the orientation tag, in some cases wrongly: they get a copy of the file with tag 1.
 """
@@ -18,7 +20,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLEFORMAT, TiffFile, TiffPage
+from tifffile import (
+    COMPRESSION,
+    DATATYPE,
+    EXTRASAMPLE,
+    PHOTOMETRIC,
+    PLANARCONFIG,
+    SAMPLEFORMAT,
+    TiffFile,
+    TiffPage,
+)
 
 from srlab.data.pixels import (
     DecodedImage,
@@ -35,7 +46,9 @@ TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _COLORS: dict[int, int] = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
 _DEFLATE = (COMPRESSION.DEFLATE, COMPRESSION.ADOBE_DEFLATE)
 _TIFFFILE_READS = (COMPRESSION.NONE, COMPRESSION.PACKBITS, *_DEFLATE)
-_ORIENTATION, _SUBSAMPLING = 274, 530
+_ORIENTATION, _COEFFICIENTS, _SUBSAMPLING, _BLACK_WHITE = 274, 529, 530, 532
+# What these tags say of the YCbCr that JPEG has: BT.601, full range.
+_JFIF = {_COEFFICIENTS: (0.299, 0.587, 0.114), _BLACK_WHITE: (0, 255, 128, 255, 128, 255)}
 
 
 Stored = NDArray[Any] | Image.Image
@@ -109,16 +122,34 @@ def _decode(page: TiffPage, content: io.BytesIO) -> Stored:
         in_one_plane = page.samplesperpixel == 1 or page.planarconfig == PLANARCONFIG.CONTIG
         if bits == 16 and page.compression == COMPRESSION.LZW and in_one_plane and page.samplesperpixel != 2:
             return _levels(page, samples_by_opencv(content.getbuffer()))
-    if bits == 16 or _is_raw_and_subsampled(page):
+    if bits == 16:
         raise _unsupported(page)
+    if page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.NONE:
+        return _raw_ycbcr(page)
     return _decode_with_pillow(page, content)
 
 
-def _is_raw_and_subsampled(page: TiffPage) -> bool:
-    """Uncompressed YCbCr with subsampled colour, which Pillow reads wrongly; the tag's default is (2, 2)."""
+def _raw_ycbcr(page: TiffPage) -> Image.Image:
+    """Uncompressed YCbCr as RGB; refused with subsampled colour (the default), another matrix or range."""
     subsampling = page.tags.get(_SUBSAMPLING)
     full = subsampling is not None and tuple(subsampling.value) == (1, 1)
-    return page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.NONE and not full
+    if not full or page.samplesperpixel != 3 or page.bitspersample != 8 or not _is_jfif(page):
+        raise _unsupported(page)
+    size = (page.imagewidth, page.imagelength)
+    return Image.frombytes("YCbCr", size, _samples_by_tifffile(page).tobytes()).convert("RGB")
+
+
+def _is_jfif(page: TiffPage) -> bool:
+    """Whether matrix and range are those of JPEG, which files without the tags have."""
+    for number, expected in _JFIF.items():
+        tag = page.tags.get(number)
+        if tag is None:
+            continue
+        parts = np.asarray(tag.value, dtype=np.float64)
+        above, below = (parts[::2], parts[1::2]) if tag.dtype == DATATYPE.RATIONAL else (parts, 1.0)
+        if above.shape != (len(expected),) or not np.allclose(above, np.multiply(expected, below), rtol=1e-3):
+            return False
+    return True
 
 
 def _check_complete(page: TiffPage, file_size: int) -> None:

@@ -1,1 +1,1 @@
-"""What stands on the core; the core runs without it."""
+"""Packages built on the core, which runs without them."""

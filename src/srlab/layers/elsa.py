@@ -1,4 +1,4 @@
-"""ELSA: local self-attention by Hadamard products, with a ghost head that sets the channels apart.
+"""ELSA: local self-attention by Hadamard products, with a ghost head for weights of each channel.
 
 Paper:      Zhou et al., "ELSA: Enhanced Local Self-Attention for Vision Transformer", arXiv 2112.12786
 Reference:  github.com/damo-cv/ELSA at f3b7ac7a

@@ -19,19 +19,26 @@ class FeedForward(nn.Module):
         return self.contract(F.gelu(self.expand(tokens)))
 
 
-class ConvFeedForward(nn.Module):
-    """Feed-forward network whose hidden channels see their 3x3 neighbourhood (ConvFFN), without residual."""
+class ConvFeedForward(FeedForward):
+    """The same with a depth-wise convolution and GELU between, added to their input.
 
-    def __init__(self, *, dim: int, hidden_dim: int) -> None:
-        super().__init__()
-        self.expand = nn.Conv2d(dim, hidden_dim, 1)
-        self.local = nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim)
-        self.contract = nn.Conv2d(hidden_dim, dim, 1)
+    Args:
+        dim: channels C.
+        hidden_dim: channels of the convolution.
+        kernel_side: of its kernel, odd.
+    """
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        hidden = F.gelu(self.expand(features))
-        return self.contract(F.gelu(self.local(hidden)) + hidden)
+    def __init__(self, *, dim: int, hidden_dim: int, kernel_side: int) -> None:
+        super().__init__(dim=dim, hidden_dim=hidden_dim)
+        self.local = nn.Conv2d(
+            hidden_dim, hidden_dim, kernel_side, padding=kernel_side // 2, groups=hidden_dim
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, H, W, C) to the same shape."""
+        hidden = F.gelu(self.expand(tokens))
+        local = F.gelu(self.local(hidden.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        return self.contract(hidden + local)
 
 
 class TransformerBlock(nn.Module):

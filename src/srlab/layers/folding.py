@@ -56,17 +56,18 @@ def move_batch_norm_into(norm: nn.BatchNorm2d, following: nn.Conv2d) -> nn.Ident
     return nn.Identity()
 
 
-def fold_layer_norm(norm: nn.LayerNorm, following: nn.Linear | nn.Conv2d) -> None:
-    """Move factors and offsets of a norm over K channels into the linear map or 1x1 convolution after it.
+def fold_layer_norm(norm: nn.LayerNorm, *following: nn.Linear | nn.Conv2d) -> None:
+    """Move factors and offsets of a norm over K channels into the linear maps or 1x1 convolutions after it.
 
-    In place: the norm is left with nothing to learn; ``following`` has K channels in, and a bias.
+    In place: the norm is left with nothing to learn; each of ``following`` has K channels in, and a bias.
     """
     if norm.weight is None:
         return
-    weight = following.weight.flatten(1)
-    assert following.bias is not None
-    following.bias.copy_(following.bias + weight @ norm.bias)
-    following.weight.copy_((weight * norm.weight).view_as(following.weight))
+    for each in following:
+        weight = each.weight.flatten(1)
+        assert each.bias is not None
+        each.bias.copy_(each.bias + weight @ norm.bias)
+        each.weight.copy_((weight * norm.weight).view_as(each.weight))
     norm.elementwise_affine = False
     norm.register_parameter("weight", None)
     norm.register_parameter("bias", None)

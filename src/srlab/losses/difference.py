@@ -1,4 +1,4 @@
-"""What the pixel losses share."""
+"""The difference of two images, for pixel losses."""
 
 import torch
 from torch import Tensor

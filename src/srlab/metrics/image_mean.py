@@ -1,4 +1,4 @@
-"""The average that papers report, of one value per image, as a torchmetrics state."""
+"""The mean over images, as papers report it, as a torchmetrics metric."""
 
 import math
 from collections.abc import Callable, Sequence

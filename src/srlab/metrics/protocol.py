@@ -1,7 +1,8 @@
 """Protocols: how a restored image is compared with its reference."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -47,13 +48,33 @@ class ProtocolConfig:
     color: ColorSpace
     quantize: bool
     """Round the restored image to 8 bits first, as saving it would."""
-    border: int
-    """High-resolution pixels left out on each side."""
+    border: float
+    """High-resolution pixels left out on each side, rounded up."""
     arithmetic: Arithmetic
     gray: GrayRule
     padding: InputPadding = InputPadding.model
     bicubic_only: bool = False
     """Scores bicubic interpolation of the luma itself, computed from the HR image; needs no network."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.border, str) and self.border == int(self.border):
+            self.border = int(self.border)  # as records have it
+
+
+def border_pixels(protocol: ProtocolConfig) -> int:
+    """Whole pixels of the border.
+
+    Raises:
+        ValueError: it is negative.
+    """
+    if protocol.border < 0:
+        raise ValueError(f"protocol {protocol.name!r}: border must be 0 or more, got {protocol.border}")
+    return math.ceil(protocol.border)
+
+
+def at_scale(protocol: ProtocolConfig, scale: float, *, own_scale: float) -> ProtocolConfig:
+    """The protocol for images of another scale: a border of ``own_scale`` pixels becomes one of ``scale``."""
+    return replace(protocol, border=scale) if protocol.border == own_scale else protocol
 
 
 def protocol_label(protocol: ProtocolConfig) -> str:

@@ -78,6 +78,11 @@ class Metric:
         return self.compute(restored, reference, peak)
 
     @property
+    def needs_reference(self) -> bool:
+        """Whether it compares."""
+        return self.compute is not None
+
+    @property
     def heading(self) -> str:
         """Label and unit: ``PSNR (dB)``."""
         return f"{self.label} ({self.unit})" if self.unit else self.label

@@ -1,14 +1,18 @@
 """Scores one restored image under a protocol: cuts the border, converts colours, computes the metrics."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from srlab.metrics.protocol import Arithmetic, ColorSpace, GrayRule, ProtocolConfig
+from srlab.metrics.protocol import Arithmetic, ColorSpace, GrayRule, ProtocolConfig, border_pixels
 from srlab.metrics.registry import DEFAULT_METRICS, Metric, find_metric
+from srlab.ops.axis import corresponding_sides
 from srlab.ops.color import gray_level, luma_double, luma_eight_bit, luma_single
 from srlab.ops.resize import imresize
+
+log = logging.getLogger(__name__)
 
 _LUMA = {
     Arithmetic.double: luma_double,
@@ -43,18 +47,54 @@ def score(
     _check_pair(sr_image, hr_image)
     restored = _cut_border(to_levels(sr_image, quantize=protocol.quantize), protocol)
     reference = _cut_border(hr_image, protocol)
-    planes = _protocol_planes(restored, reference, protocol)
-    rgb = restored.to(torch.float64), reference.expand(restored.shape).to(torch.float64)
-    chosen = map(find_metric, metrics)
-    return {metric.name: _value(metric, *(rgb if metric.needs_rgb else planes)) for metric in chosen}
+    return _values(restored, reference, protocol, map(find_metric, metrics))
+
+
+def score_alone(sr_image: Tensor, protocol: ProtocolConfig, metrics: Iterable[str]) -> dict[str, Tensor]:
+    """Judge a restored image that has no reference, as ``protocol`` says.
+
+    Args:
+        sr_image: (3, H, W) floating point in [0, 1], not necessarily clamped.
+        protocol: not one with ``bicubic_only``.
+        metrics: names; those that need a reference are left out.
+
+    Returns:
+        {metric: value}, 0-dimensional float64.
+    """
+    chosen = [metric for metric in map(find_metric, metrics) if not metric.needs_reference]
+    restored = _cut_border(to_levels(sr_image, quantize=protocol.quantize), protocol)
+    # in the place of a reference, which these metrics never see
+    return _values(restored, restored, protocol, chosen)
+
+
+def check_alone(
+    set_names: Sequence[str], protocols: Iterable[ProtocolConfig], metrics: Sequence[str]
+) -> None:
+    """Log which metrics the images of sets without HR lack, if there are such sets.
+
+    Raises:
+        ValueError: one of the protocols, or every metric, needs HR.
+    """
+    if not set_names:
+        return
+    names = ", ".join(set_names)
+    if needing := [protocol.name for protocol in protocols if protocol.bicubic_only]:
+        raise ValueError(
+            f"protocol {needing[0]!r} starts from HR, and there is none of {names}; use protocol=[basicsr]"
+        )
+    absent = [name for name in metrics if find_metric(name).needs_reference]
+    if len(absent) == len(metrics):
+        raise ValueError(f"{', '.join(absent)} need HR, and there is none of {names}; use metrics=[niqe]")
+    if absent:
+        log.info("there is no HR of %s, so no %s", names, ", ".join(absent))
 
 
 def score_bicubic(
-    hr_image: Tensor, *, scale: int, protocol: ProtocolConfig, metrics: Iterable[str] = DEFAULT_METRICS
+    hr_image: Tensor, *, scale: float, protocol: ProtocolConfig, metrics: Iterable[str] = DEFAULT_METRICS
 ) -> dict[str, Tensor]:
     """Score bicubic interpolation of the 8-bit luma: the bicubic rows of tables, which come from MATLAB.
 
-    The HR image is cropped to a multiple of ``scale``, its luma rounded to 8 bits (a gray image is its own
+    The HR image is cropped to what whole LR pixels cover, its luma rounded to 8 bits (a gray image is its own
     luma under ``gray=own``, three equal channels under ``gray=replicate``). The downsampled image is not
     rounded, the upsampled one is clipped and rounded to 8 bits. No LR file is used.
 
@@ -66,12 +106,12 @@ def score_bicubic(
     """
     chosen = [find_metric(name) for name in metrics]
     _check_bicubic(protocol, chosen)
-    height, width = (side // scale * scale for side in hr_image.shape[-2:])
-    cropped = hr_image[..., :height, :width]
+    rows, columns = (corresponding_sides(side, scale) for side in hr_image.shape[-2:])
+    cropped = hr_image[..., : rows[1], : columns[1]]
     is_luma = len(hr_image) == 1 and protocol.gray is GrayRule.own
     reference = cropped.to(torch.float64) if is_luma else luma_eight_bit(cropped.expand(3, -1, -1))
-    small = imresize(reference, size=(height // scale, width // scale), mode="float")
-    upsampled = imresize(small, size=(height, width), mode="float")
+    small = imresize(reference, size=(rows[0], columns[0]), mode="float")
+    upsampled = imresize(small, size=(rows[1], columns[1]), mode="float")
     restored = torch.floor(upsampled.clamp(0, 255) + 0.5)
     restored, reference = _cut_border(restored, protocol), _cut_border(reference, protocol)
     return {metric.name: _value(metric, restored, reference) for metric in chosen}
@@ -86,7 +126,16 @@ def to_levels(image: Tensor, *, quantize: bool) -> Tensor:
 def least_side(protocols: Iterable[ProtocolConfig], metrics: Iterable[str] = DEFAULT_METRICS) -> int:
     """HR pixels that each side of an image needs under all protocols and metrics."""
     side = max((find_metric(name).least_side for name in metrics), default=1)
-    return max((side + 2 * protocol.border for protocol in protocols), default=1)
+    return max((side + 2 * border_pixels(protocol) for protocol in protocols), default=1)
+
+
+def _values(
+    restored: Tensor, reference: Tensor, protocol: ProtocolConfig, metrics: Iterable[Metric]
+) -> dict[str, Tensor]:
+    """Of (3, H, W) and (3 or 1, H, W), 0..255, without their borders."""
+    planes = _protocol_planes(restored, reference, protocol)
+    rgb = restored.to(torch.float64), reference.expand(restored.shape).to(torch.float64)
+    return {metric.name: _value(metric, *(rgb if metric.needs_rgb else planes)) for metric in metrics}
 
 
 def _value(metric: Metric, restored: Tensor, reference: Tensor) -> Tensor:
@@ -114,9 +163,7 @@ def _gray_planes(restored: Tensor, reference: Tensor, arithmetic: Arithmetic) ->
 
 def _cut_border(image: Tensor, protocol: ProtocolConfig) -> Tensor:
     """Leave the protocol's border out of (C, H, W)."""
-    border = protocol.border
-    if border < 0:
-        raise ValueError(f"protocol {protocol.name!r}: border must be 0 or more, got {border}")
+    border = border_pixels(protocol)
     if 2 * border >= min(image.shape[-2:]):
         raise ValueError(
             f"protocol {protocol.name!r} leaves nothing of {tuple(image.shape)}: its border is {border}"

@@ -6,21 +6,22 @@ Deviations: none.
 
 from torch import Tensor
 
-from srlab.models.network import Network
+from srlab.models.any_scale import AnyScale
+from srlab.ops.axis import Axis
 from srlab.ops.reach import Interpolation, Step
-from srlab.ops.resize import imresize
+from srlab.ops.resize import imresize_part
 
 
-class Bicubic(Network):
+class Bicubic(AnyScale):
     """MATLAB's bicubic interpolation; nothing to train.
 
     Args:
         scale: any positive integer.
     """
 
-    def restore(self, lr_image: Tensor) -> Tensor:
-        """Upsample without rounding or clamping."""
-        return imresize(lr_image, scale=self.scale, mode="float")
+    def restore_axes(self, lr_image: Tensor, rows: Axis, columns: Axis) -> Tensor:
+        """Upsample without rounding or clamping; what becomes smaller is antialiased."""
+        return imresize_part(lr_image, rows, columns)
 
     def spatial_steps(self) -> list[Step]:
         """Four taps."""

@@ -8,8 +8,9 @@ Deviations: sides below 8 are pooled to one cell, where the official code fails;
 Shape legend: B batch, C features, E hidden channels, H/W low-resolution size; maps are (B, C, H, W).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -213,6 +214,12 @@ class EchoSR(Network):
 
     block_names = r"groups\.\d+\.blocks\.\d+"
     pools_globally = ("variances over the map", "pooling cells, whose side follows from the image's")
+    unexportable: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            ("onnx", "openvino"), "PyTorch's exporter cannot pool into a computed number of cells"
+        ),
+        "pt2 of any size": "the number of pooling cells depends on the image; give one --size",
+    }
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """ELAN with ELSA: ELAN whose group attention is replaced by Hadamard attention with a ghost head.
 
-Paper:      none; nobody has published ELSA for super-resolution. The question: what does shared multi-scale
+Paper:      none; ELSA has not been published for super-resolution. The question: what does shared multi-scale
             attention lose or gain when its windows become neighbourhoods around each pixel?
             Frame: Zhang et al., arXiv 2203.06697. Attention: Zhou et al., arXiv 2112.12786.
 Reference:  none for the whole; the frame is held against github.com/xindongzhang/ELAN at 97ab3fa0, the

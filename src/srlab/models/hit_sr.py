@@ -22,7 +22,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
-from srlab.layers.feed_forward import FeedForward
+from srlab.layers.feed_forward import ConvFeedForward, FeedForward
 from srlab.layers.inference_cache import InferenceCache
 from srlab.layers.position_bias import RelativePositionBias
 from srlab.layers.spatial_steps import steps_of
@@ -178,22 +178,8 @@ class SpatialChannelCorrelation(nn.Module):
         return query @ gram + placed.flatten(-2)
 
 
-class ConvFeedForward(FeedForward):
-    """The same with a 5x5 depth-wise convolution and GELU between, added to their input (SRF)."""
-
-    def __init__(self, *, dim: int, hidden_dim: int) -> None:
-        super().__init__(dim=dim, hidden_dim=hidden_dim)
-        self.local = nn.Conv2d(hidden_dim, hidden_dim, 5, padding=2, groups=hidden_dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        hidden = F.gelu(self.expand(tokens))
-        local = F.gelu(self.local(hidden.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
-        return self.contract(hidden + local)
-
-
 #: What follows the correlation of a block.
-FEED_FORWARDS = {"linear": FeedForward, "convolution": ConvFeedForward}
+FEED_FORWARDS = {"linear": FeedForward, "convolution": partial(ConvFeedForward, kernel_side=5)}
 
 
 class HierarchicalBlock(nn.Module):

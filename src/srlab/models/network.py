@@ -1,4 +1,4 @@
-"""What every network offers: one interface for training, scoring, profiling and checkpoints."""
+"""The base classes of all networks: one interface for training, scoring, profiling and checkpoints."""
 
 import copy
 import inspect

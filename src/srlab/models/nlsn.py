@@ -1,4 +1,4 @@
-"""NLSN: EDSR with non-local attention among pixels that a random hash puts next to one another.
+"""NLSN: EDSR with non-local attention among pixels that a random hash sorts next to one another.
 
 Paper:      Mei et al., "Image Super-Resolution With Non-Local Sparse Attention", CVPR 2021
 Reference:  github.com/HarukiYqM/Non-Local-Sparse-Attention at fb3d4225, src/model/nlsn.py and attention.py
@@ -116,7 +116,9 @@ class NLSN(AttentionNetwork):
     default_backend = STREAMED
     pools_globally = ("non-local sparse attention",)
     unexportable: ClassVar[Mapping[str, str]] = {
-        "onnx": "buckets are sorted stably, for which PyTorch's exporter has no operator",
+        **dict.fromkeys(
+            ("onnx", "openvino"), "buckets are sorted stably, for which PyTorch's exporter has no operator"
+        ),
         "pt2 of any size": "the number of buckets depends on the image; give one --size",
     }
 

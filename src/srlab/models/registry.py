@@ -1,4 +1,4 @@
-"""Which networks there are: every concrete ``Network`` in a module below ``srlab.models``."""
+"""The list of networks: every concrete ``Network`` in a module below ``srlab.models``."""
 
 import importlib
 import inspect

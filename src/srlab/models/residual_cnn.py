@@ -1,4 +1,4 @@
-"""What the convolutional networks share: EDSR's frame around a body, and the block of two convolutions.
+"""The common parts of convolutional networks: EDSR's frame around a body, and the block of two convolutions.
 
 Paper:      Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017,
             arXiv 1707.02921

@@ -37,6 +37,10 @@ class ResidualGroup(nn.Module):
         mixed = features
         for block in self.blocks:
             mixed = block(mixed, backend)
+        return self.close(mixed, features)
+
+    def close(self, mixed: Tensor, features: Tensor) -> Tensor:
+        """What the blocks made of the group's input, through the convolution, and that input added."""
         return _convolve(self.conv, mixed) + features
 
 
@@ -101,14 +105,22 @@ class ResidualGroupNetwork(AttentionNetwork):
         """Pad, subtract the mean colour, restore, crop."""
         height, width = lr_image.shape[-2:]
         backend = self.backend_for(lr_image)
-        image = (pad_to_multiple(lr_image, self.size_multiple) - self.mean) * self.value_range
+        image = (self.padded(lr_image) - self.mean) * self.value_range
         shallow = self.conv_first(image.contiguous(memory_format=torch.channels_last))
-        features = self.norm_in(shallow.permute(0, 2, 3, 1))
-        for group in self.groups:
-            features = group(features, backend)
+        features = self.run_groups(self.norm_in(shallow.permute(0, 2, 3, 1)), backend)
         features = _convolve(self.conv_after_body, self.norm_out(features)).permute(0, 3, 1, 2) + shallow
         image = self.head(features) / self.value_range + self.mean
         return image[..., : height * self.scale, : width * self.scale]
+
+    def padded(self, lr_image: Tensor) -> Tensor:
+        """(B, 3, H, W) extended at the bottom and the right to multiples of :attr:`size_multiple`."""
+        return pad_to_multiple(lr_image, self.size_multiple)
+
+    def run_groups(self, features: Tensor, backend: str) -> Tensor:
+        """(B, H, W, C) to the same shape; for blocks that hand more than features to the next."""
+        for group in self.groups:
+            features = group(features, backend)
+        return features
 
 
 def check_groups(dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Names that stand for a trained network: extensions register where they look."""
+"""Names of trained networks, resolved by functions that extensions register."""
 
 import os
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from srlab.extension_points import Registry
 
-#: Functions of a name that is no path: the checkpoint file or folder that it stands for, None if they do not
-#: know it. They raise a ``ValueError`` or ``OSError`` with the remedy if they know it and it cannot be had.
+#: Functions that take a name which is not a path, and return its checkpoint file or folder, or None for names
+#: they do not have. They raise a ``ValueError`` or ``OSError`` with the remedy if the file is not available.
 MODEL_SOURCES: Registry[Callable[[str], Path | None]] = Registry("source of networks")
 
 
 def find_by_name(name: str) -> Path | None:
-    """What the first source that knows ``name`` answers; None if none does."""
+    """The file or folder from the first source that has ``name``; None if there is none."""
     return next((path for source in MODEL_SOURCES if (path := source(name)) is not None), None)
 
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer, require_integers, require_positive
 from srlab.layers.channel_norm import ChannelNorm
-from srlab.layers.feed_forward import ConvFeedForward
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.implicit_bias import GatedWindowAttention
+from srlab.layers.map_feed_forward import MapFeedForward
 from srlab.layers.spatial_steps import steps_of
 from srlab.layers.upsample import DirectHead
 from srlab.models.network import AttentionNetwork
@@ -37,7 +37,7 @@ class SSTBlock(nn.Module, Foldable):
         self.norm_attention = ChannelNorm(dim=dim)
         self.attention = attention
         self.norm_mlp = ChannelNorm(dim=dim)
-        self.mlp = ConvFeedForward(dim=dim, hidden_dim=hidden_dim)
+        self.mlp = MapFeedForward(dim=dim, hidden_dim=hidden_dim)
 
     def fold(self) -> None:
         """The second norm; zeros surround what the gate's convolution sees of the first."""

@@ -1,7 +1,7 @@
 """SwinIR with ELSA: SwinIR whose window attention is replaced by Hadamard attention with a ghost head.
 
-Paper:      none; nobody has published ELSA for super-resolution. The question: what does local attention lose
-            or gain when its windows become a neighbourhood around each pixel, with nothing else changed?
+Paper:      none; ELSA has not been published for super-resolution. The question: what does local attention
+            lose or gain when its windows become a neighbourhood around each pixel, with nothing else changed?
             Frame: Liang et al., arXiv 2108.10257. Attention: Zhou et al., arXiv 2112.12786.
 Reference:  none for the whole; the parts are held against github.com/JingyunLiang/SwinIR at 65458505 and
             github.com/damo-cv/ELSA at f3b7ac7a.

@@ -1,4 +1,4 @@
-"""Weighted sums over the neighbourhood of each pixel, with weights of its own: a convolution that adapts.
+"""Weighted sums over the neighbourhood of each pixel, with different weights for each pixel.
 
 A filter has K * K taps, row by row, ``dilation`` pixels apart; outside the map the values are zero. For
 channel c, tap t and pixel p it is ``factor[c, t] * weights[head(c), t, p] + offset[c, t]``: the weights are

@@ -24,6 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from srlab.ops.axis import Axis
+
 _KERNEL_WIDTH = 4.0
 
 
@@ -54,20 +56,82 @@ def imresize(
     axes = _plan(image.shape[-2:], scale, size)
     working = image.double() if mode == "uint8" else image.to(torch.promote_types(image.dtype, torch.float32))
     for axis, factor, output_side in axes:
-        working = _resize_axis(working, axis, factor, output_side, antialias)
+        working = weighted_sums(
+            working, axis, *resize_weights(working.shape[axis], output_side, factor, antialias)
+        )
         if mode == "uint8":
             working = torch.floor(working + 0.5).clamp_(0, 255)
     return working.to(image.dtype).contiguous()
 
 
-@lru_cache(maxsize=256)
+def imresize_part(image: Tensor, rows: Axis, columns: Axis) -> Tensor:
+    """A part of ``imresize(image, size=…, mode="float")``, from a part of its image, without rounding.
+
+    The axes' part of the image reaches two pixels beyond the wanted ones, or to the border; more where the
+    result is the smaller image, whose kernel is wider.
+
+    Args:
+        image: (..., H, W), any floating dtype; half precision is accumulated in float32.
+        rows: the wanted rows, with those of ``image``.
+        columns: likewise.
+
+    Returns:
+        (..., h, w), of the dtype of ``image``.
+
+    Raises:
+        ValueError: ``image`` does not reach as far.
+    """
+    working = image.to(torch.promote_types(image.dtype, torch.float32))
+    for dimension, axis in sorted(((-2, rows), (-1, columns)), key=lambda pair: _factor(pair[1])):
+        weights, positions = resize_taps(axis.side, _factor(axis), True)
+        wanted = slice(axis.first, axis.stop)
+        _check_reach(positions[wanted][weights[wanted] != 0], axis, working.shape[dimension])
+        indices = mirrored(positions[wanted] - axis.start, working.shape[dimension])
+        working = weighted_sums(working, dimension, weights[wanted], indices)
+    return working.to(image.dtype).contiguous()
+
+
+def _check_reach(positions: NDArray[np.int64], axis: Axis, length: int) -> None:
+    """Whether a part of ``length`` pixels holds the positions, but for those beyond the image's ends."""
+    needed = max(int(positions.min()), 0), min(int(positions.max()), axis.lr_side - 1)
+    if needed[0] < axis.start or needed[1] >= axis.start + length:
+        raise ValueError(
+            f"pixels {axis.first} to {axis.stop - 1} of {axis.side} need {needed[0]} to {needed[1]} of the "
+            f"image's {axis.lr_side}, and the part has {axis.start} to {axis.start + length - 1}: cut larger "
+            "parts, or restore the whole image (tile=0)"
+        )
+
+
+def _factor(axis: Axis) -> float:
+    return axis.side / axis.lr_side
+
+
 def resize_weights(
     input_side: int, output_side: int, factor: float, antialias: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Weights and source positions of one axis, as MATLAB computes them. Cached: do not write into them.
+    """Weights and source positions of one axis, as MATLAB computes them. Do not write into the weights.
 
     Returns:
         (output, taps) weights, rows summing to 1; (output, taps) source indices, mirrored into the image.
+    """
+    weights, positions = resize_taps(output_side, factor, antialias)
+    return weights, mirrored(positions, input_side)
+
+
+def mirrored(positions: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """Positions on an axis of ``side`` pixels that is mirrored at both ends, edge repeated."""
+    wrapped = np.mod(positions, 2 * side)
+    return np.where(wrapped < side, wrapped, 2 * side - 1 - wrapped)
+
+
+@lru_cache(maxsize=256)
+def resize_taps(
+    output_side: int, factor: float, antialias: bool
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """As :func:`resize_weights`, on an axis without ends. Cached: do not write into them.
+
+    Returns:
+        (output, taps) weights, rows summing to 1; (output, taps) source positions, the first pixel's 0.
     """
     stretch = min(factor, 1.0) if antialias else 1.0
     width = _KERNEL_WIDTH / stretch
@@ -80,9 +144,7 @@ def resize_weights(
     weights /= weights.sum(axis=1, keepdims=True)
     used = np.flatnonzero(np.any(weights != 0.0, axis=0))
     weights, taps = weights[:, used[0] : used[-1] + 1], taps[:, used[0] : used[-1] + 1]
-    wrapped = np.mod(taps.astype(np.int64) - 1, 2 * input_side)
-    indices = np.where(wrapped < input_side, wrapped, 2 * input_side - 1 - wrapped)
-    return np.ascontiguousarray(weights), np.ascontiguousarray(indices)
+    return np.ascontiguousarray(weights), np.ascontiguousarray(taps.astype(np.int64) - 1)
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,12 +155,22 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(distance <= 1.0, near, np.where(distance <= 2.0, far, 0.0))
 
 
-def _resize_axis(image: Tensor, axis: int, factor: float, output_side: int, antialias: bool) -> Tensor:
-    """One pass. Not a matrix product: that may run in TF32 or bfloat16; the taps' order is fixed."""
+def weighted_sums(
+    image: Tensor, axis: int, weights: NDArray[np.float64], indices: NDArray[np.int64]
+) -> Tensor:
+    """One pass over an axis: each pixel of the result is a sum of some of the image's, times weights.
+
+    Not a matrix product: that may run in TF32 or bfloat16; the taps' order is fixed.
+
+    Args:
+        image: (..., H, W).
+        axis: -2 or -1.
+        weights: (output, taps).
+        indices: (output, taps), positions on the axis.
+    """
     if axis == -1:  # whole rows are selected several times as fast as columns
         rows = image.transpose(-1, -2).contiguous()
-        return _resize_axis(rows, -2, factor, output_side, antialias).transpose(-1, -2)
-    weights, indices = resize_weights(image.shape[-2], output_side, factor, antialias)
+        return weighted_sums(rows, -2, weights, indices).transpose(-1, -2)
     column = torch.from_numpy(weights.T.copy()).to(device=image.device, dtype=image.dtype)[..., None]
     source = torch.from_numpy(indices.T.copy()).to(image.device)
     total = image.index_select(-2, source[0]) * column[0]

@@ -1,4 +1,4 @@
-"""Square windows cut from a feature map and put back, and the cyclic shift that moves their borders."""
+"""Cuts square windows from a feature map and joins them, and shifts maps cyclically."""
 
 import torch
 from einops import rearrange

@@ -1,4 +1,4 @@
-"""What computed a result: the sources and versions that every record and checkpoint carries."""
+"""Commit and versions, which every record and checkpoint contains."""
 
 import platform
 import subprocess

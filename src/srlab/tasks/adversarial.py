@@ -1,4 +1,4 @@
-"""The training loop of a super-resolver and a discriminator, which take turns in every step."""
+"""The training step of a network and a discriminator, which are updated in turn."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ class AdversarialTask(SuperResolutionTask):
         """Train both on uint8 pairs; returns the network's loss."""
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
-        sr_image = self._restore_crops(to_unit_range(batch["lr_image"])).float()
+        sr_image = self.restored(batch).float()
         hr_image = to_unit_range(batch["hr_image"])
 
         loss = self.loss(sr_image, hr_image)
@@ -57,7 +57,11 @@ class AdversarialTask(SuperResolutionTask):
         return loss.detach()
 
     def _set_gradients(self, loss: Tensor, module: nn.Module) -> None:
-        """Of the mean over all devices."""
+        """Of the mean over all devices, each with its parameter's strides.
+
+        Fused optimizers pair the elements in the order of memory. ``backward`` makes the strides equal;
+        ``grad`` returns those of the kernel, which for convolutions on a CPU are channels last.
+        """
         parameters = [each for each in module.parameters() if each.requires_grad]
         gradients: Sequence[Tensor] = torch.autograd.grad(loss, parameters)
         if self.trainer.world_size > 1:
@@ -66,4 +70,4 @@ class AdversarialTask(SuperResolutionTask):
             assert isinstance(joined, Tensor)
             gradients = joined.split([each.numel() for each in parameters])
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient.view_as(parameter)
+            parameter.grad = torch.empty_like(parameter).copy_(gradient.view_as(parameter))

@@ -1,4 +1,4 @@
-"""What extensions add to the tables, files and logs of a run: measured costs, and comparisons of scores.
+"""Columns that extensions add to tables, files and logs: measured costs and comparisons of scores.
 
 An extension registers a :class:`Meter` or a :class:`Comparer` in its ``plugin.py``, and its columns, which
 are plain data, appear in all outputs. Without the extension they are absent.

@@ -1,4 +1,4 @@
-"""The conditions of a score: what ran, where, when, from which sources."""
+"""The conditions of a score: network, device, date, commit and versions."""
 
 import platform
 from collections.abc import Mapping
@@ -29,6 +29,7 @@ class Conditions:
             weights and unpublished networks.
         training: data that the weights were trained on, if known.
         seed: of the training that made the weights, if known.
+        trained_range: least and largest scale of the training, of a network of any scale, if known.
         costs: None if not measured.
         subnormals: ``flushed`` or ``kept``.
     """
@@ -39,6 +40,7 @@ class Conditions:
     preset: str | None = None
     training: str | None = None
     seed: int | None = None
+    trained_range: tuple[float, float] | None = None
     costs: Costs | None = None
     date: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     srlab_version: str = srlab.__version__
@@ -46,6 +48,12 @@ class Conditions:
     torch_version: str = str(torch.__version__)
     python_version: str = field(default_factory=platform.python_version)
     subnormals: str = field(default_factory=subnormal_mode)
+
+    def seen(self, scale: float) -> str | None:
+        """``seen`` if the training had such scales, else ``unseen``; None if that is not known."""
+        if self.trained_range is None:
+            return None
+        return "seen" if self.trained_range[0] <= scale <= self.trained_range[1] else "unseen"
 
     def record(self) -> dict[str, Any]:
         """For JSON files."""

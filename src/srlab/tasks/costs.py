@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds, counted, and what extensions measure."""
+"""The costs of a network: counted parameters and multiply-adds, and measurements of extensions."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""The curve of a run as one CSV file that survives being stopped and resumed."""
+"""The curve of a run as one CSV file, continued when the run is resumed."""
 
 import csv
 import logging

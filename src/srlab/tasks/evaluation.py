@@ -1,8 +1,8 @@
-"""Scores one network on whole images, set by set, under every protocol asked for."""
+"""Scores one network on whole images, set by set, under several protocols."""
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -17,11 +17,11 @@ from srlab.counts.probe import device_name, dtype_name, evaluation_mode
 from srlab.data.evaluation import EvaluationSet
 from srlab.metrics.protocol import ProtocolConfig, protocol_label
 from srlab.metrics.registry import DEFAULT_METRICS, ready_metrics
-from srlab.metrics.scoring import score, score_bicubic, to_levels
+from srlab.metrics.scoring import check_alone, score, score_alone, score_bicubic, to_levels
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
-from srlab.ops.input_padding import InputPadding, pad_input
-from srlab.tasks.restoration import WHOLE, Progress, Restoration, restore
+from srlab.ops.input_padding import InputPadding
+from srlab.tasks.restoration import WHOLE, Progress, Restoration, is_own_scale, restore_padded, result_size
 from srlab.terminal.progress import tracked
 
 log = logging.getLogger(__name__)
@@ -35,11 +35,12 @@ class ImageRecord:
 
     Attributes:
         scores: {metric: value}.
-        height: of the HR image that was scored.
+        height: of the image that was scored.
         width: likewise.
         gray: whether the reference is a gray file.
         gray_rule: how such files are treated, the name of a :class:`GrayRule`.
-        lr_source: ``file``, ``made`` (8 bits) or ``float`` (made within the protocol, never rounded).
+        lr_source: ``file``, ``made`` (8 bits), ``float`` (made within the protocol, never rounded) or
+            ``without HR``.
         tile: LR side of the tiles that it was restored in; 0: as a whole.
     """
 
@@ -70,9 +71,15 @@ class SetMean:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """What was scored and how; which protocols did not apply to the network, which sets were absent."""
+    """What was scored and how; which protocols did not apply to the network, which sets were absent.
 
-    scale: int
+    Attributes:
+        scale: HR side / LR side.
+        resized_from: scale that the network ran at, if bicubic interpolation made the exact size of its
+            result; None: the network made that size itself.
+    """
+
+    scale: float
     device: str
     dtype: str
     protocols: tuple[ProtocolConfig, ...]
@@ -81,6 +88,7 @@ class EvaluationReport:
     skipped_protocols: tuple[str, ...] = ()
     absent_sets: tuple[str, ...] = ()
     restoration: Restoration = WHOLE
+    resized_from: int | None = None
 
 
 def evaluate(
@@ -88,7 +96,7 @@ def evaluate(
     sets: Sequence[EvaluationSet],
     protocols: Sequence[ProtocolConfig],
     *,
-    scale: int,
+    scale: float,
     device: torch.device | str,
     metrics: Sequence[str] = DEFAULT_METRICS,
     restoration: Restoration = WHOLE,
@@ -100,17 +108,19 @@ def evaluate(
     """Restore every image once for each input padding in use and score it under every protocol.
 
     The network runs on ``device``, in its own dtype and in evaluation mode; its mode is restored after.
-    Samples with ``counted`` False are left out. Protocols need distinct names; those with ``bicubic_only``
-    are skipped unless the network is ``Bicubic``. ``restoration`` says in which parts, and how often, an
-    image is restored. ``save_images`` is a folder for
-    ``<set>/<name>_x<scale>.png``, below a folder for each input padding if there are several; ``most_saved``
-    limits it to the first images. ``absent_sets`` were asked for and do not exist: the report names them.
+    Results of one that has a scale of its own are resized if ``scale`` is not whole. Samples with ``counted``
+    False are left out. Protocols need distinct names; those with ``bicubic_only`` are skipped unless the
+    network is ``Bicubic``. ``restoration`` says in which parts, and how often, an image is restored.
+    ``save_images`` is a folder for ``<set>/<name>_x<scale>.png``, below a folder for each input padding if
+    there are several; ``most_saved`` limits it to the first images. ``absent_sets`` were asked for and do not
+    exist: the report names them.
     """
     device = torch.device(device)
     ready_metrics(metrics)
     _check_arguments(network, sets, protocols, scale)
     usable, skipped = _split_protocols(network, protocols)
-    scorer = _Scorer(network, usable, metrics, device, restoration)
+    check_alone([dataset.name for dataset in sets if not dataset.has_references], usable, metrics)
+    scorer = _Scorer(network, usable, metrics, device, restoration, scale)
     items = [(dataset, index) for dataset in sets for index in range(len(dataset))]
     records: list[ImageRecord] = []
     with evaluation_mode(network.to(device)):
@@ -126,36 +136,17 @@ def evaluate(
         skipped_protocols=tuple(skipped),
         absent_sets=tuple(absent_sets),
         restoration=restoration,
+        resized_from=None if is_own_scale(network, scale) else network.scale,
     )
 
 
-def restore_padded(
-    network: Network,
-    lr_image: Tensor,
-    padding: InputPadding,
-    restoration: Restoration = WHOLE,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Tensor:
-    """(B, 3, H, W) in [0, 1] to (B, 3, sH, sW), with the input padding that a protocol asks for."""
-    height, width = lr_image.shape[-2:]
-    restored = restore(
-        network,
-        pad_input(lr_image, network.size_multiple, padding),
-        tile=restoration.tile,
-        exact=restoration.exact,
-        ensemble=restoration.ensemble,
-        on_progress=on_progress,
-    )
-    return restored[..., : height * network.scale, : width * network.scale]
-
-
-def saved_image(set_name: str, name: str, scale: int) -> Path:
+def saved_image(set_name: str, name: str, scale: float) -> Path:
     """Where a restored image is saved, below the folder for images; distinct names get distinct files."""
     folder, _, stem = name.rpartition("/")
     if len(stem.encode()) > _LONGEST_STEM:  # file systems hold 255 bytes of a name
         digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
         stem = f"{stem.encode()[: _LONGEST_STEM - 9].decode(errors='ignore')}~{digest}"
-    return Path(set_name) / folder / f"{stem}_x{scale}.png"
+    return Path(set_name) / folder / f"{stem}_x{scale:g}.png"
 
 
 class _Scorer:
@@ -168,8 +159,10 @@ class _Scorer:
         metrics: Sequence[str],
         device: torch.device,
         restoration: Restoration,
+        scale: float,
     ) -> None:
         self.restoration = restoration
+        self.scale = scale
         self.network = network
         self.protocols = protocols
         self.metrics = metrics
@@ -186,17 +179,18 @@ class _Scorer:
             return []
         self.scored += 1
         lr_image = sample["lr_image"].to(self.device)[None].to(self.dtype) / 255
+        size = result_size(self.network, sample, self.scale)
         restored, tiles = {}, {}
         for padding in self.paddings:
             steps: list[Progress] = []
             restored[padding] = restore_padded(
-                self.network, lr_image, padding, self.restoration, on_progress=steps.append
+                self.network, lr_image, padding, self.restoration, on_progress=steps.append, size=size
             )[0]
             tiles[padding] = steps[-1].tile
         if images is not None and (most_saved is None or self.scored <= most_saved):
             for padding, sr_image in restored.items():
                 folder = images / padding.name if len(restored) > 1 else images
-                name = saved_image(sample["set_name"], sample["name"], self.network.scale)
+                name = saved_image(sample["set_name"], sample["name"], self.scale)
                 _write_png(sr_image, folder / name)
         return [
             self._record(sample, restored, protocol, tile=tiles.get(protocol.padding, 0))
@@ -211,15 +205,19 @@ class _Scorer:
         *,
         tile: int,
     ) -> ImageRecord:
-        hr_image, scale = sample["hr_image"].to(self.device), self.network.scale
+        scale = self.scale
+        hr_image = sample["hr_image"].to(self.device) if "hr_image" in sample else None
         try:
-            if protocol.bicubic_only:
+            if hr_image is None:
+                scores = score_alone(restored[protocol.padding], protocol, self.metrics)
+            elif protocol.bicubic_only:
                 scores = score_bicubic(hr_image, scale=scale, protocol=protocol, metrics=self.metrics)
             else:
                 scores = score(restored[protocol.padding], hr_image, protocol, self.metrics)
         except ValueError as error:
             raise ValueError(f"{sample['set_name']}, image {sample['name']}: {error}") from error
-        height, width = (side // scale * scale for side in hr_image.shape[-2:])
+        scored = restored[protocol.padding] if hr_image is None else hr_image
+        height, width = scored.shape[-2:]
         return ImageRecord(
             set_name=sample["set_name"],
             name=sample["name"],
@@ -227,7 +225,7 @@ class _Scorer:
             scores={name: value.item() for name, value in scores.items()},
             height=height,
             width=width,
-            gray=len(hr_image) == 1,
+            gray=len(scored) == 1,
             gray_rule=protocol.gray.name,
             lr_source="float" if protocol.bicubic_only else sample["lr_source"],
             tile=0 if protocol.bicubic_only else tile,
@@ -270,9 +268,9 @@ def _split_protocols(
 
 
 def _check_arguments(
-    network: Network, sets: Sequence[EvaluationSet], protocols: Sequence[ProtocolConfig], scale: int
+    network: Network, sets: Sequence[EvaluationSet], protocols: Sequence[ProtocolConfig], scale: float
 ) -> None:
-    if network.scale != scale:
+    if not is_own_scale(network, scale) and scale == int(scale):
         raise ValueError(
             f"the network has scale {network.scale}, the data need {scale}; set scale={network.scale}"
         )

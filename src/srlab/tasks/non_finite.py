@@ -248,8 +248,9 @@ def _samples(trainer: Trainer, step: int, part: int, rank: int) -> str:
     )
     indices = list(shares)[part]
     crops: TrainingCrops = data.training_crops
+    unit = "LR" if crops.scales.of(indices[0]).grid > 1 else "HR"
     named = [
-        f"image {crops.store.images[image].name} (LR row {crop.top}, column {crop.left})"
+        f"image {crops.store.images[image].name} ({unit} row {crop.top}, column {crop.left})"
         for image, crop in map(crops.draw, indices[:_NAMED_SAMPLES])
     ]
     more = f" and {len(indices) - len(named)} more" if len(indices) > len(named) else ""

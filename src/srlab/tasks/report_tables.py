@@ -17,7 +17,7 @@ from srlab.terminal.tables import PlainTable, to_csv
 
 Row = dict[str, Any]
 
-_TEXT = ("model", "set", "protocol")
+_TEXT = ("model", "in training", "set", "protocol")
 # A terminal has 80 columns.
 _FILES_ONLY = ("trainable (K)", "activations (M)")
 _GRAY_COUNTS = {"replicate": "counted as three equal channels", "own": "scored on their own values"}
@@ -59,6 +59,7 @@ def summary_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
                 {
                     "model": evaluation.conditions.model,
                     "scale": evaluation.report.scale,
+                    **_in_training(evaluation),
                     "set": mean.set_name,
                     "protocol": mean.protocol,
                     "images": mean.images,
@@ -156,7 +157,14 @@ def write_evaluations(evaluations: Sequence[Evaluation], folder: Path) -> list[P
 
 
 def _name_cells(evaluation: Evaluation) -> dict[str, str]:
-    return {"model": evaluation.conditions.model, "scale": f"x{evaluation.report.scale}"}
+    scale = f"x{evaluation.report.scale:g}"
+    return {"model": evaluation.conditions.model, "scale": scale, **_in_training(evaluation)}
+
+
+def _in_training(evaluation: Evaluation) -> dict[str, str]:
+    """Whether the network has seen such scales; empty for a network of one scale."""
+    seen = evaluation.conditions.seen(evaluation.report.scale)
+    return {} if seen is None else {"in training": seen}
 
 
 def _score_cells(evaluation: Evaluation, mean: SetMean) -> dict[str, str]:
@@ -175,11 +183,15 @@ def _condition_lines(evaluation: Evaluation) -> list[str]:
     lines += [f"set {escape_markdown(name)}: absent" for name in report.absent_sets]
     lines += [_source_line(mean) for mean in report.means]
     lines += _restoration_lines(report)
+    if conditions.trained_range is not None:
+        low, high = conditions.trained_range
+        seen = conditions.seen(report.scale)
+        lines.append(f"x{report.scale:g} is {seen}: the training had x{low:g} to x{high:g}")
     readings = conditions.costs.readings if conditions.costs else ()
     lines += [line for reading in readings for line in reading.lines]
     lines += [line for _, comparison in evaluation.comparisons for line in comparison.lines]
     head = (
-        f"**{escape_markdown(conditions.model)} x{report.scale}**: "
+        f"**{escape_markdown(conditions.model)} x{report.scale:g}**: "
         f"checkpoint {escape_markdown(conditions.checkpoint)}; "
         f"{report.dtype} on {report.device}; srlab {conditions.srlab_version}, "
         f"commit {conditions.commit or 'unknown'}; torch {conditions.torch_version}, "
@@ -197,8 +209,13 @@ def _source_line(mean: SetMean) -> str:
 
 
 def _restoration_lines(report: EvaluationReport) -> list[str]:
-    """What was not one pass over the whole image."""
+    """What was not one pass over the whole image at the network's own scale."""
     lines = []
+    if report.resized_from is not None:
+        lines.append(
+            f"the network ran at x{report.resized_from}, and MATLAB's bicubic interpolation resized its "
+            f"results to x{report.scale:g}"
+        )
     if report.restoration.ensemble:
         lines.append("self-ensemble (+): mean of eight flips and turns; costs are those of one pass")
     tiled = [each for each in report.images if each.tile]

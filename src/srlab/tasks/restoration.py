@@ -1,19 +1,23 @@
 """Restores one image of any size: whole or in tiles, once or as the mean of its eight flips and turns."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
-from srlab.counts.probe import evaluation_mode, is_out_of_memory
+from srlab.counts.probe import evaluation_mode, explain_out_of_memory, is_out_of_memory
+from srlab.models.any_scale import AnyScale
 from srlab.models.network import Network, require_image
+from srlab.ops.axis import Axis, covered_side
+from srlab.ops.input_padding import InputPadding, pad_input
+from srlab.ops.resize import imresize
 from srlab.tasks.self_ensemble import self_ensemble, view_sizes
 from srlab.tasks.tile_choice import choose_tile, smaller_tile
-from srlab.tasks.tiling import cuts_of, restore_tiles, round_up, whole
+from srlab.tasks.tiling import cuts_of, own_size, restore_tiles, round_up, wanted_pixels, whole
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +56,16 @@ def restore(
     network: Network,
     lr_image: Tensor,
     *,
+    size: tuple[int, int] | None = None,
     tile: int | Literal["auto"] = 0,
     exact: bool = False,
     ensemble: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Tensor:
-    """(B, 3, H, W) in [0, 1] to (B, 3, sH, sW), not clamped, on the device and in the dtype of ``lr_image``.
+    """(B, 3, H, W) in [0, 1] to ``size``, not clamped, on the device and in the dtype of ``lr_image``.
+
+    A network of any scale makes that size itself. Another network runs at its own scale, and MATLAB's bicubic
+    interpolation, with antialiasing, resizes its result exactly, where that has another size.
 
     The network runs on its own device, in its own dtype, in evaluation mode and without autograd; its mode is
     restored after. With tiles, only these are moved to that device: for an image that does not fit there,
@@ -66,6 +74,7 @@ def restore(
     Args:
         network: any.
         lr_image: in [0, 1], any floating dtype.
+        size: height and width of the result; None: the network's own scale.
         tile: LR side of a tile without its halo, rounded up to the network's grid; 0: the whole image;
             ``auto``: the whole image if it fits into the free memory, else the largest tile that does, halved
             when memory runs out nevertheless.
@@ -83,9 +92,77 @@ def restore(
         raise ValueError(f"tile={tile!r}: choose 0 (the whole image), a number of LR pixels, or auto")
     require_image(lr_image)
     report = on_progress or (lambda _progress: None)
-    job = _Job(network, lr_image, exact=exact, ensemble=ensemble, report=report)
+    job = _Job(network, lr_image, size, exact=exact, ensemble=ensemble, report=report)
     with evaluation_mode(network):
-        return _run_where_it_fits(job) if tile == "auto" else _run_or_explain(job, tile)
+        restored = _run_where_it_fits(job) if tile == "auto" else _run_or_explain(job, tile)
+    return restored if size is None else resized(restored, size)
+
+
+def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, 3, H, W) at ``size``: itself, or by MATLAB's bicubic, not rounded.
+
+    Raises:
+        MemoryError: the result does not fit into memory.
+    """
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    with explain_out_of_memory((image.shape[-2], image.shape[-1]), image.device):
+        return imresize(image, size=size, mode="float")
+
+
+def restore_padded(
+    network: Network,
+    lr_image: Tensor,
+    padding: InputPadding,
+    restoration: Restoration = WHOLE,
+    on_progress: Callable[[Progress], None] | None = None,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """(B, 3, H, W) in [0, 1] to ``size``, with the input padding that a protocol asks for.
+
+    ``size`` is (height, width); None: that of the network's scale.
+
+    Raises:
+        ValueError: a network of any scale at a scale that is not its own, with input padding.
+    """
+    own = own_size(network, (lr_image.shape[-2], lr_image.shape[-1]))
+    padded = pad_input(lr_image, network.size_multiple, padding)
+    is_padded = padded.shape != lr_image.shape
+    if is_padded and size not in (None, own) and isinstance(network, AnyScale):
+        raise ValueError(
+            f"padding={padding.name} changes the size of the LR image, which the pixels of a result of "
+            f"{size[0]}x{size[1]} are placed by: use padding=model, or a whole scale"
+        )
+    restored = restore(
+        network,
+        padded,
+        size=None if is_padded else size,
+        tile=restoration.tile,
+        exact=restoration.exact,
+        ensemble=restoration.ensemble,
+        on_progress=on_progress,
+    )
+    if not is_padded:
+        return restored
+    return resized(restored[..., : own[0], : own[1]], size or own)
+
+
+def result_size(network: Network, sample: Mapping[str, Any], scale: float) -> tuple[int, int] | None:
+    """``size`` of :func:`restore` for a sample's LR image, that of its HR if it has one.
+
+    None at the network's own scale.
+    """
+    if network.scale == scale:
+        return None
+    if "hr_image" in sample:
+        return sample["hr_image"].shape[-2], sample["hr_image"].shape[-1]
+    height, width = (covered_side(side, scale) for side in sample["lr_image"].shape[-2:])
+    return height, width
+
+
+def is_own_scale(network: Network, scale: float) -> bool:
+    """Whether the network itself makes results of that scale."""
+    return isinstance(network, AnyScale) or network.scale == scale
 
 
 class _Job:
@@ -95,6 +172,7 @@ class _Job:
         self,
         network: Network,
         lr_image: Tensor,
+        size: tuple[int, int] | None,
         *,
         exact: bool,
         ensemble: bool,
@@ -107,6 +185,10 @@ class _Job:
         self.exact = exact
         self.ensemble = ensemble
         self.report = report
+        #: Of what the network makes.
+        self.result_size = own_size(network, self.size)
+        if size is not None and isinstance(network, AnyScale):
+            self.result_size = size
 
     @property
     def size(self) -> tuple[int, int]:
@@ -125,11 +207,15 @@ class _Job:
         else:
             calls = _Calls(self, total, tile=0)
 
-        def restore_view(lr_image: Tensor) -> Tensor:
+        def restore_view(lr_image: Tensor, is_transposed: bool) -> Tensor:
+            height, width = self.result_size
             tiling = tilings[lr_image.shape[-2], lr_image.shape[-1]]
-            return restore_tiles(calls, lr_image, tiling, scale=self.network.scale)
+            size = (width, height) if is_transposed else (height, width)
+            return restore_tiles(calls, lr_image, tiling, size=size)
 
-        return self_ensemble(restore_view, self.lr_image) if self.ensemble else restore_view(self.lr_image)
+        if self.ensemble:
+            return self_ensemble(restore_view, self.lr_image)
+        return restore_view(self.lr_image, False)
 
 
 class _Calls:
@@ -140,9 +226,10 @@ class _Calls:
         self.progress = Progress(done=0, total=total, tile=tile)
         job.report(self.progress)
 
-    def __call__(self, part: Tensor) -> Tensor:
+    def __call__(self, part: Tensor, rows: Axis, columns: Axis) -> Tensor:
         job = self.job
-        restored = job.network(part.to(job.device, job.dtype)).to(job.lr_image)
+        restored = wanted_pixels(job.network, part.to(job.device, job.dtype), rows, columns)
+        restored = restored.to(job.lr_image)
         self.progress = replace(self.progress, done=self.progress.done + 1)
         job.report(self.progress)
         return restored
@@ -161,7 +248,13 @@ def _run_or_explain(job: _Job, tile: int) -> Tensor:
 def _run_where_it_fits(job: _Job) -> Tensor:
     """With the largest tile that should fit, then with smaller ones."""
     estimated = tile = choose_tile(
-        job.network, job.lr_image, device=job.device, dtype=job.dtype, exact=job.exact, ensemble=job.ensemble
+        job.network,
+        job.lr_image,
+        result_size=job.result_size,
+        device=job.device,
+        dtype=job.dtype,
+        exact=job.exact,
+        ensemble=job.ensemble,
     )
     while (restored := _attempt(job, tile)) is None:
         smaller = smaller_tile(cuts_of(job.network, exact=job.exact), job.size, tile)

@@ -1,4 +1,4 @@
-"""Self-ensemble: the mean of what a network makes of an image's eight flips and turns.
+"""Self-ensemble: the mean of a network's results for the eight flips and turns of an image.
 
 Paper: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017, arXiv
 1707.02921; papers mark scores of it with "+".
@@ -14,15 +14,15 @@ from torch import Tensor
 VIEWS = 8
 
 
-def self_ensemble(restore: Callable[[Tensor], Tensor], lr_image: Tensor) -> Tensor:
+def self_ensemble(restore: Callable[[Tensor, bool], Tensor], lr_image: Tensor) -> Tensor:
     """Mean over the eight flips and turns, each turned back, in float32 at least and before any rounding.
 
     Args:
-        restore: (B, 3, h, w) to (B, 3, scale * h, scale * w); it is called with both orientations.
+        restore: of a view, and whether its rows and columns are exchanged, as those of its result must be.
         lr_image: (B, 3, H, W).
 
     Returns:
-        (B, 3, scale * H, scale * W) in the dtype that ``restore`` returns.
+        (B, 3, h, w) in the dtype that ``restore`` returns.
     """
     views = (_restored_view(restore, lr_image, *flips) for flips in product((False, True), repeat=3))
     first = next(views)
@@ -33,7 +33,7 @@ def self_ensemble(restore: Callable[[Tensor], Tensor], lr_image: Tensor) -> Tens
 
 
 def _restored_view(
-    restore: Callable[[Tensor], Tensor],
+    restore: Callable[[Tensor, bool], Tensor],
     lr_image: Tensor,
     transpose: bool,
     flip_rows: bool,
@@ -41,7 +41,7 @@ def _restored_view(
 ) -> Tensor:
     seen = lr_image.mT if transpose else lr_image
     axes = [axis for axis, flips in ((-2, flip_rows), (-1, flip_columns)) if flips]
-    restored = restore(seen.flip(axes).contiguous()).flip(axes)
+    restored = restore(seen.flip(axes).contiguous(), transpose).flip(axes)
     return restored.mT if transpose else restored
 
 

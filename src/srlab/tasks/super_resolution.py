@@ -1,4 +1,4 @@
-"""The training loop of a super-resolver. It knows the loop, not the network."""
+"""The training and validation steps of any super-resolution network."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from srlab.metrics.image_mean import ImageMean
-from srlab.metrics.protocol import ProtocolConfig
+from srlab.metrics.protocol import ProtocolConfig, at_scale
 from srlab.metrics.registry import DEFAULT_METRICS, ready_metrics
 from srlab.metrics.scoring import score
 from srlab.models.network import Network
 from srlab.runs.contract import MONITOR, TRAIN_LOSS, validation_key
-from srlab.tasks.evaluation import restore_padded
+from srlab.tasks.restoration import restore_padded, result_size
 
 
 def to_unit_range(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -35,7 +35,8 @@ class SuperResolutionTask(LightningModule):
     Args:
         network: the super-resolver, RGB in [0, 1] in and out.
         loss: maps (sr_image, hr_image) in [0, 1] to a scalar.
-        protocol: how restored images are compared with their references.
+        protocol: how restored images are compared with their references; that of the network's scale, if
+            there are sets of others.
         build_optimizer: from the trainable parameters.
         build_scheduler: from the optimizer; stepped after every optimizer step, never by epochs.
         compile_mode: ``torch.compile`` training steps in this mode, for the one size that crops have; None
@@ -98,9 +99,13 @@ class SuperResolutionTask(LightningModule):
         words = (self.seed % 2**64, trainer.global_step, batch_idx % trainer.accumulate_grad_batches)
         torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def restored(self, batch: dict[str, Any]) -> Tensor:
+        """What the loss compares with ``hr_image``."""
+        return self._restore_crops(to_unit_range(batch["lr_image"]))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of one micro-batch of uint8 pairs."""
-        sr_image = self._restore_crops(to_unit_range(batch["lr_image"]))
+        sr_image = self.restored(batch)
         loss = self.loss(sr_image.float(), to_unit_range(batch["hr_image"]))
         self._log_loss(loss, batch_idx)
         return loss
@@ -150,9 +155,11 @@ class SuperResolutionTask(LightningModule):
             return
         # in full precision, as evaluate.py scores: one name, one number
         with torch.autocast(self.device.type, enabled=False):
-            lr_image = to_unit_range(sample["lr_image"])[None]
-            sr_image = restore_padded(self.network, lr_image, self.protocol.padding)[0]
-            scores = score(sr_image, sample["hr_image"], self.protocol, self.metrics)
+            lr_image, hr_image = to_unit_range(sample["lr_image"])[None], sample["hr_image"]
+            protocol = at_scale(self.protocol, sample["scale"], own_scale=self.network.scale)
+            size = result_size(self.network, sample, sample["scale"])
+            sr_image = restore_padded(self.network, lr_image, protocol.padding, size=size)[0]
+            scores = score(sr_image, hr_image, protocol, self.metrics)
         for metric, value in scores.items():
             self._means[sample["set_name"], metric].update(value)
 

@@ -1,4 +1,4 @@
-"""Which tile fits into the memory that is free."""
+"""Chooses the largest tile that fits into the free memory."""
 
 import logging
 
@@ -24,6 +24,7 @@ def choose_tile(
     network: Network,
     lr_image: Tensor,
     *,
+    result_size: tuple[int, int],
     device: torch.device,
     dtype: torch.dtype,
     exact: bool,
@@ -32,11 +33,12 @@ def choose_tile(
     """LR side of the largest tile that should fit into the free memory; 0 if the whole image should.
 
     The network's need for each pixel is measured on two small images, once for each network. The smallest
-    tile is returned if none should fit, and 0 where the system does not say what is free.
+    tile is returned if none should fit, and 0 where the free memory is unknown.
 
     Args:
         network: on ``device``, in evaluation mode, called without autograd.
         lr_image: (B, 3, H, W); it may be on another device.
+        result_size: height and width of what the network makes.
         device: of the network.
         dtype: of the network's weights.
         exact: see :func:`srlab.tasks.tiling.cuts_of`.
@@ -48,13 +50,14 @@ def choose_tile(
         return 0
     free = free_bytes(device)
     if free is None:
-        log.info("%s does not say how much memory is free: tile=auto restores whole images", device)
+        log.info("the free memory of %s is unknown: tile=auto restores whole images", device)
         return 0
     needed = len(lr_image) * bytes_per_pixel(network, device, dtype, side=side)
     budget = _SHARE * free
     if lr_image.device == device:
         sums = 3 if ensemble else 1  # the sum, the result of one view, and what is turned back
-        budget -= sums * network.scale**2 * lr_image.numel() * lr_image.element_size()
+        pixels = len(lr_image) * 3 * result_size[0] * result_size[1]
+        budget -= sums * pixels * lr_image.element_size()
     if needed * whole(size).largest <= budget:
         return 0
     tile = _largest(cuts_of(network, exact=exact), size, budget / needed)

@@ -15,7 +15,9 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from srlab.models.any_scale import AnyScale
 from srlab.models.network import Network
+from srlab.ops.axis import Axis
 from srlab.ops.padding import pad_to_multiple
 
 
@@ -126,30 +128,50 @@ def whole(size: tuple[int, int]) -> Tiling:
 
 
 def restore_tiles(
-    restore: Callable[[Tensor], Tensor], lr_image: Tensor, tiling: Tiling, *, scale: int
+    restore: Callable[[Tensor, Axis, Axis], Tensor],
+    lr_image: Tensor,
+    tiling: Tiling,
+    *,
+    size: tuple[int, int],
 ) -> Tensor:
     """Restore tile after tile into one tensor on the image's device.
 
     Args:
-        restore: maps a tile (B, 3, h, w) to (B, 3, scale * h, scale * w), on any device.
+        restore: maps a tile (B, 3, h, w), on any device, to the wanted pixels of the axes.
         lr_image: (B, 3, H, W) in [0, 1].
         tiling: of an image of this size.
-        scale: of ``restore``.
+        size: height and width of the result.
 
     Returns:
-        (B, 3, scale * H, scale * W) in the image's dtype.
+        (B, 3, *size) in the image's dtype.
     """
-    tiles = _tiles(lr_image, tiling)
+    axes = [Axis.whole(lr_side, side) for lr_side, side in zip(tiling.size, size, strict=True)]
+    tiles = _tiles(lr_image, tiling, axes)
     if tiling.count == 1:
-        (tile, rows, columns), *_ = tiles
-        return _kept(restore(tile), rows, columns, scale)
-    height, width = tiling.size
-    restored = lr_image.new_empty(len(lr_image), 3, scale * height, scale * width)
+        return restore(*next(tiles))
+    restored = lr_image.new_empty(len(lr_image), 3, *size)
     for tile, rows, columns in tiles:
-        place = restored[..., scale * rows.start : scale * rows.stop, :]
-        place = place[..., scale * columns.start : scale * columns.stop]
-        place.copy_(_kept(restore(tile), rows, columns, scale))
+        # a result that is smaller than the image may have no pixel there
+        if rows.first < rows.stop and columns.first < columns.stop:
+            place = restored[..., rows.first : rows.stop, columns.first : columns.stop]
+            place.copy_(restore(tile, rows, columns))
     return restored
+
+
+def own_size(network: Network, lr_size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the result at the network's own scale."""
+    return lr_size[0] * network.scale, lr_size[1] * network.scale
+
+
+def wanted_pixels(network: Network, part: Tensor, rows: Axis, columns: Axis) -> Tensor:
+    """(B, 3, h, w) of a result of any size, or of :func:`own_size` from a network of one scale."""
+    if isinstance(network, AnyScale):
+        return network.restore_axes(part, rows, columns)
+    kept = (
+        slice(axis.first - network.scale * axis.start, axis.stop - network.scale * axis.start)
+        for axis in (rows, columns)
+    )
+    return network(part)[(..., *kept)]
 
 
 def round_up(length: int, multiple: int) -> int:
@@ -192,21 +214,18 @@ def _joined(pieces: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _tiles(lr_image: Tensor, tiling: Tiling) -> Iterator[tuple[Tensor, Span, Span]]:
-    """Each tile with its place, row by row."""
+def _tiles(lr_image: Tensor, tiling: Tiling, axes: Sequence[Axis]) -> Iterator[tuple[Tensor, Axis, Axis]]:
+    """Each tile with the pixels that are kept of its result, row by row."""
     padded = pad_to_multiple(lr_image, tiling.size_multiple)
     for rows, columns in product(tiling.rows, tiling.columns):
         tile = _cut(_cut(padded, rows, axis=-2), columns, axis=-1)
-        yield tile, rows, columns
+        kept_rows, kept_columns = (
+            axis.between(span.start, span.stop, start=span.start - span.offset)
+            for axis, span in zip(axes, (rows, columns), strict=True)
+        )
+        yield tile, kept_rows, kept_columns
 
 
 def _cut(image: Tensor, span: Span, *, axis: int) -> Tensor:
     parts = [image.narrow(axis, start, stop - start) for start, stop in span.pieces]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=axis)
-
-
-def _kept(sr_tile: Tensor, rows: Span, columns: Span, scale: int) -> Tensor:
-    """Without the halos."""
-    for axis, span in ((-2, rows), (-1, columns)):
-        sr_tile = sr_tile.narrow(axis, scale * span.offset, scale * (span.stop - span.start))
-    return sr_tile

@@ -112,8 +112,8 @@ def test_a_row_with_a_caution_bears_no_witness_and_is_no_reference():
 
 
 def test_self_ensemble_is_never_the_reference_of_a_single_pass():
-    single = references("CATANet", scale=2, dataset="Urban100")
-    ensemble = references("CATANet", scale=2, dataset="Urban100", self_ensemble=True)
+    single = references("catanet", scale=2, dataset="Urban100")
+    ensemble = references("catanet", scale=2, dataset="Urban100", self_ensemble=True)
     assert [each.psnr for each in single] == [33.09]
     assert [each.psnr for each in ensemble] == [33.33]
     assert ensemble[0].self_ensemble

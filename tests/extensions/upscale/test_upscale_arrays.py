@@ -7,9 +7,10 @@ from PIL import Image
 from tests.extensions.upscale.pictures import ALPHA, GRAY, RGB, bicubic, deep
 
 import srlab
+from preset_cases import narrowed
 from srlab.checkpoints import shipped
 from srlab.extensions.upscale.choosing import choose
-from srlab.extensions.upscale.enlarging import Target
+from srlab.extensions.upscale.enlarging import Target, describe_steps
 from srlab.models.bicubic import Bicubic
 
 RGBA, LA = np.dstack([RGB, ALPHA]), np.dstack([GRAY, ALPHA])
@@ -143,3 +144,18 @@ def test_digests_differ_with_weights_and_agree_for_equal_ones():
         return digest_of(srlab.create_model("edsr_baseline", scale=2, depth=1, dim=4), {"scale": 2})
 
     assert digest(0) == digest(0) != digest(1)
+
+
+def test_a_network_of_any_scale_makes_the_size_itself(tmp_path):
+    """Oracle: its own ``upsample``; a network of one scale would be resized."""
+    torch.manual_seed(0)
+    network = srlab.create_model("esc_lte", scale=2, **narrowed("esc_lte"))
+    network.save_pretrained(tmp_path)
+    image = torch.rand(3, 9, 11)
+    result = srlab.upscale(image, str(tmp_path), scale=3.3, device="cpu")
+    with torch.inference_mode():
+        expected = network.eval().upsample(image[None], (30, 36))[0].clamp(0, 1)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
+    chosen = choose(str(tmp_path), scale=3.3, device="cpu")
+    assert chosen.label.startswith("EscLTE of any scale (")
+    assert describe_steps(chosen.network, Target(3.3)) == "x3.3, by the network itself, which has any scale"

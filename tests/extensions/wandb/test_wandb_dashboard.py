@@ -96,7 +96,7 @@ def test_a_server_that_is_not_there_is_named(fresh_wandb, capsys):
     fresh_wandb.setenv("WANDB_API_KEY", "0" * 40)
     fresh_wandb.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     assert main(["dashboard", "--project", "lab", "--entity", "lab"]) == 2
-    assert "http://127.0.0.1:9 did not take the dashboard" in capsys.readouterr().err
+    assert "http://127.0.0.1:9 did not accept the dashboard" in capsys.readouterr().err
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):

@@ -15,6 +15,7 @@ from srlab.counts.complexity import multiply_adds
 from srlab.models.esc import esc_lte
 from srlab.models.esc.esc_lte import EscLTE
 from srlab.models.registry import network_classes
+from srlab.ops.axis import Axis
 
 RECORDED = golden_files("esc/esc_lte_arb.npz", beyond_selection=True)
 RECORDED_SIZES = Path(__file__).parents[2] / "recorded"
@@ -103,9 +104,7 @@ def test_parts_make_the_whole(at_a_time, monkeypatch):
 
 def test_mirrored_position_tells_mirrored_neighbours():
     """Oracle: the distances by the definition of pixel centres, in exact fractions."""
-    ahead, behind = (
-        esc_lte._neighbours(4, 9, torch.float64, torch.device("cpu")).distance[side] for side in (0, 1)
-    )
+    ahead, behind = esc_lte._neighbours(torch.arange(9), Axis.whole(4, 9), 4, torch.float64).distance
     assert_close(ahead, -behind.flip(0))
     centres = (torch.arange(9, dtype=torch.float64) + 0.5) * 4 / 9 - 0.5
     assert_close(ahead, 2 * (centres - centres.floor().clamp(0, 3)))

@@ -1,4 +1,4 @@
-"""How files name the weights of our networks: a module for each network, found by a scan of this folder."""
+"""Layouts of files with weights: a module for each network, found by a scan of this folder."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""What the files of code built on EDSR-PyTorch share: the names around the body, and stored mean shifts.
+"""Common parts of files of code built on EDSR-PyTorch: the names around the body, and stored mean shifts.
 
 Source: github.com/sanghyun-son/EDSR-PyTorch at 3dd71ae5, src/model/common.py and edsr.py.
 """

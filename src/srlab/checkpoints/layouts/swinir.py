@@ -1,4 +1,4 @@
-"""SwinIR's files, and what files of networks in its frame have in common.
+"""SwinIR's files, and the common part of files of networks in its frame.
 
 Source: github.com/JingyunLiang/SwinIR at 65458505.
 """

@@ -1,1 +1,1 @@
-"""Analysis of trained attention: maps, their reach and similarity, what a pixel depends on."""
+"""Analysis of trained attention: maps, their reach and similarity, and the input that a pixel depends on."""

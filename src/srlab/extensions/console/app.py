@@ -1,6 +1,6 @@
 """Enlarge photographs on a local web page, with a slider between before and after.
 
-The page is served to this computer alone unless --host says otherwise; Ctrl-C ends it. Networks are those
+The page can be opened on this computer only, unless --host is given; Ctrl-C ends it. Networks are those
 given by --model and those that need no file.
 
   srlab app

@@ -1,6 +1,6 @@
 """Download data sets to where data=div2k, df2k and benchmark read them; find test images in training sets.
 
-Downloads resume where they broke off and are checked. Sets that are there are left as they are.
+Downloads resume where they were interrupted and are checked. Sets that are complete are not downloaded again.
 
   srlab data list
   srlab data download div2k set5 urban100

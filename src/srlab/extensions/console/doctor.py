@@ -1,4 +1,4 @@
-"""Print what a bug report needs: versions, machine, back ends that work here, folders, extensions.
+"""Print the data for a bug report: versions, machine, back ends that work here, folders, extensions.
 
 Every back end restores a small image and is compared with the reference; the first run on a machine compiles
 the C++ kernels, which takes up to some minutes.

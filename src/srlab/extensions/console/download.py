@@ -1,6 +1,6 @@
 """Download weights by name; load_model, evaluate and upscale then find them by the same name.
 
-Downloads resume where they broke off and are checked. Nothing else in srlab downloads anything.
+Downloads resume where they were interrupted and are checked.
 
   srlab download --list
   srlab download elan_light_x4_friedricelab hit_srf_x4

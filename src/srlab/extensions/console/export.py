@@ -1,7 +1,7 @@
 """Write a network as a file for another run time, once it is shown to be the same network.
 
 Takes runs, checkpoints, official files, names of weights, and presets: elan_tiny with the weights that come
-with srlab, others with random ones, which is said. The file takes any batch, height and width; norms are
+with srlab, others with random ones, which is logged. The file takes any batch, height and width; norms are
 folded and weights are inside. It is run at five sizes and on photographs in its own run
 time, and is left only if it agrees with PyTorch: to 1e-4 of [0, 1] in float32, 0.01 dB of PSNR in float16.
 

@@ -1,4 +1,4 @@
-"""What the verbs share: a parser whose errors are one line, types of flags, ``--set``, the old spelling."""
+"""Shared by all verbs: a parser with errors of one line, types of flags, ``--set``, the old spelling."""
 
 import argparse
 from collections.abc import Callable, Sequence

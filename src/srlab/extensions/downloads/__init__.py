@@ -1,1 +1,1 @@
-"""Files by name: released weights and data sets, downloaded when asked, checked, and unpacked."""
+"""Downloads of released weights and data sets by name, checked and unpacked."""

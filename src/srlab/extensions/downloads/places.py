@@ -1,4 +1,4 @@
-"""Where downloads lie: one folder, below the cache that ``conf/paths`` names too."""
+"""The folder of downloads, below the cache of ``conf/paths``."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One file from a server to the disk: resumed where it broke off, checked, in place only when complete."""
+"""Downloads one file: resumed after interruptions, checked, and renamed when complete."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
     Attributes:
         start: byte at which its content begins.
         total: bytes of the whole file; None: the server does not say.
-        validator: ETag or date that tells whether a later response is of the same file; None: neither.
+        validator: ETag or date, by which a later response of the same file is recognised; None: neither.
     """
 
     start: int

@@ -1,4 +1,4 @@
-"""Folders out of zip and tar archives, which may come from anyone: nothing is written elsewhere."""
+"""Unpacks folders of untrusted zip and tar archives; nothing is written elsewhere."""
 
 import re
 import shutil

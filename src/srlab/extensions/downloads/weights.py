@@ -1,4 +1,4 @@
-"""Files by the catalogue's names, downloaded on request: networks, and what losses and metrics read."""
+"""Downloads of networks, and of files for losses and metrics, by their names in the catalogue."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""Files for other run times (ONNX, OpenVINO, torch.export), left only if they agree with PyTorch."""
+"""Files for other run times (ONNX, OpenVINO, torch.export), deleted if they do not agree with PyTorch."""

@@ -27,11 +27,11 @@ def with_float16(model: Any, float32_modules: str) -> tuple[Any, tuple[str, ...]
 
     nodes = {output: node for node in model.graph.node for output in node.output}
     kept = {name for node in model.graph.node if node.op_type == "Softmax" for name in _logits(node, nodes)}
-    told = [*_KINDS, "MatMul before Softmax"]
+    described = [*_KINDS, "MatMul before Softmax"]
     if float32_modules:
         kept |= {node.name for node in model.graph.node if _is_inside(node.name, float32_modules)}
         kept |= _between(model.graph.node, kept, nodes)
-        told.append(f"modules {float32_modules}")
+        described.append(f"modules {float32_modules}")
     converted = converter.convert_float_to_float16(
         model,
         keep_io_types=True,
@@ -39,7 +39,7 @@ def with_float16(model: Any, float32_modules: str) -> tuple[Any, tuple[str, ...]
         node_block_list=sorted(kept),
     )
     _skip_round_trips(converted, kept)
-    return converted, tuple(told)
+    return converted, tuple(described)
 
 
 def _logits(softmax: Any, producers: dict[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What every format offers, and the message for those that are not installed."""
+"""The interface of all formats, and the error for those that are not installed."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

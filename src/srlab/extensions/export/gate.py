@@ -1,4 +1,4 @@
-"""The parity gate: a file, run by its own run time, against the network in PyTorch."""
+"""Compares an exported file, run by its own run time, with the network in PyTorch."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass

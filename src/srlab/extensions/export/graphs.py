@@ -1,4 +1,4 @@
-"""The network as an exporter sees it: norms folded, constants computed, published operators."""
+"""The network as it is exported: norms folded, constants computed, published operators."""
 
 import inspect
 

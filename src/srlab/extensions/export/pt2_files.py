@@ -39,9 +39,16 @@ class Pt2Format(Format):
         dynamic = torch.export.Dim.DYNAMIC
         shapes = None if lr_size is not None else ({0: dynamic, 2: dynamic, 3: dynamic},)
         with torch.no_grad():
-            program = torch.export.export(
-                graph, (torch.rand(batch, 3, *size),), dynamic_shapes=shapes, strict=False
-            )
+            try:
+                program = torch.export.export(
+                    graph, (torch.rand(batch, 3, *size),), dynamic_shapes=shapes, strict=False
+                )
+            except RuntimeError as error:  # decisions on sizes are such
+                reason = str(error).strip().splitlines()[0]
+                remedy = "" if lr_size is not None else "; give one --size"
+                raise ValueError(
+                    f"{type(network).__name__} cannot be written as pt2: {reason}{remedy}"
+                ) from error
         return program, (("logits and soft-max of attention",) if dtype == torch.float16 else ())
 
     def save(self, content: Any, path: Path, metadata: Mapping[str, str]) -> None:

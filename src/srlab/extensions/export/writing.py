@@ -1,4 +1,4 @@
-"""From a network to a file of another run time that passed the parity gate, or to none."""
+"""Exports a network to a file of another run time; a file that differs from PyTorch is deleted."""
 
 import hashlib
 import json
@@ -79,10 +79,10 @@ def export_network(
 
 def describe_source(file: Path, description: Mapping[str, Any]) -> dict[str, str]:
     """Name and SHA-256 of a checkpoint's file, and the protocol of its validation, if it has one."""
-    told = {"source": file.name, "source_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    metadata = {"source": file.name, "source_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     if description.get("protocol"):
-        told["protocol"] = json.dumps(description["protocol"], default=str)
-    return told
+        metadata["protocol"] = json.dumps(description["protocol"], default=str)
+    return metadata
 
 
 def require_exportable(network: Network, form: Format, lr_size: tuple[int, int] | None) -> None:

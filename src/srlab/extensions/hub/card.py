@@ -1,4 +1,4 @@
-"""Model cards: README.md with the metadata that the Hub reads, from what is known of a network."""
+"""Model cards: README.md with the metadata that the Hub reads, from the records of a network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ _UNKNOWN = "not recorded"
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a card says beside the network itself.
+    """Contents of a card beyond the network itself.
 
     Attributes:
         training_data: and under which terms it may be used; None: not recorded.

@@ -23,7 +23,7 @@ _NAMES = (
     *("datasets.val.name", "datasets.val.type", "val.suffix", "val.pbar"),
     *("logger.save_checkpoint_freq", "logger.save_checkpoint_format", "logger.save_latest_freq"),
 )
-# Types that are translated; another one decides more than its keys say.
+# Types that are translated; others have effects beyond their keys.
 _TYPES = {
     "model_type": ("srmodel", "swinirmodel"),
     "datasets.train.type": ("pairedimagedataset", "singleimagedataset"),

@@ -1,4 +1,4 @@
-"""The command line that an option file stands for, and what it does not say."""
+"""The command line that an option file corresponds to, and the keys without counterpart."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from srlab.extensions.import_options.training import (
     set_steps_schedule,
 )
 
-# Names, and what has the same effect here without being said.
+# Names, and keys that have the same effect here by default.
 _IMPLIED = (
     *("task", "model", "dist", "path.root", "datasets.train.name", "datasets.train.dataset_type"),
     *(

@@ -1,4 +1,4 @@
-"""Which preset an option file's network is, and in which arguments it differs."""
+"""Finds the preset of an option file's network, and the arguments in which it differs."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -99,7 +99,7 @@ def import_network(options: Options, prefix: str, name: str, scale: int) -> None
     if counterpart is None:
         raise ValueError(
             f"{prefix}: there is no network {name!r} here; there are {', '.join(list_models())} "
-            "(docs/networks.md says how to add one)"
+            "(to add one: docs/extending.md)"
         )
     given = _taken(options, prefix, scale)
     for official in given.keys() - counterpart.names.keys():

@@ -1,4 +1,4 @@
-"""Option files as flat keys, of which each is used, or left and reported."""
+"""Option files as flat keys; keys that are not used are reported."""
 
 import json
 import re

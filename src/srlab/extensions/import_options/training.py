@@ -1,4 +1,4 @@
-"""What the option files of all three programs have in common: images, optimizer, schedule, loss, length."""
+"""Common parts of the option files of all three programs: images, optimizer, schedule, loss, length."""
 
 from collections.abc import Sequence
 from typing import Any

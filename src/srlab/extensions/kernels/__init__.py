@@ -1,1 +1,1 @@
-"""Back end ``fused``: C++ kernels for inference on a CPU, Triton kernels for NVIDIA GPUs."""
+"""Back end ``fused``: C++ kernels for a CPU, Triton kernels for NVIDIA GPUs."""

@@ -1,4 +1,4 @@
-"""What no kernel for attention can run."""
+"""Checks of arguments for all kernels for attention."""
 
 from collections.abc import Sequence
 

@@ -9,7 +9,7 @@ _STAT = Path("/proc/stat")
 # Columns of a cpu line: user nice system idle iowait irq softirq steal; guest time is part of user time.
 # Time stolen by the host counts as busy.
 _COUNTED, _IDLE = 8, (3, 4)
-# Less than this is neither told from the clock's ticks nor seen in a median.
+# Less than this is within the resolution of the clock's ticks and does not change a median.
 _LEAST_SECONDS, _LEAST_CORES = 0.05, 0.2
 
 

@@ -118,10 +118,10 @@ def _check_backends(networks: Mapping[str, Network], backends: Sequence[str]) ->
     unknown = [name for name in backends if name not in offered and find_run_time(name) is None]
     if not unknown:
         return
-    told = "; ".join(f"{model} has {', '.join(names)}" for model, names in offers.items())
+    listed = "; ".join(f"{model} has {', '.join(names)}" for model, names in offers.items())
     raise ValueError(
         f"no chosen network has back end {', '.join(unknown)}: "
-        + (told or f"{', '.join(networks)} have no attention, omit --backend")
+        + (listed or f"{', '.join(networks)} have no attention, omit --backend")
     )
 
 

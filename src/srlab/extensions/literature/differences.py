@@ -55,18 +55,19 @@ def differences(
 
     Args:
         report: the scores.
-        network: the literature's name or our preset's; None for a network that nobody published.
+        network: the literature's name or our preset's; None for an unpublished network.
         training: the data that the weights were trained on, as far as known; figures of other data are then
             shown only where there are none of these.
     """
-    if network is None:
+    scale = int(report.scale)
+    if network is None or scale != report.scale:
         return ()
     protocols = {protocol_label(protocol): protocol for protocol in report.protocols}
     return tuple(
         difference
         for mean in report.means
-        if _is_comparable(mean, protocols[mean.protocol], report.scale, network)
-        for difference in _differences(mean, protocols[mean.protocol], report.scale, network, training)
+        if _is_comparable(mean, protocols[mean.protocol], scale, network)
+        for difference in _differences(mean, protocols[mean.protocol], scale, network, training)
     )
 
 

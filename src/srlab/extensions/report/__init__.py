@@ -1,4 +1,4 @@
-"""From runs to a paper: tables, figures and one page that compare what was trained.
+"""Comparison of runs: tables, figures and one page.
 
 >>> from srlab.extensions.report import ablation_table, compare, curves_figure, pareto_figure, read_runs
 >>> comparison = compare(read_runs("multirun/2026-11-21_10-00-00"))  # doctest: +SKIP

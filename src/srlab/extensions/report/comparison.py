@@ -137,7 +137,7 @@ def _default_baseline(
     finished = [each for each in configurations if each.finished]
     if not finished:
         return None, "no run has finished"
-    # runs that someone put together are compared with the first of them; a sweep has no first
+    # runs named one by one are compared with the first of them; a sweep has no first
     if len({run.sweep for run in runs}) > 1 or runs[0].sweep is None:
         first = next(run for run in runs if run.finished)
         return next(each for each in finished if first in each.runs), "the first run given"

@@ -68,13 +68,13 @@ def save(dashboard: Dashboard) -> str:
             )
         entity = dashboard.entity or wandb.Api(timeout=15).default_entity
         if not entity:
-            raise ValueError(f"{server} does not say whose project it is: give --entity NAME")
+            raise ValueError(f"{server} does not return an owner of the project: give --entity NAME")
         workspace.entity = entity
         workspace._internal_name, workspace._internal_id = _VIEW, _saved_view(entity, dashboard.project)
         return workspace.save().url
     except (wandb.Error, requests.RequestException) as error:
         text = " ".join(str(error).split())
-        raise OSError(f"{server} did not take the dashboard: {text}; --write FILE keeps it") from error
+        raise OSError(f"{server} did not accept the dashboard: {text}; --dry-run prints it") from error
 
 
 def _saved_view(entity: str, project: str) -> str:

@@ -1,4 +1,4 @@
-"""What a report knows of a run: its configuration, scores, costs, curves and how it ended."""
+"""The data of a run that a report uses: its configuration, scores, costs, curves and how it ended."""
 
 import math
 from collections.abc import Mapping

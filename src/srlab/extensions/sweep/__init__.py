@@ -1,1 +1,1 @@
-"""Sweeps whose every cell is a process of its own: Hydra's engines schedule, this package supervises."""
+"""Sweeps in which each cell is a separate process: Hydra schedules, this package supervises."""

@@ -1,4 +1,4 @@
-"""The first process of a sweep: it owns the terminal and the signals, and prints how each cell ended.
+"""The first process of a sweep: it handles terminal and signals, and prints how each cell ended.
 
 Hydra's launcher runs in a forked process with a session of its own, so that a Ctrl-C, which a terminal sends
 to all of its foreground processes, does not reach it: joblib would kill its workers and all their cells.

@@ -1,4 +1,4 @@
-"""What a ``-m`` command asks for: the sweep to start or resume, and its cells."""
+"""The sweep that a ``-m`` command starts or resumes, and its cells."""
 
 import itertools
 import re

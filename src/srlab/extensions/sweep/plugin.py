@@ -1,4 +1,4 @@
-"""Registers what runs the cells of ``-m``."""
+"""Registers the engine of sweeps."""
 
 from srlab.app.multirun import MULTIRUN
 

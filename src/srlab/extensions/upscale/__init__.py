@@ -1,1 +1,1 @@
-"""Enlarge pictures for people: file → :class:`~srlab.extensions.upscale.picture.Picture` → network → file."""
+"""Enlarge pictures: file → :class:`~srlab.extensions.upscale.picture.Picture` → network → file."""

@@ -14,6 +14,7 @@ from srlab.checkpoints import read_checkpoint
 from srlab.checkpoints.shipped import shipped_file, shipped_weights
 from srlab.counts.probe import find_device
 from srlab.extensions.upscale.enlarging import Target
+from srlab.models.any_scale import AnyScale
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.models.sources import find_by_name
@@ -99,7 +100,8 @@ def _load(
 
 def _from_file(path: Path, origin: str, overrides: Mapping[str, Any]) -> tuple[Network, str, str]:
     loaded = read_checkpoint(path, **overrides)
-    label = f"{loaded.description['network']} x{loaded.network.scale} ({origin})"
+    scale = "of any scale" if isinstance(loaded.network, AnyScale) else f"x{loaded.network.scale}"
+    label = f"{loaded.description['network']} {scale} ({origin})"
     return loaded.network, label, digest_of(loaded.network, loaded.description["model"])
 
 
@@ -109,7 +111,7 @@ def _best_scale(files: Mapping[int, Path], scale: float | None) -> Path:
 
 
 def _explain_name(name: str, shipped: Mapping[str, object]) -> NoReturn:
-    """Raise the error that helps whoever wrote ``name``, which is neither a file nor shipped."""
+    """Raise the error for ``name``, which is neither a file nor shipped weights, with the remedy."""
     with_weights = ", ".join([*shipped, _BICUBIC])
     if name in list_models():
         raise ValueError(

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from srlab.counts.probe import explain_out_of_memory
+from srlab.models.any_scale import AnyScale
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
-from srlab.ops.resize import imresize
 from srlab.ops.subnormals import flush_subnormals
-from srlab.tasks.restoration import Progress, restore
+from srlab.tasks.restoration import Progress, resized, restore
 
 FloatImage = NDArray[np.float32]
 """(H, W, channels) in [0, 1], unless something else is said."""
@@ -79,8 +78,9 @@ def enlarge(
 ) -> FloatImage:
     """Restore an RGB image (H, W, 3) in [0, 1] at ``size``; the result is neither clamped nor rounded.
 
-    The network runs once; MATLAB's bicubic interpolation, with antialiasing, then resizes its result exactly.
-    Bicubic itself interpolates to ``size`` directly, and so are images that do not become larger.
+    A network of any scale restores that size. Others run once at their own scale, and MATLAB's bicubic
+    interpolation, with antialiasing, resizes the result exactly. It also resizes images that do not become
+    larger, without any network.
 
     Args:
         image: float32 on the CPU.
@@ -99,14 +99,14 @@ def enlarge(
             planes = restore(
                 network,
                 planes,
+                size=size,
                 tile=options.tile,
                 exact=options.exact,
                 ensemble=options.ensemble,
                 on_progress=on_progress,
             )
-        if tuple(planes.shape[-2:]) != size:
-            with explain_out_of_memory((planes.shape[-2], planes.shape[-1]), planes.device):
-                planes = imresize(planes, size=size, mode="float")
+        else:
+            planes = resized(planes, size)
     return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())
 
 
@@ -120,10 +120,12 @@ def describe_steps(network: Network, target: Target) -> str:
     """What :func:`enlarge` does for images that become larger, in words."""
     if isinstance(network, Bicubic):
         return f"{target}, interpolated directly"
-    if target.scale == network.scale:
-        return f"{target}, the network's own scale"
     if target.scale is not None and target.scale <= 1:
         return f"{target}: bicubic alone, since nothing becomes larger"
+    if isinstance(network, AnyScale):
+        return f"{target}, by the network itself, which has any scale"
+    if target.scale == network.scale:
+        return f"{target}, the network's own scale"
     rest = "down" if target.scale is not None and target.scale < network.scale else "up"
     how = "to the exact size" if target.scale is None else f"{rest} to the exact size"
     return f"{target}: the network x{network.scale}, then bicubic {how}"

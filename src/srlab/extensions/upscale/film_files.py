@@ -1,4 +1,4 @@
-"""What a film's file holds, and how the result is stored; through PyAV (the extra ``video``)."""
+"""Reads the properties of a film and opens the result for writing; through PyAV (the extra ``video``)."""
 
 import importlib
 from dataclasses import dataclass

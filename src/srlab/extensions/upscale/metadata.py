@@ -1,4 +1,4 @@
-"""EXIF, XMP and ICC data that describe the enlarged picture as truly as the original."""
+"""EXIF, XMP and ICC data, changed where the enlarged picture differs from the original."""
 
 import io
 import re
@@ -42,7 +42,7 @@ _XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails>.*?</xmp:Thumbnails>", re.DOTALL
 
 
 def read_orientation(exif: bytes) -> int:
-    """1 to 8, how viewers turn the picture; 1, as it is, where the data are damaged or say nothing."""
+    """1 to 8, how viewers turn the picture; 1, as it is, where the data are damaged or absent."""
     found = Image.Exif()
     with suppress(Exception):  # damaged EXIF data raise many kinds of errors, and the pixels are fine
         found.load(exif)

@@ -1,4 +1,4 @@
-"""A picture in memory: colours, transparency, and what its file says besides."""
+"""A picture in memory: colours, transparency, and the metadata of its file."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from srlab.extensions.upscale.enlarging import FloatImage
 
 @dataclass(frozen=True)
 class Metadata:
-    """What goes from the file that is read to the file that is written.
+    """Metadata that are copied from the file that is read to the file that is written.
 
     Attributes:
         exif: without orientation, thumbnail and tags that describe the pixels' layout; a TIFF stream.

@@ -1,4 +1,4 @@
-"""What an RGB network does with pictures of any kind: gray, RGB, with or without transparency."""
+"""Runs an RGB network on pictures of any kind: gray, RGB, with or without transparency."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,10 +23,9 @@ def enlarge_picture(
 ) -> Picture:
     """The picture at ``size``, (height, width); values are neither clamped nor rounded.
 
-    Gray is given to the network as RGB, and the mean of its three channels is the result. Transparency goes
-    through the network in the same way. Before, the colours of fully transparent pixels, which nobody has
-    chosen, are replaced by those of the nearest visible pixel; otherwise they, often black, would surround
-    what is visible with a dark fringe.
+    Gray is given to the network as RGB, and the mean of its three channels is the result. Transparency is
+    enlarged in the same way. The colours of fully transparent pixels, which are often black, are first
+    replaced by those of the nearest visible pixel; otherwise visible parts would get a dark fringe.
 
     Args:
         picture: in [0, 1].

@@ -145,6 +145,10 @@ def _as_file(inputs: Sequence[Path], naming: Naming) -> Job | None:
     if kind is None:
         if out.exists():
             raise ValueError(f"--out {out} is a file, but of no format that can be written; name a folder")
+        if out.suffix.lower() in _READ | _UNREADABLE | CONTAINERS.keys():
+            raise ValueError(
+                f"--out {out}: {out.suffix} cannot be written; use .png, .jpg, .webp or .tif, or a folder"
+            )
         return None
     if len(inputs) > 1 or inputs[0].is_dir():
         raise ValueError(f"--out {out} is the name of one file, but several images need a folder")

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to a picture the right way up.
+"""Decodes an image file to a picture, with its orientation applied.
 
 Unlike :mod:`srlab.data.images`, which reads data sets as they are stored, this serves people: the orientation
 is applied, 16 bits and transparency are kept, CMYK is converted through its profile. Decoders are the same.

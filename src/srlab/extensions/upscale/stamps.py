@@ -1,4 +1,4 @@
-"""Which command made a file: read from the file itself, so that folders can be moved and renamed."""
+"""Marks in files of the command that made them, so that folders can be moved and renamed."""
 
 import hashlib
 from dataclasses import dataclass

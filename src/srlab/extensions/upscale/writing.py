@@ -1,4 +1,4 @@
-"""From a picture to a file of one of four formats."""
+"""Writes a picture to a file of one of four formats."""
 
 import io
 import struct

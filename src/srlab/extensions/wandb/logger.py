@@ -1,4 +1,4 @@
-"""A W&B logger whose faults never end or delay a training."""
+"""A W&B logger whose faults do not end a training."""
 
 import logging
 import os

@@ -1,1 +1,1 @@
-"""What networks there are, what they cost, and what was published for them."""
+"""The list of networks, with their costs and published scores."""

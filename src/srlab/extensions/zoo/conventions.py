@@ -1,4 +1,4 @@
-"""Costs as the columns of papers count them: the same network has other numbers under each convention.
+"""Costs under the conventions of papers, which differ for the same network.
 
 ``official``      ours: convolutions and matrix products of the official formulation for an output of
                   1280x720, padding included; all parameters.
@@ -142,7 +142,7 @@ def _elan_paper(network: Network) -> ConventionReport:
         multiply_adds=math.prod(lr_size_for(network, OUTPUT_SIZE)) * per_pixel,
         note=f"Without padding, shift convolutions and normalisation, with windows {sides}. ELAN-light's "
         "printed figures also follow from another reading (b): windows 4, 8, 16 with one of the two products "
-        "left out where maps are computed; the paper does not tell which. ELAN's own row does not follow.",
+        "left out where maps are computed; the paper does not say which. ELAN's own row does not follow.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The table of networks: what each preset measures, what was published for it, and what there is to run.
+"""The table of networks: costs, published scores, recipes and weights of each preset.
 
 README.md holds a copy, which a test compares.
 """

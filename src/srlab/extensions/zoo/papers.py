@@ -1,4 +1,4 @@
-"""Single networks against their papers: every published row, and costs as a convention counts them."""
+"""Single networks and their papers: all published rows, and costs under a convention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts that all ESC networks share, small ones first.
+"""The common parts of all ESC networks, small ones first.
 
 Shape legend: B batch, C features, P channels that convolutional attention mixes (the first P of C), H/W
 low-resolution size, K side of the large kernel (odd), S window side, T = S * S tokens, M heads, d = C / M;
@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.channel_norm import ChannelNorm
-from srlab.layers.feed_forward import ConvFeedForward
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.implicit_bias import GatedWindowAttention
+from srlab.layers.map_feed_forward import MapFeedForward
 from srlab.layers.spatial_steps import steps_of
 from srlab.layers.window_attention import MultiHeadWindows
 from srlab.ops.kernels import find_kernel
@@ -127,7 +127,7 @@ class ConvolutionStep(nn.Module, Foldable):
     def __init__(self, *, dim: int, hidden_dim: int, mixer: nn.Module, normed: bool) -> None:
         super().__init__()
         self.norm = ChannelNorm(dim=dim) if normed else nn.Identity()
-        self.feed_forward = ConvFeedForward(dim=dim, hidden_dim=hidden_dim)
+        self.feed_forward = MapFeedForward(dim=dim, hidden_dim=hidden_dim)
         self.mixer = mixer
 
     def fold(self) -> None:
@@ -160,7 +160,7 @@ class EscBlock(nn.Module, Foldable):
     ) -> None:
         super().__init__()
         self.norm_in = ChannelNorm(dim=dim)
-        self.feed_forward = ConvFeedForward(dim=dim, hidden_dim=hidden_dim)
+        self.feed_forward = MapFeedForward(dim=dim, hidden_dim=hidden_dim)
         self.norm_attention = ChannelNorm(dim=dim)
         self.attention = attention
         self.steps = nn.ModuleList(steps)

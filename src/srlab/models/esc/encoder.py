@@ -1,4 +1,4 @@
-"""What ESC's networks have in common: features at low resolution.
+"""The common encoder of ESC's networks: features at low resolution.
 
 Paper:      Lee et al., "Emulating Self-attention with Convolution for Efficient Image Super-Resolution",
             ICCV 2025, arXiv 2503.06671

@@ -14,17 +14,17 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
 from srlab.layers.spatial_steps import steps_of
+from srlab.models.any_scale import AnyScale, checked_size
 from srlab.models.esc.encoder import EscNetwork
-from srlab.models.network import require_image
+from srlab.ops.axis import Axis
 from srlab.ops.reach import Interpolation, Step
 
 # The official training draws scales up to this.
-_LARGEST_TRAINED_SCALE = 4
+_LARGEST_TRAINED_SCALE = 4.0
 
 # Where both neighbours of a query are the same pixel, at its centre, all areas would be 0.
 _SMALLEST_AREA = 1e-9
@@ -36,21 +36,26 @@ _HIDDEN_LAYERS = 3
 
 
 class Neighbours(NamedTuple):
-    """For each of the n positions on an axis of the result: the features before and after it."""
+    """For positions on an axis of the result: the features before and after each."""
 
-    #: (2, n) which features; at the border both are the same.
+    #: (2, ...) which features; at the border both are the same.
     feature: Tensor
-    #: (2, n) how far the position is behind them; 2 is the distance between features.
+    #: (2, ...) how far the position is behind them; 2 is the distance between features.
     distance: Tensor
+    #: (2, ...) their weights in linear interpolation.
+    weight: Tensor
 
 
-def _neighbours(features: int, positions: int, dtype: torch.dtype, device: torch.device) -> Neighbours:
-    """Neighbours of the centres of ``positions`` pixels on an axis of ``features`` pixels."""
-    # In units of 1 / (2 * positions) of a feature's side; integers, so that no rounding moves a neighbour.
-    centre = (2 * torch.arange(positions, device=device) + 1) * features - positions
-    before = torch.div(centre, 2 * positions, rounding_mode="floor")
+def _neighbours(pixels: Tensor, axis: Axis, features: int, dtype: torch.dtype) -> Neighbours:
+    """Neighbours of the result's ``pixels``, by their centres, of ``features`` from ``axis.start`` on."""
+    # In units of 1 / (2 * side) of a feature's side; integers, so that no rounding moves a neighbour.
+    unit = 2 * axis.side
+    centre = (2 * pixels + 1) * axis.lr_side - axis.side - unit * axis.start
+    before = torch.div(centre, unit, rounding_mode="floor")
     index = torch.stack((before, before + 1)).clamp(0, features - 1)
-    return Neighbours(index, (centre - 2 * positions * index).to(dtype) / positions)
+    behind = (centre - unit * before).to(dtype) / unit
+    distance = (centre - unit * index).to(dtype) / axis.side
+    return Neighbours(index, distance, torch.stack((1 - behind, behind)))
 
 
 class TextureEstimator(nn.Module):
@@ -71,42 +76,54 @@ class TextureEstimator(nn.Module):
             layers += [nn.Linear(query_dim, query_dim), nn.ReLU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(query_dim, 3))
 
-    def forward(self, features: Tensor, size: tuple[int, int], pixel_size: tuple[float, float]) -> Tensor:
-        """Colours at the centres of the pixels of an image that covers the same area.
+    def forward(
+        self,
+        image: Tensor,
+        features: Tensor,
+        rows: Neighbours,
+        columns: Neighbours,
+        pixel_size: tuple[float, float],
+    ) -> Tensor:
+        """Colours at positions of which each row meets each column, or each pair its own.
 
         Args:
+            image: (B, 3, H, W), to whose linear interpolation the waves are added.
             features: (B, C, H, W).
-            size: (h, w) of the image, each at least 1.
-            pixel_size: height and width of its pixels, where those of the features have 2.
+            rows: of h rows, or of (B, n) positions, which are then not between rows and columns of a grid.
+            columns: of w columns, or of (B, n) positions.
+            pixel_size: height and width of the result's pixels, where those of the features have 2.
 
         Returns:
-            (B, 3, h, w), in float32 at least.
+            (B, 3, h, w), or (B, 3, 1, n), in the dtype of the distances.
         """
         phase = self.phase(torch.stack([features.new_full((), side) for side in pixel_size]))
-        amplitude = self.amplitude(features).permute(0, 2, 3, 1)
-        frequency = self.frequency(features).permute(0, 2, 3, 1)
-        # In half precision, waves would come out wrong by several per cent.
-        dtype = torch.promote_types(features.dtype, torch.float32)
-        rows, columns = (
-            _neighbours(features.shape[2 + axis], size[axis], dtype, features.device) for axis in (0, 1)
+        amplitude, frequency, image = (
+            maps.permute(0, 2, 3, 1)
+            for maps in (self.amplitude(features), self.frequency(features), image.to(rows.distance.dtype))
         )
-        # Training keeps everything for its gradients: parts would save nothing.
-        at_a_time = size[0] if torch.is_grad_enabled() else _QUERIES_AT_A_TIME // (len(features) * size[1])
-        parts = [
-            self._estimate(amplitude, frequency, phase, Neighbours(feature, distance), columns)
-            for feature, distance in zip(
-                *(tensor.split(max(1, at_a_time), dim=1) for tensor in rows), strict=True
-            )
-        ]
-        return torch.cat(parts, dim=1).permute(0, 3, 1, 2)
 
-    def _estimate(
+        def colours(rows: Neighbours) -> Tensor:
+            waves = self._waves(amplitude, frequency, phase, rows, columns)
+            return (waves + _bilinear(image, rows, columns)).movedim(-1, 1)
+
+        if rows.feature.ndim > 2:
+            return colours(rows)[:, :, None]
+        # Training keeps everything for its gradients: parts would save nothing.
+        height, width = rows.feature.shape[1], columns.feature.shape[1]
+        at_a_time = height if torch.is_grad_enabled() else _QUERIES_AT_A_TIME // (len(features) * width)
+        parts = [
+            colours(Neighbours(*part))
+            for part in zip(*(tensor.split(max(1, at_a_time), dim=1) for tensor in rows), strict=True)
+        ]
+        return torch.cat(parts, dim=2)
+
+    def _waves(
         self, amplitude: Tensor, frequency: Tensor, phase: Tensor, rows: Neighbours, columns: Neighbours
     ) -> Tensor:
-        """(B, h, w, 3): the mean of the four neighbours' colours, weighted by proximity."""
+        """(B, h, w, 3) or (B, n, 3): the mean of the four neighbours' colours, weighted by proximity."""
         total = weights = 0.0
         for i, j in product((0, 1), repeat=2):
-            y, x = rows.distance[i][:, None, None], columns.distance[j][:, None]
+            y, x = _meeting(rows.distance[i], columns.distance[j])
             vertical, horizontal = (
                 _pick(frequency, rows.feature[i], columns.feature[j]).unflatten(-1, (-1, 2)).unbind(-1)
             )
@@ -114,19 +131,36 @@ class TextureEstimator(nn.Module):
             waves = torch.cat((wave.cos(), wave.sin()), dim=-1).to(amplitude.dtype)
             colours = self.mlp(_pick(amplitude, rows.feature[i], columns.feature[j]) * waves)
             # The area of the rectangle between the query and the opposite neighbour.
-            opposite = rows.distance[1 - i][:, None, None] * columns.distance[1 - j][:, None]
-            weight = opposite.abs() + _SMALLEST_AREA
+            above, beside = _meeting(rows.distance[1 - i], columns.distance[1 - j])
+            weight = (above * beside).abs() + _SMALLEST_AREA
             total, weights = total + colours * weight, weights + weight
         assert isinstance(total, Tensor)
         return total / weights
 
 
+def _meeting(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """(h,) and (w,), or (B, n) each, so that they broadcast with (B, h, w, Q) or (B, n, Q)."""
+    return (rows if rows.ndim > 1 else rows[:, None])[..., None], columns[..., None]
+
+
 def _pick(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """(B, H, W, Q) at all pairs of the given rows and columns."""
-    return maps.index_select(1, rows).index_select(2, columns)
+    """(B, h, w, Q): all pairs of rows and columns of maps (B, H, W, Q); or (B, n, Q): a pair for each."""
+    if rows.ndim == 1:
+        return maps.index_select(1, rows).index_select(2, columns)
+    places = (rows * maps.shape[2] + columns)[..., None].expand(-1, -1, maps.shape[-1])
+    return maps.flatten(1, 2).gather(1, places)
 
 
-class EscLTE(EscNetwork):
+def _bilinear(image: Tensor, rows: Neighbours, columns: Neighbours) -> Tensor:
+    """(B, H, W, 3) to (B, h, w, 3) or (B, n, 3)."""
+    total = image.new_zeros(())
+    for i, j in product((0, 1), repeat=2):
+        above, beside = _meeting(rows.weight[i], columns.weight[j])
+        total = total + _pick(image, rows.feature[i], columns.feature[j]) * (above * beside)
+    return total
+
+
+class EscLTE(EscNetwork, AnyScale):
     """Super-resolver of any scale: :meth:`upsample` makes an image of any size, one network for all.
 
     Args:
@@ -136,6 +170,8 @@ class EscLTE(EscNetwork):
         normed_steps: whether the steps begin with a norm.
         encoder: further arguments of :class:`EscNetwork`.
     """
+
+    published_range = (1.0, _LARGEST_TRAINED_SCALE)
 
     def __init__(
         self, *, scale: int, dim: int, query_dim: int, normed_steps: bool = False, **encoder: Any
@@ -151,39 +187,35 @@ class EscLTE(EscNetwork):
         """Encoder, a convolution, and colours from two features on each axis."""
         return [*steps_of(self.encoder, self.estimator.amplitude), Interpolation(self.scale, taps=2)]
 
-    def restore(self, lr_image: Tensor) -> Tensor:
-        """All pixels of a result ``scale`` times as large."""
-        height, width = lr_image.shape[-2:]
-        return self._upsample(lr_image, (height * self.scale, width * self.scale))
+    def restore_axes(self, lr_image: Tensor, rows: Axis, columns: Axis) -> Tensor:
+        """Colours of the wanted rows and columns."""
+        row_pixels, column_pixels = (
+            torch.arange(axis.first, axis.stop, device=lr_image.device) for axis in (rows, columns)
+        )
+        return self._colours(lr_image, row_pixels, column_pixels, rows, columns)
 
-    def upsample(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Restore an image of any size; its sides may have different scales, also below 1.
+    def sample(self, lr_image: Tensor, size: tuple[int, int], pixels: Tensor) -> Tensor:
+        """As :meth:`AnyScale.sample`: the texture estimator runs for the wanted pixels alone."""
+        height, width = checked_size(lr_image, size)
+        rows, columns = Axis.whole(lr_image.shape[2], height), Axis.whole(lr_image.shape[3], width)
+        row_pixels = torch.div(pixels, width, rounding_mode="floor")
+        return self._colours(lr_image, row_pixels, pixels % width, rows, columns)
 
-        Without gradients, pixels are computed in parts of bounded size, a row or more at a time.
-
-        Args:
-            lr_image: (B, 3, H, W) in [0, 1].
-            size: (h, w) of the result, each at least 1.
-
-        Returns:
-            (B, 3, h, w), not clamped; it covers the same area.
-
-        Raises:
-            ValueError: ``size`` is not a pair of positive integers, or ``lr_image`` not an RGB image.
-        """
-        if len(size) != 2:
-            raise ValueError(f"size must be (height, width), got {size}")
-        height, width = (require_integer(f"each side of size={tuple(size)}", side) for side in size)
-        require_image(lr_image)
-        return self._upsample(lr_image, (height, width))
-
-    def _upsample(self, lr_image: Tensor, size: tuple[int, int]) -> Tensor:
+    def _colours(
+        self, lr_image: Tensor, row_pixels: Tensor, column_pixels: Tensor, rows: Axis, columns: Axis
+    ) -> Tensor:
         image = 2.0 * lr_image - 1.0
-        sides = lr_image.shape[-2:]
-        scales = [size[axis] / sides[axis] for axis in (0, 1)]
+        # In half precision, waves would come out wrong by several per cent.
+        dtype = torch.promote_types(image.dtype, torch.float32)
+        height, width = lr_image.shape[-2:]
+        places = (
+            _neighbours(row_pixels, rows, height, dtype),
+            _neighbours(column_pixels, columns, width, dtype),
+        )
+        scales = [axis.side / axis.lr_side for axis in (rows, columns)]
         # Beyond the scales of the training, a pixel is described as one of its largest scale.
         clip = max(1.0, max(scales) / _LARGEST_TRAINED_SCALE)
         features = self.encoder(image, self.backend_for(lr_image))
-        details = self.estimator(features, size, (2 * clip / scales[0], 2 * clip / scales[1]))
-        upsampled = F.interpolate(image, size, mode="bilinear", align_corners=False)
-        return (details.to(image.dtype) + upsampled + 1.0) / 2.0
+        pixel_size = 2 * clip / scales[0], 2 * clip / scales[1]
+        colours = self.estimator(image, features, *places, pixel_size)
+        return ((colours + 1.0) / 2.0).to(image.dtype)

@@ -1,1 +1,1 @@
-"""Kernels for inference on a CPU, in C++ and float32; the machine's compiler builds them at first use."""
+"""Kernels for a CPU, in C++ and float32; the machine's compiler builds them at first use."""

@@ -40,7 +40,7 @@ _SECONDS = 300  # a compiler that takes longer hangs
 
 
 class NativeUnavailableError(RuntimeError):
-    """The kernels cannot be built or loaded here; the message says why."""
+    """The kernels cannot be built or loaded here; the message gives the reason."""
 
 
 @lru_cache(maxsize=1)

@@ -42,7 +42,7 @@ def require_kernels(device: torch.device) -> None:
 def autocast_together(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors in autocast's dtype where autocast is on."""
     device_type = next(iter(tensors.values())).device.type
-    # autocast knows no meta device
+    # autocast does not support the meta device
     if device_type == "meta" or not torch.is_autocast_enabled(device_type):
         return dict(tensors)
     dtype = torch.get_autocast_dtype(device_type)
