@@ -31,6 +31,8 @@ RECIPES = {
     "esc_x2": (5e-4, [0.9, 0.9], [*HALVINGS, 490], 500, 64, 64, True),
     "esc_light_x3": (5e-4, [0.9, 0.9], [*HALVINGS, 490], 500, 64, 64, True),
     "esc_fp_x4": (5e-4, [0.9, 0.9], [*HALVINGS, 490], 500, 64, 64, True),
+    "sst_light_x2": (5e-4, [0.9, 0.9], [*HALVINGS, 490], 500, 64, 64, True),
+    "sst_light_x4": (2.5e-4, [0.9, 0.9], [125, 200, 225, 237.5, 245], 250, 64, 64, True),
     "hit_sir_x2": (5e-4, [0.9, 0.99], HALVINGS, 500, 64, 64, False),
     "hit_srf_x4": (5e-4, [0.9, 0.99], HALVINGS, 500, 64, 64, False),
     "edsr_baseline_x2": (1e-4, [0.9, 0.99], [200], 300, 48, 16, True),
@@ -79,7 +81,7 @@ def test_recipes_are_the_released_ones(experiment):
     assert (cfg.scheduler.gamma, cfg.trainer.max_steps) == (0.5, steps * 1000)
     assert (cfg.data.patch_size, cfg.data.batch_size) == (patch, batch)
     assert ("ema" in cfg.callbacks) == averaged
-    assert cfg.scheduler.warmup == (20_000 if experiment.startswith("esc") else 0)
+    assert cfg.scheduler.warmup == (20_000 if experiment.startswith(("esc", "sst")) else 0)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,7 @@ def test_larger_scales_start_from_x2_where_their_authors_do(experiment):
     from_scratch = experiment.startswith(("elan", "msrresnet", "nlsn"))
     stages = {"esc_real_psnr_x4": None, "esc_real_gan_x4": "RUN_OF_PSNR"}
     stages |= dict.fromkeys(("elan_tiny_x3", "elan_tiny_x4"), "elan_tiny_x2")  # ours, which come with srlab
+    stages["sst_light_x4"] = "RUN_OF_X3"
     assert cfg.initial_weights == stages.get(experiment, None if from_scratch else "RUN_OF_X2")
 
 

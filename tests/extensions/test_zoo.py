@@ -49,6 +49,12 @@ def test_markdown_has_a_line_for_each_network(rows):
     assert len({line.count("|") for line in lines[:5]}) == 1
 
 
+def test_scores_of_training_on_more_than_div2k_are_marked():
+    """ESC-RIB was published after training on DFLIP alone."""
+    (line,) = [line for line in to_markdown(zoo_rows(["esc_rib"])).splitlines() if "`esc_rib`" in line]
+    assert "| 32.82*† | 27.59*† |" in line
+
+
 def test_the_terminal_table_loses_nothing_at_100_columns_or_at_80(rows):
     for width in (80, 100):
         text = printed(zoo_table(rows, width=width), width)

@@ -18,6 +18,7 @@ from srlab.models.esc.encoder import EscNetwork
 from srlab.models.han import LayerAttention
 from srlab.models.network import AttentionNetwork, Network
 from srlab.models.nlsn import NonLocalSparseAttention
+from srlab.models.sst import SST
 from srlab.ops.reach import reaching_interval
 
 SCALES = {name: recorded_scales(name)[0] for name in srlab.list_models()}
@@ -48,8 +49,8 @@ def thin(name, **changes):
 
 def prepared(network):
     if isinstance(network, AttentionNetwork):
-        # the maps of ESC's windows would take minutes
-        network.use_backend("sdpa" if isinstance(network, EscNetwork) else "reference")
+        # the maps of ESC's and SST's windows would take minutes
+        network.use_backend("sdpa" if isinstance(network, (EscNetwork, SST)) else "reference")
     return network.eval()
 
 

@@ -40,6 +40,7 @@ _DECIDED = {
 # What recipes that start from another network hold; ??? would not do, since the schema's default replaces it.
 _PLACEHOLDERS = {
     "RUN_OF_X2": "its x2 network",
+    "RUN_OF_X3": "its x3 network",
     "RUN_OF_PSNR": "the network of its first stage, experiment=esc_real_psnr_x4",
 }
 

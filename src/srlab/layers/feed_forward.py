@@ -1,4 +1,4 @@
-"""Two-layer perceptron on the channels of every token, and the transformer block that ends with it."""
+"""Two-layer perceptrons on the channels of every token, and the transformer block that ends with one."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

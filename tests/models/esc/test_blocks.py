@@ -8,10 +8,10 @@ from golden_files import golden_files, load_golden
 from official_networks import deviation, layout_of
 from srlab.models.esc.blocks import (
     ChannelNorm,
-    ConvFeedForward,
     ConvolutionalAttention,
     ConvolutionStep,
     EscBlock,
+    MapFeedForward,
     SymmetricKernel,
     WindowAttention,
     convolve_each,
@@ -46,7 +46,7 @@ def test_norm_is_the_official_one(name):
 def test_feed_forward_network_is_the_official_one(name):
     golden = load_golden(name)
     module = official(
-        ConvFeedForward(dim=16, hidden_dim=20), golden, "convffn", inside="blocks.0.proj.",
+        MapFeedForward(dim=16, hidden_dim=20), golden, "convffn", inside="blocks.0.proj.",
         ours="encoder.blocks.0.feed_forward.",
     )  # fmt: skip
     assert deviation(module(golden.arrays["x"].double()), golden.arrays["convffn/y"]) <= 1e-12

@@ -4,7 +4,7 @@ Source: github.com/dslisleedh/ESC at e7e6938c.
 """
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +21,7 @@ _TABLES = ".attention.position_bias.table"
 _OFFICIAL_TABLES = ".attn.relative_position_bias"
 
 
-def _encoder_names(prefix: str = "") -> Names:
+def encoder_names(prefix: str = "") -> Names:
     """Keys of the encoder, which may have a prefix in the file."""
     return (
         (f"{prefix}plk_filter", "encoder.kernel.weight"),
@@ -55,17 +55,20 @@ class EscLayout(OfficialLayout):
     network = ESC
     containers = ("params", "params_ema")
     landmarks = ("blocks.0.convffns.0.proj.weight", "plk_filter", "to_img.weight")
-    names = (*_encoder_names(), ("to_img.", "to_image."))
+    names = (*encoder_names(), ("to_img.", "to_image."))
     #: What stands before the encoder's keys.
     encoder_prefix: ClassVar[str] = ""
     #: Key of the shared kernel, (P, ..., K, K).
     kernel: ClassVar[str] = "plk_filter"
+    #: Key of the convolution that makes the image, where its size tells the scale.
+    image: ClassVar[str] = "to_img.weight"
+    #: Arguments that leave no trace.
+    assumed: ClassVar[tuple[str, ...]] = ()
 
     def detect(self, state: State) -> Detected:
         """All arguments are detected; scale 4 where no convolution of that name depends on it."""
-        image = state.get("to_img.weight")
+        image = state.get(self.image)
         blocks = f"{self.encoder_prefix}blocks."
-        heads, rows = state[f"{blocks}0{_OFFICIAL_TABLES}"].shape
         dim = state[f"{self.encoder_prefix}proj.weight"].shape[0]
         arguments = {
             "scale": 4 if image is None else math.isqrt(image.shape[0] // 3),
@@ -74,14 +77,18 @@ class EscLayout(OfficialLayout):
             "dim": dim,
             "depth": count_numbered(state, blocks),
             "steps_per_block": count_numbered(state, f"{blocks}0.convffns."),
-            "window_size": (math.isqrt(rows) + 1) // 2,
-            "num_heads": heads,
-            "ffn_ratio": _ratio(dim, state[f"{blocks}0.proj.proj.weight"].shape[0]),
-            "step_ffn_ratio": _ratio(dim, state[f"{blocks}0.convffns.0.proj.weight"].shape[0]),
+            **self.detect_attention(state),
+            "ffn_ratio": width_ratio(dim, state[f"{blocks}0.proj.proj.weight"].shape[0]),
+            "step_ffn_ratio": width_ratio(dim, state[f"{blocks}0.convffns.0.proj.weight"].shape[0]),
             "normed_steps": f"{blocks}0.lns.0.weight" in state,
             "backend": "auto",
         }
-        return arguments, ()
+        return arguments, self.assumed
+
+    def detect_attention(self, state: State) -> dict[str, Any]:
+        """Arguments of the window attention."""
+        heads, rows = state[f"{self.encoder_prefix}blocks.0{_OFFICIAL_TABLES}"].shape
+        return {"window_size": (math.isqrt(rows) + 1) // 2, "num_heads": heads}
 
     def to_ours(self, state: State) -> dict[str, Tensor]:
         """Rename keys, and reverse the tables."""
@@ -108,7 +115,7 @@ class EscFPLayout(EscLayout):
 
     network = EscFP
     landmarks = ("blocks.0.convffns.0.proj.weight", "lk_channel", "lk_spatial", "to_img.weight")
-    names = ((".plk.proj.", ".plk.dwc_proj."), *_encoder_names(), ("to_img.", "to_image."))
+    names = ((".plk.proj.", ".plk.dwc_proj."), *encoder_names(), ("to_img.", "to_image."))
     kernel = "lk_spatial"
 
 
@@ -126,7 +133,7 @@ class EscLTELayout(EscLayout):
     encoder_prefix = "encoder."
     kernel = "encoder.plk_filter"
     names = (
-        *_encoder_names("encoder."),
+        *encoder_names("encoder."),
         ("coef.", "estimator.amplitude."),
         ("freq.", "estimator.frequency."),
         ("phase.", "estimator.phase."),
@@ -145,7 +152,7 @@ class EscRealLayout(EscLayout):
     network = EscReal
     landmarks = ("blocks.0.convffns.0.proj.weight", "plk_filter", "to_img.8.weight", "skip.0.weight")
     names = (
-        *_encoder_names(),
+        *encoder_names(),
         ("to_img.1.", "head.stages.0."),
         ("to_img.4.", "head.stages.1."),
         ("to_img.6.", "head.refine."),
@@ -179,7 +186,7 @@ def resize_subpixels(parameter: Tensor, scale: int) -> Tensor:
     return resized.permute(0, 2, 3, 1).reshape(3 * scale**2, *rest)
 
 
-def _ratio(dim: int, hidden_dim: int) -> float:
+def width_ratio(dim: int, hidden_dim: int) -> float:
     """A ratio of which the network makes ``hidden_dim`` channels."""
     ratio = hidden_dim / dim
     return ratio if int(dim * ratio) == hidden_dim else (hidden_dim + 0.5) / dim

@@ -25,10 +25,11 @@ _USUAL_SCALE = 4
 _DESCRIBED_FROM = 100  # columns of a terminal
 _TEXT_COLUMNS = frozenset({"model", "recipe", "weights", "what"})
 _START, _END = "<!-- networks -->", "<!-- end of networks -->"
+_MORE_DATA = "†"
 _FOOTNOTE = (
-    "Sizes, multiply-adds (for 1280x720) and PSNR (dB) at x4. PSNR is the papers', trained on DIV2K; "
-    f"{UNVERIFIED} read from a picture, not confirmed by a second source. Weights: yes, the authors released "
-    "them; scales, they come with srlab."
+    "Sizes, multiply-adds (for 1280x720) and PSNR (dB) at x4. PSNR is the papers', trained on DIV2K, "
+    f"{_MORE_DATA} on more; {UNVERIFIED} read from a picture, not confirmed by a second source. "
+    "Weights: yes, the authors released them; scales, they come with srlab."
 )
 
 
@@ -135,12 +136,17 @@ def known_presets(names: Sequence[str] | None) -> Sequence[str]:
     return known if names is None else names
 
 
+def _shown(figure: Reference) -> str:
+    """Its PSNR, marked where no network trained on DIV2K alone was scored."""
+    return figure.shown_psnr + (_MORE_DATA if figure.training in ("DF2K", "DFLIP") else "")
+
+
 def _cells(row: ZooRow) -> dict[str, str]:
     trainable = "" if row.trainable == row.parameters else f" ({row.trainable / 1e3:,.0f})"
     scale = "" if row.scale == _USUAL_SCALE else f", x{row.scale}"
     weights, ours = row.card.weights, shipped_weights().get(row.name, {})
     theirs = {True: "yes", False: "no", None: "?"}[weights.released] if weights else "–"
-    psnr = {name: row.published[name].shown_psnr if name in row.published else "–" for name in _SHOWN_SETS}
+    psnr = {name: _shown(row.published[name]) if name in row.published else "–" for name in _SHOWN_SETS}
     return {
         "params K (trainable)": f"{row.parameters / 1e3:,.0f}{trainable}{scale}",
         "mult-adds G": f"{row.multiply_adds / 1e9:.2f}",

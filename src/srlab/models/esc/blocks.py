@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srlab.layers.channel_norm import ChannelNorm
 from srlab.layers.folding import Foldable, fold_layer_norm
+from srlab.layers.implicit_bias import GatedWindowAttention
+from srlab.layers.map_feed_forward import MapFeedForward
 from srlab.layers.spatial_steps import steps_of
 from srlab.layers.window_attention import MultiHeadWindows
 from srlab.ops.kernels import find_kernel
@@ -19,32 +22,6 @@ from srlab.ops.windows import merge_windows, split_windows
 
 # Side of the kernels that are predicted for each image.
 PREDICTED_SIDE = 3
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of every pixel."""
-
-    def __init__(self, *, dim: int) -> None:
-        super().__init__(dim, eps=1e-6)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape, channels last in memory."""
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class ConvFeedForward(nn.Module):
-    """Feed-forward network whose hidden channels see their 3x3 neighbourhood (ConvFFN), without residual."""
-
-    def __init__(self, *, dim: int, hidden_dim: int) -> None:
-        super().__init__()
-        self.expand = nn.Conv2d(dim, hidden_dim, 1)
-        self.local = nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim)
-        self.contract = nn.Conv2d(hidden_dim, dim, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        hidden = F.gelu(self.expand(features))
-        return self.contract(F.gelu(self.local(hidden)) + hidden)
 
 
 class SymmetricKernel(nn.Module):
@@ -150,7 +127,7 @@ class ConvolutionStep(nn.Module, Foldable):
     def __init__(self, *, dim: int, hidden_dim: int, mixer: nn.Module, normed: bool) -> None:
         super().__init__()
         self.norm = ChannelNorm(dim=dim) if normed else nn.Identity()
-        self.feed_forward = ConvFeedForward(dim=dim, hidden_dim=hidden_dim)
+        self.feed_forward = MapFeedForward(dim=dim, hidden_dim=hidden_dim)
         self.mixer = mixer
 
     def fold(self) -> None:
@@ -174,11 +151,16 @@ class EscBlock(nn.Module, Foldable):
     """
 
     def __init__(
-        self, *, dim: int, hidden_dim: int, attention: WindowAttention, steps: list[ConvolutionStep]
+        self,
+        *,
+        dim: int,
+        hidden_dim: int,
+        attention: WindowAttention | GatedWindowAttention,
+        steps: list[ConvolutionStep],
     ) -> None:
         super().__init__()
         self.norm_in = ChannelNorm(dim=dim)
-        self.feed_forward = ConvFeedForward(dim=dim, hidden_dim=hidden_dim)
+        self.feed_forward = MapFeedForward(dim=dim, hidden_dim=hidden_dim)
         self.norm_attention = ChannelNorm(dim=dim)
         self.attention = attention
         self.steps = nn.ModuleList(steps)
@@ -194,9 +176,13 @@ class EscBlock(nn.Module, Foldable):
         return [*steps, *steps_of(self.conv_out)]
 
     def fold(self) -> None:
-        """As in the steps; the last norm stays: zeros surround what the 3x3 convolution behind it sees."""
+        """As in the steps; norms before a 3x3 convolution stay, because zeros surround what it sees.
+
+        Such are the last one and, where the attention has a gate, the attention's.
+        """
         fold_layer_norm(self.norm_in, self.feed_forward.expand)
-        fold_layer_norm(self.norm_attention, self.attention.qkv)
+        if isinstance(self.attention, WindowAttention):
+            fold_layer_norm(self.norm_attention, self.attention.qkv)
 
     def forward(self, features: Tensor, kernel: Tensor | tuple[Tensor, ...], backend: str) -> Tensor:
         """(B, C, H, W) of any size to the same shape; ``kernel`` is what the mixers of the steps share."""

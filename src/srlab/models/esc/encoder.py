@@ -12,12 +12,13 @@ side of the shared kernel, S window size.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from srlab.layers.arguments import require_integer
+from srlab.layers.implicit_bias import GatedWindowAttention
 from srlab.layers.spatial_steps import steps_of
 from srlab.models.esc.blocks import (
     PREDICTED_SIDE,
@@ -102,6 +103,7 @@ class EscNetwork(AttentionNetwork):
         step_ffn_ratio: channels inside the others, in units of dim.
         normed_steps: whether the steps begin with a norm.
         backend: see :class:`srlab.models.network.AttentionNetwork`.
+        attention: further arguments of :attr:`attention_type`.
     """
 
     plain_backends = ("reference", "sdpa", "flex")
@@ -118,6 +120,8 @@ class EscNetwork(AttentionNetwork):
     mixer_type: ClassVar[type[nn.Module]] = ConvolutionalAttention
     #: Least ``mixed_dim`` that leaves the mixer's predictor a channel.
     smallest_mixed_dim: ClassVar[int] = 2
+    #: Self-attention at the start of each block.
+    attention_type: ClassVar[type[WindowAttention | GatedWindowAttention]] = WindowAttention
     #: Norm before the last convolution.
     norm_last_type: ClassVar[type[nn.Module]] = nn.Identity
 
@@ -136,6 +140,7 @@ class EscNetwork(AttentionNetwork):
         step_ffn_ratio: float,
         normed_steps: bool = True,
         backend: str = "auto",
+        **attention: Any,
     ) -> None:
         super().__init__(scale=scale, backend=backend)
         self._check_kernel(dim, mixed_dim, kernel_side)
@@ -151,9 +156,9 @@ class EscNetwork(AttentionNetwork):
             return ConvolutionStep(dim=dim, hidden_dim=step_hidden_dim, mixer=mixer, normed=normed_steps)
 
         def make_block() -> EscBlock:
-            attention = WindowAttention(dim=dim, num_heads=num_heads, window_size=window_size)
+            windows = self.attention_type(dim=dim, num_heads=num_heads, window_size=window_size, **attention)
             steps = [make_step() for _ in range(steps_per_block)]
-            return EscBlock(dim=dim, hidden_dim=hidden_dim, attention=attention, steps=steps)
+            return EscBlock(dim=dim, hidden_dim=hidden_dim, attention=windows, steps=steps)
 
         self.encoder = EscEncoder(
             dim=dim,
