@@ -25,19 +25,19 @@ TAKERS = {
     "han/": "HAN", "keys/han": "HAN", "nlsn/": "NLSN", "keys/nlsn": "NLSN",
     "keys/esc_fp": "EscFP", "keys/esc_real": "EscReal", "keys/esc_lte": "EscLTE",
 }  # fmt: skip
-# Presets whose file in tests/recorded names their folder of recorded outputs need no entry above.
-FOLDERS = {name: recorded(name)["golden"] for name in srlab.list_models() if "golden" in recorded(name)}
-for _name, _folder in FOLDERS.items():
+# Presets whose file in tests/recorded says how the names of their recorded outputs begin need no entry above.
+STARTS = {name: recorded(name)["golden"] for name in srlab.list_models() if "golden" in recorded(name)}
+for _name, _start in STARTS.items():
     with torch.device("meta"):
         _network = srlab.create_model(_name, scale=recorded_scales(_name)[0])
-    TAKERS |= dict.fromkeys((f"{_folder}/", f"keys/{recorded(_name)['keys']}_"), type(_network).__name__)
+    TAKERS |= dict.fromkeys((_start, f"keys/{recorded(_name)['keys']}_"), type(_network).__name__)
 # How the authors' code nests the state dict: names and prefix, read from their training and test scripts.
 NESTING = {
     "ELAN": (["model_state_dict"], "module."),
     "EscLTE": ([], ""),
     "HAN": ([], ""),
     "NLSN": ([], ""),
-    **{name: (["params", "params_ema"], "") for name in ("ESC", "EscFP", "EscReal")},
+    **{name: (["params", "params_ema"], "") for name in ("ESC", "EscFP", "EscReal", "EscRib", "SST")},
 }
 WHOLE = [
     name
@@ -50,7 +50,7 @@ WHOLE = [
         "han/*",
         "nlsn/*",
         "echosr/*",
-        *(f"{folder}/*" for folder in FOLDERS.values()),
+        *(f"{start}*" for start in STARTS.values()),
     )
     for name in golden_files(f"{kind}.npz", beyond_selection=True)
 ]

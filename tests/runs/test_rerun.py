@@ -74,7 +74,7 @@ def test_another_version_is_warned_of(run, train, tmp_path, monkeypatch, capsys)
     [
         (("model=swinir_light",), "model=swinir_light would exchange all of model"),
         (("scale=3",), "which is x2; start a new run instead"),
-        (("resume=elsewhere",), "choose"),
+        (("resume=elsewhere",), "give one"),
     ],
 )
 def test_what_would_be_another_run_is_refused(words, message, run, train, tmp_path, capsys):

@@ -40,7 +40,8 @@ def test_a_preset_has_the_weights_that_come_with_srlab_or_it_is_said(tmp_path, m
 
     monkeypatch.setattr("srlab.extensions.export.writing.export_network", stop)
     for name in ("elan_tiny", "elan_demo"):
-        main(["export", name, "--to", "pt2", "--out", str(tmp_path / "file.pt2"), "--size", "24x24"])
+        words = ["export", name, "--scale", "2", "--to", "pt2", "--size", "24x24"]
+        main([*words, "--out", str(tmp_path / "file.pt2")])
         assert ("with random weights" in capsys.readouterr().out) == (name == "elan_demo")
     shipped = load_file(shipped_weights()["elan_tiny"][2])
     assert shipped

@@ -285,7 +285,7 @@ def test_tables_cut_no_figure(capsys):
     ("words", "message"),
     [
         ("", "name at least one model"),
-        ("elam", "unknown model elam: no such file or run; presets are bicubic, "),
+        ("elam", "unknown model elam: no such file or run; presets are "),
         ("elan_demo elan_demo", "two models are called elan_demo"),
         ("elan_demo --set n_shar=0", "unknown: n_shar"),
         ("elan_demo --backend foo", "no chosen network has back end foo: elan_demo has"),

@@ -132,7 +132,7 @@ def test_weights_that_come_with_srlab_are_found_by_name_and_the_next_larger_scal
         save_official(network, tmp_path / f"edsr_baseline_x{scale}.safetensors")
     monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
     chosen = {scale: choose(None, scale=scale).network.scale for scale in (1.5, 2, 3, 8, None)}
-    assert chosen == {1.5: 2, 2: 2, 3: 4, 8: 4, None: 4}
+    assert chosen == {1.5: 2, 2: 2, 3: 4, 8: 4, None: 2}
     assert choose("edsr_baseline", scale=2).label.endswith("x2 (weights of srlab)")
 
 

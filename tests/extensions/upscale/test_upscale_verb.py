@@ -54,7 +54,7 @@ def test_without_weights_the_bare_command_enlarges_by_bicubic_and_says_so(
     assert upscale(photo) == 0
     printed = capsys.readouterr().out
     assert "no trained weights come with this version, so that plain bicubic interpolation" in printed
-    assert Image.open("photo_x4.png").size == (80, 48)
+    assert Image.open("photo_x2.png").size == (40, 24)
 
 
 def test_scale_and_bicubic_give_the_closed_form(photo):

@@ -23,7 +23,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
 
 _BICUBIC = "bicubic"
-_DEFAULT_SCALE = 4
+_DEFAULT_SCALE = 2
 # Arguments that choose how a function is computed, not which.
 _NOT_THE_FUNCTION = ("backend", "drop_path")
 
@@ -58,7 +58,8 @@ def choose(
     Args:
         model: run folder, file of weights, ``bicubic``, a preset with shipped weights, or another name that
             :func:`srlab.load_model` takes; None: the first network with shipped weights, bicubic without any.
-        scale: the wanted scale, which selects among shipped weights: the next larger, else the largest.
+        scale: the wanted scale, which selects among shipped weights: the next larger, else the largest; None:
+            2 if there are such.
         device: cpu, cuda, cuda:1 or auto.
         precision: dtype to compute in.
         overrides: what a file does not determine (:func:`srlab.load_model`), such as ``window_sizes``.
