@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -65,7 +66,9 @@ def thumbnail_offset(exif: Image.Exif) -> int | None:
     return exif.get_ifd(ExifTags.IFD.IFD1).get(513)
 
 
+@cache
 def srgb() -> bytes:
+    """One profile: each that is made has the second it was made in."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 

@@ -37,7 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter that FILE does not hold"
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--scale", "-s", type=_factor, metavar="X", help="output over input side, any number; default: the network's own, 2 without --model")
+    size.add_argument(
+        "--scale",
+        "-s",
+        type=_factor,
+        metavar="X",
+        help="output over input side, any number; default: the network's own, 2 without --model",
+    )
     size.add_argument(
         "--size",
         type=_box,
