@@ -36,6 +36,7 @@ LEFT_OUT = {
     r"srlab export": "takes a minute; tests/extensions/export runs them",
     r"srlab (app|dashboard)": "needs a browser, or a server of W&B",
     r"srlab upscale film": "needs PyAV; tests/extensions/upscale runs them",
+    r"srlab report multirun/NIGHT --group": "needs scores of each image; tests/extensions/report has them",
     r"srlab report multirun/ablation": "compares trainings of an hour and a half",
 }
 FURTHER = {README: [["srlab", "doctor"]]}  # named in a sentence
