@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.testing import assert_close
 
 from golden_files import Golden, load_golden
 from srlab.checkpoints import official_state
@@ -64,6 +66,32 @@ def recorded_pairs(golden: Golden, dtype: torch.dtype) -> list[tuple[Tensor, Ten
 def deviation(result: Tensor, expected: Tensor) -> float:
     """Largest absolute difference."""
     return (result.double() - expected.double()).abs().max().item()
+
+
+def assert_recorded_outputs(network: Network, golden: Golden, dtype: torch.dtype, *, levels: int) -> None:
+    """Every output of a fixture within its tolerance; its inputs are integers below ``levels``."""
+    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
+        with torch.no_grad():
+            assert deviation(network.to(dtype)(lr_image / levels), expected) <= tolerance
+
+
+def assert_recorded_step(network: Network, golden: Golden) -> None:
+    """Loss of the official training step to 1e-9, then :func:`assert_gradients_match`, in float64."""
+    sr_image = network.double().train()(golden.arrays["x0"].double() / 256)
+    loss = F.l1_loss(sr_image, golden.arrays["target"].double())
+    assert loss.item() == pytest.approx(golden.about["loss"], abs=1e-9)
+    loss.backward()
+    assert_gradients_match(network, golden)
+
+
+def assert_recorded_state(network: Network, golden: Golden, **options: Any) -> None:
+    """Parameters as counted, and the official state with the recorded keys and values, bit for bit."""
+    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
+    state, weights = official_state(network, **options), golden.weights()
+    assert state.keys() == weights.keys()
+    for key, value in weights.items():
+        assert_close(state[key], value, rtol=0, atol=0)
+        assert state[key].is_contiguous(), key  # or safetensors would refuse it
 
 
 def assert_gradients_match(network: Network, golden: Golden) -> None:

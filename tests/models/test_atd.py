@@ -10,15 +10,14 @@ from torch.testing import assert_close
 import srlab
 from golden_files import Golden, load_golden
 from official_networks import (
-    assert_gradients_match,
+    assert_recorded_outputs,
+    assert_recorded_state,
+    assert_recorded_step,
     assumed,
-    counted,
     detect,
     deviation,
     rebuild,
-    recorded_pairs,
 )
-from srlab.checkpoints import official_state
 from srlab.counts.live_memory import count_live_bytes
 from srlab.models.atd import ATD, CategoryAttention, DictionaryAttention, DictionaryRefinement
 
@@ -50,9 +49,7 @@ def golden() -> Golden:
 @BACKENDS
 def test_whole_network_gives_the_official_output(golden, backend, dtype):
     network = rebuild(ATD, golden, backend=backend, **TOLD).to(dtype)
-    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
-        with torch.no_grad():
-            assert deviation(network(lr_image / 256), expected) <= tolerance
+    assert_recorded_outputs(network, golden, dtype, levels=256)
 
 
 @BACKENDS
@@ -73,11 +70,7 @@ def test_blocks_give_the_official_maps_and_dictionaries(golden, backend):
 
 @BACKENDS
 def test_a_training_step_has_the_official_loss_and_gradients(golden, backend):
-    network = rebuild(ATD, golden, backend=backend, **TOLD).double().train()
-    loss = F.l1_loss(network(golden.arrays["x0"].double() / 256), golden.arrays["target"].double())
-    assert loss.item() == pytest.approx(golden.about["loss"], abs=1e-9)
-    loss.backward()
-    assert_gradients_match(network, golden)
+    assert_recorded_step(rebuild(ATD, golden, backend=backend, **TOLD), golden)
 
 
 def test_detected_arguments_and_sizes_are_the_recorded_ones(golden):
@@ -92,11 +85,7 @@ def test_detected_arguments_and_sizes_are_the_recorded_ones(golden):
     assert {name: arguments[name] for name in expected} == expected
     assert set(assumed(ATD, golden.weights())) == {*TOLD, "mean", "value_range", "shift_schedule"}
     network = rebuild(ATD, golden, **TOLD)
-    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
-    state = official_state(network)
-    assert state.keys() == golden.weights().keys()
-    for key, value in golden.weights().items():
-        assert_close(state[key], value, rtol=0, atol=0)
+    assert_recorded_state(network, golden)
 
 
 @BACKENDS

@@ -10,14 +10,13 @@ import srlab
 from golden_files import Golden, load_golden
 from official_networks import (
     assert_gradients_match,
+    assert_recorded_outputs,
+    assert_recorded_state,
     assumed,
-    counted,
     detect,
     deviation,
     rebuild,
-    recorded_pairs,
 )
-from srlab.checkpoints import official_state
 from srlab.counts.live_memory import count_live_bytes
 from srlab.models.catanet import CATANet
 
@@ -44,9 +43,7 @@ def golden() -> Golden:
 @BACKENDS
 def test_whole_network_gives_the_official_output(golden, backend, dtype):
     network = rebuild(CATANet, golden, backend=backend, **TOLD).to(dtype)
-    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
-        with torch.no_grad():
-            assert deviation(network(lr_image / 256), expected) <= tolerance
+    assert_recorded_outputs(network, golden, dtype, levels=256)
 
 
 @BACKENDS
@@ -93,11 +90,7 @@ def test_detected_arguments_and_sizes_are_the_recorded_ones(golden):
     assert {name: arguments[name] for name in expected} == expected
     assert set(assumed(CATANet, golden.weights())) == TOLD.keys()
     network = rebuild(CATANet, golden, **TOLD)
-    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
-    state = official_state(network)
-    assert state.keys() == golden.weights().keys()
-    for key, value in golden.weights().items():
-        assert_close(state[key], value, rtol=0, atol=0)
+    assert_recorded_state(network, golden)
 
 
 @BACKENDS

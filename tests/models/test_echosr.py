@@ -5,23 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch.testing import assert_close
 
 import srlab
 from evaluation_sets import benchmark
 from golden_files import Golden, load_golden
 from official_networks import (
-    assert_gradients_match,
+    assert_recorded_outputs,
+    assert_recorded_state,
+    assert_recorded_step,
     assumed,
-    counted,
     detect,
     deviation,
     rebuild,
-    recorded_pairs,
 )
 from protocols import basicsr
-from srlab.checkpoints import official_state
 from srlab.models.echosr import EchoSR
 from srlab.tasks.evaluation import evaluate
 
@@ -41,9 +39,7 @@ def golden() -> Golden:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 def test_whole_network_gives_the_official_output(golden, dtype):
     network = rebuild(EchoSR, golden).to(dtype)
-    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
-        with torch.no_grad():
-            assert deviation(network(lr_image / 256), expected) <= tolerance
+    assert_recorded_outputs(network, golden, dtype, levels=256)
 
 
 def test_the_first_block_gives_the_official_output(golden):
@@ -55,11 +51,7 @@ def test_the_first_block_gives_the_official_output(golden):
 
 
 def test_a_training_step_has_the_official_loss_and_gradients(golden):
-    network = rebuild(EchoSR, golden, dropout=0.0).double().train()
-    loss = F.l1_loss(network(golden.arrays["x0"].double() / 256), golden.arrays["target"].double())
-    assert loss.item() == pytest.approx(golden.about["loss"], abs=1e-9)
-    loss.backward()
-    assert_gradients_match(network, golden)
+    assert_recorded_step(rebuild(EchoSR, golden, dropout=0.0), golden)
 
 
 def test_detected_arguments_and_sizes_are_the_recorded_ones(golden):
@@ -68,11 +60,7 @@ def test_detected_arguments_and_sizes_are_the_recorded_ones(golden):
     assert {key: arguments[key] for key in SMALL} == {**SMALL, "depths": [1, 2]}
     assert assumed(EchoSR, golden.weights()) == ("dropout", "mean", "value_range")
     network = rebuild(EchoSR, golden)
-    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
-    state = official_state(network)
-    assert state.keys() == golden.weights().keys()
-    for key, value in golden.weights().items():
-        assert_close(state[key], value, rtol=0, atol=0)
+    assert_recorded_state(network, golden)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 17)])

@@ -6,7 +6,13 @@ from torch.testing import assert_close
 
 import srlab
 from golden_files import golden_files, load_golden
-from official_networks import assert_initialised_as, counted, detect, deviation, rebuild, recorded_pairs
+from official_networks import (
+    assert_initialised_as,
+    assert_recorded_outputs,
+    counted,
+    detect,
+    rebuild,
+)
 from srlab.checkpoints import official_state
 from srlab.models.edsr import EDSR
 
@@ -16,9 +22,7 @@ from srlab.models.edsr import EDSR
 def test_whole_network_gives_the_official_output(name, dtype):
     golden = load_golden(name)
     network = rebuild(EDSR, golden, residual_scale=golden.about["config"]["res_scale"]).to(dtype)
-    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
-        with torch.no_grad():
-            assert deviation(network(lr_image / 256), expected) <= tolerance
+    assert_recorded_outputs(network, golden, dtype, levels=256)
 
 
 @pytest.mark.parametrize("name", golden_files("cnn/edsr*.npz"))

@@ -7,11 +7,11 @@ from torch.testing import assert_close
 from golden_files import golden_files, load_golden
 from official_networks import (
     assert_gradients_match,
-    counted,
+    assert_recorded_outputs,
+    assert_recorded_state,
     detect,
     deviation,
     rebuild,
-    recorded_pairs,
 )
 from srlab.checkpoints import load_model, official_state
 from srlab.models.han import HAN, ChannelSpatialAttention, LayerAttention
@@ -30,9 +30,7 @@ def small(**overrides):
 def test_whole_network_gives_the_official_output(name, dtype):
     golden = load_golden(name)
     network = rebuild(HAN, golden).to(dtype)
-    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
-        with torch.no_grad():
-            assert deviation(network(lr_image / 255), expected) <= tolerance
+    assert_recorded_outputs(network, golden, dtype, levels=255)
 
 
 @WHOLE
@@ -63,11 +61,7 @@ def test_detected_arguments_and_sizes_are_the_recorded_ones(name):
         "mean": [0.4488, 0.4371, 0.4040],
     }
     network = rebuild(HAN, golden)
-    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
-    state = official_state(network)
-    assert state.keys() == golden.weights().keys()
-    for key, value in golden.weights().items():
-        assert_close(state[key], value, rtol=0, atol=0)
+    assert_recorded_state(network, golden)
 
 
 @pytest.mark.parametrize("name", golden_files("han/han_x2.npz"))

@@ -13,13 +13,13 @@ import srlab
 from golden_files import golden_files, load_golden
 from official_networks import (
     assert_initialised_as,
+    assert_recorded_outputs,
+    assert_recorded_state,
     assumed,
-    counted,
     detect,
     deviation,
     initial_statistics,
     rebuild,
-    recorded_pairs,
 )
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
 from srlab.checkpoints import official_state
@@ -68,9 +68,7 @@ def official(name, **overrides):
 @pytest.mark.parametrize("name", golden_files("hit/*.npz", beyond_selection=True))
 def test_whole_network_gives_the_official_output(name, backend, dtype):
     golden, network = official(name, backend=backend)
-    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
-        with torch.no_grad():
-            assert deviation(network.to(dtype)(lr_image / 256), expected) <= tolerance
+    assert_recorded_outputs(network, golden, dtype, levels=256)
 
 
 @pytest.mark.parametrize("name", golden_files("hit/*.npz", beyond_selection=True))
@@ -85,11 +83,7 @@ def test_detected_arguments_sizes_and_official_state_are_the_recorded_ones(name)
     }  # fmt: skip
     assert {name: arguments[name] for name in expected} == expected
     assert detect(SwinIR, weights) is None
-    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
-    state = official_state(network)
-    assert state.keys() == weights.keys()
-    for key, value in weights.items():
-        assert_close(state[key], value, rtol=0, atol=0)
+    assert_recorded_state(network, golden)
 
 
 def test_files_tell_window_sizes_where_the_shapes_do():

@@ -9,15 +9,13 @@ import srlab
 from golden_files import golden_files, load_golden
 from official_networks import (
     assert_initialised_as,
+    assert_recorded_outputs,
+    assert_recorded_state,
     assumed,
-    counted,
     detect,
-    deviation,
     initial_statistics,
     rebuild,
-    recorded_pairs,
 )
-from srlab.checkpoints import official_state
 from srlab.models.msrresnet import MSRResNet
 
 SMALL = {"scale": 2, "dim": 8, "depth": 2}
@@ -33,9 +31,7 @@ def small(**overrides):
 def test_whole_network_gives_the_official_output(name, dtype):
     golden = load_golden(name)
     network = rebuild(MSRResNet, golden).to(dtype)
-    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
-        with torch.no_grad():
-            assert deviation(network(lr_image / 256), expected) <= tolerance
+    assert_recorded_outputs(network, golden, dtype, levels=256)
 
 
 @pytest.mark.parametrize("name", golden_files("cnn/msrresnet*.npz", beyond_selection=True))
@@ -49,11 +45,7 @@ def test_detected_arguments_and_sizes_are_the_recorded_ones(name):
     }
     assert assumed(MSRResNet, golden.weights()) == ()
     network = rebuild(MSRResNet, golden)
-    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
-    state = official_state(network)
-    assert state.keys() == golden.weights().keys()
-    for key, value in golden.weights().items():
-        assert_close(state[key], value, rtol=0, atol=0)
+    assert_recorded_state(network, golden)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -8,8 +8,14 @@ from torch.testing import assert_close
 
 import srlab
 from golden_files import golden_files, load_golden
-from official_networks import assert_gradients_match, counted, detect, deviation, rebuild, recorded_pairs
-from srlab.checkpoints import official_state
+from official_networks import (
+    assert_gradients_match,
+    assert_recorded_state,
+    detect,
+    deviation,
+    rebuild,
+    recorded_pairs,
+)
 from srlab.counts.live_memory import count_live_bytes
 from srlab.models.nlsn import NLSN, NonLocalSparseAttention
 from srlab.ops.hashed_attention import hash_vectors
@@ -95,11 +101,7 @@ def test_detected_arguments_and_sizes_are_the_recorded_ones(name):
     }  # fmt: skip
     assert {name: arguments[name] for name in expected} == expected
     network = rebuilt(golden, "reference")
-    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
-    state = official_state(network)
-    assert state.keys() == golden.weights().keys()
-    for key, value in golden.weights().items():
-        assert_close(state[key], value, rtol=0, atol=0)
+    assert_recorded_state(network, golden)
 
 
 @BACKENDS

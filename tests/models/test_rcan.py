@@ -8,13 +8,12 @@ import srlab
 from golden_files import golden_files, load_golden
 from official_networks import (
     assert_initialised_as,
-    counted,
+    assert_recorded_outputs,
+    assert_recorded_state,
     detect,
-    deviation,
     initial_statistics,
     layout_of,
     rebuild,
-    recorded_pairs,
 )
 from srlab.checkpoints import official_state
 from srlab.layers.channel_attention import ChannelAttention
@@ -33,9 +32,7 @@ def small(**overrides):
 def test_whole_network_gives_the_official_output(name, dtype):
     golden = load_golden(name)
     network = rebuild(RCAN, golden).to(dtype)
-    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
-        with torch.no_grad():
-            assert deviation(network(lr_image / 256), expected) <= tolerance
+    assert_recorded_outputs(network, golden, dtype, levels=256)
 
 
 @pytest.mark.parametrize("name", golden_files("cnn/rcan*.npz", beyond_selection=True))
@@ -52,11 +49,7 @@ def test_detected_arguments_and_sizes_are_the_recorded_ones(name):
         "mean": [0.4488, 0.4371, 0.4040],
     }
     network = rebuild(RCAN, golden)
-    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
-    state = official_state(network)
-    assert state.keys() == golden.weights().keys()
-    for key, value in golden.weights().items():
-        assert_close(state[key], value, rtol=0, atol=0)
+    assert_recorded_state(network, golden)
 
 
 @pytest.mark.parametrize(("dim", "squeeze_factor"), [(8, 8), (20, 16), (20, 6), (7, 2)])

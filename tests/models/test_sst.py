@@ -10,13 +10,13 @@ from golden_files import load_golden
 from official_networks import (
     assert_gradients_match,
     assert_initialised_as,
+    assert_recorded_outputs,
+    assert_recorded_state,
     assumed,
-    counted,
     detect,
     deviation,
     layout_of,
     rebuild,
-    recorded_pairs,
 )
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
 from srlab.checkpoints import official_state
@@ -56,9 +56,7 @@ def official(case, **overrides):
 @pytest.mark.parametrize("case", [RIB, LIGHT, SHIFTED], ids=lambda case: case[0])
 def test_whole_network_gives_the_official_output(case, backend, dtype):
     golden, network = official(case, backend=backend)
-    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
-        with torch.no_grad():
-            assert deviation(network.to(dtype)(lr_image / 256), expected) <= tolerance
+    assert_recorded_outputs(network, golden, dtype, levels=256)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +116,7 @@ def test_detected_arguments_and_the_official_state_are_the_recorded_ones(case):
     assert [cls for cls in network_classes() if detect(cls, weights)] == [case[1]]
     unsaid = ("window_size",) if case is RIB else ("window_sizes", "shift_schedule")
     assert assumed(case[1], weights) == unsaid
-    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
-    state = official_state(network)
-    assert state.keys() == weights.keys()
-    for key, value in weights.items():
-        assert_close(state[key], value, rtol=0, atol=0)
+    assert_recorded_state(network, golden)
 
 
 @pytest.mark.parametrize("case", [RIB, LIGHT, SHIFTED], ids=lambda case: case[0])

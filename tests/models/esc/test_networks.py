@@ -10,13 +10,13 @@ import srlab
 from golden_files import golden_files, load_golden
 from official_networks import (
     assert_initialised_as,
+    assert_recorded_outputs,
+    assert_recorded_state,
     assumed,
-    counted,
     detect,
     deviation,
     layout_of,
     rebuild,
-    recorded_pairs,
 )
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
 from srlab.checkpoints import official_state
@@ -60,9 +60,7 @@ def official(name, **overrides):
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_network_gives_the_official_output(name, backend, dtype):
     golden, network, _ = official(name, backend=backend)
-    for lr_image, expected, tolerance in recorded_pairs(golden, dtype):
-        with torch.no_grad():
-            assert deviation(network.to(dtype)(lr_image / 256), expected) <= tolerance
+    assert_recorded_outputs(network, golden, dtype, levels=256)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -91,12 +89,7 @@ def test_detected_arguments_sizes_and_official_state_are_the_recorded_ones(name)
     recognising = {cls: detect(cls, weights) for cls in network_classes()}
     assert {cls: found for cls, found in recognising.items() if found} == {type(network): expected}
     assert assumed(type(network), weights) == ()
-    assert counted(network) == (golden.about["params_all"], golden.about["params_trainable"])
-    state = official_state(network)
-    assert state.keys() == weights.keys()
-    for key, value in weights.items():
-        assert_close(state[key], value, rtol=0, atol=0)
-        assert state[key].is_contiguous()  # or safetensors would refuse it
+    assert_recorded_state(network, golden)
 
 
 @pytest.mark.parametrize("preset", ["esc", "esc_light", "esc_xl", "esc_fp", "esc_real", "esc_lte"])
