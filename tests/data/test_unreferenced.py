@@ -18,13 +18,14 @@ from srlab.models.bicubic import Bicubic
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import evaluate
 from srlab.tasks.report_tables import Evaluation, to_markdown
+from srlab.tasks.restoration import result_size
 
 
-def opened(folder, *, on_bad_image="error", least_side=1):
+def opened(folder, *, scale=2, on_bad_image="error", least_side=1):
     image_set = lr_images(str(folder))
     store = open_store(image_set, cache=folder.parent / "cache", on_bad_image=on_bad_image)
     return UnreferencedSet(
-        image_set=image_set, store=store, scale=2, on_bad_image=on_bad_image, least_side=least_side
+        image_set=image_set, store=store, scale=scale, on_bad_image=on_bad_image, least_side=least_side
     )
 
 
@@ -45,6 +46,14 @@ def test_sides_are_those_of_restored_images(tmp_path):
         opened(tmp_path / "photos", least_side=20)
     images = opened(tmp_path / "photos", least_side=20, on_bad_image="skip")
     assert [sample["name"] for sample in images] == ["large"]
+
+
+@pytest.mark.parametrize(("scale", "sides"), [(2, None), (2.5, (23, 18)), (3, (27, 21))])
+def test_another_scale_than_the_networks_rounds_their_sides_half_up(scale, sides, tmp_path):
+    save_noise(tmp_path / "photos/a.png", 9, 7, 3)
+    (sample,) = opened(tmp_path / "photos", scale=scale)
+    assert sample["scale"] == scale
+    assert result_size(Bicubic(scale=2), sample, scale) == sides
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
