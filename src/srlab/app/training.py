@@ -162,7 +162,7 @@ def _build_optimizer(run: RunConfig) -> Construct:
     node = dict(run.plain["optimizer"])
     fused = node.pop("fused", None)
     may_fuse = not clips_under_autocast(run.plain["trainer"])
-    return optimizer_builder(instantiate(node), fused=fused, may_fuse=may_fuse)
+    return optimizer_builder(instantiate(node, _convert_="all"), fused=fused, may_fuse=may_fuse)
 
 
 def _trainer(run: RunConfig) -> Trainer:
