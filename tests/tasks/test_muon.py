@@ -77,6 +77,21 @@ def test_matrices_of_one_shape_step_as_each_alone():
         torch.testing.assert_close(weight, nn.Parameter(stepped(Muon([other]))[0]), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_restored_optimizer_steps_on_as_if_it_had_never_stopped(fused):
+    whole, parts = ([nn.Parameter(drawn(*shape)) for shape in [(4, 6), (3,)]] for _ in range(2))
+    uninterrupted, first, second = (
+        Muon(whole, fused=fused),
+        Muon(parts, fused=fused),
+        Muon(parts, fused=fused),
+    )
+    stepped(uninterrupted, 2)
+    stepped(first, 2)
+    second.load_state_dict(first.state_dict())
+    for one, other in zip(stepped(uninterrupted), stepped(second), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_nothing_moves_along_a_gradient_of_zeros():
     weight = nn.Parameter(drawn(4, 4))
     weight.grad = torch.zeros(4, 4)

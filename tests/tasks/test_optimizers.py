@@ -121,14 +121,9 @@ def test_a_run_moves_between_devices():
 
 
 # Another value of each option of conf/optimizer, and of some that are not set there.
-OTHER = {
-    "lr": 0.3,
-    "betas": [0.5, 0.6],
-    "weight_decay": 0.25,
-    "fused": False,
-    "eps": 1e-3,
-    "maximize": True,
-}
+COMMON = {"lr": 0.3, "betas": [0.5, 0.6], "fused": False}
+OF_ADAM = COMMON | {"weight_decay": 0.25, "eps": 1e-3, "maximize": True}
+OTHER = {"adam": OF_ADAM, "adamw": OF_ADAM, "muon": COMMON | {"momentum": 0.5, "rms": 1.0}}
 
 
 def composed(optimizer):
@@ -137,15 +132,15 @@ def composed(optimizer):
         return compose("train", overrides=[f"optimizer={optimizer}"])
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("name", sorted(OTHER))
 def test_a_restored_optimizer_follows_every_option_of_the_configuration(name):
     """Oracle: an optimizer built with these options that restored nothing; its moments are the saved ones."""
     cfg = composed(name)
     settable = cfg.optimizer.keys() - {"_target_", "_partial_"}
-    assert settable <= OTHER.keys(), "an option without another value to try"
+    assert settable <= OTHER[name].keys(), "an option without another value to try"
     old = builder(cfg)([weight()])
     stepped(old, 2)
-    for option, value in OTHER.items():
+    for option, value in OTHER[name].items():
         OmegaConf.update(cfg, f"optimizer.{option}", value, force_add=True)
         fresh, restored = (
             builder(cfg)([weight()]),

@@ -86,8 +86,9 @@ class Muon(Adam):
             updates = []
             for weight in weights:
                 gradient, state = gradients[weight], self.state[weight]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(weight)
+                if not state:  # Adam expects a step in every state that it restores
+                    state |= {"step": torch.zeros(()), "momentum_buffer": torch.zeros_like(weight)}
+                state["step"] += 1
                 average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
                 updates.append(gradient.lerp(average, momentum).reshape(rows, columns))
             size = rms * sqrt(max(rows, columns))
