@@ -160,7 +160,7 @@ def _fit_and_report(
 
 
 def configured_optimizer(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> Construct:
-    """What makes the optimizer that the sections ``optimizer`` and ``trainer`` of a configuration describe."""
+    """What makes the optimizer that a configuration's sections ``optimizer`` and ``trainer`` describe."""
     node = dict(optimizer)
     fused = node.pop("fused", None)
     may_fuse = not clips_under_autocast(trainer)
