@@ -16,6 +16,7 @@ from srlab.extension_points import imported
 from srlab.layers.arguments import require_integer
 from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
+from srlab.layers.spatial_steps import global_parts_of
 from srlab.ops.backends import kernels_for
 from srlab.ops.kernels import require_kernels
 from srlab.ops.reach import Reach, Step, describe_reach
@@ -53,8 +54,6 @@ class Network(nn.Module, ABC):
     unexportable: ClassVar[Mapping[str, str]] = {}
     #: Scales that the presets of this network exist for; its constructor may take others.
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
-    #: What depends on all pixels of the image, however far: parts of it are restored differently.
-    pools_globally: ClassVar[tuple[str, ...]] = ()
 
     #: What the constructor was given; defaults are left out.
     arguments: Mapping[str, Any]
@@ -107,6 +106,14 @@ class Network(nn.Module, ABC):
             f"{type(self).__name__} does not say how far it sees, so its images cannot be cut into "
             "tiles: use tile=0, or give the class spatial_steps() (docs/extending.md)"
         )
+
+    @property
+    def pools_globally(self) -> tuple[str, ...]:
+        """What depends on all pixels of the image, however far: parts of it are restored differently.
+
+        Modules declare it in ``global_parts`` (:class:`srlab.layers.spatial_steps.Global`).
+        """
+        return global_parts_of(self)
 
     def measured_halo(self) -> int | None:
         """LR pixels of overlap beyond which trained weights gain nothing in float32; None: not measured."""

@@ -1,4 +1,4 @@
-"""Labels of points: boxes read from the SVG, text measured by Pillow, intersect neither labels nor markers."""
+"""Labels of points: boxes read from the SVG, measured by Pillow, intersect neither labels nor markers."""
 
 import itertools
 import math

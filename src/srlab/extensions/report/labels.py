@@ -171,7 +171,8 @@ def _grown(boxes: _Array) -> _Array:
 def _overlap(one: _Array, other: _Array) -> NDArray[np.bool_]:
     """(K, 4) and (N, 4) to (K, N): whether boxes are less than the clearance apart on both axes."""
     one = _grown(one)
-    return ((one[:, None, :2] < other[:, 2:]) & (one[:, None, 2:] > other[:, :2])).all(2)
+    both = (one[:, None, :2] < other[:, 2:]) & (one[:, None, 2:] > other[:, :2])
+    return both[..., 0] & both[..., 1]
 
 
 def _lengths_inside(segments: _Array, boxes: _Array) -> _Array:
