@@ -20,6 +20,7 @@ from srlab.layers.spatial_steps import global_parts_of
 from srlab.ops.backends import kernels_for
 from srlab.ops.kernels import require_kernels
 from srlab.ops.reach import Reach, Step, describe_reach
+from srlab.terminal.log_lines import DETAIL
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -283,7 +284,8 @@ class AttentionNetwork(Network):
     def _log_once(self, level: int, message: str) -> None:
         if torch.compiler.is_compiling() or message in self._logged:  # a compiler cannot trace the log entry
             return
-        logger.log(level, "%s: %s", type(self).__name__, message)
+        extra = DETAIL if level < logging.WARNING else None
+        logger.log(level, "%s: %s", type(self).__name__, message, extra=extra)
         self._logged.add(message)
 
 
