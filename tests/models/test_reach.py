@@ -221,5 +221,5 @@ def test_a_network_that_does_not_declare_its_reach_says_so():
         def restore(self, lr_image):
             return lr_image
 
-    with pytest.raises(ValueError, match="Undeclared does not say how far it sees"):
+    with pytest.raises(ValueError, match="Undeclared does not declare its receptive field"):
         Undeclared(scale=1).reach()

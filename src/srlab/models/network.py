@@ -104,7 +104,7 @@ class Network(nn.Module, ABC):
             ValueError: the class does not say.
         """
         raise ValueError(
-            f"{type(self).__name__} does not say how far it sees, so its images cannot be cut into "
+            f"{type(self).__name__} does not declare its receptive field, so its images cannot be cut into "
             "tiles: use tile=0, or give the class spatial_steps() (docs/extending.md)"
         )
 
@@ -186,7 +186,7 @@ class AttentionNetwork(Network):
 
     Args:
         scale: upsampling factor of both sides.
-        backend: one of :attr:`backends`, or ``auto``: chosen for the device, dtype and mode at hand; each
+        backend: one of :attr:`backends`, or ``auto``: chosen for the current device, dtype and mode; each
             choice is logged when it is first made.
     """
 
