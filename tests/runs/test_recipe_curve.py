@@ -1,8 +1,9 @@
 """The recipe of elan_tiny, started from nothing, follows the training loss that was recorded.
 
-Rounding grows: another order of additions (one thread or two) moved the loss of a batch by 0.0002 of itself
-at step 50, 0.005 at step 100 and 0.03 at step 150. Losses of neighbouring batches differ by up to a half, so
-that other crops, another order or another initialization are seen at once.
+Rounding grows, with Muon sooner than with Adam, because it raises the smallest singular values of a gradient
+to 1: another order of additions (one thread or two) moved the loss of a batch by 0.00001 of itself at step 10,
+0.0002 at step 20, 0.006 at step 30, 0.04 at step 40 and up to 0.14 later. Losses of neighbouring batches differ
+by up to a half, so that other crops, another order or another initialization are seen in the first 20 steps.
 """
 
 import json
@@ -17,8 +18,8 @@ from srlab.checkpoints.shipped import shipped_file
 from training_runs import ROOT, curve
 
 RECORDED = json.loads((Path(__file__).parents[1] / "recorded/curves/elan_tiny_x2.json").read_text())
-# Last step and relative tolerance: ten times the effect of rounding, half that at the end.
-TOLERANCES = ((50, 0.002), (100, 0.05), (200, 0.15))
+# Last step and relative tolerance: ten times the effect of rounding at first, twice that at the end.
+TOLERANCES = ((10, 0.0005), (20, 0.002), (30, 0.05), (200, 0.3))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_the_recipe_follows_the_recorded_curve(images, tmp_path, monkeypatch):
     monkeypatch.setenv("SRLAB_CACHE", str(tmp_path / "cache"))
     words = ["experiment=elan_tiny_x2", f"paths.data={images.parent}", f"hydra.run.dir={tmp_path / 'run'}"]
     words += [f"data.validation_root={images / 'held_out/bsds'}", "trainer.max_steps=200"]
-    words += ["validate_every=200", "trainer.log_every_n_steps=10", "logger=csv", "threads=1"]
+    words += ["validate_every=200", "trainer.log_every_n_steps=5", "logger=csv", "threads=1"]
     words += ["trainer.accelerator=cpu", "latency.output_size=[32,32]", "saved_images=0"]
     monkeypatch.setattr(sys, "argv", ["train.py", *words])
     import train as entry_point
