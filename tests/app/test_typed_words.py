@@ -1,6 +1,7 @@
 """What a user types: single values, relative paths, misspelt keys and choices, runs that are resumed."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from srlab.app.application import register
-from srlab.app.keys import misspelt
+from srlab.app.keys import check_complete, misspelt
 from srlab.app.launch import for_hydra
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import configuration_folder
@@ -169,7 +170,26 @@ def test_what_is_right_is_not_blamed():
     [
         ("train.py", ["trainer.devicess=2"], "error: there is no key trainer.devicess; the nearest are"),
         ("evaluate.py", ["modl=bicubic"], "error: there is no key modl; the nearest are model"),
-        ("train.py", ["model=elan_lihgt"], "elan_light"),
+        (
+            "train.py",
+            ["model=elan_lihgt"],
+            "error: there is no model=elan_lihgt; the nearest are elan_li",
+        ),
+        pytest.param(
+            "evaluate.py",
+            ["model=bicubic", "protocol=[ycbcr]"],
+            "error: there is no protocol=ycbcr; there are basicsr, elan,",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "train.py", ["data=folder"], "data=folder needs data.root=VALUE\n", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "train.py",
+            ["shift_schedule=custom"],
+            "shift_schedule=custom needs shift_schedule.pattern=VALUE\n",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "train.py",
             ["-m", "trainer.devicess=1,2"],
@@ -194,6 +214,7 @@ def test_programs_say_it_and_nothing_else(program, words, told, tmp_path):
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "To append to your config" not in ended.stderr
+    assert "provider=" not in ended.stderr
 
 
 def _targets(node):
@@ -207,6 +228,28 @@ def _targets(node):
 def _plain(node, key):
     skipped = OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key)
     return None if skipped else node[key]
+
+
+@pytest.mark.parametrize("data", [path.stem for path in sorted((ROOT / "conf/data").glob("*.yaml"))])
+def test_what_data_leaves_open_is_asked_for(data):
+    """Oracle: the marks ``???`` in the file."""
+    cfg = composed(f"data={data}")
+    asked = re.findall(r"^(\w+): \?\?\?", (ROOT / f"conf/data/{data}.yaml").read_text(), re.MULTILINE)
+    if not asked:
+        check_complete(cfg, {"data": data})
+        return
+    needs = " ".join(f"data.{key}=VALUE" for key in sorted(asked))
+    with pytest.raises(ValueError, match=rf"^data={data} needs {needs}$"):
+        check_complete(cfg, {"data": data})
+
+
+def test_a_name_that_is_no_file_is_answered_with_the_names_that_there_are():
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint at elan_tiny_x9; weights .*elan_tiny_x2, .*`srlab d"
+    ):
+        find_file("elan_tiny_x9")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at elan_tiny_x9\.pt$"):
+        find_file("elan_tiny_x9.pt")
 
 
 def test_names_of_trained_networks_stay_names(tmp_path):

@@ -49,7 +49,7 @@ def test_they_are_found_by_preset_and_scale(weights):
     assert shipped_file("elan", 4) is None
     with pytest.raises(ValueError, match=r"weights of elan_demo for x2, x4: not for scale=3"):
         shipped_file("elan_demo", 3)
-    with pytest.raises(ValueError, match=r"weights of elan_demo for x2, x4: give its scale"):
+    with pytest.raises(ValueError, match=r"weights of elan_demo for x2, x4: add scale=2 or --scale 2"):
         srlab.load_model("elan_demo")
 
 

@@ -1,9 +1,9 @@
 """The recipe of elan_tiny, started from nothing, follows the training loss that was recorded.
 
 Rounding grows, with Muon sooner than with Adam, because it raises the smallest singular values of a gradient
-to 1: another order of additions (one thread or two) moved the loss of a batch by 0.00001 of itself at step 10,
-0.0002 at step 20, 0.006 at step 30, 0.04 at step 40 and up to 0.14 later. Losses of neighbouring batches differ
-by up to a half, so that other crops, another order or another initialization are seen in the first 20 steps.
+to 1: another order of additions (one thread or two) moved the loss of a batch by 0.00001 of itself at step
+10, 0.0002 at step 20, 0.006 at step 30, 0.04 at step 40 and up to 0.14 later. Losses of neighbouring batches
+differ by up to a half, so that other crops, another order or another initialization are seen in 20 steps.
 """
 
 import json

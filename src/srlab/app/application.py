@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from srlab.app.config import EvaluateConfig, TrainConfig
-from srlab.app.keys import misspelt
+from srlab.app.keys import check_complete, misspelt, unknown_choice
 from srlab.app.launch import configuration_folder, first_process_log, for_hydra, new_run_name
 from srlab.app.multirun import multirun
 from srlab.app.saved_config import run_folder
@@ -136,6 +136,7 @@ def _run(main: str, cfg: DictConfig) -> Any:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return multirun("run_cell")(cfg)
     try:
+        check_complete(cfg, HydraConfig.get().runtime.choices)
         return imported(main)(cfg)
     except KeyboardInterrupt:
         log.warning("interrupted")
@@ -175,6 +176,8 @@ def _reason_not_started(error: BaseException, config_name: str) -> str:
         faults = misspelt((word for word in words if not word.startswith("-")), config_name)
         if faults:
             return "; ".join(faults)
+        if (sentence := unknown_choice(error)) is not None:
+            return sentence
     below = error.__cause__
     return f"{error}\n{below}" if isinstance(below, OmegaConfBaseException) else str(error)
 

@@ -12,7 +12,7 @@ from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
 from srlab.checkpoints.layouts import official_layout
 from srlab.checkpoints.layouts.keys import first_few
 from srlab.checkpoints.pretrained import WEIGHTS_FILE, checked_weights, is_pretrained
-from srlab.checkpoints.shipped import shipped_file
+from srlab.checkpoints.shipped import shipped_file, shipped_weights
 from srlab.models.network import Network
 from srlab.models.registry import construct, migrate
 from srlab.models.sources import find_by_name
@@ -159,10 +159,18 @@ def find_file(given: str | Path, *, scale: int | None = None) -> Path:
         raise FileNotFoundError(f"{path} is a folder without any of {expected}; name a checkpoint file")
     if not path.exists():
         link = f": it is a broken link to {path.readlink()}" if path.is_symlink() else ""
-        raise FileNotFoundError(f"no checkpoint at {path}{link}")
+        raise FileNotFoundError(f"no checkpoint at {path}{link or _other_names(path)}")
     if not path.is_file():
         raise ValueError(f"{path} is not a regular file, so it cannot be a checkpoint")
     return path
+
+
+def _other_names(path: Path) -> str:
+    """What else could have been meant by a word that is no path."""
+    if path.name != str(path) or path.suffix:
+        return ""
+    ours = ", ".join(file.stem for files in shipped_weights().values() for file in files.values())
+    return f"; weights that come with srlab: {ours}; `srlab download --list` prints those to download"
 
 
 def _read_ours(

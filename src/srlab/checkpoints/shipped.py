@@ -27,7 +27,8 @@ def shipped_file(name: str, scale: int | None) -> Path | None:
         if name == preset and scale is None and len(files) == 1:
             return next(iter(files.values()))
         if name == preset:
-            fault = "give its scale" if scale is None else f"not for scale={scale}"
+            one = min(files)
+            fault = f"add scale={one} or --scale {one}" if scale is None else f"not for scale={scale}"
             raise ValueError(
                 f"srlab has weights of {name} for {', '.join(f'x{each}' for each in files)}: {fault}"
             )
