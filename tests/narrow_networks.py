@@ -30,4 +30,4 @@ def require(name: str) -> None:
     """Skip where the format's packages are missing."""
     missing = missing_packages(find_format(name).packages)
     if missing:
-        pytest.skip(f'needs {", ".join(missing)}: pip install "srlab[export]"')
+        pytest.skip(f'needs {", ".join(missing)}: pip install -e ".[export]"')

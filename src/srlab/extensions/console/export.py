@@ -7,6 +7,7 @@ time, and is left only if it agrees with PyTorch: to 1e-4 of [0, 1] in float32, 
 
   srlab export outputs/elan_light_x4/2026-11-21_10-00-00 --to onnx --out elan_light_x4.onnx
   srlab export model_x4_500.pt --to openvino --out elan_light_x4.xml --half
+  srlab export elan_tiny --scale 2 --to onnx --out elan_tiny_x2.onnx
   srlab export edsr_baseline --scale 2 --to pt2 --out edsr.pt2 --size 180x320
 """
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dtype.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="default: float32")
     dtype.add_argument("--half", action="store_const", dest="dtype", const="float16", help="--dtype float16")
     add("--size", type=sides, metavar="HEIGHTxWIDTH", help="the only size of the low-resolution image")
-    add("--scale", type=integer(1), metavar="N", help="of a preset; default: 4, for random weights")
+    add("--scale", type=integer(1), metavar="N", help="of a preset; needed by elan_tiny, which has weights for several; default of others: 4")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the network")
     add("--overwrite", action="store_true", help="replace FILE if it exists")
 
