@@ -4,7 +4,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from srlab.app.presets import configuration_folder, list_models, list_recipes, match_preset
+from srlab.app.presets import (
+    configuration_folder,
+    list_models,
+    list_named_recipes,
+    list_recipes,
+    match_preset,
+)
 
 
 def arguments(name, scale=4):
@@ -40,6 +46,12 @@ def test_arguments_with_a_default_may_be_absent():
     model = arguments("elan_light")
     del model["backend"]
     assert match_preset(model) == "elan_light"
+
+
+def test_recipes_with_names_are_those_of_the_longest_preset_that_fits():
+    assert list_named_recipes("esc_lte") == ["esc_lte"]
+    assert list_named_recipes("esc_real") == ["esc_real_gan_x4", "esc_real_psnr_x4"]
+    assert list_named_recipes("esc") == list_named_recipes("elan") == []
 
 
 def test_recipes_are_those_of_the_preset_itself():

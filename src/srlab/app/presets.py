@@ -65,6 +65,18 @@ def list_recipes(name: str) -> list[int]:
     return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
 
 
+def list_named_recipes(name: str) -> list[str]:
+    """Experiments of preset ``name`` beside :func:`list_recipes`: ``<name>`` or ``<name>_<what>``."""
+    longer = [other for other in list_models() if other != name and other.startswith(f"{name}_")]
+    return [
+        choice
+        for choice in _choices("experiment")
+        if (choice == name or choice.startswith(f"{name}_"))
+        and not choice.removeprefix(f"{name}_x").isdecimal()
+        and not any(choice == other or choice.startswith(f"{other}_") for other in longer)
+    ]
+
+
 def match_preset(model: Mapping[str, Any]) -> str | None:
     """The preset that computes the same function of the same weights as ``model``; None without one.
 

@@ -275,5 +275,7 @@ def _quieten() -> None:
         "Checkpoint directory .* exists and is not empty",
         # true for a loader that decodes images; ours copies crops from a memory map
         "The '.*_dataloader' does not have many workers",
+        # true of every short run
+        "The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -197,8 +197,9 @@ def _large_enough(store: ImageStore, side: int, on_bad_image: BadImagePolicy) ->
         fault = f"{image.name} measures {image.height}x{image.width}, less than a crop of {side}x{side}"
         if on_bad_image == "error":
             raise ValueError(
-                f"{len(small)} of {len(store)} images are too small: {fault}; set data.on_bad_image=skip or "
-                "a smaller data.patch_size"
+                f"{len(small)} of {len(store)} images are too small: {fault} (data.patch_size times the "
+                "scale); set data.on_bad_image=skip or a smaller data.patch_size: crops of "
+                f"{min(min(each.height, each.width) for each in small)} HR pixels fit into all"
             )
         log.warning("skipped: %s", fault)
     large = [number for number, image in enumerate(store.images) if min(image.height, image.width) >= side]

@@ -45,4 +45,4 @@ def missing_packages(packages: Sequence[str]) -> list[str]:
 
 def _message(purpose: str, missing: Sequence[str], extra: str) -> str:
     verb = "which is" if len(missing) == 1 else "which are"
-    return f'{purpose} needs {" and ".join(missing)}, {verb} not installed: pip install "srlab[{extra}]"'
+    return f'{purpose} needs {" and ".join(missing)}, {verb} not installed: pip install -e ".[{extra}]"'

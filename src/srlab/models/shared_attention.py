@@ -180,8 +180,9 @@ def count_blocks(depth: int, n_share: int) -> int:
     blocks, rest = divmod(depth, per_block)
     if rest:
         choices = [str(count * per_block) for count in (blocks, blocks + 1) if count]
+        shares = ", ".join(str(size - 1) for size in range(1, depth + 1) if depth % size == 0)
         raise ValueError(
             f"depth={depth} modules do not divide into blocks of 1 + n_share = {per_block}; "
-            f"{rest} would be dropped: use depth={' or '.join(choices)}"
+            f"{rest} would be dropped: use depth={' or '.join(choices)}, or n_share of {shares}"
         )
     return blocks

@@ -16,7 +16,7 @@ from srlab.checkpoints import save_pretrained
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A server that the client takes for the Hub, with a cache of its own."""
-    constants = pytest.importorskip("huggingface_hub.constants", reason='needs pip install "srlab[hub]"')
+    constants = pytest.importorskip("huggingface_hub.constants", reason='needs pip install -e ".[hub]"')
     for name in ("http_proxy", "HTTP_PROXY", "SRLAB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)

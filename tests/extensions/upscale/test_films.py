@@ -274,4 +274,4 @@ def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.mp4").touch()
     assert upscale(tmp_path / "a.mp4") == 2
-    assert 'pip install "srlab[video]"' in capsys.readouterr().err
+    assert 'pip install -e ".[video]"' in capsys.readouterr().err

@@ -164,4 +164,4 @@ def test_nothing_is_reported_or_shared(client):
 def test_without_gradio_the_extra_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["app"]) == 2
-    assert 'pip install "srlab[app]"' in capsys.readouterr().err
+    assert 'pip install -e ".[app]"' in capsys.readouterr().err

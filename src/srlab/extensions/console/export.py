@@ -31,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dtype.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="default: float32")
     dtype.add_argument("--half", action="store_const", dest="dtype", const="float16", help="--dtype float16")
     add("--size", type=sides, metavar="HEIGHTxWIDTH", help="the only size of the low-resolution image")
-    add("--scale", type=integer(1), metavar="N", help="of a preset; needed by elan_tiny, which has weights for several; default of others: 4")
+    add(
+        "--scale",
+        type=integer(1),
+        metavar="N",
+        help="of a preset; needed by elan_tiny, which has weights for several; default of others: 4",
+    )
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the network")
     add("--overwrite", action="store_true", help="replace FILE if it exists")
 
@@ -47,6 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     from srlab.extensions.export.writing import export_network
 
     form, path = find_format(arguments.to), arguments.out
+    form.check_name(path)
     for file in form.files(path):
         check_destination(Path(arguments.source), file, arguments.overwrite)
     form.require_packages()

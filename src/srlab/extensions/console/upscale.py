@@ -33,9 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", type=Path, metavar="IMAGE", help="image files and folders, searched to any depth"
     )
     add("--model", "-m", help="run folder, file of weights, or a name: bicubic, elan_tiny, hit_srf_x4")
-    add(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter that FILE does not hold"
-    )
+    settings = "a parameter of the network that the file of --model does not hold"
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help=settings)
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--scale",
@@ -60,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     films("--crf", type=integer(0), metavar="N", help="quality, smaller is better; default: by the codec")
     films("--preset", help="the encoder's speed, such as slow for H.264 or 6 for AV1")
     running = parser.add_argument_group("how the network runs").add_argument
-    running("--tile", type=_tile, default="auto", help="side of tiles, 0 for none, auto (default): if needed")
+    tiles = "side of tiles in input pixels, 0 for none, auto (default): if needed"
+    running("--tile", type=_tile, default="auto", help=tiles)
     running("--exact", action="store_true", help="tiles change nothing, for more time")
     running("--ensemble", action="store_true", help="mean over eight flips and turns, for 8 times the time")
     running("--device", default="auto", help="cpu, cuda, cuda:1 or auto (default)")

@@ -56,6 +56,11 @@ class Format(ABC):
         """All files that belong to ``path``."""
         return (path,)
 
+    def check_name(self, path: Path) -> None:
+        """Raise a ValueError unless ``path`` ends as files of this format do."""
+        if path.suffix != self.suffix:
+            raise ValueError(f"--out must end in {self.suffix} for --to {self.name}, got {path.name}")
+
     def require_packages(self) -> None:
         """Raise a ValueError that names the extra unless the packages are installed."""
         require_packages(self.packages, purpose=f"--to {self.name}", extra="export")

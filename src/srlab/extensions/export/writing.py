@@ -51,8 +51,7 @@ def export_network(
     form, path = find_format(to), Path(path)
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype}: files have {' or '.join(DTYPES)}")
-    if path.suffix != form.suffix:
-        raise ValueError(f"{path}: the name of a file of {form.name} ends in {form.suffix}")
+    form.check_name(path)
     require_exportable(network, form, lr_size)
     form.require_packages()
     torch_dtype: torch.dtype = getattr(torch, dtype)

@@ -89,7 +89,7 @@ def _use(repository: str) -> str:
     return f"""## Use
 
 ```bash
-pip install "srlab[hub]"
+pip install -e ".[hub]"  # in a clone of srlab
 ```
 
 ```python

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from srlab.app.presets import create_model, list_models, list_recipes, published_scales
+from srlab.app.presets import create_model, list_models, list_named_recipes, list_recipes, published_scales
 from srlab.atomic_files import atomic_write
 from srlab.checkpoints.shipped import shipped_weights
 from srlab.counts.complexity import count_parameters, multiply_adds
@@ -29,7 +29,7 @@ _MORE_DATA = "†"
 _FOOTNOTE = (
     "Sizes, multiply-adds (for 1280x720) and PSNR (dB) at x4. PSNR is the papers', trained on DIV2K, "
     f"{_MORE_DATA} on more; {UNVERIFIED} read from a picture, not confirmed by a second source. "
-    "Weights: yes, the authors released them; scales, they come with srlab."
+    "Weights: yes, the authors released them; ?, not known; scales, they come with srlab."
 )
 
 
@@ -42,6 +42,7 @@ class ZooRow:
         multiply_adds: for an output of 1280x720.
         published: by test set; of DIV2K if papers train on several data.
         recipes: scales with a recipe in ``conf/experiment``.
+        named_recipes: other experiments there, by name.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ZooRow:
     multiply_adds: int
     published: dict[str, Reference]
     recipes: tuple[int, ...]
+    named_recipes: tuple[str, ...] = ()
 
 
 def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
@@ -70,7 +72,10 @@ def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
         for dataset in _SHOWN_SETS:
             for figure in references(name, scale=network.scale, dataset=dataset, training="DIV2K")[:1]:
                 published[dataset] = figure
-        rows.append(ZooRow(name, card, network.scale, size.all, size.trainable, cost, published, recipes))
+        named = tuple(list_named_recipes(name))
+        rows.append(
+            ZooRow(name, card, network.scale, size.all, size.trainable, cost, published, recipes, named)
+        )
     return rows
 
 
@@ -151,7 +156,7 @@ def _cells(row: ZooRow) -> dict[str, str]:
         "params K (trainable)": f"{row.parameters / 1e3:,.0f}{trainable}{scale}",
         "mult-adds G": f"{row.multiply_adds / 1e9:.2f}",
         **psnr,
-        "recipe": " ".join(f"x{scale}" for scale in row.recipes) or "–",
+        "recipe": " ".join([*(f"x{scale}" for scale in row.recipes), *row.named_recipes]) or "–",
         "weights": " ".join(f"x{scale}" for scale in ours) or theirs,
         "what": row.card.presets[row.name],
     }
