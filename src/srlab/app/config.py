@@ -34,7 +34,7 @@ class LatencyConfig:
     warmup: int
     """Forward passes before the clock starts."""
     repeats: int
-    """Forward passes timed one by one."""
+    """Forward passes timed one by one; 0: neither latency nor memory is measured."""
 
 
 @dataclass(kw_only=True)

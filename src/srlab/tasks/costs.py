@@ -31,8 +31,11 @@ class Costs:
 
 
 def measure_costs(network: Network, settings: MeterSettings, *, counted: Reading | None = None) -> Costs:
-    """Count what can be counted, unless that is given, and read all meters; the network is left as it was."""
-    measured = [meter.measure(network, settings) for meter in METERS]
+    """Count what can be counted, unless that is given, and read all meters, or none where ``repeats`` is 0.
+
+    The network is left as it was.
+    """
+    measured = [meter.measure(network, settings) for meter in METERS] if settings.repeats else []
     return Costs(settings.output_size, (counted or _counted(network, settings), *measured))
 
 
@@ -48,7 +51,7 @@ class CostRecord(Callback):
         folder: the run's folder.
         output_size: height and width of the restored image.
         warmup: forward passes before the clock starts.
-        repeats: forward passes timed one by one.
+        repeats: forward passes timed one by one; 0: neither latency nor memory is measured.
         limit_ms: largest median of milliseconds per forward pass; None for no limit.
         limits: largest ``parameters`` and ``multiply_adds``; None or absent for no limit.
 
