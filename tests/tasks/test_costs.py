@@ -9,8 +9,8 @@ import torch
 import srlab
 from srlab.extension_points import load_extensions
 from srlab.models.edsr import EDSR
-from srlab.tasks.columns import COMPARERS, METERS, Meter, Reading, absent_columns
-from srlab.tasks.costs import CostRecord
+from srlab.tasks.columns import COMPARERS, METERS, Meter, MeterSettings, Reading, absent_columns
+from srlab.tasks.costs import CostRecord, measure_costs
 from tiny_runs import TINY, write_photos
 
 LIMIT = {"output_size": (16, 16), "warmup": 0, "repeats": 1}
@@ -76,6 +76,13 @@ def test_counts_are_written_once_at_the_first_validation_and_measurements_at_the
     assert json.loads((tmp_path / "costs.json").read_text()) == {**counted, "latency": 1000.0}
     assert trainer.loggers[0].summary["latency_ms"] == 1e3
     assert len(meters) == 1
+
+
+def test_without_repeats_nothing_is_measured_and_the_counts_remain(meters):
+    settings = MeterSettings(output_size=(16, 16), device=torch.device("cpu"), warmup=1, repeats=0)
+    network = srlab.create_model("bicubic", scale=2)
+    assert "multiply_adds" in measure_costs(network, settings).merged("fields")
+    assert len(measure_costs(network, settings).readings) == 1
 
 
 def test_a_network_above_the_limit_is_not_trained_unless_its_run_had_begun(tmp_path, meters, task, caplog):
