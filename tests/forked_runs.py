@@ -158,7 +158,12 @@ def main() -> None:
     import lightning.pytorch  # noqa: F401  (imported once, here)
 
     import srlab.app.scoring
-    import srlab.app.training  # noqa: F401
+    import srlab.app.training
+    import srlab.extensions.kernels.elan
+    import srlab.extensions.wandb.logger  # noqa: F401
+    from quick_composition import compose_quickly
+
+    compose_quickly()
 
     running = set()
     for line in sys.stdin:
