@@ -16,6 +16,7 @@ from srlab.models.echosr import GlobalContext
 from srlab.models.esc.blocks import PREDICTED_SIDE, KernelPredictor
 from srlab.models.esc.encoder import EscNetwork
 from srlab.models.han import LayerAttention
+from srlab.models.hit_sr import HiTSR
 from srlab.models.network import AttentionNetwork, Network
 from srlab.models.nlsn import NonLocalSparseAttention
 from srlab.models.sst import SST
@@ -33,9 +34,9 @@ def thin(name, **changes):
         "elan": {"dim": 6},
         "swinir_light_elsa": {"dim": 24, "num_heads": [2] * groups},
         "swinir": {"dim": 12, "num_heads": [2] * groups},
-        "hit": {"dim": 24, "num_heads": [2] * groups},
+        "hit": {"dim": 16, "num_heads": [2] * groups},
         "esc_lte": {"dim": 8, "mixed_dim": 4, "num_heads": 2, "query_dim": 4},
-        "esc": {"dim": 8, "mixed_dim": 4, "num_heads": 2},
+        "esc": {"dim": 8, "mixed_dim": 4, "num_heads": 1},
         "rcan": {"dim": 4, "squeeze_factor": 4},
         "edsr": {"dim": 4},
         "msrresnet": {"dim": 4},
@@ -49,8 +50,10 @@ def thin(name, **changes):
 
 def prepared(network):
     if isinstance(network, AttentionNetwork):
-        # the maps of ESC's and SST's windows would take minutes
-        network.use_backend("sdpa" if isinstance(network, (EscNetwork, SST)) else "reference")
+        # the maps of large windows would take minutes
+        without_maps = {EscNetwork: "sdpa", HiTSR: "linear", SST: "sdpa"}
+        fitting = (name for kind, name in without_maps.items() if isinstance(network, kind))
+        network.use_backend(next(fitting, "reference"))
     return network.eval()
 
 
