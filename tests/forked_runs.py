@@ -52,7 +52,7 @@ class ForkedRun:
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
             assert time.monotonic() < deadline, f"{self.pid} did not end; {self.output}"
-            time.sleep(0.01)
+            time.sleep(0.05)
         return status
 
     @property
