@@ -23,8 +23,7 @@ def recorded(name: str) -> dict[str, Any]:
     """Size and cost of a preset, not made by srlab: ``{"keys": …, "x2": {"parameters": …, …}, …}``.
 
     ``narrow`` has the arguments that :func:`narrowed` gives, ``thin`` those that leave full depth with few
-    channels, ``pools_globally`` says that the network depends on the whole image, for those that need it, and
-    ``golden`` is the folder of recorded outputs.
+    channels, and ``golden`` is the folder of recorded outputs.
     """
     path = _RECORDED / f"{name}.json"
     if not path.is_file():

@@ -91,7 +91,7 @@ def test_larger_scales_start_from_x2_where_their_authors_do(experiment):
     cfg = composed(f"experiment={experiment}")
     from_scratch = experiment.startswith(("elan", "msrresnet", "nlsn"))
     stages = {"esc_real_psnr_x4": None, "esc_real_gan_x4": "RUN_OF_PSNR"}
-    stages |= {"elan_tiny_x3": "elan_tiny_x2", "elan_tiny_x4": "elan_tiny_x3"}  # ours, which come with srlab
+    stages |= dict.fromkeys(("elan_tiny_x3", "elan_tiny_x4"), "elan_tiny_x2")  # ours, which come with srlab
     stages["sst_light_x4"] = "RUN_OF_X3"
     assert cfg.initial_weights == stages.get(experiment, None if from_scratch else "RUN_OF_X2")
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def _fit(run: RunConfig) -> float | None:
         network=network,
         loss=loss,
         protocol=run.protocol,
-        build_optimizer=_build_optimizer(run),
+        build_optimizer=configured_optimizer(run.plain["optimizer"], run.plain["trainer"]),
         build_scheduler=instantiate(run.plain["scheduler"]),
         compile_mode=mode,
         metrics=tuple(cfg.metrics),
@@ -158,11 +159,12 @@ def _fit_and_report(
                 logger.finish(exit_code=int(status != "success"))
 
 
-def _build_optimizer(run: RunConfig) -> Construct:
-    node = dict(run.plain["optimizer"])
+def configured_optimizer(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> Construct:
+    """What makes the optimizer that a configuration's sections ``optimizer`` and ``trainer`` describe."""
+    node = dict(optimizer)
     fused = node.pop("fused", None)
-    may_fuse = not clips_under_autocast(run.plain["trainer"])
-    return optimizer_builder(instantiate(node), fused=fused, may_fuse=may_fuse)
+    may_fuse = not clips_under_autocast(trainer)
+    return optimizer_builder(instantiate(node, _convert_="all"), fused=fused, may_fuse=may_fuse)
 
 
 def _trainer(run: RunConfig) -> Trainer:

@@ -16,6 +16,7 @@ from srlab.checkpoints.shipped import shipped_file
 from srlab.models.network import Network
 from srlab.models.registry import construct, migrate
 from srlab.models.sources import find_by_name
+from srlab.terminal.log_lines import DETAIL
 
 logger = logging.getLogger(__name__)
 
@@ -188,12 +189,19 @@ def _warn_of_weights(file: Path, state: Mapping[str, Tensor]) -> None:
         logger.warning(f"{file} has NaN or infinite weights: {first_few(broken)}")
 
 
+def found_in(description: Mapping[str, Any]) -> str:
+    """File, layout, network and arguments of the description of a checkpoint, in words."""
+    source = description.get("source", description["network"])
+    layout = description["layout"] if source == description["network"] else source
+    model = description["model"].items()
+    arguments = ", ".join(f"{name}={value}" for name, value in model if not name.startswith("_"))
+    return f"{description['file']}: {layout} layout, {description['network']}: {arguments}"
+
+
 def _log(description: Mapping[str, Any]) -> None:
     """What was found, and what the file does not determine."""
-    model, source = description["model"], description.get("source", description["network"])
-    layout = description["layout"] if source == description["network"] else source
-    arguments = ", ".join(f"{name}={value}" for name, value in model.items() if not name.startswith("_"))
-    logger.info("%s: %s layout, %s: %s", description["file"], layout, description["network"], arguments)
+    model = description["model"]
+    logger.info("%s", found_in(description), extra=DETAIL)
     if others := description.get("passed_over"):
         read = f"read {description['container']}, not the other weights in {first_few(others)}"
         logger.warning(f"{read}; container={others[0]} reads those")

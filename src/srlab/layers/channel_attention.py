@@ -7,7 +7,8 @@ Reference:  github.com/XPixelGroup/BasicSR at 8d56e3a0; github.com/wwlCape/HAN a
 Shape legend: B batch, C features, H/W low-resolution size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,8 @@ from srlab.layers.arguments import require_integer
 
 class ChannelAttention(nn.Module):
     """Multiply each channel by a number in (0, 1) that depends on the means of all channels."""
+
+    global_parts: ClassVar[Mapping[str, str]] = {"forward": "channel attention"}
 
     def __init__(self, *, dim: int, squeeze_factor: int) -> None:
         super().__init__()

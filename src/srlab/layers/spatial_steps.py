@@ -1,6 +1,6 @@
 """The steps of :mod:`srlab.ops.reach` that a module consists of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 from torch import nn
@@ -19,6 +19,23 @@ class Spatial(Protocol):
     def spatial_steps(self) -> list[Step]:
         """Steps in the order in which they run."""
         ...
+
+
+@runtime_checkable
+class Global(Protocol):
+    """A module with methods whose results depend on the whole image, which its steps leave out.
+
+    These methods take and return maps (B, C, H, W), tokens (B, N, C), or statistics of any other shape.
+    """
+
+    #: By name of the method what it computes, in words.
+    global_parts: Mapping[str, str]
+
+
+def global_parts_of(network: nn.Module) -> tuple[str, ...]:
+    """In words, what in the network depends on the whole image; empty for nothing."""
+    parts = (each.global_parts.values() for each in network.modules() if isinstance(each, Global))
+    return tuple(dict.fromkeys(name for names in parts for name in names))
 
 
 def steps_of(*modules: nn.Module | Iterable[nn.Module]) -> list[Step]:

@@ -28,7 +28,7 @@ class Metric:
         label: heading in tables.
         compute: maps two (B, C, H, W) batches of one shape and the largest pixel value to (B,) in float64.
         compute_alone: in its place for a metric without reference: maps the restored batch and the largest
-            pixel value to (B,). It never sees the reference.
+            pixel value to (B,). It does not get the reference.
         higher_is_better: False for distances.
         decimals: printed in tables.
         unit: such as ``dB``; empty for none.

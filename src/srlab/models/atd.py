@@ -69,6 +69,8 @@ class CategoryAttention(nn.Module):
         category_size: tokens of a group.
     """
 
+    global_parts: ClassVar[Mapping[str, str]] = {"forward": "categories of tokens"}
+
     def __init__(self, *, dim: int, num_heads: int, category_size: int) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -116,6 +118,8 @@ class DictionaryRefinement(nn.Module):
     Args:
         dictionary_size: entries K.
     """
+
+    global_parts: ClassVar[Mapping[str, str]] = {"forward": "refinement of the dictionary"}
 
     def __init__(self, *, dictionary_size: int) -> None:
         super().__init__()
@@ -194,7 +198,6 @@ class ATD(ResidualGroupNetwork):
     """
 
     pads_image = False  # not as others would pad it outside, see padded()
-    pools_globally = ("categories of tokens", "refinement of the dictionary")
     unexportable: ClassVar[Mapping[str, str]] = {
         "onnx": "tokens are sorted stably, for which PyTorch's exporter has no operator",
         "pt2 of any size": "the number of groups depends on the image; give one --size",

@@ -72,6 +72,8 @@ class TokenAggregation(nn.Module):
         iterations: steps of refinement in training.
     """
 
+    global_parts: ClassVar[Mapping[str, str]] = {"attend": "aggregation of tokens"}
+
     def __init__(
         self, *, dim: int, query_dim: int, num_heads: int, num_centres: int, group_size: int, iterations: int
     ) -> None:
@@ -236,7 +238,6 @@ class CATANet(AttentionNetwork):
         backend: see :class:`AttentionNetwork`.
     """
 
-    pools_globally = ("aggregation of tokens",)
     unexportable: ClassVar[Mapping[str, str]] = {
         "onnx": "tokens are sorted stably, for which PyTorch's exporter has no operator",
         "pt2 of any size": "the numbers of groups and patches depend on the image; give one --size",

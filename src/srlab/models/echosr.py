@@ -74,6 +74,8 @@ class LocalAggregation(nn.Sequential):
 class GlobalContext(nn.Module):
     """Global context estimation (GCE): features times a coarse map of maxima and their variances."""
 
+    global_parts: ClassVar[Mapping[str, str]] = {"variances": "variances over the map"}
+
     def __init__(self, *, dim: int) -> None:
         super().__init__()
         self.local = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
@@ -213,7 +215,6 @@ class EchoSR(Network):
     """
 
     block_names = r"groups\.\d+\.blocks\.\d+"
-    pools_globally = ("variances over the map", "pooling cells, whose side follows from the image's")
     unexportable: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(
             ("onnx", "openvino"), "PyTorch's exporter cannot pool into a computed number of cells"
@@ -249,6 +250,11 @@ class EchoSR(Network):
             self.groups.append(EchoGroup(blocks=blocks, dim=dim))
         self.conv_after_body = nn.Conv2d(dim, dim, 3, padding=1)
         self.head = DirectHead(dim=dim, scale=scale)
+
+    @property
+    def pools_globally(self) -> tuple[str, ...]:
+        """As in :class:`Network`; cells are so for sizes that are not a multiple of theirs."""
+        return (*super().pools_globally, "pooling cells, whose side follows from the image's")
 
     def spatial_steps(self) -> list[Step]:
         """First convolution, groups, last convolution, head."""

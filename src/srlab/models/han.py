@@ -10,7 +10,8 @@ Shape legend: B batch, C features, H/W low-resolution size, N maps: one of each 
 convolution after them.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ class LayerAttention(nn.Module):
     The authors' code subtracts the correlations from their maximum before the soft-max, so that the weight of
     a map falls with its correlation, and the map itself weighs little. ``gamma`` starts at 0.
     """
+
+    global_parts: ClassVar[Mapping[str, str]] = {"weights": "layer attention"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +80,6 @@ class HAN(ResidualCNN):
         frame: further arguments of :class:`ResidualCNN`.
     """
 
-    pools_globally = ("channel attention", "layer attention")
     beyond_float16 = "layer attention sums products over whole maps"
     float32_modules = r"layer_attention"
 

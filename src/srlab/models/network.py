@@ -16,9 +16,11 @@ from srlab.extension_points import imported
 from srlab.layers.arguments import require_integer
 from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
+from srlab.layers.spatial_steps import global_parts_of
 from srlab.ops.backends import kernels_for
 from srlab.ops.kernels import require_kernels
 from srlab.ops.reach import Reach, Step, describe_reach
+from srlab.terminal.log_lines import DETAIL
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -53,8 +55,6 @@ class Network(nn.Module, ABC):
     unexportable: ClassVar[Mapping[str, str]] = {}
     #: Scales that the presets of this network exist for; its constructor may take others.
     published_scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
-    #: What depends on all pixels of the image, however far: parts of it are restored differently.
-    pools_globally: ClassVar[tuple[str, ...]] = ()
 
     #: What the constructor was given; defaults are left out.
     arguments: Mapping[str, Any]
@@ -104,9 +104,17 @@ class Network(nn.Module, ABC):
             ValueError: the class does not say.
         """
         raise ValueError(
-            f"{type(self).__name__} does not say how far it sees, so its images cannot be cut into "
+            f"{type(self).__name__} does not declare its receptive field, so its images cannot be cut into "
             "tiles: use tile=0, or give the class spatial_steps() (docs/extending.md)"
         )
+
+    @property
+    def pools_globally(self) -> tuple[str, ...]:
+        """What depends on all pixels of the image, however far: parts of it are restored differently.
+
+        Modules declare it in ``global_parts`` (:class:`srlab.layers.spatial_steps.Global`).
+        """
+        return global_parts_of(self)
 
     def measured_halo(self) -> int | None:
         """LR pixels of overlap beyond which trained weights gain nothing in float32; None: not measured."""
@@ -178,7 +186,7 @@ class AttentionNetwork(Network):
 
     Args:
         scale: upsampling factor of both sides.
-        backend: one of :attr:`backends`, or ``auto``: chosen for the device, dtype and mode at hand; each
+        backend: one of :attr:`backends`, or ``auto``: chosen for the current device, dtype and mode; each
             choice is logged when it is first made.
     """
 
@@ -276,7 +284,8 @@ class AttentionNetwork(Network):
     def _log_once(self, level: int, message: str) -> None:
         if torch.compiler.is_compiling() or message in self._logged:  # a compiler cannot trace the log entry
             return
-        logger.log(level, "%s: %s", type(self).__name__, message)
+        extra = DETAIL if level < logging.WARNING else None
+        logger.log(level, "%s: %s", type(self).__name__, message, extra=extra)
         self._logged.add(message)
 
 

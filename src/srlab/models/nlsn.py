@@ -41,6 +41,8 @@ class NonLocalSparseAttention(nn.Module):
         generator: draws the rotations for evaluation; None: they are drawn in every forward pass.
     """
 
+    global_parts: ClassVar[Mapping[str, str]] = {"attend": "non-local sparse attention"}
+
     def __init__(
         self,
         *,
@@ -114,7 +116,6 @@ class NLSN(AttentionNetwork):
 
     plain_backends = (REFERENCE, STREAMED)
     default_backend = STREAMED
-    pools_globally = ("non-local sparse attention",)
     unexportable: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(
             ("onnx", "openvino"), "buckets are sorted stably, for which PyTorch's exporter has no operator"

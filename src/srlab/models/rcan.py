@@ -23,8 +23,6 @@ class RCAN(ResidualCNN):
         frame: further arguments of :class:`ResidualCNN`.
     """
 
-    pools_globally = ("channel attention",)
-
     def __init__(self, *, dim: int, num_groups: int, depth: int, squeeze_factor: int, **frame: Any) -> None:
         body = channel_attention_groups(
             dim=dim, num_groups=num_groups, depth=depth, squeeze_factor=squeeze_factor

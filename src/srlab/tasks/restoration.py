@@ -85,7 +85,7 @@ def restore(
 
     Raises:
         ValueError: a negative tile; ``exact`` tiles of a network that uses statistics of the whole image;
-            tiles of a network that does not say how far it sees.
+            tiles of a network that does not declare its receptive field.
         MemoryError: the image, or the smallest tile, does not fit into memory.
     """
     if tile != "auto" and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 0):

@@ -8,6 +8,7 @@ from torch import Tensor
 from srlab.counts.free_memory import bytes_per_pixel, free_bytes
 from srlab.models.network import Network
 from srlab.tasks.tiling import Cuts, cuts_of, round_up, whole
+from srlab.terminal.log_lines import DETAIL
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def choose_tile(
         return 0
     free = free_bytes(device)
     if free is None:
-        log.info("the free memory of %s is unknown: tile=auto restores whole images", device)
+        log.info("the free memory of %s is unknown: tile=auto restores whole images", device, extra=DETAIL)
         return 0
     needed = len(lr_image) * bytes_per_pixel(network, device, dtype, side=side)
     budget = _SHARE * free
@@ -61,7 +62,8 @@ def choose_tile(
     if needed * whole(size).largest <= budget:
         return 0
     tile = _largest(cuts_of(network, exact=exact), size, budget / needed)
-    log.info("tile=auto: tiles of %d LR pixels, as %.1f GiB are free on %s", tile, free / 2**30, device)
+    message = "tile=auto: tiles of %d LR pixels, as %.1f GiB are free on %s"
+    log.info(message, tile, free / 2**30, device, extra=DETAIL)
     return tile
 
 

@@ -105,7 +105,7 @@ def cuts_of(network: Network, *, exact: bool) -> Cuts:
 
     Raises:
         ValueError: ``exact`` for a network that uses statistics of the whole image, or a network that does
-            not say how far it sees.
+            not declare its receptive field.
     """
     reach = network.reach()
     if exact and reach.pools_globally:

@@ -1,10 +1,19 @@
-"""Log lines of a program: short on a terminal, complete elsewhere."""
+"""Log lines of a program: short on a terminal, complete elsewhere; details that ``srlab`` leaves out."""
 
 import logging
 import sys
 from typing import Any
 
+#: ``log.info(…, extra=DETAIL)``: files, back ends and tiles, which help to find faults.
+DETAIL = {"is_detail": True}
+
 _COMPLETE = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's format
+
+
+def is_for_users(record: logging.LogRecord) -> bool:
+    """A filter of log records: warnings, and what srlab reports that is not a detail."""
+    ours = record.name.partition(".")[0] == "srlab"
+    return record.levelno >= logging.WARNING or (ours and not getattr(record, "is_detail", False))
 
 
 class ConsoleFormatter(logging.Formatter):

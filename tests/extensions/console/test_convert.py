@@ -25,6 +25,7 @@ def test_a_run_becomes_an_official_file_and_a_safetensors_file(run, capsys):
     assert main(["convert", "outputs", "elan.pt", "--to", "official"]) == 0
     assert main(["convert", "outputs", "elan.safetensors", "--to", "safetensors"]) == 0
     printed = capsys.readouterr().out
+    assert "best.ckpt: srlab layout, ELAN: scale=3, dim=30" in printed
     assert "wrote elan.safetensors: ELAN x3" in printed
     assert "the official layout does not store window_sizes=[2, 4]: give it when" in printed
     assert_same_function(load_model("elan.safetensors"), run)

@@ -1,14 +1,17 @@
 """The console command: verbs, flags, and what a user's error looks like."""
 
+import logging
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from srlab import __version__
 from srlab.extensions.console.flags import parse_settings
 from srlab.extensions.console.main import main
+from srlab.terminal.log_lines import DETAIL, is_for_users
 
 
 def error_of(capsys, *words):
@@ -52,6 +55,34 @@ def test_settings_are_read_as_train_py_reads_them(word, name, values):
 def test_settings_that_cannot_be_read_are_named(words, message):
     with pytest.raises(ValueError, match=message):
         parse_settings(words)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_files_and_back_ends_are_logged_on_request_only(tmp_path, monkeypatch, capsys, verbose):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.root, "handlers", [])  # as in a fresh program, without pytest's
+    monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    Image.new("RGB", (8, 6)).save("photo.png")
+    assert main(["upscale", "photo.png", "--model", "elan_tiny", *["--verbose"] * verbose]) == 0
+    printed = capsys.readouterr()
+    assert [line.partition(" ")[0] for line in printed.out.splitlines()] == ["network:", "size:", "wrote"]
+    details = ("elan_tiny_x2.safetensors: srlab layout, ELAN: scale=2, dim=60", "backend auto means")
+    assert [each in printed.err for each in details] == [verbose] * 2
+    assert verbose or not printed.err
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "extra", "shown"),
+    [
+        ("srlab.locks", logging.INFO, None, True),
+        ("srlab.models.network", logging.INFO, DETAIL, False),
+        ("httpx", logging.INFO, None, False),
+        ("httpx", logging.WARNING, None, True),
+    ],
+)
+def test_users_see_warnings_and_what_srlab_reports(name, level, extra, shown):
+    record = logging.getLogger(name).makeRecord(name, level, "", 0, "", (), None, extra=extra)
+    assert is_for_users(record) == shown
 
 
 def test_version_and_help_name_the_verbs(capsys):

@@ -7,7 +7,7 @@ import pytest
 
 from extensions.report.synthetic_runs import write_run
 from srlab.extensions.report import compare, curves_figure, pareto_figure, read_runs
-from srlab.extensions.report.plots import SERIES, inline_svg, save_figure
+from srlab.extensions.report.drawing import SERIES, inline_svg, save_figure
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from srlab.extensions.report import (
     read_runs,
 )
 from srlab.extensions.report.latencies import network_arguments
-from srlab.extensions.report.plots import pareto_points
+from srlab.extensions.report.pareto import pareto_points
 from srlab.extensions.report.runs import Run
 
 SMALL = {"window_sizes": "[4,4]"}

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from extensions.report.synthetic_runs import write_run
 from srlab.extensions.report import compare, read_runs
-from srlab.extensions.report.plots import curve_panels, pareto_front, pareto_points
+from srlab.extensions.report.curves import curve_panels
+from srlab.extensions.report.pareto import pareto_front, pareto_points
 
 
 def dominates(one, other):

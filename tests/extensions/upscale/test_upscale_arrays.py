@@ -133,7 +133,7 @@ def test_weights_that_come_with_srlab_are_found_by_name_and_the_next_larger_scal
     monkeypatch.setattr(shipped, "_FOLDER", tmp_path)
     chosen = {scale: choose(None, scale=scale).network.scale for scale in (1.5, 2, 3, 8, None)}
     assert chosen == {1.5: 2, 2: 2, 3: 4, 8: 4, None: 2}
-    assert choose("edsr_baseline", scale=2).label.endswith("x2 (weights of srlab)")
+    assert choose("edsr_baseline", scale=2).label.endswith("x2 (edsr_baseline, comes with srlab)")
 
 
 def test_digests_differ_with_weights_and_agree_for_equal_ones():

@@ -42,7 +42,7 @@ def tiny_file(tmp_path_factory):
 
 def test_the_bare_command_enlarges_by_a_network_that_comes_with_srlab(photo, capsys):
     assert upscale(photo) == 0
-    assert "network: ELAN x2 (weights of srlab), float32" in capsys.readouterr().out
+    assert "network: ELAN x2 (elan_tiny, comes with srlab), float32" in capsys.readouterr().out
     assert Image.open("photo_x2.png").size == (40, 24)
     assert "srlab upscale photo.jpg  # photo_x2.jpg, beside it\n" in PAGE.read_text()
 

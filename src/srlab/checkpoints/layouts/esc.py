@@ -60,7 +60,7 @@ class EscLayout(OfficialLayout):
     encoder_prefix: ClassVar[str] = ""
     #: Key of the shared kernel, (P, ..., K, K).
     kernel: ClassVar[str] = "plk_filter"
-    #: Key of the convolution that makes the image, where its size tells the scale.
+    #: Key of the convolution that makes the image, whose size gives the scale.
     image: ClassVar[str] = "to_img.weight"
     #: Arguments that leave no trace.
     assumed: ClassVar[tuple[str, ...]] = ()

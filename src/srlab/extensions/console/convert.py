@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
         FileExistsError: OUT exists.
     """
     from srlab.checkpoints import read_checkpoint, save_official, save_safetensors
+    from srlab.checkpoints.loading import found_in
     from srlab.checkpoints.writing import lost_arguments, official_options
 
     source, destination = arguments.source, arguments.destination
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     choices = {"scale": arguments.scale, "container": arguments.container}
     given |= {name: value for name, value in choices.items() if value is not None}
     checkpoint = read_checkpoint(source, **given)
+    print(f"read {found_in(checkpoint.description)}")
     missing = {}
     if arguments.to == "official":
         options = {**checkpoint.description.get("official_options", {}), **options}

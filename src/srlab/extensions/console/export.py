@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dtype.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="default: float32")
     dtype.add_argument("--half", action="store_const", dest="dtype", const="float16", help="--dtype float16")
     add("--size", type=sides, metavar="HEIGHTxWIDTH", help="the only size of the low-resolution image")
-    add("--scale", type=integer(1), metavar="N", help="of a preset with random weights; default: 4")
+    add("--scale", type=integer(1), metavar="N", help="of a preset; default: 4, for random weights")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the network")
     add("--overwrite", action="store_true", help="replace FILE if it exists")
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     for size, difference in zip(parity.sizes, parity.by_size, strict=True):
         print(f"{size}: largest difference {difference:.1e} of [0, 1]")
     for name, loss in parity.by_photograph.items():
-        print(f"{name}: PSNR loss {loss:.5f} dB")
+        print(f"{name}: PSNR loss {round(loss, 5) + 0.0:.5f} dB")
     if exported.metadata["float32_operators"]:
         print(f"kept in float32: {exported.metadata['float32_operators']}")
     mebibytes = sum(file.stat().st_size for file in form.files(path)) / 2**20

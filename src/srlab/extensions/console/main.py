@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import srlab.extensions.console
 from srlab import __version__
 from srlab.extensions.console.flags import Parser, refuse_old_spelling
+from srlab.terminal.log_lines import is_for_users
 from srlab.terminal.output import lasting_output
 
 _NO_VERBS = ("main", "flags")
@@ -42,7 +43,7 @@ def _run_verb(words: Sequence[str]) -> int:
             refuse_old_spelling(verbs[words[0]], words[1:])
         parsed = parser.parse_args(words)
         parsed.command = shlex.join(["srlab", *words])
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        _log_to_stderr(details=parsed.verbose)
         parsed.run(parsed)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
@@ -51,6 +52,13 @@ def _run_verb(words: Sequence[str]) -> int:
         sys.stderr.write("stopped\n")
         return 130
     return 0
+
+
+def _log_to_stderr(*, details: bool) -> None:
+    handler = logging.StreamHandler()
+    if not details:
+        handler.addFilter(is_for_users)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
 
 
 def _parsers() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:
@@ -72,6 +80,7 @@ def _parsers() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:
                 allow_abbrev=False,
             )
             module.add_arguments(verb)
+            verb.add_argument("--verbose", action="store_true", help="also log files, back ends and tiles")
             verb.set_defaults(run=module.run)
     return parser, verbs.choices
 

@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(to_markdown(ablation_table(comparison)))
     for warning in comparison.warnings:
         print(f"note: {warning}")
-    print(f"everything is in  {page.parent}\n  {page.name} opens in any browser")
+    print(f"wrote {page}, which any browser opens; tables, figures and data.json are beside it")
 
 
 def _group(given: str) -> tuple[str, list[str]]:

@@ -10,9 +10,10 @@ Functions of a comparison also take a list of runs.
 
 from srlab.extensions.report.ablation import ablation_table
 from srlab.extensions.report.comparison import Comparison, Configuration, compare, compare_images
+from srlab.extensions.report.curves import curves_figure
 from srlab.extensions.report.latencies import LabLatencies, read_latencies
 from srlab.extensions.report.latency_measurement import measure_latencies
-from srlab.extensions.report.plots import curves_figure, pareto_figure
+from srlab.extensions.report.pareto import pareto_figure
 from srlab.extensions.report.run_folders import read_runs
 from srlab.extensions.report.runs import ImageScore, Run, RunCosts
 from srlab.extensions.report.tables import AblationTable, to_csv, to_latex, to_markdown

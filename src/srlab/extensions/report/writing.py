@@ -10,19 +10,11 @@ from srlab import __version__
 from srlab.atomic_files import atomic_write
 from srlab.extensions.report.ablation import ablation_table
 from srlab.extensions.report.comparison import Comparison, PairComparison, compare_with_baseline
+from srlab.extensions.report.curves import curve_panels, curves_figure
+from srlab.extensions.report.drawing import SERIES, inline_svg, save_figure
 from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.parameters import differing_keys
-from srlab.extensions.report.plots import (
-    COSTS,
-    SERIES,
-    axis_title,
-    curve_panels,
-    curves_figure,
-    inline_svg,
-    pareto_figure,
-    pareto_points,
-    save_figure,
-)  # fmt: skip
+from srlab.extensions.report.pareto import COSTS, axis_title, pareto_figure, pareto_points
 from srlab.extensions.report.runs import Run
 from srlab.extensions.report.tables import (
     AblationTable,

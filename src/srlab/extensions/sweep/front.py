@@ -80,7 +80,7 @@ def _cells(sweep: Sweep, planned: Sequence[Sequence[str]] | None) -> list[Cell]:
 
 
 def _configure(config: DictConfig, sweep: Sweep) -> None:
-    """Tell Hydra, which composes each cell from the overrides, and its workers about the sweep."""
+    """Pass the sweep to Hydra, which composes each cell from the overrides, and to its workers."""
     config.hydra.sweep.dir = str(sweep.folder)
     typed = [line for line in config.hydra.overrides.hydra if not line.startswith("hydra.sweep.dir=")]
     if not any(line.startswith(("hydra/job_logging=", "~hydra/job_logging")) for line in typed):

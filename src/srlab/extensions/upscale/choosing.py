@@ -89,7 +89,7 @@ def _load(
         model = next(iter(shipped), _BICUBIC)
     name = str(model)
     if isinstance(model, str) and name in shipped:
-        return _from_file(_best_scale(shipped[name], scale), "weights of srlab", overrides)
+        return _from_file(_best_scale(shipped[name], scale), f"{name}, comes with srlab", overrides)
     if name == _BICUBIC:
         network = Bicubic(scale=_DEFAULT_SCALE)
         return network, _BICUBIC, digest_of(network, {})

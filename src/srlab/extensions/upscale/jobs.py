@@ -26,7 +26,7 @@ class Outcome:
     Attributes:
         job: which.
         state: ``kept``: the output was there already, from the same input with the same options;
-            ``different``: another file was there and was left alone.
+            ``different``: another file exists and was not changed.
         reason: why it is different or failed.
         notes: what was converted or left out.
         megapixels: of the output, if it was written.

@@ -5,6 +5,9 @@ low-resolution size, K side of the large kernel (odd), S window side, T = S * S 
 maps are (B, C, H, W). Arguments ``dim`` are C, or P in kernels and their predictors; ``mixed_dim`` is P.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,6 +47,8 @@ class SymmetricKernel(nn.Module):
 
 class KernelPredictor(nn.Module):
     """A 3x3 kernel for every channel of every image, from the channels' means over the whole map."""
+
+    global_parts: ClassVar[Mapping[str, str]] = {"forward": "predicted kernels"}
 
     def __init__(self, *, dim: int, hidden_dim: int) -> None:
         super().__init__()

@@ -109,7 +109,6 @@ class EscNetwork(AttentionNetwork):
     plain_backends = ("reference", "sdpa", "flex")
     operators = ("window_attention",)
     pads_image = False
-    pools_globally = ("predicted kernels",)
     unexportable: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("onnx", "openvino"), _PREDICTED_KERNELS),
         "pt2 of any size": "its blocks pad their maps by amounts that depend on the image; give one --size",

@@ -45,7 +45,7 @@
   // ---- rows, points and curves belong together ----
   const rows = new Map(all("tr[data-config]", body).map((row) => [row.dataset.config, row]));
   all("figure svg [id]").forEach((element) => {
-    const found = element.id.match(/-(?:point|bars|label|curve|band)-(\d+)(?:-part\d+)?$/);
+    const found = element.id.match(/-(?:point|bars|label|leader|curve|band)-(\d+)(?:-part\d+)?$/);
     if (found) element.dataset.config = found[1];
   });
   const picked = new Set();

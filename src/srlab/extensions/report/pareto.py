@@ -1,0 +1,222 @@
+"""PSNR against what it costs, with the Pareto front."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from srlab.extensions.report.ablation import ablation_table, mean_score
+from srlab.extensions.report.comparison import Comparison, Configuration, as_comparison
+from srlab.extensions.report.drawing import INK, STYLE, new_figure, series_color
+from srlab.extensions.report.labels import Placement, place_labels
+from srlab.extensions.report.latencies import latency_source
+from srlab.extensions.report.runs import Run
+from srlab.extensions.report.tables import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Cost in `pareto_figure`: column of the ablation table, title of the axis, divisor from the column's unit.
+COSTS = {
+    "latency": ("latency_ms", "latency (ms)", 1.0),
+    "multiply_adds": ("multiply_adds", "multiply-adds at 1280x720 (G)", 1e9),
+    "params": ("params", "parameters (K)", 1e3),
+}
+_MOST_LABELS = 12  # configurations that a plot names in words; with more, each has its row's number alone
+_LONGEST_LABEL = 26  # characters
+_MARKER_SIZE, _LABEL_SIZE = 7, 7.5  # points
+_FONT_RESERVE = 1.06  # text is written in a viewer's font, which may be wider than the one measured here
+
+
+@dataclass(frozen=True)
+class Point:
+    """One configuration in a plot; cost and its 10th and 90th percentile in the axis's unit."""
+
+    configuration: Configuration
+    cost: float
+    low: float
+    high: float
+    psnr: Estimate
+    on_front: bool
+
+
+def pareto_figure(runs: Comparison | Sequence[Run], *, against: str = "latency") -> "Figure":
+    """PSNR (mean of the sets, over seeds) against one cost, with the Pareto front.
+
+    Args:
+        runs: a comparison, or runs to compare.
+        against: ``latency``, ``multiply_adds`` or ``params``.
+
+    Raises:
+        ValueError: an unknown cost, or no run has both it and a score.
+    """
+    import matplotlib
+
+    if against not in COSTS:
+        raise ValueError(f"against={against!r} is not a cost; choose one of {', '.join(COSTS)}")
+    comparison = as_comparison(runs)
+    points = pareto_points(comparison, against)
+    if not points:
+        raise ValueError(f"no finished run has a {COSTS[against][1]}: nothing to plot PSNR against")
+    costs = [point.cost for point in points]
+    with matplotlib.rc_context(STYLE):
+        figure, (axes,) = new_figure(1)
+        _draw_points(axes, points)
+        axes.set(xlabel=axis_title(comparison, against), ylabel="PSNR (dB)")
+        if min(costs) > 0 and max(costs) > 10 * min(costs):
+            axes.set_xscale("log")
+        axes.margins(0.2, 0.16)
+        # one line of any text, so that the axes keep their place when it is known
+        title = axes.set_title("rows", fontsize=7.5, loc="left", color=INK["muted"], parse_math=False)
+        title.set_text(_label_points(figure, axes, points, [each.label for each in comparison.parameters]))
+    return figure
+
+
+def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:
+    front = sorted((point.cost, point.psnr.mean) for point in points if point.on_front)
+    axes.plot(*zip(*front, strict=True), color=INK["muted"], lw=1.2, ls="--", gid="front", zorder=1)
+    for point in sorted(points, key=lambda point: point.psnr.mean):
+        number, ends = point.configuration.number, [[length] for length in _bar(point)]
+        marker, size = ("o", _MARKER_SIZE) if point.on_front else ("X", _MARKER_SIZE - 1)
+        style: Any = {
+            "color": series_color(number),
+            "linestyle": "none",
+            "marker": marker,
+            "markersize": size,
+        }
+        bars = axes.errorbar(
+            point.cost,
+            point.psnr.mean,
+            xerr=ends if any(map(any, ends)) else None,
+            yerr=point.psnr.std,
+            elinewidth=1,
+            capsize=2,
+            **style,
+        )
+        for part_number, part in enumerate(bars.get_children()):
+            part.set_gid(f"bars-{number}-part{part_number}" if part_number else f"point-{number}")
+
+
+def _bar(point: Point) -> tuple[float, float]:
+    """Lengths to the percentiles of the cost."""
+    # a median lies between its percentiles, but after rounding it may not
+    return max(0.0, point.cost - point.low), max(0.0, point.high - point.cost)
+
+
+def _label_points(figure: "Figure", axes: "Axes", points: Sequence[Point], parameters: Sequence[str]) -> str:
+    """Write row and values next to each point, or rows alone if there is no room; returns what they are."""
+    values = [", ".join(point.configuration.values) for point in points]
+    rows = [str(point.configuration.number) for point in points]
+    texts = [f"{row}: {each}" if each else row for row, each in zip(rows, values, strict=True)]
+    figure.draw_without_rendering()  # places the axes
+    places: list[Placement | None] = [None]
+    if len(points) <= _MOST_LABELS and max(map(len, values)) <= _LONGEST_LABEL:
+        places = _places(axes, points, texts)
+    if None not in places:
+        meaning = f"labels are row: {', '.join(parameters)}" if parameters else ""
+    else:
+        texts, meaning = rows, "labels are rows of the table"
+        places = _places(axes, points, rows)
+        if missing := places.count(None):
+            meaning += f"; no room for those of {missing} points"
+    for point, text, place in zip(points, texts, places, strict=True):
+        if place is not None:
+            _write_label(axes, point, text, place)
+    return meaning
+
+
+def _places(axes: "Axes", points: Sequence[Point], texts: Sequence[str]) -> list[Placement | None]:
+    """In points from the lower left corner of the figure; axes must have their final place."""
+    unit = 72 / axes.figure.dpi
+    anchors = [_position(axes, point.cost, point.psnr.mean) for point in points]
+    lines = []
+    for point in points:
+        (before, after), std = _bar(point), point.psnr.std or 0.0
+        for low, high in (((before, 0), (after, 0)), ((0, std), (0, std))):
+            start = _position(axes, point.cost - low[0], point.psnr.mean - low[1])
+            lines.append((*start, *_position(axes, point.cost + high[0], point.psnr.mean + high[1])))
+    front = sorted(place for place, point in zip(anchors, points, strict=True) if point.on_front)
+    lines.extend((*start, *end) for start, end in itertools.pairwise(front))
+    left, bottom, right, top = (each * unit for each in axes.bbox.extents)
+    return place_labels(
+        anchors,
+        [_text_size(axes, text) for text in texts],
+        radius=_MARKER_SIZE / 2 + 0.5,  # and its edge
+        bounds=(left, bottom, right, top),
+        lines=lines,
+    )
+
+
+def _position(axes: "Axes", cost: float, psnr: float) -> tuple[float, float]:
+    x, y = axes.transData.transform((cost, psnr)) * 72 / axes.figure.dpi
+    return float(x), float(y)
+
+
+def _text_size(axes: "Axes", text: str) -> tuple[float, float]:
+    artist = axes.text(0, 0, text, fontsize=_LABEL_SIZE, parse_math=False)
+    box = artist.get_window_extent()
+    artist.remove()
+    unit = 72 / axes.figure.dpi
+    return _FONT_RESERVE * box.width * unit, box.height * unit
+
+
+def _write_label(axes: "Axes", point: Point, text: str, place: Placement) -> None:
+    number, anchor = point.configuration.number, (point.cost, point.psnr.mean)
+    left, bottom, right, top = place.box
+    x, y = _position(axes, *anchor)
+    start = {"left": left, "right": right, "center": (left + right) / 2}[place.side]
+    style: Any = {"textcoords": "offset points", "annotation_clip": False, "fontsize": _LABEL_SIZE}
+    if place.leader is not None:
+        ends = ((place.leader[0] - left) / (right - left), (place.leader[1] - bottom) / (top - bottom))
+        style["arrowprops"] = {
+            "arrowstyle": "-", "color": series_color(number), "linewidth": 0.7, "relpos": ends,
+            "shrinkA": 0.5, "shrinkB": _MARKER_SIZE / 2, "gid": f"leader-{number}",
+        }  # fmt: skip
+    # values of parameters are text, not mathematics
+    label = axes.annotate(
+        text,
+        anchor,
+        (start - x, bottom - y),
+        ha=place.side,
+        va="bottom",
+        gid=f"label-{number}",
+        parse_math=False,
+        **style,
+    )
+    label.set_in_layout(False)
+
+
+def axis_title(comparison: Comparison, cost: str) -> str:
+    """With its unit; for a latency also who measured it."""
+    title = COSTS[cost][1]
+    return f"{title}, {latency_source(comparison.latencies)}" if cost == "latency" else title
+
+
+def pareto_points(comparison: Comparison, cost: str) -> list[Point]:
+    """Configurations with both a finite PSNR and this cost, in the order of the table."""
+    key, _, divisor = COSTS[cost]
+    table = ablation_table(comparison)
+    found = []
+    for row in table.rows:
+        estimates = {column.key: each for column, each in zip(table.columns, row.estimates, strict=True)}
+        each, psnr = estimates.get(key), mean_score(row.configuration, comparison.sets)
+        if each is not None and psnr is not None and math.isfinite(psnr.mean):
+            ends = (each.mean if end is None else end for end in (each.mean, each.low, each.high))
+            found.append((row.configuration, *(end / divisor for end in ends), psnr))
+    front = pareto_front([(cost, psnr.mean) for _, cost, _, _, psnr in found])
+    return [Point(*each, on_front=place in front) for place, each in enumerate(found)]
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> set[int]:
+    """Places of the (cost, quality) that no other dominates by being as good in both and better in one."""
+    front: set[int] = set()
+    best_so_far, best_cost = float("-inf"), float("nan")
+    # cheapest first, and the best of the equally cheap; equal points are on the front together
+    for place in sorted(range(len(points)), key=lambda each: (points[each][0], -points[each][1])):
+        cost, quality = points[place]
+        if quality > best_so_far or (quality == best_so_far and cost == best_cost):
+            front.add(place)
+            best_so_far, best_cost = quality, cost
+    return front
