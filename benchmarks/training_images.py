@@ -16,16 +16,15 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
+from srlab.data.bicubic_window import context, downsample_window
 from srlab.data.images import read_image
 from srlab.data.sources import find_images
-from srlab.ops.resize import imresize
 
 PART = 480
 LEFT_OUT = ("302003",)
@@ -73,20 +72,26 @@ def _make(path: Path, folder: Path, *, reduced: bool, cut: bool) -> Iterator[Pat
     if not reduced:
         yield Path(shutil.copy(path, folder / path.name))
         return
-    image = torch.from_numpy(read_image(path))
-    scale = Fraction(1, 3) if min(image.shape[1:]) // 3 >= PART else Fraction(1, 2)
-    image = imresize(image, scale=scale, mode="uint8")
+    image = read_image(path)
+    image = _reduced(image, 3 if min(image.shape[1:]) // 3 >= PART else 2)
     rows, columns = (max(1, round(side / PART)) if cut else 1 for side in image.shape[1:])
     for row, column in ((row, column) for row in range(rows) for column in range(columns)):
         made = folder / (f"{path.stem}_{row}{column}.png" if cut else f"{path.stem}.png")
         part = _share(_share(image, 1, row, rows), 2, column, columns)
-        Image.fromarray(part.permute(1, 2, 0).numpy().squeeze()).save(made, optimize=True)
+        Image.fromarray(part.transpose(1, 2, 0).squeeze()).save(made, optimize=True)
         yield made
 
 
-def _share(image: Tensor, axis: int, index: int, count: int) -> Tensor:
+def _reduced(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """MATLAB's bicubic to sides of ceil(side / scale); beyond its borders an image is mirrored."""
+    margin = context(scale)
+    sides = [(margin, margin + -side % scale) for side in image.shape[1:]]
+    return downsample_window(np.pad(image, [(0, 0), *sides], mode="symmetric"), scale)
+
+
+def _share(image: NDArray[np.uint8], axis: int, index: int, count: int) -> NDArray[np.uint8]:
     side = math.ceil(image.shape[axis] / count)
-    return image.narrow(axis, index * side, min(side, image.shape[axis] - index * side))
+    return image.take(range(index * side, min((index + 1) * side, image.shape[axis])), axis)
 
 
 def _digest(path: Path) -> str:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from forked_runs import ForkedRuns, serving
+from quick_composition import compose_quickly
 
 # Seconds for a test that trains, or that compiles for a GPU, on a busy machine.
 LONG_S = 900
@@ -26,6 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _few_threads():
     """Small tensors: more threads only add overhead, and parallel test runs share the cores."""
     torch.set_num_threads(int(os.environ.get("SRLAB_TEST_THREADS", "1")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_composition():
+    compose_quickly()
 
 
 @pytest.fixture(autouse=True)

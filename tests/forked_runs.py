@@ -52,7 +52,7 @@ class ForkedRun:
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
             assert time.monotonic() < deadline, f"{self.pid} did not end; {self.output}"
-            time.sleep(0.01)
+            time.sleep(0.05)
         return status
 
     @property
@@ -158,7 +158,12 @@ def main() -> None:
     import lightning.pytorch  # noqa: F401  (imported once, here)
 
     import srlab.app.scoring
-    import srlab.app.training  # noqa: F401
+    import srlab.app.training
+    import srlab.extensions.kernels.elan
+    import srlab.extensions.wandb.logger  # noqa: F401
+    from quick_composition import compose_quickly
+
+    compose_quickly()
 
     running = set()
     for line in sys.stdin:

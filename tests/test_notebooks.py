@@ -9,11 +9,16 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from training_runs import write_photos
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 PACKAGES = {"srlab", "torch", "numpy", "matplotlib"}
-# Fewer steps and cells: what the notebooks say of their figures is not tested.
+# Fewer steps and cells, small pictures: what the notebooks say of their figures is not tested.
 SHORTER = {
+    '"logger=csv",': '"logger=csv", "data=folder", "data.root=PICTURES/train", '
+    '"data.validation_root=PICTURES/validation", "data.patch_size=16",',
+    "repeats=3": "repeats=1",
     "max_steps=100": "max_steps=10",
     "STEPS = 100": "STEPS = 2",
     "max_steps=20": "max_steps=10",
@@ -74,10 +79,11 @@ def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("SRLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SRLAB_SWEEP", raising=False)
+    write_photos(tmp_path)
     notebook = read(name)
     for cell in notebook.cells:
         for steps, fewer in SHORTER.items():
-            cell.source = cell.source.replace(steps, fewer)
+            cell.source = cell.source.replace(steps, fewer.replace("PICTURES", str(tmp_path)))
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}})
     client.execute()
     figures = [

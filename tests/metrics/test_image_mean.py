@@ -4,6 +4,7 @@ from fractions import Fraction
 import pytest
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import start_processes
 
 from protocols import basicsr
 from srlab.metrics.image_mean import ImageMean
@@ -40,7 +41,7 @@ def mean_on_two_ranks(rank, rendezvous, results):
 @pytest.mark.slow
 def test_two_processes_give_the_mean_of_one_to_the_last_bit(tmp_path):
     """Also where one of them has no image. Oracle: exact fractions, rounded once."""
-    torch.multiprocessing.spawn(mean_on_two_ranks, (tmp_path / "rendezvous", tmp_path), nprocs=2)
+    start_processes(mean_on_two_ranks, (tmp_path / "rendezvous", tmp_path), nprocs=2, start_method="fork")
     scores = list(scored_images())
     psnr, ssim = ([result[key].item() for result in scores] for key in ("psnr", "ssim"))
     expected = [float(sum(map(Fraction, part))) / len(part) for part in (psnr, ssim, psnr[::2])]

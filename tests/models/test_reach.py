@@ -25,9 +25,9 @@ def thin(name, **changes):
         "elan": {"dim": 6},
         "swinir_light_elsa": {"dim": 24, "num_heads": [2] * groups},
         "swinir": {"dim": 12, "num_heads": [2] * groups},
-        "hit": {"dim": 24, "num_heads": [2] * groups},
+        "hit": {"dim": 16, "num_heads": [2] * groups},
         "esc_lte": {"dim": 8, "mixed_dim": 4, "num_heads": 2, "query_dim": 4},
-        "esc": {"dim": 8, "mixed_dim": 4, "num_heads": 2},
+        "esc": {"dim": 8, "mixed_dim": 4, "num_heads": 1},
         "rcan": {"dim": 4, "squeeze_factor": 4},
         "edsr": {"dim": 4},
         "msrresnet": {"dim": 4},
@@ -42,7 +42,8 @@ def thin(name, **changes):
 def prepared(network):
     if isinstance(network, AttentionNetwork):
         # the maps of large windows would take minutes
-        network.use_backend("sdpa" if "sdpa" in network.plain_backends else "reference")
+        without_maps = (each for each in ("sdpa", "linear") if each in network.plain_backends)
+        network.use_backend(next(without_maps, "reference"))
     return network.eval()
 
 

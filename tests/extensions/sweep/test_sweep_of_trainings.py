@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from srlab.extensions.console.main import main
+from training_runs import write_photos
 
 TRAIN = Path(__file__).parents[3] / "train.py"
 SWEEP = [
@@ -21,12 +22,14 @@ SWEEP = [
         "model.window_sizes=[2,4]",
         "model.dim=8",
         "model.depth=4",
-        "data=demo",
+        "data=folder",
+        "data.root=train",
+        "data.validation_root=validation",
         "data.patch_size=8",
         "data.batch_size=2",
     ),
     *("trainer.max_steps=2", "validate_every=1", "trainer.accelerator=cpu", "latency.output_size=[32,32]"),
-    *("latency.warmup=0", "latency.repeats=1", "hydra.sweep.dir=sweep"),
+    *("latency.warmup=0", "latency.repeats=1", "hydra.sweep.dir=sweep", "logger=csv"),
     *("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
 ]
 FAILING = "n_share-0"
@@ -70,7 +73,7 @@ def test_of_three_trainings_one_fails_and_one_is_killed_and_the_same_command_fin
     tmp_path, monkeypatch
 ):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(write_photos(tmp_path))
     monkeypatch.setenv("SRLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     failing, killed = Path("sweep") / FAILING, Path("sweep") / KILLED

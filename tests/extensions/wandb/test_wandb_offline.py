@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from srlab.extensions.report.dashboard import Dashboard, logged_keys
 from srlab.runs.contract import SCHEMA_KEY
-from tiny_runs import ROOT, TINY, train, write_photos
+from tiny_runs import TINY, train, write_photos
 from wandb_log import read_logs
 from wandb_server import wandb_server
 
@@ -159,10 +159,9 @@ def test_sync_joins_what_both_processes_wrote(run, fresh_wandb, tmp_path):
 
 
 @pytest.mark.slow
-def test_of_two_processes_only_the_first_talks_to_wandb(tmp_path):
+def test_of_two_processes_only_the_first_talks_to_wandb(tmp_path, forked):
     photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
-    command = [sys.executable, str(ROOT / "train.py"), *TINY, *photos, "trainer.devices=2"]
-    subprocess.run([*command, f"hydra.run.dir={run}"], check=True, timeout=300, cwd=tmp_path)
+    forked.finish([*TINY, *photos, "trainer.devices=2", f"hydra.run.dir={run}"], cwd=tmp_path)
     (log,) = read_logs(run)
     assert log.exit_code == 0
     assert len(list(tmp_path.rglob("*.wandb"))) == 1
