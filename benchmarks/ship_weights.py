@@ -17,8 +17,12 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+from omegaconf import OmegaConf
 
 import srlab
 from srlab.app.presets import match_preset
@@ -37,7 +41,8 @@ TERMS = {
     "bsds": "BSDS500 (P. Arbelaez et al., 2011): for non-commercial research and education",
     "photographs": "photographs of budgie-backgrounds (CC0) and of pop-os/wallpapers (public domain)",
 }
-STATE = ("config.yaml", "metrics.csv", "checkpoints/last.ckpt")
+
+Place = tuple[str, str]
 
 
 def main() -> None:
@@ -58,10 +63,38 @@ def main() -> None:
         parser.error("give RUN and --images, or --scores")
     ship(chosen.run, json.loads(chosen.images.read_text()))
     if chosen.state is not None:
-        for name in STATE:
-            (chosen.state / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(chosen.run / name, chosen.state / name)
+        copy_state(chosen.run, chosen.state)
         print(f"{chosen.state}: python train.py resume={chosen.state}")
+
+
+def copy_state(run: Path, folder: Path) -> None:
+    """Copy what resumes ``run``, with paths that hold on any machine."""
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    shutil.copy(run / "metrics.csv", folder)
+    config = OmegaConf.load(run / "config.yaml")
+    places = places_of(config.paths)
+    plain = portable(OmegaConf.to_container(config), places)
+    OmegaConf.save({**plain, "resume": None, "logger": {}}, folder / "config.yaml")
+    state = torch.load(run / "checkpoints/last.ckpt", map_location="cpu", weights_only=True)
+    torch.save(portable(state, places), folder / "checkpoints/last.ckpt")
+
+
+def places_of(paths: Mapping[str, str]) -> list[Place]:
+    """Folders of this machine and what stands for them elsewhere, inner ones first."""
+    return [(paths["run"], "run"), (paths["cache"], "data/.srlab"), (paths["data"], "data")]
+
+
+def portable(value: Any, places: Sequence[Place]) -> Any:
+    """``value`` with the beginnings of its paths replaced, in dictionaries and lists of any depth."""
+    if isinstance(value, Mapping):
+        return type(value)((key, portable(item, places)) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value)(portable(item, places) for item in value)
+    if isinstance(value, str):
+        for folder, name in places:
+            if value == folder or value.startswith(f"{folder}/"):
+                return name + value.removeprefix(folder)
+    return value
 
 
 def ship(run: Path, images: dict[str, Any]) -> None:
@@ -118,7 +151,10 @@ def description(loaded: LoadedCheckpoint, run: Path, images: dict[str, Any]) -> 
     """The recorded metadata."""
     scores = [row[MONITOR] for _, row in RunFolder(run).metrics() if MONITOR in row]
     kept = ("name", "model", "network", "scale", "protocol", "versions", "step", "assumed")
-    config = {name: value for name, value in loaded.description["config"].items() if name != "paths"}
+    whole = loaded.description["config"]
+    config = portable(
+        {name: each for name, each in whole.items() if name != "paths"}, places_of(whole["paths"])
+    )
     trained = [entry for entry in images["images"] if entry["file"].startswith("train/")]
     collections = Counter(entry["file"].split("/")[1] for entry in trained)
     return {
