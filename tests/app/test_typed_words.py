@@ -12,7 +12,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from srlab.app.application import register
-from srlab.app.keys import check_complete, misspelt
+from srlab.app.checks import check_complete
+from srlab.app.keys import misspelt
 from srlab.app.launch import for_hydra
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import configuration_folder
@@ -185,6 +186,12 @@ def test_what_is_right_is_not_blamed():
             "train.py", ["data=folder"], "data=folder needs data.root=VALUE\n", marks=pytest.mark.slow
         ),
         pytest.param(
+            "evaluate.py",
+            ["--config-dir", "conf", "model=bicubic", "data=incomplete"],
+            'must set these; a file in conf/data gets those of every data set by "defaults: [loading@_',
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "train.py",
             ["shift_schedule=custom"],
             "shift_schedule=custom needs shift_schedule.pattern=VALUE\n",
@@ -206,15 +213,18 @@ def test_what_is_right_is_not_blamed():
 )
 def test_programs_say_it_and_nothing_else(program, words, told, tmp_path):
     (tmp_path / "file").touch()
+    (tmp_path / "conf/data").mkdir(parents=True)
+    (tmp_path / "conf/data/incomplete.yaml").write_text("_target_: srlab.data.datasets.images\nroot: a\n")
     ended = subprocess.run(
         [sys.executable, str(ROOT / program), *words], cwd=tmp_path, capture_output=True, text=True,
         timeout=120, env={**os.environ, "HYDRA_FULL_ERROR": "0"},
     )  # fmt: skip
     assert ended.returncode == 2, ended.stderr
-    assert told in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert "To append to your config" not in ended.stderr
-    assert "provider=" not in ended.stderr
+    said = ended.stderr + ended.stdout  # where the program had started already, its log is there
+    assert told in said
+    assert "Traceback" not in said
+    assert "To append to your config" not in said
+    assert "provider=" not in said
 
 
 def _targets(node):

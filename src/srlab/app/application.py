@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from srlab.app.config import EvaluateConfig, TrainConfig
-from srlab.app.keys import check_complete, misspelt, unknown_choice
+from srlab.app.keys import misspelt, unknown_choice
 from srlab.app.launch import configuration_folder, first_process_log, for_hydra, new_run_name
 from srlab.app.multirun import multirun
 from srlab.app.saved_config import run_folder
@@ -136,7 +136,6 @@ def _run(main: str, cfg: DictConfig) -> Any:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return multirun("run_cell")(cfg)
     try:
-        check_complete(cfg, HydraConfig.get().runtime.choices)
         return imported(main)(cfg)
     except KeyboardInterrupt:
         log.warning("interrupted")
@@ -186,6 +185,11 @@ def _message(error: BaseException) -> str:
     """The original message: Hydra wraps the errors of constructors."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, TypeError) and " missing " in str(error):
+        return (
+            f"{error}: its file in conf must set these; a file in conf/data gets those "
+            'of every data set by "defaults: [loading@_here_: shared, _self_]"'
+        )
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
     return f"{kind}{error}"
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,30 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
     _check_shift_schedule(cfg)
     single_protocol(cfg.protocol)
     _check_start(cfg, run)
+
+
+def check_complete(cfg: DictConfig, choices: Mapping[str, str]) -> None:
+    """Refuse a configuration in which a value of a group is left open, by a ``ValueError`` that names it.
+
+    Args:
+        cfg: the composed configuration.
+        choices: what was chosen of each group, as Hydra records it.
+    """
+    missing = sorted(key for key in _missing(cfg) if "." in key)
+    if missing:
+        group = missing[0].partition(".")[0]
+        chosen = f"{group}={choices[group]}" if group in choices else group
+        needed = [key for key in missing if key.startswith(f"{group}.")]
+        raise ValueError(f"{chosen} needs {' '.join(f'{key}=VALUE' for key in needed)}")
+
+
+def _missing(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of values that are left open; interpolations are not followed."""
+    for key in node:
+        if OmegaConf.is_missing(node, key):
+            yield f"{prefix}{key}"
+        elif not OmegaConf.is_interpolation(node, str(key)) and isinstance(below := node[key], DictConfig):
+            yield from _missing(below, f"{prefix}{key}.")
 
 
 def _check_start(cfg: DictConfig, run: RunFolder) -> None:

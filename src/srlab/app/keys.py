@@ -1,7 +1,7 @@
-"""Errors for unknown keys and choices, which name the nearest known ones, and for values that are missing."""
+"""Errors for unknown keys and choices, which name the nearest known ones."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher, get_close_matches
 
 from hydra import compose, initialize_config_dir
@@ -28,21 +28,6 @@ def check_known(cfg: DictConfig, override: Override) -> None:
     known = set(_keys(cfg))
     if override.key_or_group not in known:
         raise ValueError(_no_such_key(override, known))
-
-
-def check_complete(cfg: DictConfig, choices: Mapping[str, str]) -> None:
-    """Refuse a configuration in which a value of a group is left open, by a ``ValueError`` that names it.
-
-    Args:
-        cfg: the composed configuration.
-        choices: what was chosen of each group, as Hydra records it.
-    """
-    missing = sorted(key for key in _missing(cfg) if "." in key)
-    if missing:
-        group = missing[0].partition(".")[0]
-        chosen = f"{group}={choices[group]}" if group in choices else group
-        needed = [key for key in missing if key.startswith(f"{group}.")]
-        raise ValueError(f"{chosen} needs {' '.join(f'{key}=VALUE' for key in needed)}")
 
 
 def unknown_choice(error: BaseException) -> str | None:
@@ -90,15 +75,6 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
             continue
         if isinstance(below := node[key], DictConfig):
             yield from _keys(below, f"{prefix}{key}.")
-
-
-def _missing(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Dotted keys of values that are left open; interpolations are not followed."""
-    for key in node:
-        if OmegaConf.is_missing(node, key):
-            yield f"{prefix}{key}"
-        elif not OmegaConf.is_interpolation(node, str(key)) and isinstance(below := node[key], DictConfig):
-            yield from _missing(below, f"{prefix}{key}.")
 
 
 def _no_such_key(override: Override, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from srlab.app.checks import check_config, single_protocol
+from srlab.app.checks import check_complete, check_config, single_protocol
 from srlab.app.config import TrainConfig
 from srlab.app.launch import typed_overrides
 from srlab.app.resume import (
@@ -53,6 +53,7 @@ def resolve(cfg: DictConfig) -> RunConfig:
         ValueError: a combination that cannot work, or a state that cannot be resumed; nothing is written.
         FileNotFoundError: there is nothing to resume.
     """
+    check_complete(cfg, HydraConfig.get().runtime.choices)
     run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     cfg = _effective(cfg, run)
     check_config(cfg, run)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from srlab.app.checks import refuse_overrides
-from srlab.app.data_nodes import build_data
+from srlab.app.checks import check_complete, refuse_overrides
 from srlab.app.list_values import single_values_as_lists
 from srlab.app.presets import build_network, match_preset
 from srlab.app.saved_config import save_config
@@ -59,6 +59,7 @@ def score_sets(cfg: DictConfig) -> None:
         ValueError: for both or neither of ``checkpoint`` and ``model``, or a scale that is not the
         checkpoint's.
     """
+    check_complete(cfg, HydraConfig.get().runtime.choices)
     single_values_as_lists(cfg)
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     torch.manual_seed(cfg.seed)
@@ -89,7 +90,7 @@ def score_sets(cfg: DictConfig) -> None:
 
 def _scored(cfg: DictConfig, network: Network, conditions: Conditions, folder: Path) -> Evaluation:
     """Scores on the data of ``cfg``; costs are not measured."""
-    data = build_data(cfg.data)
+    data = instantiate(cfg.data)
     protocols: Sequence[ProtocolConfig] = [OmegaConf.to_object(node) for node in cfg.protocol.values()]  # type: ignore[misc]
     data.least_scored_side = least_side(protocols, cfg.metrics)
     found = data.evaluation_sets()

@@ -28,7 +28,6 @@ from srlab.app.checks import (
     clips_under_autocast,
     compile_mode,
 )
-from srlab.app.data_nodes import build_data
 from srlab.app.initial_weights import start_from
 from srlab.app.launch import check_launch, is_first_process, resume_command
 from srlab.app.resolve import RunConfig, resolve
@@ -94,7 +93,7 @@ def _fit(run: RunConfig) -> float | None:
     if is_first_process():
         check_room(run.folder, network)
     network.use_activation_checkpointing(cfg.activation_checkpointing)
-    data = build_data(run.plain["data"])
+    data: SuperResolutionData = instantiate(run.plain["data"])
     data.least_scored_side = least_side([run.protocol], cfg.metrics)
     loss: nn.Module = instantiate(run.plain["loss"])
     check_scales(cfg, network, loss)
