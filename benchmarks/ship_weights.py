@@ -87,7 +87,7 @@ def places_of(paths: Mapping[str, str]) -> list[Place]:
 def portable(value: Any, places: Sequence[Place]) -> Any:
     """``value`` with the beginnings of its paths replaced, in dictionaries and lists of any depth."""
     if isinstance(value, Mapping):
-        return type(value)((key, portable(item, places)) for key, item in value.items())
+        return type(value)((portable(key, places), portable(item, places)) for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return type(value)(portable(item, places) for item in value)
     if isinstance(value, str):

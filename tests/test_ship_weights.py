@@ -63,7 +63,8 @@ def strings(value) -> Iterator[str]:
 
 def test_what_is_committed_names_no_folder_of_the_machine_it_was_made_on():
     weights = shipped_weights()["elan_tiny"].values()
-    descriptions = [read_checkpoint(path).description for path in weights]
+    # "file" is where it is read
+    descriptions = [{**read_checkpoint(path).description, "file": None} for path in weights]
     states = [torch.load(path, weights_only=True) for path in (ROOT / "training").rglob("*.ckpt")]
     configs = [yaml.safe_load(path.read_text()) for path in (ROOT / "training").rglob("*.yaml")]
     assert len(descriptions) == len(states) == len(configs) > 0
@@ -74,6 +75,6 @@ def test_what_is_committed_names_no_folder_of_the_machine_it_was_made_on():
 
 def test_paths_are_replaced_at_their_beginning_only():
     places = [("/data/runs/a", "run"), ("/data", "data")]
-    given = {"a": ["/data/runs/a/best.ckpt", "/data", "/database/x", 3], "b": ("see /data", None)}
-    expected = {"a": ["run/best.ckpt", "data", "/database/x", 3], "b": ("see /data", None)}
+    given = {"/data/a": ["/data/runs/a/best.ckpt", "/data", "/database/x", 3], "b": ("see /data", None)}
+    expected = {"data/a": ["run/best.ckpt", "data", "/database/x", 3], "b": ("see /data", None)}
     assert ship_weights.portable(given, places) == expected

@@ -29,14 +29,14 @@ def test_other_errors_of_a_package_stay_as_they_are(tmp_path, monkeypatch):
 
 
 def test_missing_packages_are_listed_without_the_others():
-    message = r'^it needs no_such_a and no_such_b, which are not installed: pip install "srlab\[some\]"$'
+    message = r'^it needs no_such_a and no_such_b, which are not installed: pip install -e "\.\[some\]"$'
     with pytest.raises(ValueError, match=message):
         require_packages(["json", "no_such_a", "no_such_b"], purpose="it", extra="some")
 
 
 def test_every_extra_that_is_named_exists():
     sources = [path.read_text() for path in Path(srlab.__file__).parent.rglob("*.py")]
-    named = {extra for text in sources for extra in re.findall(r'extra="(\w+)"|srlab\[(\w+)\]', text)}
+    named = {extra for text in sources for extra in re.findall(r'extra="(\w+)"|"\.\[(\w+)\]"', text)}
     named = {extra for pair in named for extra in pair if extra}
     assert {"app", "video", "hub", "export"} <= named
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()

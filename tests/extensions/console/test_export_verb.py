@@ -54,7 +54,7 @@ def test_a_preset_has_the_weights_that_come_with_srlab_or_it_is_said(tmp_path, m
     ("words", "message"),
     [
         (["export", "absent.pth", "--to", "pt2", "--out", "file.pt2"], "absent.pth"),
-        (["export", "elan_demo", "--to", "pt2", "--out", "file.onnx"], "ends in .pt2"),
+        (["export", "elan_demo", "--to", "pt2", "--out", "file.onnx"], "must end in .pt2"),
         (["export", "esc", "--to", "pt2", "--out", "file.pt2"], "cannot be written as pt2 of any size"),
     ],
 )

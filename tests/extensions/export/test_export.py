@@ -183,14 +183,14 @@ def test_what_cannot_be_exported_is_refused_by_name(name, form, message, tmp_pat
 
 def test_a_missing_package_is_answered_with_the_extra(monkeypatch, tmp_path):
     monkeypatch.setattr("srlab.extensions.optional_packages.find_spec", lambda _name: None)
-    with pytest.raises(ValueError, match=r'needs onnx and onnxruntime.*pip install "srlab\[export\]"'):
+    with pytest.raises(ValueError, match=r'needs onnx and onnxruntime.*pip install -e "\.\[export\]"'):
         export_network(narrow("edsr_baseline"), tmp_path / "file.onnx", to="onnx")
 
 
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [
-        ("file.pt", {"to": "onnx"}, r"ends in \.onnx"),
+        ("file.pt", {"to": "onnx"}, r"must end in \.onnx"),
         ("file.onnx", {"to": "tflite"}, "unknown format 'tflite'; choose one of onnx, openvino, pt2"),
         ("file.onnx", {"to": "onnx", "dtype": "bfloat16"}, "float32 or float16"),
     ],

@@ -137,9 +137,9 @@ def test_the_pushed_card_has_the_metadata_that_the_hub_reads(hub, network):
 def test_without_huggingface_hub_the_extra_is_named(monkeypatch, tmp_path, network):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r'there is no file me/elan.*pip install "srlab\[hub\]"'):
+    with pytest.raises(ValueError, match=r'there is no file me/elan.*pip install -e "\.\[hub\]"'):
         srlab.load_model("me/elan")
-    with pytest.raises(ValueError, match=r'pip install "srlab\[hub\]"'):
+    with pytest.raises(ValueError, match=r'pip install -e "\.\[hub\]"'):
         srlab.push_to_hub(network, "me/elan", licence="mit")
     network.save_pretrained("elan")
     assert_equal(srlab.load_model("elan"), network)

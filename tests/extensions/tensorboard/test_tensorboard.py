@@ -32,7 +32,7 @@ def curve(path, key):
 
 def test_without_the_package_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("srlab.extensions.optional_packages.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'pip install "srlab\[tensorboard\]"'):
+    with pytest.raises(ValueError, match=r'pip install -e "\.\[tensorboard\]"'):
         RunTensorBoardLogger(save_dir=str(tmp_path))
 
 

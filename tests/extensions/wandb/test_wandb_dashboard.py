@@ -101,7 +101,7 @@ def test_a_server_that_is_not_there_is_named(fresh_wandb, capsys):
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
-    with pytest.raises(ValueError, match=r'pip install "srlab\[dashboard\]"'):
+    with pytest.raises(ValueError, match=r'pip install -e "\.\[dashboard\]"'):
         specification(Dashboard("lab"))
 
 
