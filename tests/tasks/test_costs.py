@@ -145,3 +145,8 @@ def test_a_run_above_the_limit_exits_on_all_ranks_with_a_status_of_its_own(forke
     assert "where latency.limit_ms=1e-06" in run.output
     assert not list(tmp_path.glob("run/checkpoints/*.ckpt"))
     assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_limit_without_a_measurement_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"latency.limit_ms=5 needs a measurement, which latency.repeats=0"):
+        CostRecord(folder=tmp_path, limit_ms=5.0, limits={}, **{**LIMIT, "repeats": 0})

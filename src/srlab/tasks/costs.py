@@ -80,6 +80,11 @@ class CostRecord(Callback):
                 f"latency.limit_ms={limit_ms:g}, but latency cannot be measured: the extension "
                 "srlab.extensions.lab is not installed; set latency.limit_ms=null"
             )
+        if limit_ms is not None and repeats == 0:
+            raise ValueError(
+                f"latency.limit_ms={limit_ms:g} needs a measurement, which latency.repeats=0 leaves out; "
+                "set latency.repeats=1 or more, or latency.limit_ms=null"
+            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare a new run's costs with their limits.
