@@ -183,6 +183,12 @@ def test_what_is_right_is_not_blamed():
             marks=pytest.mark.slow,
         ),
         pytest.param(
+            "evaluate.py",
+            ["checkpoint=nowhere.pt", "metrics=[psnr,vmaf]"],  # before any file is opened
+            "there is no metric 'vmaf'; choose from",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "train.py", ["data=folder"], "data=folder needs data.root=VALUE\n", marks=pytest.mark.slow
         ),
         pytest.param(

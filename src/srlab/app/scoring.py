@@ -20,6 +20,7 @@ from srlab.checkpoints import LoadedCheckpoint, read_checkpoint
 from srlab.checkpoints.shipped import shipped_file, shipped_weights
 from srlab.counts.probe import find_device
 from srlab.metrics.protocol import ProtocolConfig
+from srlab.metrics.registry import ready_metrics
 from srlab.metrics.scoring import least_side
 from srlab.models.any_scale import AnyScale
 from srlab.models.bicubic import Bicubic
@@ -56,11 +57,12 @@ def score_sets(cfg: DictConfig) -> None:
     Scores are on the disk before anything that may fail: measuring costs, scoring the next network, printing.
 
     Raises:
-        ValueError: for both or neither of ``checkpoint`` and ``model``, or a scale that is not the
-        checkpoint's.
+        ValueError: for both or neither of ``checkpoint`` and ``model``, an unknown metric, or a scale that is
+            not the checkpoint's.
     """
     check_complete(cfg, HydraConfig.get().runtime.choices)
     single_values_as_lists(cfg)
+    ready_metrics(cfg.metrics)
     torch.set_float32_matmul_precision(cfg.matmul_precision)
     torch.manual_seed(cfg.seed)
     folder = Path(cfg.paths.run)

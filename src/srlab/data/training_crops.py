@@ -62,7 +62,7 @@ class TrainingCrops(Dataset[dict[str, Any]]):
 
     def __post_init__(self) -> None:
         *_, largest = sizes = self.scales.sizes()
-        self.images = _large_enough(self.store, largest.side, self.on_bad_image)
+        self.images = _large_enough(self.store, largest, self.scales.patch_size, self.on_bad_image)
         """Numbers of the usable images in the store."""
         if self.pairs is not None:
             self.images = self.pairs.usable(self.images)
@@ -191,15 +191,19 @@ def _cut_window(
         cv2.copyMakeBorder(source, above, below, before, after, cv2.BORDER_REFLECT, dst=target)
 
 
-def _large_enough(store: ImageStore, side: int, on_bad_image: BadImagePolicy) -> list[int]:
+def _large_enough(
+    store: ImageStore, crop: CropSize, patch_size: int, on_bad_image: BadImagePolicy
+) -> list[int]:
+    side, scale = crop.side, float(crop.scale)
     small = [image for image in store.images if min(image.height, image.width) < side]
     for image in small:
         fault = f"{image.name} measures {image.height}x{image.width}, less than a crop of {side}x{side}"
         if on_bad_image == "error":
+            fitting = int(min(min(each.height, each.width) for each in small) / scale)
+            smaller = f", or data.patch_size={fitting}, which fits into all" if fitting else ""
             raise ValueError(
-                f"{len(small)} of {len(store)} images are too small: {fault} (data.patch_size times the "
-                "scale); set data.on_bad_image=skip or a smaller data.patch_size: crops of "
-                f"{min(min(each.height, each.width) for each in small)} HR pixels fit into all"
+                f"{len(small)} of {len(store)} images are too small: {fault} (data.patch_size={patch_size} "
+                f"times scale={scale:g}); set data.on_bad_image=skip{smaller}"
             )
         log.warning("skipped: %s", fault)
     large = [number for number, image in enumerate(store.images) if min(image.height, image.width) >= side]
