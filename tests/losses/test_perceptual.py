@@ -4,10 +4,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from srlab.losses.l1 import L1Loss
-from srlab.losses.perceptual import PerceptualLoss
+from srlab.losses.perceptual import PerceptualLoss, Vgg19Features, convolution_names
 from srlab.losses.sharpened import SharpenedReference
 from srlab.losses.total import TotalLoss
-from srlab.losses.vgg19 import Vgg19Features, convolution_names
 from srlab.ops.sharpen import unsharp_mask
 from vgg_weights import CONVOLUTIONS, random_vgg19, write_random_vgg19
 

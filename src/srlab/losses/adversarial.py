@@ -26,19 +26,10 @@ class AdversarialLoss(nn.Module):
 
     def forward(self, sr_image: Tensor, hr_image: Tensor) -> Tensor:
         """What the network minimizes: (B, 3, H, W) each, HR in [0, 1], to a scalar."""
-        return self.fidelity(sr_image, hr_image) + self.weight * looks_real(self.discriminator(sr_image))
+        adversarial = F.softplus(-self.discriminator(sr_image).float()).mean()
+        return self.fidelity(sr_image, hr_image) + self.weight * adversarial
 
     def of_discriminator(self, sr_image: Tensor, hr_image: Tensor) -> Tensor:
         """What the discriminator minimizes; the network gets no gradient from it."""
-        real = looks_real(self.discriminator(hr_image))
-        return real + looks_restored(self.discriminator(sr_image.detach()))
-
-
-def looks_real(logits: Tensor) -> Tensor:
-    """Mean cross entropy of images that count as real."""
-    return F.softplus(-logits.float()).mean()
-
-
-def looks_restored(logits: Tensor) -> Tensor:
-    """Mean cross entropy of images that count as restored."""
-    return F.softplus(logits.float()).mean()
+        real = F.softplus(-self.discriminator(hr_image).float()).mean()
+        return real + F.softplus(self.discriminator(sr_image.detach()).float()).mean()

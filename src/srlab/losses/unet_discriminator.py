@@ -43,11 +43,7 @@ class UNetDiscriminator(nn.Module):
         self.last = nn.Conv2d(dim, 1, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] to (B, 1, H, W) logits, positive for real; H and W multiples of 8.
-
-        Raises:
-            ValueError: other sizes.
-        """
+        """(B, 3, H, W) in [0, 1] to (B, 1, H, W) logits, positive for real; H and W are multiples of 8."""
         height, width = images.shape[-2:]
         if height % 8 or width % 8:
             raise ValueError(
