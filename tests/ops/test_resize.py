@@ -11,7 +11,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from golden_files import load_golden
-from srlab.ops.resize import imresize, resize_weights
+from srlab.ops.resize import imresize, mirrored, resize_taps
 
 GOLDEN = load_golden("degrade_metrics/imresize.json")
 NAMES = sorted(key for key in GOLDEN.arrays if key.endswith(("down_f64", "up_f64", "noaa_f64")))
@@ -98,7 +98,8 @@ def test_weights_equal_the_recorded_ones(name: str):
     input_side, output_side = map(int, name.split("_"))
     recorded, positions = GOLDEN.arrays[f"weights/{name}/w"], GOLDEN.arrays[f"weights/{name}/idx"]
     factor = 2.0 if output_side > input_side else 1 / round(input_side / output_side)
-    weights, indices = resize_weights(input_side, output_side, factor, True)
+    weights, taps = resize_taps(output_side, factor, True)
+    indices = mirrored(taps, input_side)
     before = int(GOLDEN.arrays[f"weights/{name}/pad"][0])
     dense, expected = np.zeros((output_side, input_side)), np.zeros((output_side, input_side))
     np.add.at(dense, (np.arange(output_side)[:, None], indices), weights)
@@ -140,7 +141,8 @@ def test_uint8_mode_equals_rational_arithmetic(scale: int, kind: str):
 def test_weights_are_the_documented_fractions(scale: int, denominator: int):
     numerators = dense_matrix(20 * scale, scale) * denominator
     assert all(value.denominator == 1 for value in numerators.ravel() if value)
-    weights, indices = resize_weights(20 * scale, 20, 1 / scale, True)
+    weights, taps = resize_taps(20, 1 / scale, True)
+    indices = mirrored(taps, 20 * scale)
     dense = np.zeros((20, 20 * scale))
     np.add.at(dense, (np.arange(20)[:, None], indices), weights)
     np.testing.assert_allclose(dense * denominator, numerators.astype(float), rtol=0, atol=1e-9)

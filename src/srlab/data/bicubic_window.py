@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from srlab.ops.resize import imresize, resize_taps, resize_weights, weighted_sums
+from srlab.ops.resize import imresize, resize_taps, weighted_sums
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +38,7 @@ _DROPPED = 2
 
 
 def context(scale: int | Fraction) -> int:
-    """HR pixels that a window needs on each side, two LR pixels.
-
-    Raises:
-        ValueError: for a whole scale at which windows are not exact.
-    """
+    """HR pixels that a window needs on each side, two LR pixels; a ``ValueError`` if none is exact."""
     if isinstance(scale, Fraction):
         return math.ceil(_DROPPED * scale)
     if not _has_exact_windows(scale):
@@ -59,10 +55,8 @@ def _has_exact_windows(scale: int) -> bool:
 def downsample_window(window: NDArray[np.uint8], scale: int | Fraction) -> NDArray[np.uint8]:
     """(C, s*h + 2m, s*w + 2m) with m = ``context(scale)`` to (C, h, w).
 
-    Args:
-        window: part of an image, aligned to multiples of the scale; beyond the image's border the context is
-            the mirrored image, edge repeated. Fastest if it is contiguous and its width a multiple of four.
-        scale: s.
+    The window is aligned to multiples of the scale; beyond the image's border the context is the mirrored
+    image, edge repeated. Fastest if it is contiguous and its width a multiple of four.
     """
     if not isinstance(scale, Fraction) and _is_exact_here(scale):
         return _fixed_point(window, scale)
@@ -123,7 +117,7 @@ def _downsample_by_fraction(windows: Tensor, scale: Fraction) -> Tensor:
 
 
 def _downsample_axis(pixels: Tensor, axis: int, scale: int) -> Tensor:
-    weights = resize_weights(8 * scale, 8, 1 / scale, True)[0][4]  # of a pixel far from the border
+    weights = resize_taps(8, 1 / scale, True)[0][4]
     used = np.flatnonzero(np.abs(weights) > 1e-9)
     weights = weights[used[0] : used[-1] + 1].tolist()
     margin = context(scale)

@@ -14,7 +14,7 @@ class ImageMean(Metric):
 
     Every value is kept and the sum is rounded once: to the last bit it depends neither on the order of images
     nor on the number of ranks, and equals ``statistics.fmean``. Ranks may hold different numbers of images,
-    or none. Values stay float64 when the module that holds them is converted.
+    or none. Values stay float64 when their module is converted.
     """
 
     full_state_update = False

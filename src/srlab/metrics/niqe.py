@@ -20,6 +20,7 @@ from torch import Tensor
 
 from srlab.metrics.registry import Metric
 from srlab.official_files import official_file
+from srlab.ops.blur import gaussian_means
 from srlab.ops.color import luma_eight_bit
 from srlab.ops.resize import imresize
 
@@ -36,15 +37,12 @@ _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to the neighbours whose products 
 
 
 def distance(image: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
-    """NIQE of one image (equation 10).
+    """NIQE of one image (equation 10); NaN where fewer than two blocks have any texture.
 
     Args:
         image: (H, W) luma 0..255 in float64; what exceeds whole blocks of 96x96 is left out.
         mean: (36,) of the features of photographs.
         covariance: (36, 36), likewise.
-
-    Returns:
-        A scalar, lower for more natural images; NaN where fewer than two blocks have any texture.
     """
     rows = features(image)
     rows_with_texture = rows[~rows.isnan().any(dim=1)]
@@ -70,13 +68,9 @@ def features(image: Tensor) -> Tensor:
 def fit_asymmetric_gaussian(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Moment estimates of asymmetric generalized Gaussians (N.-E. Lasmar and others, ICIP 2009).
 
-    The density is proportional to exp(-(|x| / b)^shape) with one b left of 0 and another right of it.
-
-    Args:
-        samples: (N, H, W); NaN results where they have not both signs.
-
-    Returns:
-        shape, in 0.2..10 with steps of 0.001, left b and right b, (N,) each.
+    The density is proportional to exp(-(|x| / b)^shape) with one b left of 0 and another right of it. Samples
+    (N, H, W) give the shape, in 0.2..10 with steps of 0.001, left b and right b, (N,) each; NaN where they
+    have not both signs.
     """
     values = samples.flatten(1)
     squares = values.square()
@@ -86,19 +80,14 @@ def fit_asymmetric_gaussian(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ratio = values.abs().mean(dim=1).square() / squares.mean(dim=1)
     ratio = ratio * (skew**3 + 1) * (skew + 1) / (skew.square() + 1).square()
     shapes = torch.arange(200, 10001, dtype=values.dtype, device=values.device) / 1000
-    expected = torch.exp(2 * _log_gamma(2 / shapes) - _log_gamma(1 / shapes) - _log_gamma(3 / shapes))
+    expected = torch.exp(2 * torch.lgamma(2 / shapes) - torch.lgamma(1 / shapes) - torch.lgamma(3 / shapes))
     shape = shapes[(ratio[:, None] - expected).abs().argmin(dim=1)]
-    width = torch.exp((_log_gamma(1 / shape) - _log_gamma(3 / shape)) / 2)
+    width = torch.exp((torch.lgamma(1 / shape) - torch.lgamma(3 / shape)) / 2)
     return torch.where(ratio.isnan(), torch.nan, shape), left * width, right * width
 
 
 def read_parameters() -> tuple[Tensor, Tensor]:
-    """Mean (36,) and covariance (36, 36) of the features of photographs, float64.
-
-    Raises:
-        FileNotFoundError: the file is missing; the message names its source and where to put it.
-        ValueError: it has other content than the published one.
-    """
+    """Mean (36,) and covariance (36, 36) of the features of photographs, float64; errors of official_file."""
     path = official_file(
         _FILE,
         sha256=_SHA256,
@@ -118,13 +107,10 @@ def _niqe(restored: Tensor, peak: float) -> Tensor:
 
 def _normalized(plane: Tensor) -> Tensor:
     """Each pixel minus its local mean, over its local deviation plus 1 (equation 1); borders are repeated."""
-    offsets = torch.arange(_WINDOW, dtype=plane.dtype, device=plane.device) - _WINDOW // 2
-    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    weights = weights / weights.sum()
 
     def blur(values: Tensor) -> Tensor:
         padded = F.pad(values[None, None], (_WINDOW // 2,) * 4, mode="replicate")
-        return F.conv2d(F.conv2d(padded, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))[0, 0]
+        return gaussian_means(padded, _WINDOW, _SIGMA)[0, 0]
 
     mean = blur(plane)
     deviation = (blur(plane.square()) - mean.square()).abs().sqrt()
@@ -137,12 +123,8 @@ def _block_features(blocks: Tensor) -> Iterator[Tensor]:
     yield from (shape, (left + right) / 2)
     for shift in _SHIFTS:
         shape, left, right = fit_asymmetric_gaussian(blocks * blocks.roll(shift, dims=(1, 2)))
-        mean = (right - left) * torch.exp(_log_gamma(2 / shape) - _log_gamma(1 / shape))
+        mean = (right - left) * torch.exp(torch.lgamma(2 / shape) - torch.lgamma(1 / shape))
         yield from (shape, mean, left, right)
-
-
-def _log_gamma(values: Tensor) -> Tensor:
-    return torch.special.gammaln(values)
 
 
 @functools.lru_cache(maxsize=4)

@@ -27,8 +27,7 @@ class Metric:
         name: key in records and curves, and the name of its module.
         label: heading in tables.
         compute: maps two (B, C, H, W) batches of one shape and the largest pixel value to (B,) in float64.
-        compute_alone: in its place for a metric without reference: maps the restored batch and the largest
-            pixel value to (B,). It does not get the reference.
+        compute_alone: in its place for a metric without reference, which it does not get.
         higher_is_better: False for distances.
         decimals: printed in tables.
         unit: such as ``dB``; empty for none.
@@ -52,16 +51,7 @@ class Metric:
         assert (self.compute is None) != (self.compute_alone is None)
 
     def __call__(self, restored: Tensor, reference: Tensor, *, peak: float) -> Tensor:
-        """Value for each image.
-
-        Args:
-            restored: (B, C, H, W), same range as ``reference``.
-            reference: (B, C, H, W).
-            peak: largest possible value, 1 or 255.
-
-        Returns:
-            (B,) in float64.
-        """
+        """(B,) values in float64 of two (B, C, H, W) in [0, ``peak``], which is 1 or 255."""
         if restored.shape != reference.shape or restored.ndim != 4 or math.prod(restored.shape) == 0:
             raise ValueError(
                 "restored and reference must be (B, C, H, W) of one shape and not empty, "
@@ -73,10 +63,10 @@ class Metric:
                 f"{self.label} needs at least {self.least_side}x{self.least_side} pixels, got "
                 f"{height}x{width}; score larger images or use a smaller border"
             )
-        if self.compute_alone is not None:
-            return self.compute_alone(restored, peak)
-        assert self.compute is not None
-        return self.compute(restored, reference, peak)
+        if self.compute is not None:
+            return self.compute(restored, reference, peak)
+        assert self.compute_alone is not None
+        return self.compute_alone(restored, peak)
 
     @property
     def needs_reference(self) -> bool:
@@ -102,11 +92,7 @@ def list_metrics() -> tuple[str, ...]:
 
 
 def find_metric(name: str) -> Metric:
-    """The metric called ``name``.
-
-    Raises:
-        ValueError: there is none; the message lists those there are.
-    """
+    """The metric called ``name``; a ``ValueError`` that lists those there are if there is none."""
     module = f"{_PACKAGE}.{name}"
     is_there = name.isidentifier() and importlib.util.find_spec(module) is not None
     metric = getattr(importlib.import_module(module), "METRIC", None) if is_there else None
@@ -118,9 +104,7 @@ def find_metric(name: str) -> Metric:
 def ready_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
     """The metrics called ``names``, each checked to be computable here.
 
-    Raises:
-        ValueError: for an unknown or repeated name, or an empty list.
-        FileNotFoundError: the weights of one are missing.
+    A ``ValueError`` for an unknown or repeated name, or an empty list; a ``FileNotFoundError`` for weights.
     """
     names = list(names)
     if not names or len(set(names)) < len(names):

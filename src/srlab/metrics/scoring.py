@@ -34,10 +34,7 @@ def score(
         sr_image: (3, H, W) floating point in [0, 1], not necessarily clamped.
         hr_image: (3, H, W) or gray (1, H, W), uint8.
         protocol: its border is in pixels of these images.
-        metrics: their names.
-
-    Returns:
-        {metric: value}, 0-dimensional float64.
+        metrics: their names, by which the results, 0-dimensional float64, are returned.
     """
     if protocol.bicubic_only:
         raise ValueError(
@@ -51,15 +48,9 @@ def score(
 
 
 def score_alone(sr_image: Tensor, protocol: ProtocolConfig, metrics: Iterable[str]) -> dict[str, Tensor]:
-    """Judge a restored image that has no reference, as ``protocol`` says.
+    """:func:`score` of an image that has no reference, by those metrics that need none.
 
-    Args:
-        sr_image: (3, H, W) floating point in [0, 1], not necessarily clamped.
-        protocol: not one with ``bicubic_only``.
-        metrics: names; those that need a reference are left out.
-
-    Returns:
-        {metric: value}, 0-dimensional float64.
+    ``protocol`` is not one with ``bicubic_only``.
     """
     chosen = [metric for metric in map(find_metric, metrics) if not metric.needs_reference]
     restored = _cut_border(to_levels(sr_image, quantize=protocol.quantize), protocol)
@@ -70,11 +61,7 @@ def score_alone(sr_image: Tensor, protocol: ProtocolConfig, metrics: Iterable[st
 def check_alone(
     set_names: Sequence[str], protocols: Iterable[ProtocolConfig], metrics: Sequence[str]
 ) -> None:
-    """Log which metrics the images of sets without HR lack, if there are such sets.
-
-    Raises:
-        ValueError: one of the protocols, or every metric, needs HR.
-    """
+    """Log which metrics sets without HR lack; a ``ValueError`` if a protocol, or every metric, needs HR."""
     if not set_names:
         return
     names = ", ".join(set_names)
@@ -100,7 +87,7 @@ def score_bicubic(
 
     Args:
         hr_image: (3, H, W) or gray (1, H, W), uint8.
-        scale: factor of the downsampling and upsampling.
+        scale: of both steps.
         protocol: one with ``bicubic_only``.
         metrics: their names; none that needs RGB.
     """
@@ -145,20 +132,16 @@ def _value(metric: Metric, restored: Tensor, reference: Tensor) -> Tensor:
 def _protocol_planes(restored: Tensor, reference: Tensor, protocol: ProtocolConfig) -> tuple[Tensor, Tensor]:
     """Both images in the protocol's colour space and precision, 0..255."""
     if len(reference) == 1 and protocol.gray is GrayRule.own:
-        return _gray_planes(restored, reference, protocol.arithmetic)
+        gray = gray_level(restored)
+        if protocol.arithmetic is Arithmetic.eight_bit:
+            gray = torch.floor(gray + 0.5)
+        dtype = torch.float32 if protocol.arithmetic is Arithmetic.single else torch.float64
+        return gray.to(dtype), reference.to(dtype)
     reference = reference.expand(restored.shape)
     if protocol.color is ColorSpace.rgb:
         return restored.to(torch.float64), reference.to(torch.float64)
     luma = _LUMA[protocol.arithmetic]
     return luma(restored), luma(reference)
-
-
-def _gray_planes(restored: Tensor, reference: Tensor, arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
-    gray = gray_level(restored)
-    if arithmetic is Arithmetic.eight_bit:
-        gray = torch.floor(gray + 0.5)
-    dtype = torch.float32 if arithmetic is Arithmetic.single else torch.float64
-    return gray.to(dtype), reference.to(dtype)
 
 
 def _cut_border(image: Tensor, protocol: ProtocolConfig) -> Tensor:

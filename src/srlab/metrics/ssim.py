@@ -6,10 +6,10 @@ but takes twenty times as long in float64 as the separable filters here.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from srlab.metrics.registry import Metric
+from srlab.ops.blur import gaussian_means
 
 WINDOW_SIZE = 11
 _WINDOW_SIGMA = 1.5
@@ -17,40 +17,30 @@ _K1, _K2 = 0.01, 0.03
 
 
 def similarity(x: Tensor, y: Tensor, peak: float) -> tuple[Tensor, Tensor]:
-    """Mean similarity of all windows, and its contrast and structure term alone.
+    """Mean similarity of all windows, and its contrast and structure term alone, (B, C) each.
 
-    Args:
-        x: (B, C, H, W), at least float32.
-        y: likewise.
-        peak: largest possible value.
-
-    Returns:
-        Two tensors (B, C).
+    ``x`` and ``y`` are (B, C, H, W), at least float32, with values up to ``peak``.
     """
+
+    def means(values: Tensor) -> Tensor:
+        return gaussian_means(values, WINDOW_SIZE, _WINDOW_SIGMA)
+
     planes_x, planes_y = x.flatten(0, 1)[:, None], y.flatten(0, 1)[:, None]
-    mean_x, mean_y = _blur(planes_x), _blur(planes_y)
-    variance_x = _blur(planes_x * planes_x) - mean_x.square()
-    variance_y = _blur(planes_y * planes_y) - mean_y.square()
-    covariance = _blur(planes_x * planes_y) - mean_x * mean_y
+    mean_x, mean_y = means(planes_x), means(planes_y)
+    variance_x = means(planes_x * planes_x) - mean_x.square()
+    variance_y = means(planes_y * planes_y) - mean_y.square()
+    covariance = means(planes_x * planes_y) - mean_x * mean_y
     c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
     contrast = (2 * covariance + c2) / (variance_x + variance_y + c2)
     luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
-    means = ((luminance * contrast).mean(dim=(1, 2, 3)), contrast.mean(dim=(1, 2, 3)))
-    return means[0].unflatten(0, x.shape[:2]), means[1].unflatten(0, x.shape[:2])
+    whole, contrast = (each.mean(dim=(1, 2, 3)) for each in (luminance * contrast, contrast))
+    return whole.unflatten(0, x.shape[:2]), contrast.unflatten(0, x.shape[:2])
 
 
 def _ssim(restored: Tensor, reference: Tensor, peak: float) -> Tensor:
     """Mean over channels, computed in the images' dtype, at least float32."""
     dtype = torch.promote_types(restored.dtype, torch.float32)
     return similarity(restored.to(dtype), reference.to(dtype), peak)[0].mean(dim=1).to(torch.float64)
-
-
-def _blur(planes: Tensor) -> Tensor:
-    """Gaussian-weighted mean over every window that lies inside (N, 1, H, W)."""
-    offsets = torch.arange(WINDOW_SIZE, dtype=planes.dtype, device=planes.device) - WINDOW_SIZE // 2
-    weights = torch.exp(-offsets.square() / (2 * _WINDOW_SIGMA**2))
-    weights = weights / weights.sum()
-    return F.conv2d(F.conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
 
 
 METRIC = Metric(

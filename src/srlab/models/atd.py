@@ -25,7 +25,7 @@ from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.spatial_steps import steps_of
 from srlab.layers.window_attention import MultiHeadWindows
 from srlab.models.residual_groups import ResidualGroup, ResidualGroupNetwork, check_groups
-from srlab.ops.mirroring import mirror_to_multiple
+from srlab.ops.padding import mirror_to_multiple
 from srlab.ops.reach import Step, Windows
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.token_groups import attend_in_own_groups

@@ -29,7 +29,7 @@ from srlab.layers.position_bias import RelativePositionBias
 from srlab.models.residual_groups import ResidualGroup, ResidualGroupNetwork, check_groups
 from srlab.ops.attention import attention_regions
 from srlab.ops.focused_attention import REFERENCE, STREAMED, Focus, Layer, focus
-from srlab.ops.mirroring import mirror_to_multiple
+from srlab.ops.padding import mirror_to_multiple
 from srlab.ops.reach import Interval, Neighbours, Step, Windows
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows

@@ -66,9 +66,7 @@ def attention_maps(query: Tensor, key: Tensor, *, scale: float = 1.0, bias: Tens
 def fused_attention(
     query: Tensor, key: Tensor, value: Tensor, *, scale: float = 1.0, bias: Tensor | None = None
 ) -> Tensor:
-    """``attention_maps(query, key) @ value`` for (batch, heads, T, d), without the maps.
-
-    ``bias`` is (heads, T, T).
+    """``attention_maps(query, key) @ value`` for (batch, heads, T, d), bias (heads, T, T), without the maps.
 
     On CUDA, channels are padded with zeros to rows that the memory-saving kernels accept: without that, a
     width such as 10 silently takes the path that stores the maps.
@@ -150,6 +148,12 @@ def attention_regions(length: int, side: int, shift: int, device: torch.device) 
     return (position >= length - side).long() + (position >= length - shift).long()
 
 
+def region_mask(regions: Tensor, dtype: torch.dtype) -> Tensor:
+    """(..., T) numbers of regions to (..., T, T): what the logits of tokens in different regions get."""
+    foreign = regions[..., :, None] != regions[..., None, :]
+    return torch.zeros_like(foreign, dtype=dtype).masked_fill(foreign, _FOREIGN)
+
+
 def shifted_window_mask(
     height: int, width: int, side: int, shift: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
@@ -173,8 +177,7 @@ def _mask(height: int, width: int, side: int, shift: int, device: torch.device, 
     rows = attention_regions(height, side, shift, device)
     columns = attention_regions(width, side, shift, device)
     regions = rearrange(rows[:, None] * 3 + columns, "(nh sh) (nw sw) -> nh nw (sh sw)", sh=side, sw=side)
-    foreign = regions[..., :, None] != regions[..., None, :]
-    return torch.zeros(foreign.shape, dtype=dtype, device=device).masked_fill(foreign, _FOREIGN)
+    return region_mask(regions, dtype)
 
 
 # Few entries, because masks of large images are large. Without inference mode: a tensor that validation made

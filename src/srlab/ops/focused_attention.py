@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from srlab.ops.attention import region_mask
+
 #: All windows at once, and maps of all tokens handed on, as in the authors' code.
 REFERENCE = "reference"
 #: A few windows at a time; maps of all tokens are computed again by the layer that multiplies them.
@@ -19,8 +21,6 @@ STREAMED = "streamed"
 
 # The authors' guard against shares that are all 0.
 _EPSILON = 1e-20
-# Added to the logits of tokens that only the cyclic shift made neighbours.
-_FOREIGN = -100.0
 # Entries of a map of all tokens at a time: 64 MB in float32.
 _SLAB = 2**24
 # Windows of at most 181x181 tokens.
@@ -28,19 +28,12 @@ _INDEX = torch.int16
 
 
 class Layer(NamedTuple):
-    """What a layer compares.
+    """What a layer compares."""
 
-    Attributes:
-        query: (W, M, T, d), scaled.
-        key: (W, M, T, d).
-        bias: (M, T, T), or (1, T, T) for all heads.
-        regions: (W, T) numbers of regions that do not attend to one another; None: all do.
-    """
-
-    query: Tensor
-    key: Tensor
-    bias: Tensor
-    regions: Tensor | None
+    query: Tensor  # (W, M, T, d), scaled
+    key: Tensor  # (W, M, T, d)
+    bias: Tensor  # (M, T, T), or (1, T, T) for all heads
+    regions: Tensor | None  # (W, T) numbers of regions that do not attend to one another; None: all do
 
     def part(self, windows: slice) -> "Layer":
         """Of some windows."""
@@ -49,17 +42,13 @@ class Layer(NamedTuple):
 
 
 class Focus(NamedTuple):
-    """What one layer hands to the next that attends in the same windows.
+    """What one layer hands to the next that attends in the same windows."""
 
-    Attributes:
-        shares: (W, M, T, K) of each token's attention; None where ``layers`` determine them.
-        tokens: (W, M, T, K) to whom; None: to all T in order.
-        layers: those that compared all tokens, first to last.
-    """
-
-    shares: Tensor | None = None
-    tokens: Tensor | None = None
-    layers: tuple[Layer, ...] = ()
+    shares: Tensor | None = (
+        None  # (W, M, T, K) of each token's attention; None where ``layers`` determine them
+    )
+    tokens: Tensor | None = None  # (W, M, T, K) to whom; None: to all T in order
+    layers: tuple[Layer, ...] = ()  # those that compared all tokens, first to last
 
 
 def focus(
@@ -67,15 +56,9 @@ def focus(
 ) -> tuple[Tensor, tuple[Focus, ...]]:
     """Attend with shares that are multiplied by those before, of which the ``keep`` largest stay.
 
-    Args:
-        layer: see there.
-        value: (W, M, T, d).
-        before: of the layer before in these windows, one for each part of them; empty: there is none.
-        keep: K, at most as many as before.
-        form: :data:`REFERENCE` or :data:`STREAMED`, the same function.
-
-    Returns:
-        (W, M, T, d), and what the next layer needs.
+    ``value`` (W, M, T, d) is mixed; the other result is what the next layer in these windows takes as
+    ``before``: one focus for each part of them, none for the first layer. K = ``keep`` is at most what it was
+    before. ``form`` is :data:`REFERENCE` or :data:`STREAMED`, the same function.
     """
     if form == REFERENCE:
         mixed, after = _focus(layer, value, before[0] if before else Focus(), keep, dense=False)
@@ -133,8 +116,7 @@ def _logits(layer: Layer, tokens: Tensor | None, *, dense: bool) -> Tensor:
         logits = query @ key.transpose(-2, -1) + bias
         if regions is None:
             return logits
-        foreign = regions[:, None, :, None] != regions[:, None, None, :]
-        return logits + torch.zeros_like(foreign, dtype=bias.dtype).masked_fill(foreign, _FOREIGN)
+        return logits + region_mask(regions[:, None], bias.dtype)
     if dense and _is_wide(tokens, key):
         return (query @ key.transpose(-2, -1) + bias).gather(-1, tokens)
     logits = (query[..., None, :] @ _rows(key, tokens).transpose(-2, -1)).squeeze(-2)

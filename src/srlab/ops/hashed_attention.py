@@ -33,14 +33,9 @@ def count_buckets(length: int, chunk_size: int, most: int) -> int:
 
 
 def hash_vectors(vectors: Tensor, rotations: Tensor) -> Tensor:
-    """The bucket of each vector in each round: the largest of D / 2 projections and their negatives.
+    """(B, R, L) bucket of each vector in each round: the largest of D / 2 projections and their negatives.
 
-    Args:
-        vectors: (B, L, E).
-        rotations: (E, R, D / 2).
-
-    Returns:
-        (B, R, L), integers below D.
+    ``vectors`` are (B, L, E), ``rotations`` (E, R, D / 2).
     """
     projected = torch.einsum("ble,erd->brld", vectors, rotations)
     return torch.cat([projected, -projected], dim=-1).argmax(-1)
@@ -57,13 +52,10 @@ def attend_in_buckets(
 
     Args:
         embedded: (B, L, E), queries, and keys once normalised.
-        values: (B, L, C).
+        values: (B, L, C), as the result.
         rotations: (E, R, D / 2).
         chunk_size: S, or L if that is less.
         form: :data:`REFERENCE` or :data:`STREAMED`, the same function.
-
-    Returns:
-        (B, L, C).
     """
     chunk_size = min(chunk_size, embedded.shape[1])
     if form == STREAMED:
@@ -84,16 +76,9 @@ def _sorted_by_bucket(embedded: Tensor, rotations: Tensor, chunk_size: int) -> T
 
 
 def _attend(embedded: Tensor, values: Tensor, order: Tensor, ring: Tensor) -> tuple[Tensor, Tensor]:
-    """Mixed values and log-denominators of the chunks in ``order``.
+    """Mixed values (B, R, P, S, C) and log-denominators (B, R, P, S, 1) of the chunks in ``order``.
 
-    Args:
-        embedded: (B, L, E).
-        values: (B, L, C).
-        order: (B, R, P, S), the queries.
-        ring: the same, or (B, R, P + 2, S) with the chunk before and the one after.
-
-    Returns:
-        (B, R, P, S, C) and (B, R, P, S, 1).
+    ``order`` (B, R, P, S) are the queries; ``ring`` is the same, or has the chunk before and the one after.
     """
     queries = _gather(embedded, order)
     keys = _with_neighbours(F.normalize(_gather(embedded, ring), dim=-1, eps=_SMALLEST_NORM), queries)
@@ -123,28 +108,20 @@ def _in_place(chunks: Tensor, order: Tensor, length: int) -> Tensor:
 
 def _streamed(embedded: Tensor, values: Tensor, rotations: Tensor, chunk_size: int) -> Tensor:
     """Sums over rounds with the largest log-denominator so far (online soft-max)."""
-    total = weight = largest = None
+    total, weight = embedded.new_zeros(()), embedded.new_zeros(())
+    largest = embedded.new_full((), -torch.inf)
     for rotation in rotations.split(1, dim=1):
         order = _sorted_by_bucket(embedded, rotation, chunk_size)
+        ring = torch.cat([order[:, :, -1:], order, order[:, :, :1]], dim=2)
+        slabs = [
+            _attend(embedded, values, order[:, :, start : start + _SLAB], ring[:, :, start : start + _SLAB + 2])
+            for start in range(0, order.shape[2], _SLAB)
+        ]
         mixed, denominators = (
             _in_place(torch.cat(parts, dim=2), order, embedded.shape[1])[:, 0]
-            for parts in zip(*_slabs(embedded, values, order), strict=True)
+            for parts in zip(*slabs, strict=True)
         )
-        if total is None or weight is None or largest is None:
-            total, weight, largest = mixed, torch.ones_like(denominators), denominators
-            continue
         top = torch.maximum(largest, denominators)
         before, now = torch.exp(largest - top), torch.exp(denominators - top)
         total, weight, largest = total * before + mixed * now, weight * before + now, top
-    assert total is not None
-    assert weight is not None
     return total / weight
-
-
-def _slabs(embedded: Tensor, values: Tensor, order: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Results of a few chunks at a time."""
-    ring = torch.cat([order[:, :, -1:], order, order[:, :, :1]], dim=2)
-    return [
-        _attend(embedded, values, order[:, :, start : start + _SLAB], ring[:, :, start : start + _SLAB + 2])
-        for start in range(0, order.shape[2], _SLAB)
-    ]

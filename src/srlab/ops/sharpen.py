@@ -1,8 +1,9 @@
 """Unsharp masking of the references that networks for degraded photographs are trained on."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from srlab.ops.blur import gaussian_means
 
 _REACH = 25  # pixels on each side of the blur's 51x51 window
 _SIGMA = 8.0  # OpenCV's for a window of 51: 0.3 * ((51 - 1) / 2 - 1) + 0.8
@@ -16,14 +17,8 @@ def unsharp_mask(images: Tensor) -> Tensor:
     Source: X. Wang and others, "Real-ESRGAN", ICCVW 2021, section 3.4, with the constants of its code. With
     the blur G, the detail d = x - G(x) and the mask m = G(|d| > 10/255): m clip(x + d/2) + (1 - m) x.
 
-    Args:
-        images: (B, C, H, W) floating point in [0, 1]; borders are reflected.
-
-    Returns:
-        The same shape, in [0, 1].
-
-    Raises:
-        ValueError: a side has fewer than 26 pixels.
+    (B, C, H, W) floating point in [0, 1] to the same; borders are reflected. A ``ValueError`` if a side has
+    fewer than 26 pixels.
     """
     if min(images.shape[-2:]) <= _REACH:
         raise ValueError(
@@ -37,10 +32,5 @@ def unsharp_mask(images: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor) -> Tensor:
-    """Gaussian blur of every plane, rows and columns in turn."""
-    offsets = torch.arange(-_REACH, _REACH + 1, dtype=images.dtype, device=images.device)
-    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    weights = weights / weights.sum()
     planes = F.pad(images, (_REACH,) * 4, mode="reflect").flatten(0, 1)[:, None]
-    planes = F.conv2d(F.conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
-    return planes.view(images.shape)
+    return gaussian_means(planes, 2 * _REACH + 1, _SIGMA).view(images.shape)

@@ -11,14 +11,16 @@ Shape legend: B batch, N tokens, C features, E compared features, K centres, M h
 P = ceil(N / G) groups.
 """
 
+from typing import Any
+
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from srlab.ops.attention import attention_maps, fused_attention
-from srlab.ops.device_sums import sum_over_devices
-from srlab.ops.mirroring import mirrored_positions
+from srlab.ops.padding import mirrored_positions
 from srlab.ops.precision import without_autocast
 
 
@@ -61,16 +63,9 @@ def attend_in_groups(
 ) -> tuple[Tensor, Tensor]:
     """Attention of each group of sorted tokens to itself and the group after it.
 
-    The sorted tokens are mirrored at the end, to fill the last group and to follow it.
-
-    Args:
-        query: (B, N, E).
-        key: (B, N, E).
-        value: (B, N, C).
-        order: (B, N) tokens in the order in which they are divided into groups.
-        group_size: G, or N if that is less.
-        num_heads: M.
-        backend: ``reference`` or ``sdpa``, the same function.
+    Queries and keys are (B, N, E), values (B, N, C); ``order`` (B, N) has the tokens in the order in which
+    they are divided into groups of G = ``group_size``, N at most. They are mirrored at the end, to fill the
+    last group and to follow it. ``backend`` is ``reference`` or ``sdpa``, the same function.
 
     Returns:
         What is mixed and the queries, in order: (B, M, P * G, C / M) and (B, M, P * G, E / M).
@@ -97,18 +92,8 @@ def attend_in_own_groups(
 ) -> Tensor:
     """Attention of each group of sorted tokens to itself alone: ATD's categories.
 
-    The sorted tokens are mirrored at the end, to fill the last group.
-
-    Args:
-        qkv: (B, N, 3C), queries, keys and values.
-        order: (B, N) tokens in the order in which they are divided into groups.
-        group_size: G, or N if that is less.
-        num_heads: M.
-        scale: multiplies the logits, a tensor of one element.
-        backend: ``reference`` or ``sdpa``, the same function.
-
-    Returns:
-        (B, N, C), in the order of ``qkv``.
+    Arguments as of :func:`attend_in_groups`, with queries, keys and values as one (B, N, 3C), and a tensor of
+    one element that multiplies the logits. The result is (B, N, C), in the order of ``qkv``.
     """
     length = order.shape[1]
     group_size = min(group_size, length)
@@ -143,6 +128,35 @@ def attend(query: Tensor, key: Tensor, value: Tensor, backend: str) -> Tensor:
 def in_place(tokens: Tensor, order: Tensor) -> Tensor:
     """(B, N, C) sorted by ``order`` to the order in which they were."""
     return torch.empty_like(tokens).scatter(1, order[..., None].expand_as(tokens), tokens)
+
+
+def sum_over_devices(value: Tensor) -> Tensor:
+    """The sum of ``value`` over all processes, each of which must call this equally often; alone, the same.
+
+    Its gradient is the sum of theirs, of which distributed training takes the mean: a function of sums over
+    the joined batch trains as on one device.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    return _summed(value)  # type: ignore[arg-type]
+
+
+# compilers cannot trace collective operations
+@torch.compiler.disable
+def _summed(value: Tensor) -> Tensor:
+    return _Sum.apply(value)
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004 as PyTorch calls it
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradients[0])
 
 
 def _sorted(tokens: Tensor, order: Tensor) -> Tensor:
