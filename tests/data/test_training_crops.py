@@ -64,7 +64,7 @@ def turned(image: Tensor, crop) -> Tensor:
 
 def check_against_whole_images(crops: TrainingCrops, index: int) -> tuple[int, int]:
     number = crops.images[image_of(crops.seed, index, len(crops.images))]
-    side, scale = crops.patch_size, crops.scales.scale
+    side, scale = crops.scales.patch_size, crops.scales.scale
     lr_whole = whole_lr(crops.store, number, scale)
     positions = (lr_whole.shape[1] - side + 1, lr_whole.shape[2] - side + 1)
     crop = draw_crop(crops.seed, index, positions, augment=crops.augment)

@@ -10,8 +10,9 @@ from skimage.data import astronaut
 
 from image_files import save_noise
 from protocols import basicsr, published_y
+from srlab.data.evaluation import EvaluationSet
+from srlab.data.sources import lr_images
 from srlab.data.store import open_store
-from srlab.data.unreferenced import UnreferencedSet, lr_images
 from srlab.metrics import niqe
 from srlab.metrics.scoring import score
 from srlab.models.bicubic import Bicubic
@@ -24,7 +25,7 @@ from srlab.tasks.restoration import result_size
 def opened(folder, *, scale=2, on_bad_image="error", least_side=1):
     image_set = lr_images(str(folder))
     store = open_store(image_set, cache=folder.parent / "cache", on_bad_image=on_bad_image)
-    return UnreferencedSet(
+    return EvaluationSet(
         image_set=image_set, store=store, scale=scale, on_bad_image=on_bad_image, least_side=least_side
     )
 

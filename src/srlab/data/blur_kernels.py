@@ -20,13 +20,10 @@ KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", 
 
 
 def gaussian_kernel(side: int, sigmas: tuple[float, float], angle: float, *, shape: float = 1.0) -> Kernel:
-    """exp(-(x' S^-1 x)^shape / 2) with the sum 1; the Gaussian for shape 1.
+    """exp(-(x' S^-1 x)^shape / 2) with the sum 1; the Gaussian for shape 1, below with longer tails.
 
-    Args:
-        side: odd number of pixels.
-        sigmas: standard deviations along the two axes of the ellipse, in pixels.
-        angle: from the x axis to the first of them, in radians.
-        shape: exponent; below 1 with longer tails, above 1 flatter.
+    ``sigmas`` are standard deviations in pixels along the two axes of the ellipse, and ``angle`` is from the
+    x axis to the first of them in radians; ``side`` is odd.
     """
     return _normalized(np.exp(-0.5 * _squared_distance(side, sigmas, angle) ** shape))
 
@@ -39,9 +36,7 @@ def plateau_kernel(side: int, sigmas: tuple[float, float], angle: float, *, shap
 def sinc_kernel(side: int, cutoff: float) -> Kernel:
     """Circular low pass w J1(w r) / (2 pi r), cut to a square, with the sum 1: it rings and overshoots.
 
-    Args:
-        side: odd number of pixels.
-        cutoff: w in radians per pixel, pi at most.
+    ``cutoff`` is w in radians per pixel, pi at most; ``side`` is odd.
     """
     rows, columns = _offsets(side)
     radius = np.hypot(rows, columns)
@@ -54,10 +49,9 @@ def sinc_kernel(side: int, cutoff: float) -> Kernel:
 
 @dataclass(kw_only=True)
 class RandomSinc:
-    """Draws low passes.
+    """Draws a low pass with ``probability``, else none.
 
     Args:
-        probability: that there is one.
         sides: [least, most], odd; each odd number between them is as likely.
         cutoffs: pairs [side, w]: from that side on, cutoffs are uniform between w pi and pi.
     """
@@ -68,7 +62,9 @@ class RandomSinc:
 
     def __post_init__(self) -> None:
         check_probability("probability of a sinc kernel", self.probability)
-        _check_sides(self.sides)
+        sides = list(self.sides)
+        if len(sides) != 2 or not 3 <= sides[0] <= sides[1] or not all(side % 2 for side in sides):
+            raise ValueError(f"sides of kernels must be [least, most], odd and from 3 on, got {sides}")
         starts = [start for start, _ in self.cutoffs]
         lowest = all(0 < cutoff <= 1 for _, cutoff in self.cutoffs)
         if not lowest or starts != sorted(set(starts)) or not starts or starts[0] > self.sides[0]:
@@ -79,8 +75,13 @@ class RandomSinc:
 
     def draw(self, random: np.random.Generator) -> Kernel | None:
         """A kernel, or None."""
-        side = draw_side(self.sides, random)
+        side = self.draw_side(random)
         return self.of_side(side, random) if random.random() < self.probability else None
+
+    def draw_side(self, random: np.random.Generator) -> int:
+        """An odd number within ``sides``."""
+        least, most = self.sides
+        return least + 2 * int(random.integers((most - least) // 2 + 1))
 
     def of_side(self, side: int, random: np.random.Generator) -> Kernel:
         """A kernel of that many pixels."""
@@ -90,10 +91,9 @@ class RandomSinc:
 
 @dataclass(kw_only=True)
 class RandomBlur:
-    """Draws blur kernels.
+    """Draws a blur kernel with ``probability``, else none.
 
     Args:
-        probability: that there is one.
         kinds: probability of each of ``KINDS``; their sum is 1.
         sigma: range of standard deviations in pixels, drawn for each axis.
         generalized_shape: range of the exponent of generalized Gaussians, which includes 1: half of them are
@@ -128,7 +128,7 @@ class RandomBlur:
         """A kernel, or None."""
         if random.random() >= self.probability:
             return None
-        side = draw_side(self.sinc.sides, random)
+        side = self.sinc.draw_side(random)
         if random.random() < self.sinc.probability:
             return self.sinc.of_side(side, random)
         kind = str(random.choice(list(self.kinds), p=list(self.kinds.values())))
@@ -142,25 +142,14 @@ class RandomBlur:
         return gaussian_kernel(side, sigmas, angle, shape=shape)
 
 
-def draw_side(sides: Sequence[int], random: np.random.Generator) -> int:
-    """An odd number within ``sides``."""
-    least, most = sides
-    return least + 2 * int(random.integers((most - least) // 2 + 1))
-
-
 def _draw_shape(bounds: Sequence[float], random: np.random.Generator) -> float:
     low, high = bounds
     return random.uniform(low, 1) if random.random() < 0.5 else random.uniform(1, high)
 
 
-def _check_sides(sides: Sequence[int]) -> None:
-    if len(sides) != 2 or not 3 <= sides[0] <= sides[1] or not all(side % 2 for side in sides):
-        raise ValueError(f"sides of kernels must be [least, most], odd and from 3 on, got {list(sides)}")
-
-
 def _offsets(side: int) -> tuple[Kernel, Kernel]:
-    line = np.arange(side) - side // 2
-    rows, columns = np.meshgrid(line.astype(np.float64), line.astype(np.float64), indexing="ij")
+    line = np.arange(side, dtype=np.float64) - side // 2
+    rows, columns = np.meshgrid(line, line, indexing="ij")
     return rows, columns
 
 

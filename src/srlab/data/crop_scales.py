@@ -13,12 +13,9 @@ from srlab.data.sampling import draw_uniform
 class CropSize(NamedTuple):
     """Of the crops of one batch."""
 
-    scale: Scale
-    """HR pixels for each LR pixel, exactly."""
-    side: int
-    """HR pixels."""
-    grid: int
-    """Corners are at multiples of this in HR, and only whole cells of the image are used."""
+    scale: Scale  # HR pixels for each LR pixel, exactly
+    side: int  # HR pixels
+    grid: int  # corners are at multiples of this in HR, and only whole cells of the image are used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +40,7 @@ class RandomScale:
 
     LR crops have one size; the HR side is rounded half up, and the scale is the quotient of the two. Corners
     are at any pixel: the LR pixels of a crop begin there, as if the image did. (LIIF and LTE draw a scale for
-    each sample.)
-
-    Args:
-        bounds: least and largest scale, 1 or more.
-        patch_size: LR pixels.
-        batch_size: samples of one optimizer step.
-        seed: of the numbers.
+    each sample.) ``batch_size`` samples are one step; ``patch_size`` is in LR pixels.
     """
 
     bounds: tuple[float, float]

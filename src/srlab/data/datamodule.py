@@ -1,7 +1,7 @@
 """The data of a run: crops for training, whole images for validation and scoring."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +13,13 @@ from lightning.pytorch import LightningDataModule
 from srlab.data.crop_scales import FixedScale, RandomScale
 from srlab.data.degradation import Degradation, TensorDegradation
 from srlab.data.evaluation import EvaluationSet, EvaluationSets, RankShare
-from srlab.data.loader import Loader
-from srlab.data.lr_windows import LrPairs
+from srlab.data.loader import Loader, Make
+from srlab.data.lr_files import LrPairs
 from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.sources import ImageFile, ImageSet, Source
 from srlab.data.store import BadImagePolicy, ImageStore, open_store
 from srlab.data.training_crops import DegradeOn, TrainingCrops
-from srlab.data.unreferenced import UnreferencedSet
 from srlab.ops.axis import checked_scales
 from srlab.terminal.names import some
 
@@ -98,11 +97,7 @@ class SuperResolutionData(LightningDataModule):
 
     @cached_property
     def training_crops(self) -> TrainingCrops:
-        """The training samples by global index.
-
-        Raises:
-            ValueError: if these data have no training images.
-        """
+        """The training samples by global index; a ``ValueError`` if these data have no training images."""
         if self.train is None:
             raise ValueError(
                 "these data have no training images: benchmarks neither train a network nor choose its "
@@ -170,7 +165,7 @@ class SuperResolutionData(LightningDataModule):
             self._refuse_other_scales(image_set)
         store, scales = self._open(image_set), self.validation_scales
         for scale in scales or (self.scale,):
-            yield (UnreferencedSet if image_set.is_low_resolution else EvaluationSet)(
+            yield EvaluationSet(
                 image_set=replace(image_set, name=f"{image_set.name}_x{scale:g}") if scales else image_set,
                 store=store,
                 scale=scale,
@@ -184,11 +179,7 @@ class SuperResolutionData(LightningDataModule):
         return open_store(image_set, cache=cache, on_bad_image=self.on_bad_image, max_pixels=self.max_pixels)
 
     def evaluation_sets(self) -> EvaluationSets:
-        """The validation sets, whole; needs no trainer.
-
-        Raises:
-            ValueError: if there is none, or if a set's files are at fault.
-        """
+        """The validation sets, whole, without a trainer; a ``ValueError`` for none or bad files."""
         return self._evaluation_sets
 
     @property
@@ -213,10 +204,9 @@ class SuperResolutionData(LightningDataModule):
         return {"images": self._images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare the images; the position in the stream of samples follows from the optimizer step.
+        """Raise a ``ValueError`` that names images which differ, unless they are accepted.
 
-        Raises:
-            ValueError: naming the images that differ, unless they are accepted.
+        The position in the stream of samples follows from the optimizer step.
         """
         before, now = state_dict["images"], self._images
         differences = [_difference(use, before.get(use, {}), now.get(use, {})) for use in {**before, **now}]
@@ -242,12 +232,7 @@ class SuperResolutionData(LightningDataModule):
             start_step=trainer.global_step,
             num_steps=trainer.max_steps if trainer.max_steps >= 0 else None,
         )
-        return Loader(
-            self.training_crops.batch,
-            batches=sampler,
-            num_workers=self.num_workers,
-            pin_memory=_on_cuda(trainer),
-        )
+        return self._loader(self.training_crops.batch, sampler, self.num_workers)
 
     def on_after_batch_transfer(
         self,
@@ -263,12 +248,11 @@ class SuperResolutionData(LightningDataModule):
         share = RankShare(
             sets=self._evaluation_sets.sets, num_replicas=trainer.world_size, rank=trainer.global_rank
         )
-        return Loader(
-            share.batch,
-            batches=[[index] for index in range(len(share))],
-            num_workers=min(self.num_workers, 1),
-            pin_memory=_on_cuda(trainer),
-        )
+        return self._loader(share.batch, [[index] for index in range(len(share))], min(self.num_workers, 1))
+
+    def _loader(self, make: Make, batches: Iterable[Sequence[int]], num_workers: int) -> Loader:
+        on_cuda = self._trainer().strategy.root_device.type == "cuda" and torch.cuda.is_available()
+        return Loader(make, batches=batches, num_workers=num_workers, pin_memory=on_cuda)
 
     def _trainer(self) -> Any:
         if self.trainer is None:
@@ -289,7 +273,3 @@ def _difference(use: str, before: Mapping[str, str], now: Mapping[str, str]) -> 
     if not found and list(before) != list(now):
         found = ["in another order"]
     return f"{use}: {', '.join(found)}" if found else ""
-
-
-def _on_cuda(trainer: Any) -> bool:
-    return trainer.strategy.root_device.type == "cuda" and torch.cuda.is_available()

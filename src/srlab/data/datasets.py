@@ -11,8 +11,7 @@ from srlab.data.datamodule import SuperResolutionData
 from srlab.data.degradation import BicubicDegradation, Degradation
 from srlab.data.known_sets import benchmark_images, demo_photographs, df2k_images, div2k_images
 from srlab.data.paired import paired_images
-from srlab.data.sources import folder_images
-from srlab.data.unreferenced import lr_images
+from srlab.data.sources import Roots, folder_images, lr_images
 
 
 def demo(**loading: Any) -> SuperResolutionData:
@@ -21,9 +20,7 @@ def demo(**loading: Any) -> SuperResolutionData:
     return SuperResolutionData(train=partial(demo_photographs, "train"), validation=[held_out], **loading)
 
 
-def folder(
-    *, root: str | Sequence[str], validation_root: str | Sequence[str] | None, **loading: Any
-) -> SuperResolutionData:
+def folder(*, root: Roots, validation_root: Roots | None, **loading: Any) -> SuperResolutionData:
     """Any images below ``root``; without ``validation_root`` one in twenty is held out, by its name."""
     if validation_root is None:
         train = partial(folder_images, root, part="train")
@@ -36,11 +33,11 @@ def folder(
 
 def paired(
     *,
-    hr_root: str | Sequence[str],
-    lr_root: str | Sequence[str],
+    hr_root: Roots,
+    lr_root: Roots,
     lr_name: str | None,
-    validation_hr_root: str | Sequence[str] | None,
-    validation_lr_root: str | Sequence[str] | None,
+    validation_hr_root: Roots | None,
+    validation_lr_root: Roots | None,
     scale: int,
     degradation: Degradation,
     degrade_on: str,
@@ -69,7 +66,7 @@ def paired(
     return SuperResolutionData(train=train, validation=[validation], **here, **loading)
 
 
-def images(*, root: str | Sequence[str], **loading: Any) -> SuperResolutionData:
+def images(*, root: Roots, **loading: Any) -> SuperResolutionData:
     """Every image below ``root`` is scored and none trains."""
     return SuperResolutionData(train=None, validation=[partial(folder_images, root)], **loading)
 

@@ -1,16 +1,19 @@
-"""Whole images with references, for validation and scoring."""
+"""Whole images for validation and scoring, with references or without."""
 
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from srlab.data.bicubic_window import downsample
-from srlab.data.lr_pairing import check_lr, check_lr_size
+from srlab.data.lr_files import check_bicubic, check_lr_size
 from srlab.data.pixels import MAX_PIXELS
 from srlab.data.sources import ImageFile, ImageSet
 from srlab.data.store import BadImagePolicy, ImageStore, open_store
@@ -28,17 +31,18 @@ class EvaluationSet:
     that is not whole. A gray HR stays (1, H, W); its LR is replicated to three channels. Samples are dicts:
     ``lr_image``, ``hr_image`` (uint8), ``name``, ``set_name``, ``scale``, ``lr_source`` (``"file"`` or
     ``"made"``) and ``counted``, always True here. LR files are decoded into a store of their own, so later
-    changes to the files do not matter.
+    changes to the files do not matter. Samples of a set of LR images lack ``hr_image``, and their
+    ``lr_source`` is ``"without HR"``.
 
     Everything is checked once, here: a set that was built can be scored.
 
     Args:
         image_set: names, and folders of LR files.
-        store: its decoded HR images.
+        store: its decoded images.
         scale: HR side / LR side, 1 or more.
         on_bad_image: ``"error"`` raises a ValueError for images that are too small, or whose LR file is
             missing, unreadable, of another size or of another picture; ``"skip"`` warns of them.
-        least_side: HR pixels that a side must have after cropping: what scoring needs.
+        least_side: pixels that scoring needs on each side, after cropping, or of restored LR images.
         max_pixels: of an LR file.
     """
 
@@ -48,16 +52,14 @@ class EvaluationSet:
     on_bad_image: BadImagePolicy
     least_side: int = 1
     max_pixels: int = MAX_PIXELS
-    has_references: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.name = self.image_set.name
+        self.has_references = not self.image_set.is_low_resolution
         self.hr_paths = {file.name: file.path.absolute() for file in self.image_set.files}
         """Source of each image, by name."""
         self.lr_store = self._open_lr_files()
         """The LR files; None where LR is made."""
-        lr_images = self.lr_store.images if self.lr_store else []
-        self._lr_numbers = {image.name: number for number, image in enumerate(lr_images)}
         self.images: list[int] = []
         """Numbers in ``store``."""
         faults: list[str] = []
@@ -99,27 +101,35 @@ class EvaluationSet:
         """False if the LR file is unreadable, of which its store has warned; other faults are raised."""
         image = self.store.images[number]
         size = f"{image.name} measures {image.height}x{image.width}"
-        lr_side, side = corresponding_sides(min(image.height, image.width), self.scale)
+        needed = f"{self.least_side}x{self.least_side} pixels"
+        least = min(image.height, image.width)
+        if not self.has_references:
+            if least * self.scale < self.least_side:
+                raise ValueError(
+                    f"{size}, too small to score: restored at x{self.scale:g} it must have {needed}"
+                )
+            return True
+        lr_side, side = corresponding_sides(least, self.scale)
         if lr_side == 0:
             raise ValueError(f"{size}, less than the scale {self.scale}")
         if side < self.least_side:
             raise ValueError(
-                f"{size}, too small to score: {self.least_side}x{self.least_side} pixels are needed after "
-                f"cropping to a multiple of {self.scale} (border and SSIM window of the protocol)"
+                f"{size}, too small to score: {needed} are needed after cropping to a multiple of "
+                f"{self.scale} (border and SSIM window of the protocol)"
             )
         path = self.image_set.lr_path(image.name, self.scale)
-        if path is None:
-            return True
-        if self.lr_store is None or image.name not in self._lr_numbers:
+        return path is None or self._fits(path, number)
+
+    def _fits(self, path: Path, number: int) -> bool:
+        image = self.store.images[number]
+        if self.lr_store is None or image.name not in self.lr_store.numbers:
             return False
         scale = int(self.scale)  # there are no LR files of other scales
-        lr_image = self.lr_store[self._lr_numbers[image.name]]
+        lr_number = self.lr_store.numbers[image.name]
         what = f"{image.name} of {self.name}"
-        if self.image_set.lr_files is None:
-            check_lr(path, lr_image, self.store[number], scale, what)
-        else:  # not bicubic, perhaps: its size alone is known
-            height, width = lr_image.shape[1:]
-            check_lr_size(path, (height, width), (image.height, image.width), scale, what)
+        check_lr_size(path, self.lr_store.images[lr_number], image, scale, what)
+        if self.image_set.lr_files is None:  # those are not bicubic, perhaps: their size alone is known
+            check_bicubic(path, self.lr_store[lr_number], self.store[number], scale, what)
         return True
 
     def __len__(self) -> int:
@@ -128,29 +138,21 @@ class EvaluationSet:
     def __getitem__(self, index: int) -> dict[str, Any]:
         number = self.images[index]
         name, image = self.store.images[number].name, self.store[number]
+        sample = {"name": name, "set_name": self.name, "scale": self.scale, "counted": True}
+        if not self.has_references:
+            return {**sample, "lr_image": _rgb(image), "lr_source": "without HR"}
         height, width = (corresponding_sides(side, self.scale)[1] for side in image.shape[1:])
         hr_image = np.array(image[:, :height, :width])
         if self.lr_store is None:
-            lr_image = downsample(hr_image, self.scale)
+            lr_image, source = downsample(hr_image, self.scale), "made"
         else:
-            lr_image = self.lr_store[self._lr_numbers[name]]
-        return {
-            "lr_image": torch.from_numpy(np.array(np.broadcast_to(lr_image, (3, *lr_image.shape[1:])))),
-            "hr_image": torch.from_numpy(hr_image),
-            "name": name,
-            "set_name": self.name,
-            "scale": self.scale,
-            "lr_source": "made" if self.lr_store is None else "file",
-            "counted": True,
-        }
+            lr_image, source = self.lr_store[self.lr_store.numbers[name]], "file"
+        images = {"lr_image": _rgb(lr_image), "hr_image": torch.from_numpy(hr_image)}
+        return {**sample, **images, "lr_source": source}
 
     def digests(self) -> dict[str, str]:
         """Hashes of the HR images, and of the LR files if there are any, by name."""
-        digests = self.store.digests(self.images)
-        for image in self.lr_store.images if self.lr_store else []:
-            if image.name in digests:
-                digests[image.name] += f" {image.digest}"
-        return digests
+        return self.store.digests(self.images, self.lr_store)
 
 
 @dataclass(frozen=True)
@@ -183,3 +185,8 @@ class RankShare:
         (place,) = indices
         (number, index), counted = self.share[place]
         return {**self.sets[number][index], "counted": counted}
+
+
+def _rgb(image: NDArray[np.uint8]) -> Tensor:
+    """A copy with three channels."""
+    return torch.from_numpy(np.array(np.broadcast_to(image, (3, *image.shape[1:]))))

@@ -4,7 +4,7 @@ import itertools
 import logging
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,19 +30,12 @@ _SYSTEM_FOLDERS = (
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What is below a folder.
-
-    Attributes:
-        top: the folder.
-        images: HR candidates.
-        low_resolution: number of images whose names say LR, by folder below ``top``.
-        unsupported: number of files of unsupported image formats, by suffix.
-    """
+    """What is below a folder."""
 
     top: Path
     images: tuple[Path, ...]
-    low_resolution: Counter[str]
-    unsupported: Counter[str]
+    low_resolution: Counter[str]  # images whose names say LR, by folder below ``top``
+    unsupported: Counter[str]  # files of unsupported image formats, by suffix
 
     def left_out(self) -> list[str]:
         """What is left out, a sentence for each reason, low resolution first."""
@@ -59,10 +52,7 @@ class FolderScan:
 
 
 def scan_folder(top: Path) -> FolderScan:
-    """Search all folders, except hidden ones and those that systems make.
-
-    Linked folders are followed; a folder that is reached twice counts once.
-    """
+    """Search all folders, except hidden ones and those that systems make."""
     candidates: list[Path] = []
     low_resolution, unsupported = Counter[str](), Counter[str]()
     for path, lr_folder in files_below(top):
@@ -79,6 +69,16 @@ def scan_folder(top: Path) -> FolderScan:
     )
     images = tuple(path for path in candidates if path.stem not in lr_names)
     return FolderScan(top, images, low_resolution, unsupported)
+
+
+def images_below(folder: Path, *, other_than: Collection[Path] = ()) -> dict[str, Path]:
+    """All images below a folder by their unique names, whatever they say, but for these resolved paths."""
+    paths = sorted(
+        path
+        for path, _ in files_below(folder)
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.resolve() not in other_than
+    )
+    return dict(zip(unique_names([path.relative_to(folder) for path in paths]), paths, strict=True))
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import islice
 from typing import Any, cast
 
@@ -65,6 +66,7 @@ class LoaderProcessError(RuntimeError):
     """Loader processes died, hang, or lack resources; the message says which, and what to do."""
 
 
+@dataclass(eq=False, repr=False)
 class Loader:
     """Whole batches, in the order of ``batches``, each made by one call of ``make``.
 
@@ -79,15 +81,13 @@ class Loader:
             out. All processes have ended then.
     """
 
-    def __init__(
-        self, make: Make, *, batches: Iterable[Sequence[int]], num_workers: int, pin_memory: bool
-    ) -> None:
-        self.make = make
-        self.batches = batches
-        self.num_workers = num_workers
-        self.pin_memory = pin_memory
-        self.processes: list[_LoaderProcess] = []
-        """Those of the latest iteration."""
+    make: Make
+    _: KW_ONLY
+    batches: Iterable[Sequence[int]]
+    num_workers: int
+    pin_memory: bool
+    processes: "list[_LoaderProcess]" = field(default_factory=list, init=False)
+    """Those of the latest iteration."""
 
     def __len__(self) -> int:
         return len(cast(Sized, self.batches))

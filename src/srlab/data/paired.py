@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
-from srlab.data.folder_scan import files_below, unique_names
-from srlab.data.images import IMAGE_SUFFIXES
+from srlab.data.folder_scan import images_below
 from srlab.data.low_resolution import pair_key
-from srlab.data.sources import ImageFile, ImageSet, find_images, split_images
+from srlab.data.sources import ImageFile, ImageSet, Part, Roots, find_images, folders_of, split_images
 from srlab.terminal.names import some
-
-Roots = str | Sequence[str]
 
 
 def paired_images(
@@ -19,7 +15,7 @@ def paired_images(
     *,
     scale: int,
     lr_name: str | None = None,
-    part: Literal["all", "train", "held_out"] = "all",
+    part: Part = "all",
     options: tuple[str, str] = ("data.hr_root", "data.lr_root"),
 ) -> ImageSet:
     """HR images with the LR file of each, from one pair of folders or several.
@@ -31,7 +27,7 @@ def paired_images(
 
     Args:
         hr_root: folder, or several.
-        lr_root: folder, or as many.
+        lr_root: as many.
         scale: HR side / LR side.
         lr_name: BasicSR's ``filename_tmpl``, such as ``{}x4``: an LR file's name without suffix, ``{}`` for
             the HR file's; None for the rules above.
@@ -45,7 +41,7 @@ def paired_images(
         raise ValueError(
             f"data.lr_name must hold {{}} for the HR file's name, as {{}}x4 does, got {lr_name!r}"
         )
-    hr_folders, lr_folders = (_folders(root) for root in (hr_root, lr_root))
+    hr_folders, lr_folders = folders_of(hr_root), folders_of(lr_root)
     if not hr_folders or len(hr_folders) != len(lr_folders):
         raise ValueError(
             f"{options[0]} names {len(hr_folders)} folder(s) and {options[1]} {len(lr_folders)}; give each "
@@ -64,11 +60,6 @@ def paired_images(
     return ImageSet("held_out" if part == "held_out" else name, tuple(chosen), lr_files=lr_files)
 
 
-def _folders(root: Roots) -> list[Path]:
-    given = [root] if isinstance(root, str) else root
-    return [Path(entry).expanduser().resolve() for entry in given]
-
-
 def _of_scale(folder: Path, scale: int) -> Path:
     of_scale = (folder / f"{letter}{scale}" for letter in "Xx")
     return next((path for path in of_scale if path.is_dir()), folder)
@@ -80,14 +71,7 @@ def _partners(
     """The LR file of each HR file, by the HR file's name."""
     if not lr_folder.is_dir():
         raise ValueError(f"the LR folder {lr_folder} is not a folder; check {option}")
-    taken = {file.path.resolve() for file in hr_files}
-    lr_paths = sorted(
-        path
-        for path, _ in files_below(lr_folder)
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.resolve() not in taken
-    )
-    names = unique_names([path.relative_to(lr_folder) for path in lr_paths])
-    exact = dict(zip(names, lr_paths, strict=True))
+    exact = images_below(lr_folder, other_than={file.path.resolve() for file in hr_files})
     by_key: dict[str, list[Path]] = {}
     for name, path in exact.items():
         by_key.setdefault(pair_key(name), []).append(path)
@@ -108,7 +92,7 @@ def _partners(
             partners[file.name] = candidates[0]
         else:
             missing.append(file)
-    _check_counts(hr_files, missing, lr_paths, partners, (hr_folder, lr_folder))
+    _check_counts(hr_files, missing, list(exact.values()), partners, (hr_folder, lr_folder))
     return partners
 
 

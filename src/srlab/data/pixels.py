@@ -2,8 +2,6 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,17 +24,11 @@ _opening = threading.RLock()
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A decoded file.
+    """A decoded file."""
 
-    Attributes:
-        pixels: (1, H, W) or (3, H, W), contiguous.
-        oriented: the file has an orientation tag, which was not applied.
-        twelve_bit: 16 bits a sample, but no value above 4095.
-    """
-
-    pixels: NDArray[np.uint8]
-    oriented: bool = False
-    twelve_bit: bool = False
+    pixels: NDArray[np.uint8]  # (1, H, W) or (3, H, W), contiguous
+    oriented: bool = False  # the file has an orientation tag, which was not applied
+    twelve_bit: bool = False  # 16 bits a sample, but no value above 4095
 
     def digest(self) -> str:
         """Hash of shape and pixels, 16 hexadecimal digits."""
@@ -98,18 +90,11 @@ def is_oriented(data: bytes) -> bool:
         return False
 
 
-@contextmanager
-def pillow_without_limit() -> Iterator[None]:
-    """Context without Pillow's limit of 179 megapixels, which is global: one thread at a time."""
-    with _opening:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
 def open_with_pillow(source: Path | BinaryIO, *formats: str) -> Image.Image:
     """``Image.open`` whose only limit is ``check_pixels``; nothing is decoded yet."""
-    with pillow_without_limit():
-        return Image.open(source, formats=formats)
+    with _opening:  # Pillow's limit of 179 megapixels is global: one thread at a time
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(source, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit

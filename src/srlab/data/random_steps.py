@@ -23,10 +23,8 @@ _MODES = ("area", "bilinear", "bicubic")
 class RandomResize:
     """Draws factors of size.
 
-    Args:
-        up: probability of a factor between 1 and the greatest.
-        down: probability of a factor between the least and 1; else the size stays.
-        factors: [least, greatest].
+    With the probability ``up`` between 1 and the greatest of ``factors``, which are [least, greatest], with
+    the probability ``down`` between the least and 1; else the size stays.
     """
 
     up: float

@@ -26,9 +26,9 @@ class RealisticDegradation:
 
     Args:
         probability: of each of blur, noise before, JPEG before, noise after and JPEG after.
-        blur_sigma: range of the blur's standard deviation in HR pixels, drawn for each axis.
-        noise_sigma: range of the noise's standard deviation in grey levels of 255.
-        jpeg_quality: range of JPEG's quality.
+        blur_sigma: range of the standard deviation in HR pixels, drawn for each axis.
+        noise_sigma: range of the standard deviation in grey levels of 255.
+        jpeg_quality: range of the quality.
     """
 
     probability: float

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
 
 from srlab.data.augmentation import TURNS
 
@@ -32,8 +31,7 @@ class CropDraw(NamedTuple):
 def image_of(seed: int, index: int, num_images: int) -> int:
     """The image of sample ``index``: each pass over the set is another permutation.
 
-    One crop of every image before any image comes again, as in the papers' recipes: large images do not weigh
-    more.
+    As in the papers' recipes, every image gives one crop before any comes again: large ones weigh no more.
     """
     pass_number, position = divmod(index, num_images)
     return int(_order(seed, pass_number, num_images)[position])
@@ -63,7 +61,7 @@ def draw_pixels(seed: int, index: int, count: int, wanted: int) -> NDArray[np.in
 
 
 @dataclass(eq=False, kw_only=True)
-class GlobalBatchSampler(Sampler[list[int]]):
+class GlobalBatchSampler:
     """One rank's share of every micro-batch.
 
     Optimizer step t takes the samples t * batch_size … (t + 1) * batch_size - 1 on any number of devices:

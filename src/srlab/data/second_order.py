@@ -26,14 +26,7 @@ from srlab.ops.sharpen import unsharp_mask
 
 @dataclass(kw_only=True)
 class DegradationRound:
-    """Blur, resize, noise and JPEG.
-
-    Args:
-        blur: draws kernels.
-        resize: draws factors.
-        noise: adds noise.
-        jpeg_quality: range of JPEG's quality.
-    """
+    """Blur, resize, noise, and JPEG with a quality from a range."""
 
     blur: RandomBlur
     resize: RandomResize
@@ -58,8 +51,8 @@ class SecondOrderDegradation:
             end at its border.
         sharpen: whether the HR image is sharpened before it is degraded (``ops.sharpen``); the network learns
             sharp images only if its references are, too (``losses.sharpened``).
-        first: the first round, from HR.
-        second: the second, to the size of LR times a factor.
+        first: from HR.
+        second: to the size of LR times a factor.
         low_pass: after the second round.
         jpeg_last: probability that the final resize and the low pass come before the second JPEG, not after.
     """
@@ -77,11 +70,7 @@ class SecondOrderDegradation:
             raise ValueError(f"degradation.margin must be 0 or more HR pixels, got {self.margin}")
 
     def context(self, scale: Scale) -> int:
-        """The margin, rounded up to whole LR pixels.
-
-        Raises:
-            ValueError: the scale is a fraction.
-        """
+        """The margin, rounded up to whole LR pixels; a ``ValueError`` if the scale is a fraction."""
         if isinstance(scale, Fraction):
             raise ValueError(
                 "degradation=second_order makes LR at whole scales; leave data.scale_range out, or use "
@@ -99,7 +88,9 @@ class SecondOrderDegradation:
         self, window: NDArray[np.uint8], scale: Scale, random: np.random.Generator
     ) -> NDArray[np.uint8]:
         height, width = (int(side // scale) for side in window.shape[1:])
-        image = self._source(window)
+        source = torch.from_numpy(np.ascontiguousarray(window))[None].float() / 255
+        source = unsharp_mask(source) if self.sharpen else source
+        image = np.ascontiguousarray(source[0].permute(1, 2, 0).numpy())
         image = _filtered(image, self.first.blur.draw(random))
         factor = self.first.resize.draw(random)
         image = resize(image, _times(image.shape[:2], factor), random)
@@ -113,12 +104,6 @@ class SecondOrderDegradation:
         cut = int(self.context(scale) // scale)
         small = to_bytes(image[cut : height - cut, cut : width - cut])
         return np.ascontiguousarray(small.transpose(2, 0, 1))
-
-    def _source(self, window: NDArray[np.uint8]) -> Image:
-        image = torch.from_numpy(np.ascontiguousarray(window))[None].float() / 255
-        if self.sharpen:
-            image = unsharp_mask(image)
-        return np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
 
     def _finish(self, image: Image, size: tuple[int, int], random: np.random.Generator) -> Image:
         """Resize with low pass, and JPEG, in one order or the other."""

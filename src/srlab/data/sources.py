@@ -11,10 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from srlab.data.folder_scan import log_once, scan_folder, unique_names
+from srlab.data.folder_scan import images_below, log_once, scan_folder, unique_names
 from srlab.data.images import IMAGE_SUFFIXES
 from srlab.data.low_resolution import lr_folders
 from srlab.terminal.names import some
+
+Roots = str | Sequence[str]
+"""A folder, or several."""
+Part = Literal["all", "train", "held_out"]
+"""All files, or one side of the split that ``folder_images`` describes."""
 
 _MOST_HELD_OUT = 20
 # A split that depended on pixels would move images into the training set when a file is repaired.
@@ -34,31 +39,19 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """HR files under one name.
-
-    Attributes:
-        name: as tables and metric keys show it.
-        files: in natural order; none if the set is absent.
-        lr_folders: folders with ``<name>x{scale}.png`` or ``<name>.png``, by scale; for others LR is made.
-        if_none_usable: what to do if no file is usable; ends messages.
-        lr_files: LR file of each HR file, by its name, made by whatever degradation; None: ``lr_folders`` has
-            bicubic ones or none.
-        is_low_resolution: ``files`` are LR, and there is no HR.
-    """
+    """HR files under one name, as tables and metric keys show it."""
 
     name: str
-    files: tuple[ImageFile, ...]
+    files: tuple[ImageFile, ...]  # in natural order; none if the set is absent
     lr_folders: Mapping[int, Path] = field(default_factory=dict)
-    if_none_usable: str = "see the warnings"
+    """Folders with ``<name>x{scale}.png`` or ``<name>.png``, by scale; for others LR is made."""
+    if_none_usable: str = "see the warnings"  # what to do if no file is usable; ends messages
     lr_files: Mapping[str, Path] | None = None
-    is_low_resolution: bool = False
+    """Of any degradation, by the names of HR files; None: ``lr_folders`` has bicubic ones or none."""
+    is_low_resolution: bool = False  # ``files`` are LR, and there is no HR
 
     def lr_path(self, file_name: str, scale: float) -> Path | None:
-        """The LR file of an HR file, or None if there is no folder for this scale.
-
-        Raises:
-            ValueError: if there is a folder without this file.
-        """
+        """The LR file of an HR file; None without a folder for the scale, an error if that lacks the file."""
         if self.lr_files is not None:
             return self.lr_files[file_name]
         folder = self.lr_folders.get(int(scale)) if scale == int(scale) else None
@@ -78,11 +71,7 @@ Source = Callable[[], ImageSet]
 
 
 def folder_images(
-    root: str | Sequence[str],
-    *,
-    part: Literal["all", "train", "held_out"] = "all",
-    set_name: str | None = None,
-    option: str = "data.root",
+    root: Roots, *, part: Part = "all", set_name: str | None = None, option: str = "data.root"
 ) -> ImageSet:
     """Every image below one or several folders, however deep, except those whose names say LR.
 
@@ -98,8 +87,7 @@ def folder_images(
         set_name: None for the folder's own name.
         option: where ``root`` was set, for messages.
     """
-    given = [root] if isinstance(root, str) else root
-    roots = list(dict.fromkeys(Path(entry).expanduser().resolve() for entry in given))
+    roots = list(dict.fromkeys(folders_of(root)))
     if not roots:
         raise ValueError(f"{option} names no folder; give {option}=PATH")
     files: dict[Path, ImageFile] = {}
@@ -123,18 +111,15 @@ def folder_images(
     )
 
 
-def split_images(
-    files: list[ImageFile],
-    *,
-    part: Literal["all", "train", "held_out"],
-    roots: Sequence[Path],
-    remedy: str = "data.validation_root=PATH",
-) -> list[ImageFile]:
-    """One side of the split that ``folder_images`` describes.
+def folders_of(root: Roots) -> list[Path]:
+    """Resolved, ``~`` included."""
+    return [Path(entry).expanduser().resolve() for entry in ([root] if isinstance(root, str) else root)]
 
-    Raises:
-        ValueError: there is one file alone; it ends with ``remedy``.
-    """
+
+def split_images(
+    files: list[ImageFile], *, part: Part, roots: Sequence[Path], remedy: str = "data.validation_root=PATH"
+) -> list[ImageFile]:
+    """One side of the split; a ``ValueError`` that ends with ``remedy`` if there is one file alone."""
     if part == "all":
         return files
     if len(files) < 2:
@@ -148,12 +133,9 @@ def split_images(
 
 
 def find_images(folder: Path, *, remedy: str = "check data.root or SRLAB_DATA") -> list[ImageFile]:
-    """All images below ``folder`` in natural order (2 before 10), except those whose names say LR.
+    """All images below ``folder`` in natural order (2 before 10), except those whose names say LR (logged).
 
-    The log says what is left out.
-
-    Raises:
-        ValueError: if ``folder`` is not a folder or holds no image; it ends with ``remedy``.
+    A ``ValueError`` that ends with ``remedy`` if it is no folder or holds no image.
     """
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
@@ -167,6 +149,19 @@ def find_images(folder: Path, *, remedy: str = "check data.root or SRLAB_DATA") 
     names = unique_names([path.relative_to(folder) for path in scan.images])
     files = [ImageFile(name, path) for name, path in zip(names, scan.images, strict=True)]
     return sorted(files, key=lambda file: _natural(file.name))
+
+
+def lr_images(root: str) -> ImageSet:
+    """Every image below a folder, however deep, whatever its name says, as LR without HR."""
+    folder = Path(root).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(f"the image folder {folder} is not a folder; check data.root")
+    files = images_below(folder)
+    if not files:
+        raise ValueError(
+            f"the image folder {folder} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))}); check data.root"
+        )
+    return ImageSet(folder.name, tuple(map(ImageFile, files.keys(), files.values())), is_low_resolution=True)
 
 
 def lr_folders_beside(

@@ -47,10 +47,7 @@ class DamagedStoreError(ValueError):
 
 @dataclass(frozen=True)
 class StoredImage:
-    """Where an image is in the file, with the properties of its ``DecodedImage``.
-
-    ``channels`` is 1 for gray files, else 3; ``digest`` is a hash of shape and pixels.
-    """
+    """Where an image is in the file, with the properties of its ``DecodedImage``."""
 
     name: str
     channels: int
@@ -70,9 +67,7 @@ class StoredImage:
 class ImageStore:
     """Read access to a finished store. Pickles without pixels: each process maps the file itself.
 
-    Raises:
-        FileNotFoundError: if there is no store.
-        DamagedStoreError: if its index is unreadable, or its pixels have the wrong length.
+    A ``FileNotFoundError`` if there is none, a ``DamagedStoreError`` if its files do not fit together.
     """
 
     def __init__(self, *, folder: Path) -> None:
@@ -85,6 +80,7 @@ class ImageStore:
             """Faults of unreadable sources."""
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedStoreError(f"{folder / 'index.json'} is damaged ({error})") from error
+        self.numbers = {image.name: number for number, image in enumerate(self.images)}
         self._check_length()
         self._pixels: NDArray[np.uint8] | None = None
 
@@ -101,9 +97,11 @@ class ImageStore:
         flat = self._pixels[image.offset : image.end]
         return flat.reshape(image.channels, image.height, image.width)
 
-    def digests(self, numbers: Sequence[int]) -> dict[str, str]:
-        """Hashes of these images by name."""
-        return {self.images[number].name: self.images[number].digest for number in numbers}
+    def digests(self, numbers: Sequence[int], lr_store: "ImageStore | None") -> dict[str, str]:
+        """Hashes of these images by name, each with that of the LR file of this name if there is one."""
+        lr_digests = {image.name: f" {image.digest}" for image in lr_store.images} if lr_store else {}
+        images = [self.images[number] for number in numbers]
+        return {image.name: image.digest + lr_digests.get(image.name, "") for image in images}
 
     def _check_length(self) -> None:
         path = self.folder / "pixels.u8"
@@ -121,10 +119,9 @@ def open_store(
 ) -> ImageStore:
     """The store of a set in ``cache``; it is built if there is none for the files as they are now.
 
-    Raises:
-        ValueError: for an image that is unreadable or has more than ``max_pixels`` pixels (with
-            ``on_bad_image="skip"`` this is a warning), if no image is readable, if ``cache`` is not writable
-            or has too little space, or if files change while they are decoded.
+    A ``ValueError`` for an image that is unreadable or has more than ``max_pixels`` pixels (with
+    ``on_bad_image="skip"`` a warning), if no image is readable, if ``cache`` is not writable or too small, or
+    if files change while they are decoded.
     """
     folder = cache / _folder_name(image_set, max_pixels)
     try:

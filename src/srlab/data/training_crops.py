@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from srlab.data.augmentation import augment, augment_on_device
 from srlab.data.crop_scales import CropSize, FixedScale, RandomScale
 from srlab.data.degradation import Degradation, TensorDegradation
-from srlab.data.lr_windows import LrPairs
+from srlab.data.lr_files import LrPairs
 from srlab.data.sampling import CropDraw, degradation_random, draw_crop, draw_pixels, image_of
 from srlab.data.store import BadImagePolicy, ImageStore
 from srlab.ops.picking import pick_pixels
@@ -42,12 +42,8 @@ class TrainingCrops(Dataset[dict[str, Any]]):
     Crops at a fixed scale are aligned to the LR grid. Augmentation follows the degradation, for both images
     alike, so that an LR crop is a window of the whole LR image. Gray images are replicated to three channels.
 
-    With ``pairs``, LR crops are windows of those files, at the same place.
-
-    Args:
-        scales: how large the crops of each batch are.
-
-    For the other arguments see ``SuperResolutionData``.
+    With ``pairs``, LR crops are windows of those files, at the same place. ``scales`` says how large crops
+    are; for the other arguments see ``SuperResolutionData``.
     """
 
     store: ImageStore
@@ -74,11 +70,6 @@ class TrainingCrops(Dataset[dict[str, Any]]):
                 "crop; null compares all"
             )
 
-    @property
-    def patch_size(self) -> int:
-        """LR pixels."""
-        return self.scales.patch_size
-
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One sample, without a batch axis."""
         batch = self.batch([index])
@@ -103,7 +94,7 @@ class TrainingCrops(Dataset[dict[str, Any]]):
             turned = torch.tensor(turns, dtype=torch.uint8)
             return {"hr_window": torch.from_numpy(windows), "turn": turned, **batch}
         if self.pairs is not None:
-            lr_images = self.pairs.windows(crops, self.patch_size)
+            lr_images = self.pairs.windows(crops, self.scales.patch_size)
         else:
             lr_images = self.degradation(
                 windows, size.scale, lambda sample: degradation_random(self.seed, indices[sample])
@@ -137,10 +128,7 @@ class TrainingCrops(Dataset[dict[str, Any]]):
 
     def digests(self) -> dict[str, str]:
         """Hashes of the images, with those of their LR files if these are read, by name."""
-        digests = self.store.digests(self.images)
-        if self.pairs is None:
-            return digests
-        return {name: f"{digest} {self.pairs.digest(name)}" for name, digest in digests.items()}
+        return self.store.digests(self.images, self.pairs.lr_store if self.pairs else None)
 
     def finish(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Degrade and augment on the device where the batch is now; returns finished batches as they are."""
@@ -149,7 +137,7 @@ class TrainingCrops(Dataset[dict[str, Any]]):
         assert isinstance(self.degradation, TensorDegradation)
         windows, turns = batch["hr_window"], batch["turn"]
         side = batch["size"][0] if "size" in batch else self.scales.of(0).side
-        scale = Fraction(side, self.patch_size) if "size" in batch else self.scales.of(0).scale
+        scale = Fraction(side, self.scales.patch_size) if "size" in batch else self.scales.of(0).scale
         context = (windows.shape[-1] - side) // 2
         inner = slice(context, context + side)
         return _compared(
