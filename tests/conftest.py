@@ -29,6 +29,14 @@ def _few_threads():
     torch.set_num_threads(int(os.environ.get("SRLAB_TEST_THREADS", "1")))
 
 
+@pytest.fixture(autouse=True)
+def _number_of_threads_is_kept():
+    """A run sets its own; a process that is forked later would wait for threads that it does not have."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quick_composition():
     compose_quickly()
