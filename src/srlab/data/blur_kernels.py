@@ -49,16 +49,11 @@ def sinc_kernel(side: int, cutoff: float) -> Kernel:
 
 @dataclass(kw_only=True)
 class RandomSinc:
-    """Draws a low pass with ``probability``, else none.
-
-    Args:
-        sides: [least, most], odd; each odd number between them is as likely.
-        cutoffs: pairs [side, w]: from that side on, cutoffs are uniform between w pi and pi.
-    """
+    """Draws a low pass with ``probability``, else none."""
 
     probability: float
-    sides: Sequence[int]
-    cutoffs: Sequence[Sequence[float]]
+    sides: Sequence[int]  # [least, most], odd; each odd number between them is as likely
+    cutoffs: Sequence[Sequence[float]]  # pairs [side, w]: from that side on, uniform between w pi and pi
 
     def __post_init__(self) -> None:
         check_probability("probability of a sinc kernel", self.probability)
@@ -93,21 +88,15 @@ class RandomSinc:
 class RandomBlur:
     """Draws a blur kernel with ``probability``, else none.
 
-    Args:
-        kinds: probability of each of ``KINDS``; their sum is 1.
-        sigma: range of standard deviations in pixels, drawn for each axis.
-        generalized_shape: range of the exponent of generalized Gaussians, which includes 1: half of them are
-            drawn below 1, half above.
-        plateau_shape: likewise, of plateaus.
-        sinc: low passes, of the same sides, that take the place of the others.
+    Ranges of exponents include 1: half of them are drawn below 1, half above.
     """
 
     probability: float
-    kinds: Mapping[str, float]
-    sigma: Sequence[float]
-    generalized_shape: Sequence[float]
-    plateau_shape: Sequence[float]
-    sinc: RandomSinc
+    kinds: Mapping[str, float]  # probability of each of ``KINDS``; their sum is 1
+    sigma: Sequence[float]  # range of standard deviations in pixels, drawn for each axis
+    generalized_shape: Sequence[float]  # range of the exponent of generalized Gaussians
+    plateau_shape: Sequence[float]  # range of that of plateaus
+    sinc: RandomSinc  # low passes, of the same sides, that take the place of the others
 
     def __post_init__(self) -> None:
         check_probability("probability of a blur", self.probability)

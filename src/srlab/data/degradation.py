@@ -1,7 +1,4 @@
-"""Degradations make low-resolution training crops from windows of high-resolution images.
-
-A new one is a class in a file of its own, and a file in ``conf/degradation``.
-"""
+"""Degradations make low-resolution training crops from windows of high-resolution images."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction

@@ -70,22 +70,15 @@ class LoaderProcessError(RuntimeError):
 class Loader:
     """Whole batches, in the order of ``batches``, each made by one call of ``make``.
 
-    Args:
-        make: the batch of these indices, a dict of tensors and other values; it must pickle.
-        batches: indices of each batch.
-        num_workers: loader processes; 0 makes batches in this process.
-        pin_memory: copy batches to page-locked memory, from which copies to a CUDA device are asynchronous.
-
-    Raises:
-        LoaderProcessError: when iterated, if a process dies or hangs, or if open files or shared memory run
-            out. All processes have ended then.
+    Iteration raises a :class:`LoaderProcessError` if a process dies or hangs, or if open files or shared
+    memory run out. All processes have ended then.
     """
 
-    make: Make
+    make: Make  # the batch of these indices, a dict of tensors and other values; it must pickle
     _: KW_ONLY
-    batches: Iterable[Sequence[int]]
-    num_workers: int
-    pin_memory: bool
+    batches: Iterable[Sequence[int]]  # indices of each batch
+    num_workers: int  # loader processes; 0 makes batches in this process
+    pin_memory: bool  # copy batches to page-locked memory: copies to a CUDA device are asynchronous then
     processes: "list[_LoaderProcess]" = field(default_factory=list, init=False)
     """Those of the latest iteration."""
 

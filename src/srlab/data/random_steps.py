@@ -52,17 +52,13 @@ class RandomResize:
 class RandomNoise:
     """Adds Gaussian or Poisson noise.
 
-    Args:
-        gaussian: probability of Gaussian noise; else Poisson.
-        gray: probability that all channels have the same noise.
-        gaussian_sigma: range of standard deviations in grey levels of 255.
-        poisson_scale: range of factors of the Poisson noise, 1 for that of as many photons as the image has
-            distinct levels (rounded up to a power of two).
+    The Poisson noise of as many photons as the image has distinct levels (rounded up to a power of two) is
+    multiplied by a factor from ``poisson_scale``.
     """
 
-    gaussian: float
-    gray: float
-    gaussian_sigma: Sequence[float]
+    gaussian: float  # probability; else Poisson noise
+    gray: float  # probability that all channels have the same noise
+    gaussian_sigma: Sequence[float]  # range of standard deviations in grey levels of 255
     poisson_scale: Sequence[float]
 
     def __post_init__(self) -> None:

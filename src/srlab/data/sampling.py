@@ -71,9 +71,9 @@ class GlobalBatchSampler:
     """
 
     batch_size: int
-    num_replicas: int
-    rank: int
-    accumulate: int
+    num_replicas: int = 1
+    rank: int = 0
+    accumulate: int = 1
     start_step: int
     num_steps: int | None
 

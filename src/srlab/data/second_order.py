@@ -46,23 +46,16 @@ class DegradationRound:
 class SecondOrderDegradation:
     """Two rounds; the second ends at the size of LR, with a low pass before or after its JPEG.
 
-    Args:
-        margin: HR pixels around a crop that are degraded with it and dropped: neither blurs nor JPEG blocks
-            end at its border.
-        sharpen: whether the HR image is sharpened before it is degraded (``ops.sharpen``); the network learns
-            sharp images only if its references are, too (``losses.sharpened``).
-        first: from HR.
-        second: to the size of LR times a factor.
-        low_pass: after the second round.
-        jpeg_last: probability that the final resize and the low pass come before the second JPEG, not after.
+    The ``margin`` is degraded with a crop and dropped: neither blurs nor JPEG blocks end at its border. The
+    network learns sharp images (``sharpen``) only if its references are, too (``losses.sharpened``).
     """
 
-    margin: int
-    sharpen: bool
-    first: DegradationRound
-    second: DegradationRound
-    low_pass: RandomSinc
-    jpeg_last: float
+    margin: int  # HR pixels around a crop
+    sharpen: bool  # whether the HR image is sharpened before it is degraded (``ops.sharpen``)
+    first: DegradationRound  # from HR
+    second: DegradationRound  # to the size of LR times a factor
+    low_pass: RandomSinc  # after the second round
+    jpeg_last: float  # probability that the final resize and the low pass come before the second JPEG
 
     def __post_init__(self) -> None:
         check_probability("jpeg_last", self.jpeg_last)

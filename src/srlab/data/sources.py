@@ -1,7 +1,4 @@
-"""Functions that find the HR files of a set, without reading pixels.
-
-A data set with its own layout needs such a function in a file of its own, and a file in ``conf/data``.
-"""
+"""Functions that find the HR files of a set, without reading pixels."""
 
 import hashlib
 import os

@@ -18,10 +18,9 @@ _SLOPE = 0.2
 
 
 class UNetDiscriminator(nn.Module):
-    """A U-Net of three halvings, normalized except for its first and last convolution.
+    """A U-Net of three halvings, with ``dim`` feature channels at full size and 2, 4, 8 times as many below.
 
-    Args:
-        dim: feature channels C at full size; 2C, 4C and 8C below.
+    All convolutions but the first and the last are normalized.
     """
 
     def __init__(self, *, dim: int) -> None:

@@ -1,8 +1,4 @@
-"""The metrics by name.
-
-To add one, write ``srlab/metrics/<name>.py`` with ``METRIC = Metric(name="<name>", …)``. Validation curves,
-tables, summaries and reports show it wherever ``metrics=[psnr,<name>]`` asks for it.
-"""
+"""The metrics by name: each is ``METRIC`` in ``srlab/metrics/<name>.py``, where new ones are found, too."""
 
 import functools
 import importlib

@@ -83,13 +83,8 @@ def score_bicubic(
 
     The HR image is cropped to what whole LR pixels cover, its luma rounded to 8 bits (a gray image is its own
     luma under ``gray=own``, three equal channels under ``gray=replicate``). The downsampled image is not
-    rounded, the upsampled one is clipped and rounded to 8 bits. No LR file is used.
-
-    Args:
-        hr_image: (3, H, W) or gray (1, H, W), uint8.
-        scale: of both steps.
-        protocol: one with ``bicubic_only``.
-        metrics: their names; none that needs RGB.
+    rounded, the upsampled one is clipped and rounded to 8 bits. No LR file is used. Arguments are those of
+    :func:`score`; the protocol has ``bicubic_only``, and no metric needs RGB.
     """
     chosen = [find_metric(name) for name in metrics]
     _check_bicubic(protocol, chosen)

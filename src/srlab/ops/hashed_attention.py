@@ -50,12 +50,8 @@ def attend_in_buckets(
     The rounds are weighed by the soft-max of their log-denominators. The last vectors fill up the last chunk.
     The hash passes no gradient.
 
-    Args:
-        embedded: (B, L, E), queries, and keys once normalised.
-        values: (B, L, C), as the result.
-        rotations: (E, R, D / 2).
-        chunk_size: S, or L if that is less.
-        form: :data:`REFERENCE` or :data:`STREAMED`, the same function.
+    ``embedded`` (B, L, E) are queries, and keys once normalised; values and result are (B, L, C), rotations
+    (E, R, D / 2); S is ``chunk_size`` or L if that is less. Both forms are the same function.
     """
     chunk_size = min(chunk_size, embedded.shape[1])
     if form == STREAMED:
@@ -114,7 +110,9 @@ def _streamed(embedded: Tensor, values: Tensor, rotations: Tensor, chunk_size: i
         order = _sorted_by_bucket(embedded, rotation, chunk_size)
         ring = torch.cat([order[:, :, -1:], order, order[:, :, :1]], dim=2)
         slabs = [
-            _attend(embedded, values, order[:, :, start : start + _SLAB], ring[:, :, start : start + _SLAB + 2])
+            _attend(
+                embedded, values, order[:, :, start : start + _SLAB], ring[:, :, start : start + _SLAB + 2]
+            )
             for start in range(0, order.shape[2], _SLAB)
         ]
         mixed, denominators = (

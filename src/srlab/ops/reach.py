@@ -145,12 +145,8 @@ def describe_reach(
 ) -> Reach:
     """The :class:`Reach` of a network of these steps, from its input to its output.
 
-    Args:
-        steps: in the order in which they run.
-        scale: output pixels for each input pixel on an axis.
-        size_multiple: sides that the whole image is padded to.
-        measured_halo: a halo below the full reach that suffices.
-        pools_globally: see :class:`Reach`.
+    ``scale`` is output pixels for each input pixel on an axis; the whole image is padded to multiples of
+    ``size_multiple``; ``measured_halo`` is one below the full reach that suffices.
     """
     windows = list(_windows(steps))
     padding = [each.multiple for each in steps if isinstance(each, Reflection)]

@@ -59,12 +59,7 @@ def _samples_per_second(data: SuperResolutionData, workers: int, start: int, dev
     """From batch ``start`` on; batches that workers had prefetched do not count."""
     crops, prefetched = data.training_crops, max(1, workers * PREFETCHED)
     sampler = GlobalBatchSampler(
-        batch_size=data.batch_size,
-        num_replicas=1,
-        rank=0,
-        accumulate=1,
-        start_step=start,
-        num_steps=start + prefetched + _BATCHES,
+        batch_size=data.batch_size, start_step=start, num_steps=start + prefetched + _BATCHES
     )
     loader = Loader(crops.batch, batches=sampler, num_workers=workers, pin_memory=device.type == "cuda")
     begin = 0.0
