@@ -25,17 +25,9 @@ def paired_images(
     (``baby_LRBI_x2``, ``Canon_001_LR4`` of ``Canon_001_HR``). Both roots may be one folder if the names say
     which file is LR. A subfolder ``X{scale}`` of the LR folder is preferred to the folder.
 
-    Args:
-        hr_root: folder, or several.
-        lr_root: as many.
-        scale: HR side / LR side.
-        lr_name: BasicSR's ``filename_tmpl``, such as ``{}x4``: an LR file's name without suffix, ``{}`` for
-            the HR file's; None for the rules above.
-        part: as in ``folder_images``.
-        options: where the roots were set, for messages.
-
-    Raises:
-        ValueError: a folder is absent or empty, or a file of either kind has no counterpart or two.
+    ``lr_name`` is BasicSR's ``filename_tmpl``, such as ``{}x4``: an LR file's name without suffix, ``{}`` for
+    the HR file's; None for the rules above. ``options`` says where the roots were set, for messages. A
+    ``ValueError`` if a folder is absent or empty, or a file of either kind has no counterpart or two.
     """
     if lr_name is not None and "{}" not in lr_name:
         raise ValueError(
@@ -76,7 +68,6 @@ def _partners(
     for name, path in exact.items():
         by_key.setdefault(pair_key(name), []).append(path)
     partners: dict[str, Path] = {}
-    missing: list[ImageFile] = []
     for file in hr_files:
         above, _, stem = file.name.rpartition("/")
         wanted = (f"{above}/" if above else "") + (lr_name or "{}").replace("{}", stem)
@@ -90,16 +81,13 @@ def _partners(
             )
         if candidates:
             partners[file.name] = candidates[0]
-        else:
-            missing.append(file)
-    _check_counts(hr_files, missing, list(exact.values()), partners, (hr_folder, lr_folder))
+    _check_pairs(hr_files, exact, partners, (hr_folder, lr_folder))
     return partners
 
 
-def _check_counts(
+def _check_pairs(
     hr_files: Sequence[ImageFile],
-    missing: Sequence[ImageFile],
-    lr_paths: Sequence[Path],
+    lr_files: Mapping[str, Path],
     partners: Mapping[str, Path],
     folders: tuple[Path, Path],
 ) -> None:
@@ -108,14 +96,12 @@ def _check_counts(
         if path in used:
             raise ValueError(f"the LR file {path} would be that of {used[path]} and of {name}; rename one")
         used[path] = name
-    left = [path for path in lr_paths if path not in used]
-    if not missing and not left:
-        return
-    faults = [f"{folders[0]} holds {len(hr_files)} HR image(s) and {folders[1]} {len(lr_paths)} LR file(s)"]
-    if missing:
-        faults.append(f"{len(missing)} HR without LR ({some([file.path.name for file in missing])})")
-    if left:
-        faults.append(f"{len(left)} LR without HR ({some([path.name for path in left])})")
-    raise ValueError(
-        "; ".join(faults) + "; add or remove files, or say how LR files are named, such as data.lr_name={}x4"
-    )
+    missing = [file.path.name for file in hr_files if file.name not in partners]
+    left = [path.name for path in lr_files.values() if path not in used]
+    faults = [f"{folders[0]} holds {len(hr_files)} HR image(s) and {folders[1]} {len(lr_files)} LR file(s)"]
+    for names, fault in ((missing, "HR without LR"), (left, "LR without HR")):
+        if names:
+            faults.append(f"{len(names)} {fault} ({some(names)})")
+    if len(faults) > 1:
+        remedy = "add or remove files, or say how LR files are named, such as data.lr_name={}x4"
+        raise ValueError("; ".join([*faults, remedy]))

@@ -77,12 +77,9 @@ def folder_images(
     twice counts once. The names of several folders' images start with the folder's, or where two have the
     same, with its path below what the folders share.
 
-    Args:
-        root: folder, or several.
-        part: ``"all"``, or one side of a split that depends on the files' names alone: ``"held_out"`` are the
-            one in twenty (1 to 20 files) with the smallest SHA-256 of their name, ``"train"`` the others.
-        set_name: None for the folder's own name.
-        option: where ``root`` was set, for messages.
+    The split depends on the files' names alone: ``"held_out"`` are the one in twenty (1 to 20 files) with the
+    smallest SHA-256 of their name, ``"train"`` the others. ``set_name`` of None is the folder's own name;
+    ``option`` says where ``root`` was set, for messages.
     """
     roots = list(dict.fromkeys(folders_of(root)))
     if not roots:

@@ -39,10 +39,8 @@ _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to the neighbours whose products 
 def distance(image: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
     """NIQE of one image (equation 10); NaN where fewer than two blocks have any texture.
 
-    Args:
-        image: (H, W) luma 0..255 in float64; what exceeds whole blocks of 96x96 is left out.
-        mean: (36,) of the features of photographs.
-        covariance: (36, 36), likewise.
+    The image is (H, W) luma 0..255 in float64; what exceeds whole blocks of 96x96 is left out. Mean (36,) and
+    covariance (36, 36) are those of the features of photographs.
     """
     rows = features(image)
     rows_with_texture = rows[~rows.isnan().any(dim=1)]

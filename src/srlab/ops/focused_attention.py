@@ -77,13 +77,12 @@ def focus(
 def _streamed(layer: Layer, value: Tensor, before: Focus, keep: int) -> tuple[Tensor, Focus]:
     """Of a few windows: no map of all tokens is handed on, and no list of tokens in 64 bits."""
     layers = before.layers
-    if layers:
-        shares = _shares(layers[0], Focus())
-        for each in layers[1:]:
-            shares = _shares(each, Focus(shares))
-        before = Focus(shares)
-    elif before.tokens is not None:
+    if before.tokens is not None:
         before = Focus(before.shares, before.tokens.long())
+    else:
+        before = Focus()
+        for each in layers:
+            before = Focus(_shares(each, before))
     mixed, after = _focus(layer, value, before, keep, dense=True)
     if after.tokens is None:
         return mixed, Focus(layers=(*layers, layer))
