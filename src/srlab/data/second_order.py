@@ -36,6 +36,13 @@ class DegradationRound:
     def __post_init__(self) -> None:
         check_range("jpeg_quality", self.jpeg_quality, 1, 100)
 
+    def before_jpeg(self, image: Image, size: Sequence[int], random: np.random.Generator) -> Image:
+        """Blurred, of ``size`` times a random factor, and noisy."""
+        image = _filtered(image, self.blur.draw(random))
+        factor = self.resize.draw(random)
+        height, width = (max(int(side * factor), 1) for side in size)
+        return self.noise.add(resize(image, (height, width), random), random)
+
     def compress(self, image: Image, random: np.random.Generator) -> Image:
         """JPEG at a random quality."""
         low, high = self.jpeg_quality
@@ -84,16 +91,10 @@ class SecondOrderDegradation:
         source = torch.from_numpy(np.ascontiguousarray(window))[None].float() / 255
         source = unsharp_mask(source) if self.sharpen else source
         image = np.ascontiguousarray(source[0].permute(1, 2, 0).numpy())
-        image = _filtered(image, self.first.blur.draw(random))
-        factor = self.first.resize.draw(random)
-        image = resize(image, _times(image.shape[:2], factor), random)
-        image = self.first.compress(self.first.noise.add(image, random), random)
-
-        image = _filtered(image, self.second.blur.draw(random))
-        factor = self.second.resize.draw(random)
-        image = self.second.noise.add(resize(image, _times((height, width), factor), random), random)
+        image = self.first.before_jpeg(image, image.shape[:2], random)
+        image = self.first.compress(image, random)
+        image = self.second.before_jpeg(image, (height, width), random)
         image = self._finish(image, (height, width), random)
-
         cut = int(self.context(scale) // scale)
         small = to_bytes(image[cut : height - cut, cut : width - cut])
         return np.ascontiguousarray(small.transpose(2, 0, 1))
@@ -105,11 +106,6 @@ class SecondOrderDegradation:
             return self.second.compress(_filtered(resize(image, size, random), kernel), random)
         image = self.second.compress(image, random)
         return _filtered(resize(image, size, random), kernel)
-
-
-def _times(size: Sequence[int], factor: float) -> tuple[int, int]:
-    height, width = (max(int(side * factor), 1) for side in size)
-    return height, width
 
 
 def _filtered(image: Image, kernel: Kernel | None) -> Image:
