@@ -38,7 +38,11 @@ _DROPPED = 2
 
 
 def context(scale: int | Fraction) -> int:
-    """HR pixels that a window needs on each side, two LR pixels; a ``ValueError`` if none is exact."""
+    """HR pixels that a window needs on each side, two LR pixels.
+
+    Raises:
+        ValueError: for a whole scale at which windows are not exact.
+    """
     if isinstance(scale, Fraction):
         return math.ceil(_DROPPED * scale)
     if not _has_exact_windows(scale):
@@ -55,8 +59,10 @@ def _has_exact_windows(scale: int) -> bool:
 def downsample_window(window: NDArray[np.uint8], scale: int | Fraction) -> NDArray[np.uint8]:
     """(C, s*h + 2m, s*w + 2m) with m = ``context(scale)`` to (C, h, w).
 
-    The window is aligned to multiples of the scale; beyond the image's border the context is the mirrored
-    image, edge repeated. Fastest if it is contiguous and its width a multiple of four.
+    Args:
+        window: part of an image, aligned to multiples of the scale; beyond the image's border the context is
+            the mirrored image, edge repeated. Fastest if it is contiguous and its width a multiple of four.
+        scale: s.
     """
     if not isinstance(scale, Fraction) and _is_exact_here(scale):
         return _fixed_point(window, scale)

@@ -20,10 +20,13 @@ KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", 
 
 
 def gaussian_kernel(side: int, sigmas: tuple[float, float], angle: float, *, shape: float = 1.0) -> Kernel:
-    """exp(-(x' S^-1 x)^shape / 2) with the sum 1; the Gaussian for shape 1, below with longer tails.
+    """exp(-(x' S^-1 x)^shape / 2) with the sum 1; the Gaussian for shape 1.
 
-    ``sigmas`` are standard deviations in pixels along the two axes of the ellipse, and ``angle`` is from the
-    x axis to the first of them in radians; ``side`` is odd.
+    Args:
+        side: odd number of pixels.
+        sigmas: standard deviations along the two axes of the ellipse, in pixels.
+        angle: from the x axis to the first of them, in radians.
+        shape: exponent; below 1 with longer tails, above 1 flatter.
     """
     return _normalized(np.exp(-0.5 * _squared_distance(side, sigmas, angle) ** shape))
 
@@ -36,7 +39,9 @@ def plateau_kernel(side: int, sigmas: tuple[float, float], angle: float, *, shap
 def sinc_kernel(side: int, cutoff: float) -> Kernel:
     """Circular low pass w J1(w r) / (2 pi r), cut to a square, with the sum 1: it rings and overshoots.
 
-    ``cutoff`` is w in radians per pixel, pi at most; ``side`` is odd.
+    Args:
+        side: odd number of pixels.
+        cutoff: w in radians per pixel, pi at most.
     """
     rows, columns = _offsets(side)
     radius = np.hypot(rows, columns)
@@ -49,11 +54,17 @@ def sinc_kernel(side: int, cutoff: float) -> Kernel:
 
 @dataclass(kw_only=True)
 class RandomSinc:
-    """Draws a low pass with ``probability``, else none."""
+    """Draws low passes.
+
+    Args:
+        probability: that there is one.
+        sides: [least, most], odd; each odd number between them is as likely.
+        cutoffs: pairs [side, w]: from that side on, cutoffs are uniform between w pi and pi.
+    """
 
     probability: float
-    sides: Sequence[int]  # [least, most], odd; each odd number between them is as likely
-    cutoffs: Sequence[Sequence[float]]  # pairs [side, w]: from that side on, uniform between w pi and pi
+    sides: Sequence[int]
+    cutoffs: Sequence[Sequence[float]]
 
     def __post_init__(self) -> None:
         check_probability("probability of a sinc kernel", self.probability)
@@ -86,17 +97,24 @@ class RandomSinc:
 
 @dataclass(kw_only=True)
 class RandomBlur:
-    """Draws a blur kernel with ``probability``, else none.
+    """Draws blur kernels.
 
-    Ranges of exponents include 1: half of them are drawn below 1, half above.
+    Args:
+        probability: that there is one.
+        kinds: probability of each of ``KINDS``; their sum is 1.
+        sigma: range of standard deviations in pixels, drawn for each axis.
+        generalized_shape: range of the exponent of generalized Gaussians, which includes 1: half of them are
+            drawn below 1, half above.
+        plateau_shape: likewise, of plateaus.
+        sinc: low passes, of the same sides, that take the place of the others.
     """
 
     probability: float
-    kinds: Mapping[str, float]  # probability of each of ``KINDS``; their sum is 1
-    sigma: Sequence[float]  # range of standard deviations in pixels, drawn for each axis
-    generalized_shape: Sequence[float]  # range of the exponent of generalized Gaussians
-    plateau_shape: Sequence[float]  # range of that of plateaus
-    sinc: RandomSinc  # low passes, of the same sides, that take the place of the others
+    kinds: Mapping[str, float]
+    sigma: Sequence[float]
+    generalized_shape: Sequence[float]
+    plateau_shape: Sequence[float]
+    sinc: RandomSinc
 
     def __post_init__(self) -> None:
         check_probability("probability of a blur", self.probability)

@@ -40,7 +40,13 @@ class RandomScale:
 
     LR crops have one size; the HR side is rounded half up, and the scale is the quotient of the two. Corners
     are at any pixel: the LR pixels of a crop begin there, as if the image did. (LIIF and LTE draw a scale for
-    each sample.) ``batch_size`` samples are one step; ``patch_size`` is in LR pixels.
+    each sample.)
+
+    Args:
+        bounds: least and largest scale, 1 or more.
+        patch_size: LR pixels.
+        batch_size: samples of one optimizer step.
+        seed: of the numbers.
     """
 
     bounds: tuple[float, float]

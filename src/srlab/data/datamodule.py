@@ -97,7 +97,11 @@ class SuperResolutionData(LightningDataModule):
 
     @cached_property
     def training_crops(self) -> TrainingCrops:
-        """The training samples by global index; a ``ValueError`` if these data have no training images."""
+        """The training samples by global index.
+
+        Raises:
+            ValueError: if these data have no training images.
+        """
         if self.train is None:
             raise ValueError(
                 "these data have no training images: benchmarks neither train a network nor choose its "
@@ -179,7 +183,11 @@ class SuperResolutionData(LightningDataModule):
         return open_store(image_set, cache=cache, on_bad_image=self.on_bad_image, max_pixels=self.max_pixels)
 
     def evaluation_sets(self) -> EvaluationSets:
-        """The validation sets, whole, without a trainer; a ``ValueError`` for none or bad files."""
+        """The validation sets, whole; needs no trainer.
+
+        Raises:
+            ValueError: if there is none, or if a set's files are at fault.
+        """
         return self._evaluation_sets
 
     @property
@@ -204,9 +212,10 @@ class SuperResolutionData(LightningDataModule):
         return {"images": self._images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Raise a ``ValueError`` that names images which differ, unless they are accepted.
+        """Compare the images; the position in the stream of samples follows from the optimizer step.
 
-        The position in the stream of samples follows from the optimizer step.
+        Raises:
+            ValueError: naming the images that differ, unless they are accepted.
         """
         before, now = state_dict["images"], self._images
         differences = [_difference(use, before.get(use, {}), now.get(use, {})) for use in {**before, **now}]

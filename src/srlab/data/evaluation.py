@@ -34,17 +34,24 @@ class EvaluationSet:
     changes to the files do not matter. Samples of a set of LR images lack ``hr_image``, and their
     ``lr_source`` is ``"without HR"``.
 
-    Everything is checked once, here: a set that was built can be scored. ``on_bad_image="error"`` raises a
-    ``ValueError`` for images that are too small, or whose LR file is missing, unreadable, of another size or
-    of another picture; ``"skip"`` warns of them.
+    Everything is checked once, here: a set that was built can be scored.
+
+    Args:
+        image_set: names, and folders of LR files.
+        store: its decoded images.
+        scale: HR side / LR side, 1 or more.
+        on_bad_image: ``"error"`` raises a ValueError for images that are too small, or whose LR file is
+            missing, unreadable, of another size or of another picture; ``"skip"`` warns of them.
+        least_side: pixels that scoring needs on each side, of HR after cropping, of restored LR images.
+        max_pixels: of an LR file.
     """
 
     image_set: ImageSet
-    store: ImageStore  # its decoded images
-    scale: float  # HR side / LR side, 1 or more
+    store: ImageStore
+    scale: float
     on_bad_image: BadImagePolicy
-    least_side: int = 1  # pixels that scoring needs on each side, after cropping, or of restored LR images
-    max_pixels: int = MAX_PIXELS  # of an LR file
+    least_side: int = 1
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         self.name = self.image_set.name

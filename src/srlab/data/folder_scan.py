@@ -30,12 +30,19 @@ _SYSTEM_FOLDERS = (
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What is below a folder."""
+    """What is below a folder.
+
+    Attributes:
+        top: the folder.
+        images: HR candidates.
+        low_resolution: number of images whose names say LR, by folder below ``top``.
+        unsupported: number of files of unsupported image formats, by suffix.
+    """
 
     top: Path
     images: tuple[Path, ...]
-    low_resolution: Counter[str]  # images whose names say LR, by folder below ``top``
-    unsupported: Counter[str]  # files of unsupported image formats, by suffix
+    low_resolution: Counter[str]
+    unsupported: Counter[str]
 
     def left_out(self) -> list[str]:
         """What is left out, a sentence for each reason, low resolution first."""

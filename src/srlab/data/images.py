@@ -54,8 +54,9 @@ _FAULTS = (OSError, SyntaxError, ValueError, struct.error, cv2.error)
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode to contiguous (1, H, W) or (3, H, W).
 
-    A ``ValueError`` names a file that is not an image, is damaged, has more than ``max_pixels`` pixels or a
-    layout that is not supported.
+    Raises:
+        ValueError: naming the file, if it is not an image, is damaged, has more than ``max_pixels`` pixels or
+            a layout that is not supported.
     """
     return decode_image(path, max_pixels=max_pixels).pixels
 

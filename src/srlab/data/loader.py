@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import KW_ONLY, dataclass, field
 from itertools import islice
 from typing import Any, cast
 
@@ -66,21 +65,29 @@ class LoaderProcessError(RuntimeError):
     """Loader processes died, hang, or lack resources; the message says which, and what to do."""
 
 
-@dataclass(eq=False, repr=False)
 class Loader:
     """Whole batches, in the order of ``batches``, each made by one call of ``make``.
 
-    Iteration raises a :class:`LoaderProcessError` if a process dies or hangs, or if open files or shared
-    memory run out. All processes have ended then.
+    Args:
+        make: the batch of these indices, a dict of tensors and other values; it must pickle.
+        batches: indices of each batch.
+        num_workers: loader processes; 0 makes batches in this process.
+        pin_memory: copy batches to page-locked memory, from which copies to a CUDA device are asynchronous.
+
+    Raises:
+        LoaderProcessError: when iterated, if a process dies or hangs, or if open files or shared memory run
+            out. All processes have ended then.
     """
 
-    make: Make  # the batch of these indices, a dict of tensors and other values; it must pickle
-    _: KW_ONLY
-    batches: Iterable[Sequence[int]]  # indices of each batch
-    num_workers: int  # loader processes; 0 makes batches in this process
-    pin_memory: bool  # copy batches to page-locked memory: copies to a CUDA device are asynchronous then
-    processes: "list[_LoaderProcess]" = field(default_factory=list, init=False)
-    """Those of the latest iteration."""
+    def __init__(
+        self, make: Make, *, batches: Iterable[Sequence[int]], num_workers: int, pin_memory: bool
+    ) -> None:
+        self.make = make
+        self.batches = batches
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.processes: list[_LoaderProcess] = []
+        """Those of the latest iteration."""
 
     def __len__(self) -> int:
         return len(cast(Sized, self.batches))

@@ -28,16 +28,28 @@ _LEAST_GAIN = 4.0
 
 @dataclass(eq=False, kw_only=True)
 class LrPairs:
-    """The decoded LR files of a training set, with their paths, for messages."""
+    """The LR files of a training set, decoded.
+
+    Args:
+        hr_store: the HR images.
+        lr_store: LR images under the names of their HR images; unreadable ones are absent.
+        paths: of the LR files, for messages.
+        scale: HR side / LR side.
+        on_bad_image: for an LR file of another size than its HR image requires.
+    """
 
     hr_store: ImageStore
-    lr_store: ImageStore  # under the names of HR images; unreadable ones are absent
+    lr_store: ImageStore
     paths: Mapping[str, Path]
     scale: int
-    on_bad_image: BadImagePolicy  # for an LR file of another size than its HR image requires
+    on_bad_image: BadImagePolicy
 
     def usable(self, numbers: Sequence[int]) -> list[int]:
-        """Those HR images whose LR file is readable and has the right size; a ``ValueError`` if none has."""
+        """Those HR images whose LR file is readable and of the right size.
+
+        Raises:
+            ValueError: naming both files where sizes do not fit, or if no image is left.
+        """
         usable, faults = [], []
         for number in numbers:
             image = self.hr_store.images[number]

@@ -25,9 +25,17 @@ def paired_images(
     (``baby_LRBI_x2``, ``Canon_001_LR4`` of ``Canon_001_HR``). Both roots may be one folder if the names say
     which file is LR. A subfolder ``X{scale}`` of the LR folder is preferred to the folder.
 
-    ``lr_name`` is BasicSR's ``filename_tmpl``, such as ``{}x4``: an LR file's name without suffix, ``{}`` for
-    the HR file's; None for the rules above. ``options`` says where the roots were set, for messages. A
-    ``ValueError`` if a folder is absent or empty, or a file of either kind has no counterpart or two.
+    Args:
+        hr_root: folder, or several.
+        lr_root: folder, or as many.
+        scale: HR side / LR side.
+        lr_name: BasicSR's ``filename_tmpl``, such as ``{}x4``: an LR file's name without suffix, ``{}`` for
+            the HR file's; None for the rules above.
+        part: as in ``folder_images``.
+        options: where the roots were set, for messages.
+
+    Raises:
+        ValueError: a folder is absent or empty, or a file of either kind has no counterpart or two.
     """
     if lr_name is not None and "{}" not in lr_name:
         raise ValueError(

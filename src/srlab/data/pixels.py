@@ -24,11 +24,17 @@ _opening = threading.RLock()
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A decoded file."""
+    """A decoded file.
 
-    pixels: NDArray[np.uint8]  # (1, H, W) or (3, H, W), contiguous
-    oriented: bool = False  # the file has an orientation tag, which was not applied
-    twelve_bit: bool = False  # 16 bits a sample, but no value above 4095
+    Attributes:
+        pixels: (1, H, W) or (3, H, W), contiguous.
+        oriented: the file has an orientation tag, which was not applied.
+        twelve_bit: 16 bits a sample, but no value above 4095.
+    """
+
+    pixels: NDArray[np.uint8]
+    oriented: bool = False
+    twelve_bit: bool = False
 
     def digest(self) -> str:
         """Hash of shape and pixels, 16 hexadecimal digits."""

@@ -23,8 +23,10 @@ _MODES = ("area", "bilinear", "bicubic")
 class RandomResize:
     """Draws factors of size.
 
-    With the probability ``up`` between 1 and the greatest of ``factors``, which are [least, greatest], with
-    the probability ``down`` between the least and 1; else the size stays.
+    Args:
+        up: probability of a factor between 1 and the greatest.
+        down: probability of a factor between the least and 1; else the size stays.
+        factors: [least, greatest].
     """
 
     up: float
@@ -52,13 +54,17 @@ class RandomResize:
 class RandomNoise:
     """Adds Gaussian or Poisson noise.
 
-    The Poisson noise of as many photons as the image has distinct levels (rounded up to a power of two) is
-    multiplied by a factor from ``poisson_scale``.
+    Args:
+        gaussian: probability of Gaussian noise; else Poisson.
+        gray: probability that all channels have the same noise.
+        gaussian_sigma: range of standard deviations in grey levels of 255.
+        poisson_scale: range of factors of the Poisson noise, 1 for that of as many photons as the image has
+            distinct levels (rounded up to a power of two).
     """
 
-    gaussian: float  # probability; else Poisson noise
-    gray: float  # probability that all channels have the same noise
-    gaussian_sigma: Sequence[float]  # range of standard deviations in grey levels of 255
+    gaussian: float
+    gray: float
+    gaussian_sigma: Sequence[float]
     poisson_scale: Sequence[float]
 
     def __post_init__(self) -> None:

@@ -22,12 +22,19 @@ from srlab.data.degradation import Scale, check_probability, check_range
 
 @dataclass(kw_only=True)
 class RealisticDegradation:
-    """Random blur (kernels of kornia), noise and JPEG (albumentations), reproducible from the index."""
+    """Random blur (kernels of kornia), noise and JPEG (albumentations), reproducible from the sample's index.
 
-    probability: float  # of each of blur, noise before, JPEG before, noise after and JPEG after
-    blur_sigma: Sequence[float]  # range of the standard deviation in HR pixels, drawn for each axis
-    noise_sigma: Sequence[float]  # range of the standard deviation in grey levels of 255
-    jpeg_quality: Sequence[int]  # range of the quality
+    Args:
+        probability: of each of blur, noise before, JPEG before, noise after and JPEG after.
+        blur_sigma: range of the blur's standard deviation in HR pixels, drawn for each axis.
+        noise_sigma: range of the noise's standard deviation in grey levels of 255.
+        jpeg_quality: range of JPEG's quality.
+    """
+
+    probability: float
+    blur_sigma: Sequence[float]
+    noise_sigma: Sequence[float]
+    jpeg_quality: Sequence[int]
 
     def __post_init__(self) -> None:
         check_probability("probability", self.probability)

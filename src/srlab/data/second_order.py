@@ -26,7 +26,14 @@ from srlab.ops.sharpen import unsharp_mask
 
 @dataclass(kw_only=True)
 class DegradationRound:
-    """Blur, resize, noise, and JPEG with a quality from a range."""
+    """Blur, resize, noise and JPEG.
+
+    Args:
+        blur: draws kernels.
+        resize: draws factors.
+        noise: adds noise.
+        jpeg_quality: range of JPEG's quality.
+    """
 
     blur: RandomBlur
     resize: RandomResize
@@ -53,16 +60,23 @@ class DegradationRound:
 class SecondOrderDegradation:
     """Two rounds; the second ends at the size of LR, with a low pass before or after its JPEG.
 
-    The ``margin`` is degraded with a crop and dropped: neither blurs nor JPEG blocks end at its border. The
-    network learns sharp images (``sharpen``) only if its references are, too (``losses.sharpened``).
+    Args:
+        margin: HR pixels around a crop that are degraded with it and dropped: neither blurs nor JPEG blocks
+            end at its border.
+        sharpen: whether the HR image is sharpened before it is degraded (``ops.sharpen``); the network learns
+            sharp images only if its references are, too (``losses.sharpened``).
+        first: the first round, from HR.
+        second: the second, to the size of LR times a factor.
+        low_pass: after the second round.
+        jpeg_last: probability that the final resize and the low pass come before the second JPEG, not after.
     """
 
-    margin: int  # HR pixels around a crop
-    sharpen: bool  # whether the HR image is sharpened before it is degraded (``ops.sharpen``)
-    first: DegradationRound  # from HR
-    second: DegradationRound  # to the size of LR times a factor
-    low_pass: RandomSinc  # after the second round
-    jpeg_last: float  # probability that the final resize and the low pass come before the second JPEG
+    margin: int
+    sharpen: bool
+    first: DegradationRound
+    second: DegradationRound
+    low_pass: RandomSinc
+    jpeg_last: float
 
     def __post_init__(self) -> None:
         check_probability("jpeg_last", self.jpeg_last)
@@ -70,7 +84,11 @@ class SecondOrderDegradation:
             raise ValueError(f"degradation.margin must be 0 or more HR pixels, got {self.margin}")
 
     def context(self, scale: Scale) -> int:
-        """The margin, rounded up to whole LR pixels; a ``ValueError`` if the scale is a fraction."""
+        """The margin, rounded up to whole LR pixels.
+
+        Raises:
+            ValueError: the scale is a fraction.
+        """
         if isinstance(scale, Fraction):
             raise ValueError(
                 "degradation=second_order makes LR at whole scales; leave data.scale_range out, or use "

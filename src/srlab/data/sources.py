@@ -36,19 +36,31 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """HR files under one name, as tables and metric keys show it."""
+    """HR files under one name.
+
+    Attributes:
+        name: as tables and metric keys show it.
+        files: in natural order; none if the set is absent.
+        lr_folders: folders with ``<name>x{scale}.png`` or ``<name>.png``, by scale; for others LR is made.
+        if_none_usable: what to do if no file is usable; ends messages.
+        lr_files: LR file of each HR file, by its name, made by whatever degradation; None: ``lr_folders`` has
+            bicubic ones or none.
+        is_low_resolution: ``files`` are LR, and there is no HR.
+    """
 
     name: str
-    files: tuple[ImageFile, ...]  # in natural order; none if the set is absent
+    files: tuple[ImageFile, ...]
     lr_folders: Mapping[int, Path] = field(default_factory=dict)
-    """Folders with ``<name>x{scale}.png`` or ``<name>.png``, by scale; for others LR is made."""
-    if_none_usable: str = "see the warnings"  # what to do if no file is usable; ends messages
+    if_none_usable: str = "see the warnings"
     lr_files: Mapping[str, Path] | None = None
-    """Of any degradation, by the names of HR files; None: ``lr_folders`` has bicubic ones or none."""
-    is_low_resolution: bool = False  # ``files`` are LR, and there is no HR
+    is_low_resolution: bool = False
 
     def lr_path(self, file_name: str, scale: float) -> Path | None:
-        """The LR file of an HR file; None without a folder for the scale, an error if that lacks the file."""
+        """The LR file of an HR file, or None if there is no folder for this scale.
+
+        Raises:
+            ValueError: if there is a folder without this file.
+        """
         if self.lr_files is not None:
             return self.lr_files[file_name]
         folder = self.lr_folders.get(int(scale)) if scale == int(scale) else None
@@ -77,9 +89,12 @@ def folder_images(
     twice counts once. The names of several folders' images start with the folder's, or where two have the
     same, with its path below what the folders share.
 
-    The split depends on the files' names alone: ``"held_out"`` are the one in twenty (1 to 20 files) with the
-    smallest SHA-256 of their name, ``"train"`` the others. ``set_name`` of None is the folder's own name;
-    ``option`` says where ``root`` was set, for messages.
+    Args:
+        root: folder, or several.
+        part: ``"all"``, or one side of a split that depends on the files' names alone: ``"held_out"`` are the
+            one in twenty (1 to 20 files) with the smallest SHA-256 of their name, ``"train"`` the others.
+        set_name: None for the folder's own name.
+        option: where ``root`` was set, for messages.
     """
     roots = list(dict.fromkeys(folders_of(root)))
     if not roots:
@@ -113,7 +128,11 @@ def folders_of(root: Roots) -> list[Path]:
 def split_images(
     files: list[ImageFile], *, part: Part, roots: Sequence[Path], remedy: str = "data.validation_root=PATH"
 ) -> list[ImageFile]:
-    """One side of the split; a ``ValueError`` that ends with ``remedy`` if there is one file alone."""
+    """One side of the split that ``folder_images`` describes.
+
+    Raises:
+        ValueError: there is one file alone; it ends with ``remedy``.
+    """
     if part == "all":
         return files
     if len(files) < 2:
@@ -127,9 +146,12 @@ def split_images(
 
 
 def find_images(folder: Path, *, remedy: str = "check data.root or SRLAB_DATA") -> list[ImageFile]:
-    """All images below ``folder`` in natural order (2 before 10), except those whose names say LR (logged).
+    """All images below ``folder`` in natural order (2 before 10), except those whose names say LR.
 
-    A ``ValueError`` that ends with ``remedy`` if it is no folder or holds no image.
+    The log says what is left out.
+
+    Raises:
+        ValueError: if ``folder`` is not a folder or holds no image; it ends with ``remedy``.
     """
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
@@ -146,7 +168,11 @@ def find_images(folder: Path, *, remedy: str = "check data.root or SRLAB_DATA") 
 
 
 def lr_images(root: str) -> ImageSet:
-    """Every image below a folder, however deep, whatever its name says, as LR without HR."""
+    """Every image below a folder, however deep, whatever its name says.
+
+    Raises:
+        ValueError: the folder does not exist or holds no image.
+    """
     folder = Path(root).expanduser().resolve()
     if not folder.is_dir():
         raise ValueError(f"the image folder {folder} is not a folder; check data.root")

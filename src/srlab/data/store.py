@@ -67,7 +67,9 @@ class StoredImage:
 class ImageStore:
     """Read access to a finished store. Pickles without pixels: each process maps the file itself.
 
-    A ``FileNotFoundError`` if there is none, a ``DamagedStoreError`` if its files do not fit together.
+    Raises:
+        FileNotFoundError: if there is no store.
+        DamagedStoreError: if its index is unreadable, or its pixels have the wrong length.
     """
 
     def __init__(self, *, folder: Path) -> None:
@@ -119,9 +121,10 @@ def open_store(
 ) -> ImageStore:
     """The store of a set in ``cache``; it is built if there is none for the files as they are now.
 
-    A ``ValueError`` for an image that is unreadable or has more than ``max_pixels`` pixels (with
-    ``on_bad_image="skip"`` a warning), if no image is readable, if ``cache`` is not writable or too small, or
-    if files change while they are decoded.
+    Raises:
+        ValueError: for an image that is unreadable or has more than ``max_pixels`` pixels (with
+            ``on_bad_image="skip"`` this is a warning), if no image is readable, if ``cache`` is not writable
+            or has too little space, or if files change while they are decoded.
     """
     folder = cache / _folder_name(image_set, max_pixels)
     try:

@@ -64,7 +64,11 @@ class StoredTiff(NamedTuple):
 
 
 def read_tiff(path: Path, max_pixels: int) -> DecodedImage:
-    """Decode the first page; errors as of :func:`load_tiff`."""
+    """Decode the first page.
+
+    Raises:
+        ValueError: for damaged files, and for unsupported layouts, by name.
+    """
     content = io.BytesIO(path.read_bytes())
     stored = load_tiff(content, lambda width, height: check_pixels(width, height, max_pixels))
     samples = stored.samples
@@ -75,8 +79,12 @@ def read_tiff(path: Path, max_pixels: int) -> DecodedImage:
 def load_tiff(content: io.BytesIO, check_size: Callable[[int, int], None]) -> StoredTiff:
     """The samples of the first page as they are stored; pages that are reduced copies or masks don't count.
 
-    The orientation tag in ``content`` is set to 1. Before anything is decoded, ``check_size`` is called with
-    width and height. A ``ValueError`` for damaged files, and for unsupported layouts, by name.
+    Args:
+        content: the file; its orientation tag is set to 1.
+        check_size: called with width and height before anything is decoded; raises where they are too large.
+
+    Raises:
+        ValueError: for damaged files, and for unsupported layouts, by name.
     """
     try:
         with TiffFile(content) as file:

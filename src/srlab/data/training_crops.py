@@ -42,8 +42,12 @@ class TrainingCrops(Dataset[dict[str, Any]]):
     Crops at a fixed scale are aligned to the LR grid. Augmentation follows the degradation, for both images
     alike, so that an LR crop is a window of the whole LR image. Gray images are replicated to three channels.
 
-    With ``pairs``, LR crops are windows of those files, at the same place. ``scales`` says how large crops
-    are; for the other arguments see ``SuperResolutionData``.
+    With ``pairs``, LR crops are windows of those files, at the same place.
+
+    Args:
+        scales: how large the crops of each batch are.
+
+    For the other arguments see ``SuperResolutionData``.
     """
 
     store: ImageStore

@@ -5,7 +5,11 @@ from torch import Tensor
 
 
 def image_difference(sr_image: Tensor, hr_image: Tensor) -> Tensor:
-    """Elementwise difference, at least float32; of one shape: broadcasting would hide another scale."""
+    """Elementwise difference, at least float32.
+
+    Raises:
+        ValueError: the shapes differ; broadcasting would hide a network of another scale.
+    """
     if sr_image.shape != hr_image.shape:
         raise ValueError(
             f"sr_image and hr_image must have one shape (no broadcasting), got {tuple(sr_image.shape)} and "

@@ -28,8 +28,12 @@ class PerceptualLoss(nn.Module):
     """Weighted sum over layers of the mean absolute difference of VGG-19's feature maps.
 
     Source: J. Johnson and others, ECCV 2016; L1 of maps before the ReLU as in ESRGAN (X. Wang and others,
-    ECCVW 2018) and Real-ESRGAN. ``layers`` are {name such as ``conv3_4``: weight}; for the file of weights
-    and errors see :class:`Vgg19Features`.
+    ECCVW 2018) and Real-ESRGAN.
+
+    Args:
+        layers: {name such as ``conv3_4``: weight}.
+        file: the weights of VGG-19, see :class:`Vgg19Features`, which also raises its errors.
+        sha256: of that file, or how it begins.
     """
 
     def __init__(self, *, layers: Mapping[str, float], file: str, sha256: str) -> None:

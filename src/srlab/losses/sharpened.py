@@ -6,7 +6,11 @@ from srlab.ops.sharpen import unsharp_mask
 
 
 class SharpenedReference(nn.Module):
-    """Another loss, of the restored image and the sharpened reference (Real-ESRGAN, section 3.4)."""
+    """Another loss, of the restored image and the sharpened reference (Real-ESRGAN, section 3.4).
+
+    Args:
+        loss: maps (sr_image, hr_image) to a scalar.
+    """
 
     def __init__(self, *, loss: nn.Module) -> None:
         super().__init__()

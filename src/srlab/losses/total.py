@@ -7,7 +7,11 @@ from torch import Tensor, nn
 
 
 class TotalLoss(nn.Module):
-    """The sum of losses of the same images, by names of your choice; weights are their own arguments."""
+    """The sum of several losses of the same images, whose weights are their own arguments.
+
+    Args:
+        terms: losses by names of your choice.
+    """
 
     def __init__(self, *, terms: Mapping[str, nn.Module]) -> None:
         super().__init__()

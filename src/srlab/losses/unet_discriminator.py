@@ -18,9 +18,10 @@ _SLOPE = 0.2
 
 
 class UNetDiscriminator(nn.Module):
-    """A U-Net of three halvings, with ``dim`` feature channels at full size and 2, 4, 8 times as many below.
+    """A U-Net of three halvings, normalized except for its first and last convolution.
 
-    All convolutions but the first and the last are normalized.
+    Args:
+        dim: feature channels C at full size; 2C, 4C and 8C below.
     """
 
     def __init__(self, *, dim: int) -> None:
@@ -42,7 +43,11 @@ class UNetDiscriminator(nn.Module):
         self.last = nn.Conv2d(dim, 1, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] to (B, 1, H, W) logits, positive for real; H and W are multiples of 8."""
+        """(B, 3, H, W) in [0, 1] to (B, 1, H, W) logits, positive for real; H and W multiples of 8.
+
+        Raises:
+            ValueError: other sizes.
+        """
         height, width = images.shape[-2:]
         if height % 8 or width % 8:
             raise ValueError(

@@ -30,11 +30,16 @@ _EPSILON = 1e-10
 
 
 def lpips_distance(images: Tensor, others: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-    """Distance (B,) of pairs of images, (B, 3, H, W) RGB in [-1, 1] each.
+    """Distance of each pair of images.
 
-    For each layer, squared differences of unit-length features, weighted by channel and averaged over
-    positions; then the sum over layers. ``weights`` are ``features.N.weight`` and ``.bias`` of AlexNet and
-    ``linK.model.1.weight`` of LPIPS.
+    Args:
+        images: (B, 3, H, W) RGB in [-1, 1].
+        others: likewise.
+        weights: ``features.N.weight`` and ``.bias`` of AlexNet, ``linK.model.1.weight`` of LPIPS.
+
+    Returns:
+        (B,): for each layer, squared differences of unit-length features, weighted by channel and averaged
+        over positions; then the sum over layers.
     """
     total = torch.zeros(len(images), dtype=images.dtype, device=images.device)
     pairs = zip(_features(images, weights), _features(others, weights), strict=True)
@@ -45,7 +50,12 @@ def lpips_distance(images: Tensor, others: Tensor, weights: Mapping[str, Tensor]
 
 
 def read_weights() -> dict[str, Tensor]:
-    """The tensors of AlexNet's convolutions and of LPIPS, float32 on the CPU; errors of official_file."""
+    """The tensors of AlexNet's convolutions and of LPIPS, float32 on the CPU.
+
+    Raises:
+        FileNotFoundError: AlexNet's file is missing; the message names its source and where to put it.
+        ValueError: it has other content than the official one.
+    """
     path = official_file(
         Path(_ALEXNET).name,
         sha256=_SHA256,

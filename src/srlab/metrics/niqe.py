@@ -37,10 +37,15 @@ _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to the neighbours whose products 
 
 
 def distance(image: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
-    """NIQE of one image (equation 10); NaN where fewer than two blocks have any texture.
+    """NIQE of one image (equation 10).
 
-    The image is (H, W) luma 0..255 in float64; what exceeds whole blocks of 96x96 is left out. Mean (36,) and
-    covariance (36, 36) are those of the features of photographs.
+    Args:
+        image: (H, W) luma 0..255 in float64; what exceeds whole blocks of 96x96 is left out.
+        mean: (36,) of the features of photographs.
+        covariance: (36, 36), likewise.
+
+    Returns:
+        A scalar, lower for more natural images; NaN where fewer than two blocks have any texture.
     """
     rows = features(image)
     rows_with_texture = rows[~rows.isnan().any(dim=1)]
@@ -66,9 +71,13 @@ def features(image: Tensor) -> Tensor:
 def fit_asymmetric_gaussian(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Moment estimates of asymmetric generalized Gaussians (N.-E. Lasmar and others, ICIP 2009).
 
-    The density is proportional to exp(-(|x| / b)^shape) with one b left of 0 and another right of it. Samples
-    (N, H, W) give the shape, in 0.2..10 with steps of 0.001, left b and right b, (N,) each; NaN where they
-    have not both signs.
+    The density is proportional to exp(-(|x| / b)^shape) with one b left of 0 and another right of it.
+
+    Args:
+        samples: (N, H, W); NaN results where they have not both signs.
+
+    Returns:
+        shape, in 0.2..10 with steps of 0.001, left b and right b, (N,) each.
     """
     values = samples.flatten(1)
     squares = values.square()
@@ -85,7 +94,12 @@ def fit_asymmetric_gaussian(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def read_parameters() -> tuple[Tensor, Tensor]:
-    """Mean (36,) and covariance (36, 36) of the features of photographs, float64; errors of official_file."""
+    """Mean (36,) and covariance (36, 36) of the features of photographs, float64.
+
+    Raises:
+        FileNotFoundError: the file is missing; the message names its source and where to put it.
+        ValueError: it has other content than the published one.
+    """
     path = official_file(
         _FILE,
         sha256=_SHA256,

@@ -62,7 +62,11 @@ class ProtocolConfig:
 
 
 def border_pixels(protocol: ProtocolConfig) -> int:
-    """Whole pixels of the border; a ``ValueError`` if it is negative."""
+    """Whole pixels of the border.
+
+    Raises:
+        ValueError: it is negative.
+    """
     if protocol.border < 0:
         raise ValueError(f"protocol {protocol.name!r}: border must be 0 or more, got {protocol.border}")
     return math.ceil(protocol.border)
@@ -90,15 +94,20 @@ def papers_gray_rule(protocol: ProtocolConfig) -> GrayRule:
 
 
 def earlier_gray_rule(color: str | None) -> GrayRule:
-    """The rule of records from before protocols named one (or even a colour): own luma, except under RGB."""
+    """The rule of records from before protocols named one: own luma, except under RGB.
+
+    Args:
+        color: name of a :class:`ColorSpace`; None if the record lacks it, too.
+    """
     return GrayRule.replicate if color == ColorSpace.rgb.name else GrayRule.own
 
 
 def recorded_gray_rule(means: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) -> str | None:
     """Name of the rule behind the scores of a ``summary.json``; None if none of its images is gray.
 
-    Sets whose ``means`` lack ``gray_images`` may have had some; a ``protocol`` without ``gray`` is older than
-    the choice.
+    Args:
+        means: of the sets; records without ``gray_images`` may have had some.
+        protocol: its settings; those without ``gray`` are from before it could be chosen.
     """
     if means and all(mean.get("gray_images") == [] for mean in means):
         return None

@@ -47,7 +47,16 @@ class Metric:
         assert (self.compute is None) != (self.compute_alone is None)
 
     def __call__(self, restored: Tensor, reference: Tensor, *, peak: float) -> Tensor:
-        """(B,) values in float64 of two (B, C, H, W) in [0, ``peak``], which is 1 or 255."""
+        """Value for each image.
+
+        Args:
+            restored: (B, C, H, W), same range as ``reference``.
+            reference: (B, C, H, W).
+            peak: largest possible value, 1 or 255.
+
+        Returns:
+            (B,) in float64.
+        """
         if restored.shape != reference.shape or restored.ndim != 4 or math.prod(restored.shape) == 0:
             raise ValueError(
                 "restored and reference must be (B, C, H, W) of one shape and not empty, "
@@ -88,7 +97,11 @@ def list_metrics() -> tuple[str, ...]:
 
 
 def find_metric(name: str) -> Metric:
-    """The metric called ``name``; a ``ValueError`` that lists those there are if there is none."""
+    """The metric called ``name``.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
     module = f"{_PACKAGE}.{name}"
     is_there = name.isidentifier() and importlib.util.find_spec(module) is not None
     metric = getattr(importlib.import_module(module), "METRIC", None) if is_there else None
@@ -100,7 +113,9 @@ def find_metric(name: str) -> Metric:
 def ready_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
     """The metrics called ``names``, each checked to be computable here.
 
-    A ``ValueError`` for an unknown or repeated name, or an empty list; a ``FileNotFoundError`` for weights.
+    Raises:
+        ValueError: for an unknown or repeated name, or an empty list.
+        FileNotFoundError: the weights of one are missing.
     """
     names = list(names)
     if not names or len(set(names)) < len(names):

@@ -34,7 +34,10 @@ def score(
         sr_image: (3, H, W) floating point in [0, 1], not necessarily clamped.
         hr_image: (3, H, W) or gray (1, H, W), uint8.
         protocol: its border is in pixels of these images.
-        metrics: their names, by which the results, 0-dimensional float64, are returned.
+        metrics: their names.
+
+    Returns:
+        {metric: value}, 0-dimensional float64.
     """
     if protocol.bicubic_only:
         raise ValueError(
@@ -48,9 +51,15 @@ def score(
 
 
 def score_alone(sr_image: Tensor, protocol: ProtocolConfig, metrics: Iterable[str]) -> dict[str, Tensor]:
-    """:func:`score` of an image that has no reference, by those metrics that need none.
+    """Judge a restored image that has no reference, as ``protocol`` says.
 
-    ``protocol`` is not one with ``bicubic_only``.
+    Args:
+        sr_image: (3, H, W) floating point in [0, 1], not necessarily clamped.
+        protocol: not one with ``bicubic_only``.
+        metrics: names; those that need a reference are left out.
+
+    Returns:
+        {metric: value}, 0-dimensional float64.
     """
     chosen = [metric for metric in map(find_metric, metrics) if not metric.needs_reference]
     restored = _cut_border(to_levels(sr_image, quantize=protocol.quantize), protocol)
@@ -61,7 +70,11 @@ def score_alone(sr_image: Tensor, protocol: ProtocolConfig, metrics: Iterable[st
 def check_alone(
     set_names: Sequence[str], protocols: Iterable[ProtocolConfig], metrics: Sequence[str]
 ) -> None:
-    """Log which metrics sets without HR lack; a ``ValueError`` if a protocol, or every metric, needs HR."""
+    """Log which metrics the images of sets without HR lack, if there are such sets.
+
+    Raises:
+        ValueError: one of the protocols, or every metric, needs HR.
+    """
     if not set_names:
         return
     names = ", ".join(set_names)
@@ -83,8 +96,13 @@ def score_bicubic(
 
     The HR image is cropped to what whole LR pixels cover, its luma rounded to 8 bits (a gray image is its own
     luma under ``gray=own``, three equal channels under ``gray=replicate``). The downsampled image is not
-    rounded, the upsampled one is clipped and rounded to 8 bits. No LR file is used. Arguments are those of
-    :func:`score`; the protocol has ``bicubic_only``, and no metric needs RGB.
+    rounded, the upsampled one is clipped and rounded to 8 bits. No LR file is used.
+
+    Args:
+        hr_image: (3, H, W) or gray (1, H, W), uint8.
+        scale: factor of the downsampling and upsampling.
+        protocol: one with ``bicubic_only``.
+        metrics: their names; none that needs RGB.
     """
     chosen = [find_metric(name) for name in metrics]
     _check_bicubic(protocol, chosen)

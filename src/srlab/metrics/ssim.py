@@ -17,9 +17,15 @@ _K1, _K2 = 0.01, 0.03
 
 
 def similarity(x: Tensor, y: Tensor, peak: float) -> tuple[Tensor, Tensor]:
-    """Mean similarity of all windows, and its contrast and structure term alone, (B, C) each.
+    """Mean similarity of all windows, and its contrast and structure term alone.
 
-    ``x`` and ``y`` are (B, C, H, W), at least float32, with values up to ``peak``.
+    Args:
+        x: (B, C, H, W), at least float32.
+        y: likewise.
+        peak: largest possible value.
+
+    Returns:
+        Two tensors (B, C).
     """
 
     def means(values: Tensor) -> Tensor:

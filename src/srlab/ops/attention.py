@@ -93,8 +93,10 @@ def flex_attention(
 ) -> Tensor:
     """``fused_attention`` by PyTorch's FlexAttention, compiled: the bias is read where a logit needs it.
 
-    On a CPU it is compiled again for every shape, which takes many seconds. A ``ValueError`` for float64,
-    gradients on a CPU, or fewer than 16 tokens: FlexAttention supports none.
+    On a CPU it is compiled again for every shape, which takes many seconds.
+
+    Raises:
+        ValueError: float64, gradients on a CPU, or fewer than 16 tokens: FlexAttention supports none.
     """
     if query.dtype == torch.float64:
         raise ValueError("backend flex computes in float32, float16 or bfloat16; use sdpa for float64")

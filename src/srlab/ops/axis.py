@@ -8,7 +8,11 @@ from typing import Any
 
 
 def checked_scales(name: str, scales: Sequence[Any]) -> tuple[float, ...]:
-    """``scales``, whole ones as integers; a ``ValueError`` unless they are finite, distinct and 1 or more."""
+    """``scales`` as numbers, whole ones as integers.
+
+    Raises:
+        ValueError: naming ``name``: none, or one that is no finite number of at least 1, or one twice.
+    """
     numbers = [each for each in scales if isinstance(each, int | float) and not isinstance(each, bool)]
     fits = len(numbers) == len(scales) == len(set(scales)) and all(1 <= each < math.inf for each in numbers)
     if not numbers or not fits:
@@ -42,14 +46,21 @@ class Axis:
     """The wanted pixels of a result on one axis, and the part of the image that they are made from.
 
     The result covers the same extent as the image: pixel k has its centre at
-    ``(k + 1/2) * lr_side / side - 1/2``, in pixels of the image, the first of which has its centre at 0. The
-    given part begins at ``start`` and reaches far enough for the wanted pixels, or to the image's end.
+    ``(k + 1/2) * lr_side / side - 1/2``, in pixels of the image, the first of which has its centre at 0.
+
+    Attributes:
+        lr_side: pixels of the whole image.
+        side: pixels of the whole result.
+        first: of the wanted pixels of the result.
+        stop: of the wanted pixels, exclusive.
+        start: where in the image the given part begins; it reaches far enough for the wanted pixels, or to
+            the image's end.
     """
 
-    lr_side: int  # pixels of the whole image
-    side: int  # pixels of the whole result
-    first: int  # of the wanted pixels of the result
-    stop: int  # of the wanted pixels, exclusive
+    lr_side: int
+    side: int
+    first: int
+    stop: int
     start: int = 0
 
     @classmethod

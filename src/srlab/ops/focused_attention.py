@@ -28,12 +28,19 @@ _INDEX = torch.int16
 
 
 class Layer(NamedTuple):
-    """What a layer compares."""
+    """What a layer compares.
 
-    query: Tensor  # (W, M, T, d), scaled
-    key: Tensor  # (W, M, T, d)
-    bias: Tensor  # (M, T, T), or (1, T, T) for all heads
-    regions: Tensor | None  # (W, T) numbers of regions that do not attend to one another; None: all do
+    Attributes:
+        query: (W, M, T, d), scaled.
+        key: (W, M, T, d).
+        bias: (M, T, T), or (1, T, T) for all heads.
+        regions: (W, T) numbers of regions that do not attend to one another; None: all do.
+    """
+
+    query: Tensor
+    key: Tensor
+    bias: Tensor
+    regions: Tensor | None
 
     def part(self, windows: slice) -> "Layer":
         """Of some windows."""
@@ -42,13 +49,17 @@ class Layer(NamedTuple):
 
 
 class Focus(NamedTuple):
-    """What one layer hands to the next that attends in the same windows."""
+    """What one layer hands to the next that attends in the same windows.
 
-    shares: Tensor | None = (
-        None  # (W, M, T, K) of each token's attention; None where ``layers`` determine them
-    )
-    tokens: Tensor | None = None  # (W, M, T, K) to whom; None: to all T in order
-    layers: tuple[Layer, ...] = ()  # those that compared all tokens, first to last
+    Attributes:
+        shares: (W, M, T, K) of each token's attention; None where ``layers`` determine them.
+        tokens: (W, M, T, K) to whom; None: to all T in order.
+        layers: those that compared all tokens, first to last.
+    """
+
+    shares: Tensor | None = None
+    tokens: Tensor | None = None
+    layers: tuple[Layer, ...] = ()
 
 
 def focus(
@@ -56,9 +67,15 @@ def focus(
 ) -> tuple[Tensor, tuple[Focus, ...]]:
     """Attend with shares that are multiplied by those before, of which the ``keep`` largest stay.
 
-    ``value`` (W, M, T, d) is mixed; the other result is what the next layer in these windows takes as
-    ``before``: one focus for each part of them, none for the first layer. K = ``keep`` is at most what it was
-    before. ``form`` is :data:`REFERENCE` or :data:`STREAMED`, the same function.
+    Args:
+        layer: see there.
+        value: (W, M, T, d).
+        before: of the layer before in these windows, one for each part of them; empty: there is none.
+        keep: K, at most as many as before.
+        form: :data:`REFERENCE` or :data:`STREAMED`, the same function.
+
+    Returns:
+        (W, M, T, d), and what the next layer needs.
     """
     if form == REFERENCE:
         mixed, after = _focus(layer, value, before[0] if before else Focus(), keep, dense=False)

@@ -33,9 +33,14 @@ def count_buckets(length: int, chunk_size: int, most: int) -> int:
 
 
 def hash_vectors(vectors: Tensor, rotations: Tensor) -> Tensor:
-    """(B, R, L) bucket of each vector in each round: the largest of D / 2 projections and their negatives.
+    """The bucket of each vector in each round: the largest of D / 2 projections and their negatives.
 
-    ``vectors`` are (B, L, E), ``rotations`` (E, R, D / 2).
+    Args:
+        vectors: (B, L, E).
+        rotations: (E, R, D / 2).
+
+    Returns:
+        (B, R, L), integers below D.
     """
     projected = torch.einsum("ble,erd->brld", vectors, rotations)
     return torch.cat([projected, -projected], dim=-1).argmax(-1)
@@ -50,8 +55,15 @@ def attend_in_buckets(
     The rounds are weighed by the soft-max of their log-denominators. The last vectors fill up the last chunk.
     The hash passes no gradient.
 
-    ``embedded`` (B, L, E) are queries, and keys once normalised; values and result are (B, L, C), rotations
-    (E, R, D / 2); S is ``chunk_size`` or L if that is less. Both forms are the same function.
+    Args:
+        embedded: (B, L, E), queries, and keys once normalised.
+        values: (B, L, C).
+        rotations: (E, R, D / 2).
+        chunk_size: S, or L if that is less.
+        form: :data:`REFERENCE` or :data:`STREAMED`, the same function.
+
+    Returns:
+        (B, L, C).
     """
     chunk_size = min(chunk_size, embedded.shape[1])
     if form == STREAMED:
@@ -72,9 +84,16 @@ def _sorted_by_bucket(embedded: Tensor, rotations: Tensor, chunk_size: int) -> T
 
 
 def _attend(embedded: Tensor, values: Tensor, order: Tensor, ring: Tensor) -> tuple[Tensor, Tensor]:
-    """Mixed values (B, R, P, S, C) and log-denominators (B, R, P, S, 1) of the chunks in ``order``.
+    """Mixed values and log-denominators of the chunks in ``order``.
 
-    ``order`` (B, R, P, S) are the queries; ``ring`` is the same, or has the chunk before and the one after.
+    Args:
+        embedded: (B, L, E).
+        values: (B, L, C).
+        order: (B, R, P, S), the queries.
+        ring: the same, or (B, R, P + 2, S) with the chunk before and the one after.
+
+    Returns:
+        (B, R, P, S, C) and (B, R, P, S, 1).
     """
     queries = _gather(embedded, order)
     keys = _with_neighbours(F.normalize(_gather(embedded, ring), dim=-1, eps=_SMALLEST_NORM), queries)

@@ -29,7 +29,15 @@ def local_aggregation(
 ) -> Tensor:
     """Gather all neighbours, build all filters, multiply: stores T times the memory of the values, twice.
 
-    Values (B, C, H, W), weights (B, M, T, H, W), factor and offset (C, K, K) to (B, C, H, W).
+    Args:
+        values: (B, C, H, W).
+        weights: (B, M, T, H, W).
+        factor: (C, K, K) or None.
+        offset: (C, K, K) or None.
+        dilation: pixels from one tap to the next.
+
+    Returns:
+        (B, C, H, W).
     """
     side = math.isqrt(weights.shape[2])
     neighbours = F.unfold(values, side, dilation=dilation, padding=dilation * (side // 2))

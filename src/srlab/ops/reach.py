@@ -115,19 +115,22 @@ Step = Neighbours | Windows | Alternatives | Reflection | Upsampling | Interpola
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a network sees, in low-resolution pixels, and where it may be cut."""
+    """How far a network sees, in low-resolution pixels, and where it may be cut.
+
+    Attributes:
+        alignment: grid that a part's origin must lie on to see the same windows as the whole image.
+        pixels: the farthest input pixel that can reach an output pixel, to one side.
+        halo: how far parts should overlap on each side, a multiple of ``alignment``: ``pixels`` rounded up,
+            or less where that was measured to suffice in float32.
+        wraps: unmasked cyclic shifts join opposite borders of the image.
+        pools_globally: names of what depends on all pixels, however far; empty for none.
+    """
 
     alignment: int
-    """Grid that a part's origin must lie on to see the same windows as the whole image."""
     pixels: int
-    """The farthest input pixel that can reach an output pixel, to one side."""
     halo: int
-    """How far parts should overlap on each side, a multiple of ``alignment``: ``pixels`` rounded up, or less
-    where that was measured to suffice in float32."""
     wraps: bool
-    """Unmasked cyclic shifts join opposite borders of the image."""
     pools_globally: tuple[str, ...] = ()
-    """Names of what depends on all pixels, however far."""
 
     @property
     def full_halo(self) -> int:
@@ -145,8 +148,12 @@ def describe_reach(
 ) -> Reach:
     """The :class:`Reach` of a network of these steps, from its input to its output.
 
-    ``scale`` is output pixels for each input pixel on an axis; the whole image is padded to multiples of
-    ``size_multiple``; ``measured_halo`` is one below the full reach that suffices.
+    Args:
+        steps: in the order in which they run.
+        scale: output pixels for each input pixel on an axis.
+        size_multiple: sides that the whole image is padded to.
+        measured_halo: a halo below the full reach that suffices, in pixels.
+        pools_globally: see :class:`Reach`.
     """
     windows = list(_windows(steps))
     padding = [each.multiple for each in steps if isinstance(each, Reflection)]
@@ -165,8 +172,10 @@ def describe_reach(
 def reaching_interval(steps: Sequence[Step], positions: Tensor, end: Tensor | None = None) -> Interval:
     """The input positions that can reach each output position.
 
-    Positions are integers of any shape, counted from a multiple of the grid; ``end`` is the length of the
-    input axis for each of them, broadcastable; None: the border is far away.
+    Args:
+        steps: in the order in which they run.
+        positions: of the output, integers of any shape, counted from a multiple of the grid.
+        end: length of the input axis for each of them, broadcastable; None: the border is far away.
     """
     interval = Interval(positions, positions)
     for step in reversed(steps):

@@ -37,7 +37,7 @@ def imresize(
     mode: Literal["uint8", "float"],
     antialias: bool = True,
 ) -> Tensor:
-    """Resize the last two axes as MATLAB's ``imresize(image, scale, "bicubic")`` does; keeps the dtype.
+    """Resize the last two axes as MATLAB's ``imresize(image, scale, "bicubic")`` does.
 
     Differentiable in float mode; half precision is accumulated in float32.
 
@@ -48,6 +48,9 @@ def imresize(
         size: output (height, width); each axis then has its own factor, output / input.
         mode: ``"uint8"`` rounds and clips after each pass, ``"float"`` does not.
         antialias: stretch the kernel when downsampling.
+
+    Returns:
+        The resized image, of the dtype and on the device of ``image``.
     """
     _check_input(image, mode)
     axes = _plan(image.shape[-2:], scale, size)
@@ -63,9 +66,19 @@ def imresize(
 def imresize_part(image: Tensor, rows: Axis, columns: Axis) -> Tensor:
     """A part of ``imresize(image, size=…, mode="float")``, from a part of its image, without rounding.
 
-    The axes' part of the image, (..., H, W), reaches two pixels beyond the wanted ones, or to the border, and
-    more where the result is the smaller image, whose kernel is wider: else a ``ValueError``. Half precision
-    is accumulated in float32.
+    The axes' part of the image reaches two pixels beyond the wanted ones, or to the border; more where the
+    result is the smaller image, whose kernel is wider.
+
+    Args:
+        image: (..., H, W), any floating dtype; half precision is accumulated in float32.
+        rows: the wanted rows, with those of ``image``.
+        columns: likewise.
+
+    Returns:
+        (..., h, w), of the dtype of ``image``.
+
+    Raises:
+        ValueError: ``image`` does not reach as far.
     """
     working = image.to(torch.promote_types(image.dtype, torch.float32))
     for dimension, axis in sorted(((-2, rows), (-1, columns)), key=lambda pair: _factor(pair[1])):
@@ -102,9 +115,10 @@ def mirrored(positions: NDArray[np.int64], side: int) -> NDArray[np.int64]:
 def resize_taps(
     output_side: int, factor: float, antialias: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Weights of one axis without ends, as MATLAB computes them, with their positions, the first pixel's 0.
+    """As :func:`resize_weights`, on an axis without ends. Cached: do not write into them.
 
-    Both are (output, taps), and rows of weights sum to 1. Cached: do not write into them.
+    Returns:
+        (output, taps) weights, rows summing to 1; (output, taps) source positions, the first pixel's 0.
     """
     stretch = min(factor, 1.0) if antialias else 1.0
     width = _KERNEL_WIDTH / stretch
@@ -131,10 +145,15 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def weighted_sums(
     image: Tensor, axis: int, weights: NDArray[np.float64], indices: NDArray[np.int64]
 ) -> Tensor:
-    """One pass over axis -2 or -1: each pixel of the result is a sum of some of the image's, times weights.
+    """One pass over an axis: each pixel of the result is a sum of some of the image's, times weights.
 
-    ``weights`` and ``indices``, positions on the axis, are (output, taps). Not a matrix product: that may run
-    in TF32 or bfloat16; the taps' order is fixed.
+    Not a matrix product: that may run in TF32 or bfloat16; the taps' order is fixed.
+
+    Args:
+        image: (..., H, W).
+        axis: -2 or -1.
+        weights: (output, taps).
+        indices: (output, taps), positions on the axis.
     """
     if axis == -1:  # whole rows are selected several times as fast as columns
         rows = image.transpose(-1, -2).contiguous()

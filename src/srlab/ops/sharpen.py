@@ -17,8 +17,14 @@ def unsharp_mask(images: Tensor) -> Tensor:
     Source: X. Wang and others, "Real-ESRGAN", ICCVW 2021, section 3.4, with the constants of its code. With
     the blur G, the detail d = x - G(x) and the mask m = G(|d| > 10/255): m clip(x + d/2) + (1 - m) x.
 
-    (B, C, H, W) floating point in [0, 1] to the same; borders are reflected. A ``ValueError`` if a side has
-    fewer than 26 pixels.
+    Args:
+        images: (B, C, H, W) floating point in [0, 1]; borders are reflected.
+
+    Returns:
+        The same shape, in [0, 1].
+
+    Raises:
+        ValueError: a side has fewer than 26 pixels.
     """
     if min(images.shape[-2:]) <= _REACH:
         raise ValueError(

@@ -18,8 +18,11 @@ def resolve_shift_schedule(schedule: str | Sequence[bool | int], depths: Sequenc
         schedule: ``alternate``, the papers' choice: odd positions. Positions start from 0 in every group,
             as in the official SwinIR, which matters only for groups of odd depth. ``every``; ``none``;
             ``late``: the blocks of ``alternate`` that lie in the second half (index >= n / 2); or one 0/1 for
-            each block, of which there must be as many as blocks.
+            each block.
         depths: number of blocks in each group; blocks are counted through all groups in order.
+
+    Raises:
+        ValueError: unknown name, or a list that is not exactly as long as there are blocks.
     """
     positions = [position for depth in depths for position in range(depth)]
     count = len(positions)

@@ -20,8 +20,10 @@ _OMP_PAUSE_SOFT = 1  # OpenMP 5.0, omp_pause_resource_t
 def flush_subnormals(flush: bool = True) -> Iterator[None]:
     """Flush subnormal numbers to zero in the ``with`` block: in this thread and those that compute for it.
 
-    The previous mode is restored at the end. On a processor without such a mode nothing changes. ``flush`` of
-    False computes with subnormals in the block, to measure what they cost.
+    The previous mode is restored at the end. On a processor without such a mode nothing changes.
+
+    Args:
+        flush: False computes with subnormals in the block, to measure what they cost.
 
     Example:
         >>> with srlab.flush_subnormals(), torch.inference_mode():

@@ -63,9 +63,16 @@ def attend_in_groups(
 ) -> tuple[Tensor, Tensor]:
     """Attention of each group of sorted tokens to itself and the group after it.
 
-    Queries and keys are (B, N, E), values (B, N, C); ``order`` (B, N) has the tokens in the order in which
-    they are divided into groups of G = ``group_size``, N at most. They are mirrored at the end, to fill the
-    last group and to follow it. ``backend`` is ``reference`` or ``sdpa``, the same function.
+    The sorted tokens are mirrored at the end, to fill the last group and to follow it.
+
+    Args:
+        query: (B, N, E).
+        key: (B, N, E).
+        value: (B, N, C).
+        order: (B, N) tokens in the order in which they are divided into groups.
+        group_size: G, or N if that is less.
+        num_heads: M.
+        backend: ``reference`` or ``sdpa``, the same function.
 
     Returns:
         What is mixed and the queries, in order: (B, M, P * G, C / M) and (B, M, P * G, E / M).
@@ -92,8 +99,18 @@ def attend_in_own_groups(
 ) -> Tensor:
     """Attention of each group of sorted tokens to itself alone: ATD's categories.
 
-    Arguments as of :func:`attend_in_groups`, with queries, keys and values as one (B, N, 3C), and a tensor of
-    one element that multiplies the logits. The result is (B, N, C), in the order of ``qkv``.
+    The sorted tokens are mirrored at the end, to fill the last group.
+
+    Args:
+        qkv: (B, N, 3C), queries, keys and values.
+        order: (B, N) tokens in the order in which they are divided into groups.
+        group_size: G, or N if that is less.
+        num_heads: M.
+        scale: multiplies the logits, a tensor of one element.
+        backend: ``reference`` or ``sdpa``, the same function.
+
+    Returns:
+        (B, N, C), in the order of ``qkv``.
     """
     length = order.shape[1]
     group_size = min(group_size, length)
