@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +63,7 @@ class RunFolder:
 
     def config(self) -> dict[str, Any] | None:
         """Content of ``config.yaml``, interpolations as text."""
-        path = self.path / CONFIG_FILE
-        try:
-            text = path.read_text()
-            return _mapping(yaml.safe_load(text), path)
-        except FileNotFoundError:
-            return None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+        return _mapping(self.path / CONFIG_FILE, yaml.safe_load)
 
     def summary(self) -> dict[str, Any] | None:
         """Content of ``summary.json``."""
@@ -103,15 +96,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     Raises:
         ValueError: it is damaged, or not a mapping.
     """
+    return _mapping(path, json.loads)
+
+
+def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any] | None:
     try:
-        return _mapping(json.loads(path.read_text()), path)
+        content = parse(path.read_text())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-
-
-def _mapping(content: Any, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} does not contain a mapping")
     return content

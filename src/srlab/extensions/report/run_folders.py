@@ -13,7 +13,7 @@ from srlab.locks import is_held
 from srlab.metrics.protocol import recorded_gray_rule
 from srlab.runs import contract
 from srlab.runs.folder import RunFolder, read_json
-from srlab.runs.scores import read_scores
+from srlab.runs.records import read_scores
 
 _MARKS = (contract.CELL_FILE, contract.CONFIG_FILE, contract.SUMMARY_FILE)
 # Folders of a run or a sweep that hold no runs of their own.

@@ -14,7 +14,7 @@ from PIL import Image
 
 from srlab.extensions.optional_packages import require_packages
 from srlab.runs.contract import COMPARISON_FILE, validation_key
-from srlab.runs.scores import read_scores
+from srlab.runs.records import read_scores
 
 # Lightning adds it to every row; these runs are one epoch.
 _EPOCH = "epoch"

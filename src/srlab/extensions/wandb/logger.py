@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from srlab.metrics.registry import find_metric, list_metrics
 from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
-from srlab.runs.scores import read_scores
+from srlab.runs.records import read_scores
 
 log = logging.getLogger(__name__)
 

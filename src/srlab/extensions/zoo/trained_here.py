@@ -17,7 +17,7 @@ from srlab.counts.complexity import count_parameters
 from srlab.extensions.literature.published import UNVERIFIED, references
 from srlab.extensions.literature.records import sources
 from srlab.runs.folder import read_json
-from srlab.runs.scores import read_scores
+from srlab.runs.records import read_scores
 from srlab.terminal.tables import PlainTable, markdown_table
 
 PROTOCOL = "basicsr"
