@@ -10,9 +10,10 @@ import srlab
 from evaluation_sets import benchmark
 from protocols import basicsr
 from srlab.checkpoints.shipped import shipped_weights
+from srlab.extensions.literature.published import literature_table
 from srlab.extensions.zoo import networks, trained_here
+from srlab.extensions.zoo.conventions import convention_table
 from srlab.extensions.zoo.networks import find_card, to_markdown, update_readme, zoo_rows, zoo_table
-from srlab.extensions.zoo.papers import convention_table, literature_table
 from srlab.extensions.zoo.trained_here import scores_markdown, scores_table
 from srlab.tasks.evaluation import evaluate
 

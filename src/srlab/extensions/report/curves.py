@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from srlab.extensions.report.ablation import metric_heading
 from srlab.extensions.report.comparison import Comparison, Configuration, as_comparison
@@ -53,14 +53,19 @@ def curves_figure(runs: Comparison | Sequence[Run]) -> "Figure":
 def _draw_curve(axes: "Axes", curve: Curve, *, part: str) -> None:
     """``part`` keeps the ids of the panels apart."""
     number, is_finished = curve.configuration.number, bool(curve.configuration.finished)
-    style: Any = {
-        "linestyle": _DASHES[(number - 1) // len(SERIES) % len(_DASHES)],
-        "marker": "o" if len(curve.steps) < 25 else None,
-        "label": f"{number}: {curve.configuration.label}" + ("" if is_finished else " (unfinished)"),
-        "alpha": 1 if is_finished else 0.55,
-    }
-    color, gid = series_color(number), f"curve-{number}-{part}"
-    axes.plot(curve.steps, curve.means, color=color, linewidth=1.5, markersize=3, gid=gid, **style)
+    color = series_color(number)
+    axes.plot(
+        curve.steps,
+        curve.means,
+        color=color,
+        linestyle=_DASHES[(number - 1) // len(SERIES) % len(_DASHES)],
+        linewidth=1.5,
+        marker="o" if len(curve.steps) < 25 else None,
+        markersize=3,
+        alpha=1 if is_finished else 0.55,
+        label=f"{number}: {curve.configuration.label}" + ("" if is_finished else " (unfinished)"),
+        gid=f"curve-{number}-{part}",
+    )
     if curve.stds is not None:
         low, high = (
             [mean + sign * std for mean, std in zip(curve.means, curve.stds, strict=True)] for sign in (-1, 1)

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
-__all__ = ["Placement", "place_labels"]
+from numpy.typing import ArrayLike, NDArray
 
 _Array = NDArray[np.float64]
 
@@ -63,7 +61,7 @@ def place_labels(
     sizes: Sequence[tuple[float, float]],
     *,
     radius: float,
-    bounds: tuple[float, float, float, float],
+    bounds: ArrayLike,
     lines: Sequence[tuple[float, float, float, float]] = (),
 ) -> list[Placement | None]:
     """Place labels so that none intersects another, a marker, or ``bounds``; the same input, the same places.
@@ -75,7 +73,7 @@ def place_labels(
         anchors: centres of the markers.
         sizes: width and height of the labels.
         radius: half the side of a marker.
-        bounds: that labels stay within.
+        bounds: box that labels stay within.
         lines: (x, y, x, y) that labels avoid if they can, as error bars.
 
     Returns:

@@ -1,18 +1,17 @@
 """Paired differences of two configurations: a confidence interval, and the smallest difference to detect."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
 
 from srlab.extensions.report.comparison import Configuration
-from srlab.extensions.report.runs import ImageScore, Run
+from srlab.extensions.report.runs import Run, gap
 
 CONFIDENCE, POWER = 0.95, 0.80
 
-_PSNR = "psnr"
 _ROUNDING_DB = 1e-9  # float64 leaves less in a mean of PSNR
 
 
@@ -22,18 +21,16 @@ class PairedDifference:
 
     Attributes:
         mean: over the common seeds and the images; None if nothing is paired.
+        seeds: that both have.
         low: lower end of the 95 % confidence interval; None if ``missing`` says why there is none.
         high: upper end.
         detectable: smallest true difference that the test |mean| > t se (two-sided, 5 %) finds with a
             probability of 80 %, given this spread and as many seeds and images.
-        seeds: that both have.
-        images: that every run of these seeds was scored on.
         missing: what an interval needs and the runs do not have.
     """
 
     mean: float | None
     seeds: int
-    images: int
     low: float | None = None
     high: float | None = None
     detectable: float | None = None
@@ -41,18 +38,18 @@ class PairedDifference:
 
 
 def paired_difference(
-    baseline: Configuration, other: Configuration, is_counted: Callable[[ImageScore], bool] = lambda _: True
+    baseline: Configuration, other: Configuration, images: Collection[str]
 ) -> PairedDifference:
-    """Of the images for which ``is_counted``; see :func:`interval` for the method."""
-    theirs, ours = (_by_seed(each, is_counted) for each in (baseline, other))
+    """Of ``images``, by their keys; see :func:`interval` for the method."""
+    theirs, ours = (_by_seed(each, images) for each in (baseline, other))
     seeds = sorted(theirs.keys() & ours.keys())
     runs = [scores[seed] for scores in (theirs, ours) for seed in seeds]
     names = sorted(runs[0]) if runs else []
     missing = _missing(seeds, runs)
-    nothing = PairedDifference(None, len(seeds), len(names), missing=missing)
+    nothing = PairedDifference(None, len(seeds), missing=missing)
     if not names or any(run.keys() != runs[0].keys() for run in runs):
         return nothing
-    differences = np.array([[_gap(ours[seed][name], theirs[seed][name]) for name in names] for seed in seeds])
+    differences = np.array([[gap(ours[seed][name], theirs[seed][name]) for name in names] for seed in seeds])
     if not np.isfinite(differences).all():
         return replace(nothing, missing="an image has no finite difference")
     only_mean = replace(nothing, mean=float(differences.mean()))
@@ -123,15 +120,11 @@ def _missing(seeds: Sequence[str], runs: Sequence[dict[str, float]]) -> str | No
     return "1 image, an interval needs 2" if len(runs[0]) < 2 else None
 
 
-def _by_seed(
-    configuration: Configuration, is_counted: Callable[[ImageScore], bool]
-) -> dict[str, dict[str, float]]:
+def _by_seed(configuration: Configuration, images: Collection[str]) -> dict[str, dict[str, float]]:
     """PSNR by seed and image; a seed that was run several times counts with its means."""
     repeats = defaultdict(list)
     for run in configuration.finished:
-        repeats[seed_of(run)].append(
-            {each.key: each.scores[_PSNR] for each in run.images if _PSNR in each.scores and is_counted(each)}
-        )
+        repeats[seed_of(run)].append({key: psnr for key, psnr in run.image_psnr.items() if key in images})
     means = {}
     for seed, runs in repeats.items():
         names = set.intersection(*map(set, runs))
@@ -142,8 +135,3 @@ def _by_seed(
 def seed_of(run: Run) -> str:
     """A run without a seed is paired with none."""
     return str(run.source if run.seed is None else run.seed)
-
-
-def _gap(one: float, other: float) -> float:
-    """0 if both are equal, also if both are infinite."""
-    return 0.0 if one == other else one - other

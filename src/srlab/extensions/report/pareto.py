@@ -4,9 +4,9 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from srlab.extensions.report.ablation import ablation_table, mean_score
+from srlab.extensions.report.ablation import ablation_table, mean_psnr
 from srlab.extensions.report.comparison import Comparison, Configuration, as_comparison
 from srlab.extensions.report.drawing import INK, STYLE, new_figure, series_color
 from srlab.extensions.report.labels import Placement, place_labels
@@ -79,13 +79,6 @@ def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:
     axes.plot(*zip(*front, strict=True), color=INK["muted"], lw=1.2, ls="--", gid="front", zorder=1)
     for point in sorted(points, key=lambda point: point.psnr.mean):
         number, ends = point.configuration.number, [[length] for length in _bar(point)]
-        marker, size = ("o", _MARKER_SIZE) if point.on_front else ("X", _MARKER_SIZE - 1)
-        style: Any = {
-            "color": series_color(number),
-            "linestyle": "none",
-            "marker": marker,
-            "markersize": size,
-        }
         bars = axes.errorbar(
             point.cost,
             point.psnr.mean,
@@ -93,7 +86,10 @@ def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:
             yerr=point.psnr.std,
             elinewidth=1,
             capsize=2,
-            **style,
+            color=series_color(number),
+            linestyle="none",
+            marker="o" if point.on_front else "X",
+            markersize=_MARKER_SIZE if point.on_front else _MARKER_SIZE - 1,
         )
         for part_number, part in enumerate(bars.get_children()):
             part.set_gid(f"bars-{number}-part{part_number}" if part_number else f"point-{number}")
@@ -129,22 +125,19 @@ def _label_points(figure: "Figure", axes: "Axes", points: Sequence[Point], param
 
 def _places(axes: "Axes", points: Sequence[Point], texts: Sequence[str]) -> list[Placement | None]:
     """In points from the lower left corner of the figure; axes must have their final place."""
-    unit = 72 / axes.figure.dpi
     anchors = [_position(axes, point.cost, point.psnr.mean) for point in points]
     lines = []
     for point in points:
-        (before, after), std = _bar(point), point.psnr.std or 0.0
-        for low, high in (((before, 0), (after, 0)), ((0, std), (0, std))):
-            start = _position(axes, point.cost - low[0], point.psnr.mean - low[1])
-            lines.append((*start, *_position(axes, point.cost + high[0], point.psnr.mean + high[1])))
+        cost, psnr, (before, after), std = point.cost, point.psnr.mean, _bar(point), point.psnr.std or 0.0
+        bars = ((cost - before, psnr), (cost + after, psnr)), ((cost, psnr - std), (cost, psnr + std))
+        lines += [(*_position(axes, *start), *_position(axes, *end)) for start, end in bars]
     front = sorted(place for place, point in zip(anchors, points, strict=True) if point.on_front)
     lines.extend((*start, *end) for start, end in itertools.pairwise(front))
-    left, bottom, right, top = (each * unit for each in axes.bbox.extents)
     return place_labels(
         anchors,
         [_text_size(axes, text) for text in texts],
         radius=_MARKER_SIZE / 2 + 0.5,  # and its edge
-        bounds=(left, bottom, right, top),
+        bounds=axes.bbox.extents * (72 / axes.figure.dpi),
         lines=lines,
     )
 
@@ -167,23 +160,25 @@ def _write_label(axes: "Axes", point: Point, text: str, place: Placement) -> Non
     left, bottom, right, top = place.box
     x, y = _position(axes, *anchor)
     start = {"left": left, "right": right, "center": (left + right) / 2}[place.side]
-    style: Any = {"textcoords": "offset points", "annotation_clip": False, "fontsize": _LABEL_SIZE}
+    line = None
     if place.leader is not None:
         ends = ((place.leader[0] - left) / (right - left), (place.leader[1] - bottom) / (top - bottom))
-        style["arrowprops"] = {
+        line = {
             "arrowstyle": "-", "color": series_color(number), "linewidth": 0.7, "relpos": ends,
             "shrinkA": 0.5, "shrinkB": _MARKER_SIZE / 2, "gid": f"leader-{number}",
         }  # fmt: skip
-    # values of parameters are text, not mathematics
     label = axes.annotate(
         text,
         anchor,
         (start - x, bottom - y),
+        textcoords="offset points",
+        arrowprops=line,
+        annotation_clip=False,
+        fontsize=_LABEL_SIZE,
         ha=place.side,
         va="bottom",
         gid=f"label-{number}",
-        parse_math=False,
-        **style,
+        parse_math=False,  # values of parameters are text
     )
     label.set_in_layout(False)
 
@@ -201,7 +196,7 @@ def pareto_points(comparison: Comparison, cost: str) -> list[Point]:
     found = []
     for row in table.rows:
         estimates = {column.key: each for column, each in zip(table.columns, row.estimates, strict=True)}
-        each, psnr = estimates.get(key), mean_score(row.configuration, comparison.sets)
+        each, psnr = estimates.get(key), mean_psnr(row.configuration, comparison.sets)
         if each is not None and psnr is not None and math.isfinite(psnr.mean):
             ends = (each.mean if end is None else end for end in (each.mean, each.low, each.high))
             found.append((row.configuration, *(end / divisor for end in ends), psnr))

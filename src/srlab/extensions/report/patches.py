@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from srlab.data.images import read_image
-from srlab.extensions.report.ablation import mean_score
+from srlab.extensions.report.ablation import mean_psnr
 from srlab.extensions.report.comparison import Comparison, Configuration
 from srlab.extensions.report.runs import ImageScore
 from srlab.ops.color import luma_double
@@ -96,7 +96,7 @@ def shown_configurations(comparison: Comparison) -> list[Configuration]:
     saved = [each for each in comparison.finished if _saved_images(each)]
 
     def quality(configuration: Configuration) -> float:
-        score = mean_score(configuration, comparison.sets)
+        score = mean_psnr(configuration, comparison.sets)
         return -math.inf if score is None else score.mean
 
     ranked = sorted(saved, key=quality, reverse=True)

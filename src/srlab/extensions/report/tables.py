@@ -11,12 +11,11 @@ from srlab.terminal.tables import markdown_table
 from srlab.terminal.tables import to_csv as csv_of
 
 _ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
-_LATEX = {
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "Δ": r"$\Delta$", "±": r"$\pm$", "−": r"$-$", "–": "--",
-}  # fmt: skip
-
+})  # fmt: skip
 
 Mark = Literal["best", "second"]
 
@@ -172,4 +171,4 @@ def _cells(
 
 
 def _escape_latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in one_line(text))
+    return one_line(text).translate(_LATEX)
