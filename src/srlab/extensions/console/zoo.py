@@ -59,8 +59,7 @@ def _output(arguments: argparse.Namespace, width: int) -> Iterator["Table | str"
         yield from map(literature_table, arguments.networks)
         return
     from srlab.extensions.zoo.conventions import convention_table
-    from srlab.extensions.zoo.networks import update_readme, zoo_rows, zoo_table
-    from srlab.extensions.zoo.trained_here import scores_table
+    from srlab.extensions.zoo.networks import scores_table, update_readme, zoo_rows, zoo_table
 
     if arguments.write:
         yield f"{arguments.write} {'updated' if update_readme(arguments.write) else 'is up to date'}"

@@ -29,7 +29,7 @@ def ablation_table(runs: Comparison | Sequence[Run]) -> AblationTable:
     """
     comparison = as_comparison(runs)
     pairs = _pairs(comparison)
-    measured = [each for each in (*_scores(comparison, pairs), *_costs(comparison)) if any(each[1])]
+    measured = [each for each in (*_scores(comparison, pairs), *cost_columns(comparison)) if any(each[1])]
     columns = tuple(_with_digits(*each) for each in measured)
     cells = [_marked(column, each) for column, (_, each) in zip(columns, measured, strict=True)]
     rows = [
@@ -100,8 +100,8 @@ def _difference_columns(
     yield replace(column, key=f"detectable/{name}", heading=f"detectable {heading}"), detectable
 
 
-def _costs(comparison: Comparison) -> Iterator[tuple[Column, _Estimates]]:
-    """Also of runs that did not finish."""
+def cost_columns(comparison: Comparison) -> Iterator[tuple[Column, _Estimates]]:
+    """Parameters, multiply-adds, latency and memory of each configuration, also of those without scores."""
     rows, lab = comparison.configurations, comparison.latencies
 
     def own(cost: str) -> _Estimates:

@@ -118,26 +118,13 @@ def _candidates(
     turns, sides = (np.tile(each, (len(_GAPS), 1)) for each in (_TURNS, _SIDES))
     low = anchor + turns * (radius + gaps) + np.array(size) * (sides - 1) / 2
     high = low + size
+    boxes = np.concatenate([low, high], axis=1)
     end = np.clip(anchor, low, high)  # the point of the box that is nearest
     start = anchor + (end - anchor) * radius / np.linalg.norm(end - anchor, axis=1, keepdims=True)
     leaders = np.where(gaps > _GAPS[0], np.concatenate([start, end], axis=1), np.tile(anchor, 2))
     preferences = np.interp(_ANGLES / (math.pi / 2), range(5), (*_PREFERENCES, _PREFERENCES[0]))
     costs = gaps[:, 0] - _GAPS[0] + np.tile(preferences, len(_GAPS))
-    boxes = np.concatenate([low, high], axis=1)
-    fixed = _fixed_costs(boxes, leaders, place, points, radius, bounds, lines)
-    return _Candidates(boxes, leaders, costs + fixed)
-
-
-def _fixed_costs(
-    boxes: _Array,
-    leaders: _Array,
-    place: int,
-    points: _Array,
-    radius: float,
-    bounds: _Array,
-    lines: _Array,
-) -> _Array:
-    """(K,) of what does not move: bounds, markers, lines."""
+    # and of what does not move: bounds, markers, lines
     markers = np.concatenate([points - radius, points + radius], axis=1)
     outside = (boxes[:, :2] < bounds[:2]).any(1) | (boxes[:, 2:] > bounds[2:]).any(1)
     forbidden = outside | _overlap(boxes, markers).any(1)
@@ -145,12 +132,13 @@ def _fixed_costs(
     crossed = _lengths_inside(lines, _grown(boxes)).T
     nearest = np.clip(points, boxes[:, None, :2], boxes[:, None, 2:])
     distances = np.linalg.norm(nearest - points, axis=2)
-    return (
+    fixed_costs = (
         np.where(forbidden, np.inf, 0.0)
         + (crossed + _CROSSED_LINE * (crossed > 0)).sum(1)
         + _NEARER_POINT * (distances < distances[:, place, None] - 0.1).sum(1)
         + _CROSSED_MARKER * (_lengths_inside(leaders, markers[others]) > 0).sum(1)
     )
+    return _Candidates(boxes, leaders, costs + fixed_costs)
 
 
 def _cheapest(found: _Candidates, boxes: _Array, leaders: _Array) -> int | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from srlab.extensions.lab.conditions import busy_warning
+from srlab.extensions.lab.record import read_record
 from srlab.extensions.report.runs import Run
 
 #: Entry of a record that holds the constructor arguments of each subject's network.
@@ -60,8 +62,6 @@ def read_latencies(path: Path) -> LabLatencies:
         OSError: it cannot be read.
         ValueError: not a record of the lab, or one without the arguments of its networks.
     """
-    from srlab.extensions.lab.record import read_record
-
     content = read_record(path)
     if NETWORKS not in content:
         raise ValueError(
@@ -75,8 +75,6 @@ def read_latencies(path: Path) -> LabLatencies:
 
 
 def _latencies(path: Path, content: Mapping[str, Any]) -> LabLatencies:
-    from srlab.extensions.lab.conditions import busy_warning
-
     settings, conditions = content["settings"], content["conditions"]
     if len(content["sizes"]) != 1 or settings["step"] != "inference":
         raise ValueError(f"{path}: a report shows the latency of one image size; the record has others")

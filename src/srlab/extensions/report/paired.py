@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
+from scipy.special import nctdtrinc, stdtrit
 
 from srlab.extensions.report.comparison import Configuration
 from srlab.extensions.report.runs import Run, gap
@@ -76,8 +77,6 @@ def interval(differences: np.ndarray) -> tuple[float, float, float]:
     Returns:
         Lower end, upper end, detectable difference.
     """
-    from scipy.special import nctdtrinc, stdtrit  # here: scipy takes a while to import
-
     mean, (error, freedom) = differences.mean(), error_of_mean(differences)
     quantile = stdtrit(freedom, (1 + CONFIDENCE) / 2)
     detectable = nctdtrinc(freedom, 1 - POWER, quantile) * error

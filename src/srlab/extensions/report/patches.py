@@ -166,7 +166,11 @@ def _patch(square: _Square, reason: str, shown: Sequence[Configuration], images:
     titles: list[tuple[str, int | None]] = [(f"{each.number}: {each.label}", each.number) for each in shown]
     scale = _bicubic_scale(shown)
     if scale is not None:
-        images = torch.cat([images[:1], _bicubic(images[:1], scale), images[1:]])
+        # like MATLAB, through 8 bits
+        height, width = images.shape[2:]
+        lr_image = imresize(images[:1], size=(height // scale, width // scale), mode="uint8")
+        bicubic = imresize(lr_image, size=(height, width), mode="uint8")
+        images = torch.cat([images[:1], bicubic, images[1:]])
         titles.insert(0, ("bicubic", None))
     rows, columns = (slice(start, start + square.side) for start in (square.top, square.left))
     images = images[:, :, rows, columns]
@@ -184,13 +188,6 @@ def _bicubic_scale(shown: Sequence[Configuration]) -> int | None:
     configs = [each.finished[0].config for each in shown]
     degradations = {str(config.get("degradation._target_")).rpartition(".")[-1] for config in configs}
     return configs[0].get("scale") if degradations == {"BicubicDegradation"} else None
-
-
-def _bicubic(reference: Tensor, scale: int) -> Tensor:
-    """Downsampled and upsampled like MATLAB, through 8 bits."""
-    height, width = reference.shape[2:]
-    lr_image = imresize(reference, size=(height // scale, width // scale), mode="uint8")
-    return imresize(lr_image, size=(height, width), mode="uint8")
 
 
 def _data_uri(image: Tensor) -> str:

@@ -1,10 +1,13 @@
 """A report's folder: the page, the table in three formats, the figures, and all numbers as JSON."""
 
-from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from srlab import __version__
 from srlab.atomic_files import atomic_write
@@ -15,6 +18,7 @@ from srlab.extensions.report.drawing import SERIES, inline_svg, save_figure
 from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.parameters import differing_keys
 from srlab.extensions.report.pareto import COSTS, axis_title, pareto_figure, pareto_points
+from srlab.extensions.report.patches import select_patches
 from srlab.extensions.report.runs import Run
 from srlab.extensions.report.tables import (
     AblationTable,
@@ -24,11 +28,8 @@ from srlab.extensions.report.tables import (
     to_latex,
     to_markdown,
 )
-from srlab.runs.records import plain, write_json
+from srlab.runs.records import write_json
 from srlab.terminal.command_lines import shell_path
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _FIGURE_SUFFIXES = (".svg", ".pdf", ".png")  # for pages, LaTeX and slides
 _LISTED_IMAGES = 40  # of a pair: the largest gains and the largest losses
@@ -52,8 +53,6 @@ def write_report(
     Raises:
         OSError: the folder cannot be written.
     """
-    from srlab.extensions.report.patches import select_patches
-
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}
     pareto, curves = [], []
@@ -82,7 +81,7 @@ def write_report(
     return folder / "report.html"
 
 
-def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> dict[str, str]:
+def _drawn(name: str, title: str, figure: Figure, folder: Path) -> dict[str, str]:
     """For the page; also saved in every format."""
     for suffix in _FIGURE_SUFFIXES:
         save_figure(figure, folder / f"{name}{suffix}")
@@ -91,12 +90,10 @@ def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> dict[str, s
 
 def _page(**content: Any) -> str:
     """HTML with styles, script and pictures inside, so that it needs no network."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
     # everything that comes from a run is escaped; only our own files and drawings are markup
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.trim_blocks = environment.lstrip_blocks = True
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(
         db=lambda value: f"{value:+.2f}".replace("-", "−"), exact=_exact, markup=Markup
     )
@@ -139,7 +136,6 @@ def _bars(pair: PairComparison) -> list[Any]:
 
 def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
     """Numbers of the table, and every run with what it left."""
-    rows = zip(comparison.configurations, table.rows, strict=True)
     keys = [column.key for column in table.columns]
     return {
         "srlab": __version__,
@@ -148,17 +144,17 @@ def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
         "baseline_reason": comparison.baseline_reason,
         "latency_source": latency_source(comparison.latencies),
         "latency": comparison.latencies and comparison.latencies.facts,
-        "parameters": [asdict(each) for each in comparison.parameters],
-        "columns": [asdict(each) for each in table.columns],
+        "parameters": comparison.parameters,
+        "columns": table.columns,
         "configurations": [
             {
-                "number": each.number,
-                "label": each.label,
-                "values": each.values,
-                "runs": [run.source for run in each.runs],
-                "estimates": dict(zip(keys, map(plain, row.estimates), strict=True)),
+                "number": row.configuration.number,
+                "label": row.configuration.label,
+                "values": row.configuration.values,
+                "runs": [run.source for run in row.configuration.runs],
+                "estimates": dict(zip(keys, row.estimates, strict=True)),
             }
-            for each, row in rows
+            for row in table.rows
         ],
         "runs": [
             {**vars(run), "derived": sorted(run.derived), "seed": run.seed, "rerun": _rerun_command(run)}

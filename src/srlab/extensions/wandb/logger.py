@@ -17,6 +17,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
+from srlab.extensions.wandb.dashboard import COMPARISON, RESTORED
 from srlab.metrics.registry import find_metric, list_metrics
 from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
 from srlab.runs.records import read_scores
@@ -30,10 +31,6 @@ _MODES = ("online", "offline", "disabled", "run", "dryrun")
 _DISK_INTERVAL_S = 30.0
 _DISK_BYTES = 1 << 16
 
-
-_COMPARISON = "comparison"
-# One key for each picture: W&B distorts pictures of different sizes under one key.
-_RESTORED = tuple(f"restored/{number}" for number in range(1, 5))
 _CONDITIONS = ("date", "commit", "srlab_version", "torch_version", "device", "seed")
 
 
@@ -231,8 +228,8 @@ def _result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _pictures(summary: Mapping[str, Any], folder: Path, comparison: Path) -> dict[str, tuple[Path, str]]:
     """Pictures of a run with their captions: the comparison and the first restored images."""
     restored = [entry for entry in summary["images"] if entry["restored"]]
-    found = {_COMPARISON: (comparison, "")}
-    for key, entry in zip(_RESTORED, restored, strict=False):
+    found = {COMPARISON: (comparison, "")}
+    for key, entry in zip(RESTORED, restored, strict=False):
         scores = {find_metric(name): value for name, value in read_scores(entry).items()}
         shown = ", ".join(f"{metric.label} {metric.show(value)}" for metric, value in scores.items())
         found[key] = folder / entry["restored"], f"{entry['set_name']}/{entry['name']}: {shown}"

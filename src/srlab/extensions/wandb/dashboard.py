@@ -5,6 +5,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import requests
+import wandb
+
 from srlab.extensions.optional_packages import require_packages
 from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
 
@@ -13,7 +16,9 @@ _VIEW = f"nw-{_NAME}-v"  # as the package names views, but the same in every cal
 _BEST = f"best/{MONITOR}"
 _SSIM = validation_key("ssim")
 _CURVES = {MONITOR: "validation PSNR (dB)", _SSIM: "validation SSIM", TRAIN_LOSS: "training loss"}
-_IMAGES = {"comparison": ["comparison"], "restored": [f"restored/{number}" for number in range(1, 5)]}
+COMPARISON = "comparison"
+#: One key for each picture: W&B distorts pictures of different sizes under one key.
+RESTORED = tuple(f"restored/{number}" for number in range(1, 5))
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,6 @@ class Dashboard:
     entity: str | None = None
     sets: tuple[str, ...] = ()
     output_size: str = "720x1280"
-
-
-def logged_keys(dashboard: Dashboard) -> list[str]:
-    """Every key of runs that the layout shows, learning rates apart."""
-    images = [key for keys in _IMAGES.values() for key in keys]
-    return [*_costs(dashboard), _BEST, *_bars(dashboard), *_CURVES, *images]
 
 
 def specification(dashboard: Dashboard) -> dict[str, Any]:
@@ -56,9 +55,6 @@ def save(dashboard: Dashboard) -> str:
         OSError: the server cannot be reached.
     """
     workspace = _workspace(dashboard)
-    import requests
-    import wandb
-
     os.environ.setdefault("WANDB_SILENT", "true")
     server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     try:
@@ -103,15 +99,17 @@ def _workspace(dashboard: Dashboard) -> Any:
         ],
         "curves": [
             *(panels.LinePlot(title=title, x=step, y=[key]) for key, title in _CURVES.items()),
-            panels.LinePlot(
-                title="learning rate", x=step, metric_regex="lr-.*"
-            ),  # each optimizer's own: lr-Adam
+            # each optimizer's own: lr-Adam
+            panels.LinePlot(title="learning rate", x=step, metric_regex="lr-.*"),
         ],
         "scores": [
             panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)])
             for key, title in _bars(dashboard).items()
         ],
-        "images": [panels.MediaBrowser(title=name, media_keys=keys) for name, keys in _IMAGES.items()],
+        "images": [
+            panels.MediaBrowser(title=COMPARISON, media_keys=[COMPARISON]),
+            panels.MediaBrowser(title="restored", media_keys=list(RESTORED)),
+        ],
     }
     columns = [_BEST, f"best/{_SSIM}", "best/gain", "gray_images", "gray_rule", *costs]
     return workspaces.Workspace(
