@@ -29,9 +29,9 @@ _PATIENCE_S = 2.0
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that ``train.py`` writes. Readers return None for a file that does not exist.
+    """A folder that ``train.py`` writes.
 
-    They raise ``ValueError``, naming the file, where one is damaged.
+    Readers return None for a file that does not exist; a ``ValueError`` names a damaged one.
     """
 
     path: Path
@@ -74,10 +74,7 @@ class RunFolder:
         return read_json(self.path / COSTS_FILE)
 
     def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Rows of ``metrics.csv``: a step and what was logged at it.
-
-        Rows before a damaged one are yielded first.
-        """
+        """Steps of ``metrics.csv`` and what was logged at each; rows before a damaged one come first."""
         path = self.path / METRICS_FILE
         if not path.exists():
             return
@@ -91,11 +88,7 @@ class RunFolder:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Content of a record; None if the file does not exist.
-
-    Raises:
-        ValueError: it is damaged, or not a mapping.
-    """
+    """Content of a record; None if it does not exist, a ``ValueError`` if it is damaged or no mapping."""
     return _mapping(path, json.loads)
 
 
@@ -115,8 +108,7 @@ def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any] | None:
 def locked_run(folder: Path) -> Iterator[None]:
     """Create ``folder`` and keep other processes out of it until the block ends.
 
-    Raises:
-        ValueError: another process holds it; the message names that process.
+    A ``ValueError`` names the process that holds it, if one does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_NAME

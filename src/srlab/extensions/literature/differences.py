@@ -97,7 +97,7 @@ def difference_table(found: Sequence[Difference]) -> PlainTable:
         for each in found
     ]
     title = f"ours minus the published scores of {', '.join(dict.fromkeys(each.network for each in found))}"
-    return PlainTable.of(rows, text=("set", "protocol", "data", "from"), title=title, caption=caption)
+    return PlainTable(rows, text=("set", "protocol", "data", "from"), title=title, caption=caption)
 
 
 def _is_comparable(mean: SetMean, protocol: ProtocolConfig, scale: int, network: str) -> bool:

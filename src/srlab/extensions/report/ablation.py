@@ -22,11 +22,7 @@ _Pairs = dict[str, list[PairedDifference | None]]  # the same by name of a set o
 
 
 def ablation_table(runs: Comparison | Sequence[Run]) -> AblationTable:
-    """One row for each configuration, also for those without scores.
-
-    Args:
-        runs: a comparison, or runs to compare with the default baseline.
-    """
+    """One row for each configuration, also for those without scores; ``runs`` have the default baseline."""
     comparison = as_comparison(runs)
     pairs = _pairs(comparison)
     measured = [each for each in (*_scores(comparison, pairs), *cost_columns(comparison)) if any(each[1])]
@@ -183,10 +179,7 @@ def _caption_of_differences(comparison: Comparison, pairs: _Pairs) -> Iterator[s
 
 
 def _difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Estimate | None:
-    """Over the seeds that both have: what a seed does to both cancels out.
-
-    Without a common seed it is that of the means, which has no spread.
-    """
+    """Over common seeds: what a seed does to both cancels out. Without one of the means, without spread."""
     common = sorted(ours.keys() & theirs.keys())
     if common:
         return _estimate(gap(ours[seed], theirs[seed]) for seed in common)

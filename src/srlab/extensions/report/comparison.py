@@ -206,10 +206,7 @@ def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Pa
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """PSNR in dB of one image under two configurations, means over seeds.
-
-    ``difference`` is the gain of the second; 0 if both are equal, also if both are exact (infinite).
-    """
+    """PSNR in dB of one image under two configurations, means over seeds; the gain of the second."""
 
     image: str
     first: float

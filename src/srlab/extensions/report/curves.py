@@ -32,8 +32,7 @@ class Curve:
 def curves_figure(runs: Comparison | Sequence[Run]) -> Figure:
     """Training loss and validation metrics by step: means over seeds, bands of one standard deviation.
 
-    Raises:
-        ValueError: no run has a curve.
+    A ``ValueError`` if no run has a curve.
     """
     panels = curve_panels(as_comparison(runs))
     if not panels:

@@ -43,10 +43,9 @@ class LabLatencies:
 
 
 def network_arguments(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """Class and constructor arguments of the network that runs of one configuration share.
+    """Class and constructor arguments of the network that runs of one configuration share, if any has them.
 
-    Arguments that only matter in training are left out, so that the same network has the same arguments; None
-    if no run has a configuration.
+    Without those that only matter in training: the same network has the same arguments.
     """
     for run in runs:
         model = {key[len("model.") :]: value for key, value in run.config.items() if key.startswith("model.")}

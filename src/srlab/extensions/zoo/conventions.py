@@ -116,7 +116,7 @@ def convention_table(names: Sequence[str] | None, *, convention: str, scale: int
     if not rows:
         raise ValueError(f"convention {convention} is defined for no preset at scale {scale}")
     title, caption = f"x{scale}, counted as {convention}", "\n".join(dict.fromkeys(notes))
-    return PlainTable.of(rows, text=("model", "printed G"), title=title, caption=caption)
+    return PlainTable(rows, text=("model", "printed G"), title=title, caption=caption)
 
 
 def _printed(name: str, scale: int) -> str | None:

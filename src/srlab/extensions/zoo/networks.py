@@ -72,8 +72,7 @@ class ZooRow:
 def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
     """One row for each preset, or for those named, in their order.
 
-    Raises:
-        ValueError: an unknown preset, or one without a card in ``srlab/extensions/literature/networks``.
+    A ``ValueError`` for an unknown one, or one without a card in ``srlab/extensions/literature/networks``.
     """
     rows = []
     for name in known_presets(names):
@@ -91,11 +90,7 @@ def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
 
 
 def find_card(preset: str) -> Card:
-    """The card that lists ``preset``.
-
-    Raises:
-        ValueError: none does, or several do.
-    """
+    """The card that lists ``preset``; a ``ValueError`` if none does, or several do."""
     found = [card for card in cards() if preset in card.presets]
     if len(found) != 1:
         named = ", ".join(f"{card.name}.yaml" for card in found) or "no file"
@@ -117,7 +112,7 @@ def zoo_table(rows: Sequence[ZooRow], *, width: int) -> PlainTable:
     for each in cells:
         if width < _DESCRIBED_FROM:
             del each["what"]
-    return PlainTable.of(cells, text=_TEXT_COLUMNS, title="networks", caption=_FOOTNOTE)
+    return PlainTable(cells, text=_TEXT_COLUMNS, title="networks", caption=_FOOTNOTE)
 
 
 def scores_table(preset: str | None = None) -> PlainTable | None:
@@ -125,7 +120,7 @@ def scores_table(preset: str | None = None) -> PlainTable | None:
     rows, title = list(_score_rows(preset)), "trained here, beside published networks of their size"
     if not rows:
         return None
-    return PlainTable.of(rows, text=_TEXT_COLUMNS, title=title, caption=_SCORES_CAPTION)
+    return PlainTable(rows, text=_TEXT_COLUMNS, title=title, caption=_SCORES_CAPTION)
 
 
 def scores_markdown() -> str:
@@ -138,10 +133,9 @@ def scores_markdown() -> str:
 
 
 def update_readme(path: Path) -> bool:
-    """Write the table between the markers of ``path``; True if that changed the file.
+    """Write the tables between the markers of ``path``; True if that changed the file.
 
-    Raises:
-        ValueError: the markers are missing, repeated or in the wrong order.
+    A ``ValueError`` if the markers are missing, repeated or in the wrong order.
     """
     text = path.read_text(encoding="utf-8")
     before, start, rest = text.partition(_START)
