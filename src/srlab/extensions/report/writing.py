@@ -1,7 +1,6 @@
 """A report's folder: the page, the table in three formats, the figures, and all numbers as JSON."""
 
 from datetime import datetime, timezone
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def _page(**content: Any) -> str:
         series=len(SERIES),
         shown_estimate=shown_estimate,
     )
-    folder = files("srlab.extensions.report") / "page"
+    folder = Path(__file__).parent / "page"
     parts = {kind: (folder / f"page.{kind}").read_text() for kind in ("html", "css", "js")}
     content |= {"style": Markup(parts["css"]), "script": Markup(parts["js"])}
     return environment.from_string(parts["html"]).render(content)

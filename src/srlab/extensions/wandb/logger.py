@@ -98,7 +98,7 @@ class TolerantWandbLogger(WandbLogger):
         """How to upload or find the logged run; None where there is none."""
         if self._has_ended or not self._folder:
             return None
-        if self._is_offline:
+        if self.experiment.settings._offline:
             return f"{self._sync_command}    # upload what was logged offline"
         return f"W&B: {self.experiment.url}"
 
@@ -189,10 +189,6 @@ class TolerantWandbLogger(WandbLogger):
             log.warning("W&B: %s; %s", fault, advice)
 
     @property
-    def _is_offline(self) -> bool:
-        return bool(self._experiment is not None and self._experiment.settings._offline)
-
-    @property
     def _folder(self) -> Path | None:
         """Folder of W&B's files; None for a run that is not started or disabled."""
         if self._experiment is None or self._experiment.settings.mode == "disabled":
@@ -202,11 +198,10 @@ class TolerantWandbLogger(WandbLogger):
     @property
     def _sync_command(self) -> str:
         """Uploads what all processes of this run wrote, one folder each; W&B joins them by their id."""
-        assert self._experiment is not None
-        assert self._folder is not None
-        kind, run_id = "offline-run" if self._is_offline else "run", self._experiment.id
-        # with WANDB_DIR other runs may write to the same folder
-        return f"wandb sync {shlex.quote(str(self._folder.parent))}/{kind}-*-{shlex.quote(run_id)}"
+        run = self.experiment
+        kind = "offline-run" if run.settings._offline else "run"
+        folder = Path(run.settings.sync_dir).parent  # with WANDB_DIR other runs may write to it too
+        return f"wandb sync {shlex.quote(str(folder))}/{kind}-*-{shlex.quote(run.id)}"
 
 
 def _result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,6 @@ README.md holds a copy, which a test compares. ``srlab/weights/<preset>_x<scale>
 ``benchmarks/ship_weights.py --scores``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
