@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 _Array = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ def place_labels(
     sizes: Sequence[tuple[float, float]],
     *,
     radius: float,
-    bounds: ArrayLike,
+    bounds: Sequence[float],
     lines: Sequence[tuple[float, float, float, float]] = (),
 ) -> list[Placement | None]:
     """Place labels so that none intersects another, a marker, or ``bounds``; None where no place is left.

@@ -130,7 +130,7 @@ def _places(axes: Axes, points: Sequence[Point], texts: Sequence[str]) -> list[P
         anchors,
         [_text_size(axes, text) for text in texts],
         radius=_MARKER_SIZE / 2 + 0.5,  # and its edge
-        bounds=axes.bbox.extents * (72 / axes.figure.dpi),
+        bounds=[each * (72 / axes.figure.dpi) for each in axes.bbox.extents],
         lines=lines,
     )
 
