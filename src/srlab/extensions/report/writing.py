@@ -28,7 +28,7 @@ from srlab.extensions.report.tables import (
     to_markdown,
 )
 from srlab.runs.records import write_json
-from srlab.terminal.command_lines import shell_path
+from srlab.terminal.command_lines import typed_override
 
 _FIGURE_SUFFIXES = (".svg", ".pdf", ".png")  # for pages, LaTeX and slides
 _LISTED_IMAGES = 40  # of a pair: the largest gains and the largest losses
@@ -105,7 +105,8 @@ def _page(**content: Any) -> str:
 
 def _rerun_command(run: Run) -> str | None:
     """Command that trains it again; None for cells that have not started."""
-    return None if run.state == "not started" else f"python train.py rerun={shell_path(run.source)}"
+    started = run.state != "not started"
+    return f"python train.py {typed_override('rerun', run.source)}" if started else None
 
 
 def _exact(estimate: Estimate | None) -> str:
