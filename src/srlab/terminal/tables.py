@@ -24,9 +24,7 @@ _UNBOUNDED = 10_000
 def plain_console(*, stderr: bool = False, unbounded_width: int | None = None) -> Console:
     """A console without markup, emoji codes and highlighting.
 
-    Args:
-        stderr: of standard error instead of standard output.
-        unbounded_width: least number of columns where neither a terminal nor ``COLUMNS`` sets one.
+    It has at least ``unbounded_width`` columns where neither a terminal nor ``COLUMNS`` sets their number.
     """
     console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if unbounded_width and not console.is_terminal and "COLUMNS" not in os.environ:
@@ -44,8 +42,7 @@ class PlainTable(Table):
         rows: cells by heading; those that a row lacks, or that are None, show a dash. Control characters are
             shown as escapes.
         text: headings of columns of text, flush left, whose cells may be folded; all others are figures.
-        title: above, plain text.
-        caption: below, plain text.
+        title: above, plain text; ``caption`` below.
     """
 
     def __init__(

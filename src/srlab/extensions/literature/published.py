@@ -65,10 +65,7 @@ def published(
     training: str | None = None,
     color: str = "y",
 ) -> list[Reference]:
-    """Every source's score of ``network``, self-ensemble and cautioned rows included; None asks for all.
-
-    Sources that disagree are listed one after the other.
-    """
+    """Every source's score of ``network``, self-ensemble and cautioned rows included; None asks for all."""
     return [
         score
         for source in sources()
@@ -165,11 +162,7 @@ def _witnesses() -> dict[tuple[object, ...], set[str]]:
 def literature_table(network: str) -> Table:
     """All that was published for one network, each source in rows of its own; fits 80 columns.
 
-    Args:
-        network: a preset's name, or the literature's such as ``OmniSR``.
-
-    Raises:
-        ValueError: no source has it.
+    ``network`` is a preset's name, or the literature's such as ``OmniSR``; a ``ValueError`` lists them.
     """
     found = [(source, row) for source in sources() for row in source.rows if row.network == network]
     if not found:

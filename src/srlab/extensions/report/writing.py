@@ -39,12 +39,7 @@ def write_report(
 ) -> Path:
     """Write everything below ``folder``, where older files of these names are replaced; returns the page.
 
-    Args:
-        comparison: of the runs.
-        folder: created if it does not exist.
-        title: heading of the page.
-        patches: number of squares of restored images to show.
-        command: shown as what made the report.
+    It shows ``patches`` squares of restored images, and ``command`` as what made the report.
     """
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}

@@ -82,13 +82,8 @@ def cost_under(network: Network, convention: str) -> ConventionReport:
 def convention_table(names: Sequence[str] | None, *, convention: str, scale: int) -> PlainTable:
     """Sizes and multiply-adds as the papers of one convention count them, next to what papers print.
 
-    Args:
-        names: presets; None: all that the convention is defined for and that upsample by ``scale``.
-        convention: one of :data:`CONVENTIONS`.
-        scale: of both sides.
-
-    Raises:
-        ValueError: an unknown preset or convention, or one of ``names`` that it is not defined for.
+    Of ``names``, else of all presets that ``convention`` is defined for and that upsample by ``scale``. A
+    ``ValueError`` if one of them is unknown, or the convention is not defined for one of ``names``.
     """
     require_integer("scale", scale)
     notes, rows = [], []
