@@ -71,11 +71,11 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
     front = sorted((point.cost, point.psnr.mean) for point in points if point.on_front)
     axes.plot(*zip(*front, strict=True), color=INK["muted"], lw=1.2, ls="--", gid="front", zorder=1)
     for point in sorted(points, key=lambda point: point.psnr.mean):
-        number, ends = point.configuration.number, [[length] for length in _bar(point)]
+        number = point.configuration.number
         bars = axes.errorbar(
             point.cost,
             point.psnr.mean,
-            xerr=ends if any(map(any, ends)) else None,
+            xerr=[[point.cost - point.low], [point.high - point.cost]] if point.low < point.high else None,
             yerr=point.psnr.std,
             elinewidth=1,
             capsize=2,
@@ -86,12 +86,6 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
         )
         for part_number, part in enumerate(bars.get_children()):
             part.set_gid(f"bars-{number}-part{part_number}" if part_number else f"point-{number}")
-
-
-def _bar(point: Point) -> tuple[float, float]:
-    """Lengths to the percentiles of the cost."""
-    # a median lies between its percentiles, but after rounding it may not
-    return max(0.0, point.cost - point.low), max(0.0, point.high - point.cost)
 
 
 def _label_points(figure: Figure, axes: Axes, points: Sequence[Point], parameters: Sequence[str]) -> str:
@@ -121,8 +115,8 @@ def _places(axes: Axes, points: Sequence[Point], texts: Sequence[str]) -> list[P
     anchors = [_position(axes, point.cost, point.psnr.mean) for point in points]
     lines = []
     for point in points:
-        cost, psnr, (before, after), std = point.cost, point.psnr.mean, _bar(point), point.psnr.std or 0.0
-        bars = ((cost - before, psnr), (cost + after, psnr)), ((cost, psnr - std), (cost, psnr + std))
+        cost, psnr, std = point.cost, point.psnr.mean, point.psnr.std or 0.0
+        bars = ((point.low, psnr), (point.high, psnr)), ((cost, psnr - std), (cost, psnr + std))
         lines += [(*_position(axes, *start), *_position(axes, *end)) for start, end in bars]
     front = sorted(place for place, point in zip(anchors, points, strict=True) if point.on_front)
     lines.extend((*start, *end) for start, end in itertools.pairwise(front))
@@ -189,7 +183,9 @@ def pareto_points(comparison: Comparison, cost: str) -> list[Point]:
     for configuration, each in zip(comparison.configurations, costs, strict=True):
         psnr = mean_psnr(configuration, comparison.sets)
         if each is not None and psnr is not None and math.isfinite(psnr.mean):
-            ends = (each.mean if end is None else end for end in (each.mean, each.low, each.high))
+            low, high = (each.mean if end is None else end for end in (each.low, each.high))
+            # a median lies between its percentiles, but after rounding it may not
+            ends = (each.mean, min(low, each.mean), max(high, each.mean))
             found.append((configuration, *(end / column.divisor for end in ends), psnr))
     front = pareto_front([(cost, psnr.mean) for _, cost, _, _, psnr in found])
     return [Point(*each, on_front=place in front) for place, each in enumerate(found)]
