@@ -12,7 +12,7 @@ from srlab.extensions.report.comparison import Comparison, Configuration, as_com
 from srlab.extensions.report.latencies import latency_caption
 from srlab.extensions.report.paired import PairedDifference, paired_difference, seed_of
 from srlab.extensions.report.runs import Run, gap
-from srlab.extensions.report.tables import AblationTable, Column, Estimate, Mark, Row
+from srlab.extensions.report.tables import AblationTable, Column, Estimate, Row
 from srlab.metrics.registry import find_metric, list_metrics
 
 _MEAN_SET = "mean of sets"
@@ -136,8 +136,7 @@ def _marked(column: Column, estimates: Sequence[Estimate | None]) -> list[Estima
         return list(estimates)
     shown = [each and round(each.mean / column.divisor, column.digits) for each in estimates]
     ranked = sorted({value for value in shown if value is not None}, reverse=column.better == "higher")
-    names: tuple[Mark, ...] = ("best", "second")
-    marks: dict[float | None, Mark] = dict(zip(ranked, names[: len(ranked) - 1], strict=False))
+    marks: dict[float | None, str] = dict(zip(ranked, ("best", "second")[: len(ranked) - 1], strict=False))
     return [
         each and replace(each, mark=marks.get(value)) for each, value in zip(estimates, shown, strict=True)
     ]

@@ -17,8 +17,6 @@ _LATEX = str.maketrans({
     ">": r"\textgreater{}", "|": r"\textbar{}", "Δ": r"$\Delta$", "±": r"$\pm$", "−": r"$-$", "–": "--",
 })  # fmt: skip
 
-Mark = Literal["best", "second"]
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -37,7 +35,7 @@ class Estimate:
     n: int
     low: float | None = None
     high: float | None = None
-    mark: Mark | None = None
+    mark: Literal["best", "second"] | None = None
 
 
 @dataclass(frozen=True)
