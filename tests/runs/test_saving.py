@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from srlab.app.run_report import RunReport
-from srlab.tasks.checkpoint_io import AtomicCheckpointIO, KeptCheckpoint, NonFiniteError
+from srlab.tasks import checkpoint_io
+from srlab.tasks.checkpoint_io import AtomicCheckpointIO, KeptCheckpoint, NonFiniteError, validation_is_due
 from srlab.tasks.costs import CostRecord
 from srlab.tasks.interruption import GracefulStop
 from srlab.tasks.super_resolution import SuperResolutionTask
@@ -69,6 +70,23 @@ def test_sigterm_at_any_moment_leaves_a_run_that_goes_on_to_the_same_last_bit(
     train(*RUN, "resume=auto")
     assert_same_state(run, finished)
     assert curve(run) == curve(finished)
+
+
+def test_the_curve_on_the_disk_reaches_as_far_as_every_checkpoint(train, tmp_path, monkeypatch):
+    """Whenever a file has just got its name, which is when a kill would matter."""
+    honest, reached = checkpoint_io._write, []
+
+    def written(state, path):
+        honest(state, path)
+        row = {each["step"]: each for each in curve(tmp_path / "run")}[str(state["global_step"])]
+        assert row["train/loss"]
+        assert validation_is_due(state) or row["val/psnr"]
+        reached.append((path.name, state["global_step"], validation_is_due(state)))
+
+    monkeypatch.setattr(checkpoint_io, "_write", written)
+    train(*RUN, "trainer.log_every_n_steps=1")
+    for step in (2, 4, 6):
+        assert {("last.ckpt", step, True), ("last.ckpt", step, False)} <= set(reached)
 
 
 def test_a_second_signal_aborts_at_once_and_loses_only_the_step(train, tmp_path, monkeypatch, capsys):

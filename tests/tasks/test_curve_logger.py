@@ -65,7 +65,7 @@ def test_what_cannot_be_written_is_said_once_and_written_later(tmp_path, caplog)
     logger = CurveLogger(folder)
     for step in range(3):
         logger.log_metrics({"train/loss": float(step)}, step=step)
-        logger.after_save_checkpoint(None)
+        logger.write()
     assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
         "the curve cannot be written now"
     ]

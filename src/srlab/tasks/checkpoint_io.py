@@ -181,6 +181,14 @@ class LastState(Checkpoint):
             self._max_steps = trainer.max_steps  # a loop that has no step left would not begin
             trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps + 1
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Write the curve first: a run that is killed later must not lack rows up to what it resumes from."""
+        for logger in trainer.loggers:
+            if isinstance(logger, CurveLogger):
+                logger.write()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record where this process started."""
         self._started_at = trainer.global_step
@@ -233,6 +241,3 @@ class LastState(Checkpoint):
         if trainer.global_step <= self._started_at:
             return  # what is on the disk is of this step, or a later one
         trainer.save_checkpoint(self.checkpoint)
-        for logger in trainer.loggers:
-            if isinstance(logger, CurveLogger):
-                logger.after_save_checkpoint(self)

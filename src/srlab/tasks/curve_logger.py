@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from srlab.atomic_files import atomic_write
@@ -68,21 +67,18 @@ class CurveLogger(Logger):
     def save(self) -> None:
         """Write the file unless that was done within the last seconds."""
         if time.monotonic() - self._saved_at > _SAVE_INTERVAL_S:
-            self._write()
-
-    @rank_zero_only
-    def after_save_checkpoint(self, checkpoint_callback: Checkpoint) -> None:
-        """The curve on disk reaches at least as far as the newest checkpoint."""
-        self._write()
+            self.write()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is left; warn if that fails."""
-        self._write()
+        self.write()
         if self._fault is not None:
             log.warning("%s lacks the end of the curve: %s", self.path, self._fault)
 
-    def _write(self) -> None:
+    @rank_zero_only
+    def write(self) -> None:
+        """Write the file now."""
         if not self.rows:
             return
         self._saved_at = time.monotonic()
