@@ -11,15 +11,7 @@ from typing import Any
 import yaml
 
 from srlab.locks import holder, is_held, take_within
-from srlab.runs.contract import (
-    CHECKPOINTS_FOLDER,
-    CONFIG_FILE,
-    COSTS_FILE,
-    LAST_CHECKPOINT,
-    METRICS_FILE,
-    STEP,
-    SUMMARY_FILE,
-)
+from srlab.runs import contract
 
 LOCK_NAME = ".running"
 
@@ -40,17 +32,17 @@ class RunFolder:
     def containing(cls, path: Path) -> "RunFolder | None":
         """The run that ``path`` names, by its folder or by one of its checkpoints."""
         folders = (path, path.parent, path.parent.parent)
-        return next((cls(folder) for folder in folders if (folder / CONFIG_FILE).is_file()), None)
+        return next((cls(folder) for folder in folders if (folder / contract.CONFIG_FILE).is_file()), None)
 
     @property
     def last_checkpoint(self) -> Path:
         """The newest state."""
-        return self.path / CHECKPOINTS_FOLDER / LAST_CHECKPOINT
+        return self.path / contract.CHECKPOINTS_FOLDER / contract.LAST_CHECKPOINT
 
     @property
     def is_finished(self) -> bool:
         """Whether the run has reached its last step and written its result."""
-        return (self.path / SUMMARY_FILE).exists()
+        return (self.path / contract.SUMMARY_FILE).exists()
 
     @property
     def is_running(self) -> bool:
@@ -59,29 +51,30 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Our checkpoints, and those that Lightning leaves when SLURM requeues a job."""
-        return sorted([*self.path.glob(f"{CHECKPOINTS_FOLDER}/*.ckpt"), *self.path.glob("hpc_ckpt_*.ckpt")])
+        ours = self.last_checkpoint.parent.glob("*.ckpt")
+        return sorted([*ours, *self.path.glob("hpc_ckpt_*.ckpt")])
 
     def config(self) -> dict[str, Any] | None:
         """Content of ``config.yaml``, interpolations as text."""
-        return _mapping(self.path / CONFIG_FILE, yaml.safe_load)
+        return _mapping(self.path / contract.CONFIG_FILE, yaml.safe_load)
 
     def summary(self) -> dict[str, Any] | None:
         """Content of ``summary.json``."""
-        return read_json(self.path / SUMMARY_FILE)
+        return read_json(self.path / contract.SUMMARY_FILE)
 
     def costs(self) -> dict[str, Any] | None:
         """Content of ``costs.json``."""
-        return read_json(self.path / COSTS_FILE)
+        return read_json(self.path / contract.COSTS_FILE)
 
     def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Steps of ``metrics.csv`` and what was logged at each; rows before a damaged one come first."""
-        path = self.path / METRICS_FILE
+        path = self.path / contract.METRICS_FILE
         if not path.exists():
             return
         with path.open(newline="") as file:
             try:
                 for row in csv.DictReader(file):
-                    step = int(float(row.pop(STEP)))
+                    step = int(float(row.pop(contract.STEP)))
                     yield step, {key: float(text) for key, text in row.items() if text}
             except (ValueError, KeyError, TypeError, csv.Error) as error:
                 raise ValueError(f"{path} is damaged: {error}") from error

@@ -100,10 +100,11 @@ def references(
     groups = defaultdict(list)
     for score in [score for score in found if score.training == training] or found:
         groups[score.training, score.psnr].append(score)
-    merged = sorted(map(_merged, groups.values()), key=lambda each: -len(each.sources))
-    return sorted(
-        merged, key=lambda each: (TRAINING_DATA.index(each.training), not each.own, not each.psnr_verified)
-    )
+
+    def rank(each: Reference) -> tuple[int, bool, bool, int]:
+        return TRAINING_DATA.index(each.training), not each.own, not each.psnr_verified, -len(each.sources)
+
+    return sorted(map(_merged, groups.values()), key=rank)
 
 
 def _merged(group: Sequence[Reference]) -> Reference:

@@ -206,7 +206,7 @@ def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Pa
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """PSNR in dB of one image under two configurations, means over seeds; the gain of the second."""
+    """PSNR in dB of one image under two configurations, means over seeds, and the gain of the second."""
 
     image: str
     first: float

@@ -30,7 +30,6 @@ class LabLatencies:
         reasons: why a network has no figures, by network.
     """
 
-    path: str
     facts: Mapping[str, str]
     caption: str
     warnings: tuple[str, ...]
@@ -101,7 +100,6 @@ def _latencies(path: Path, content: Mapping[str, Any]) -> LabLatencies:
     reasons = dict.fromkeys(keys.values(), "no round was finished")
     reasons |= {keys[each["subject"]]: each["reason"] for each in (*content["skipped"], *size["failed"])}
     return LabLatencies(
-        path=str(path),
         facts=facts,
         caption=_CAPTION.format(image, f", {precision},", facts["device"], how),
         warnings=tuple(filter(None, warnings)),
@@ -143,7 +141,7 @@ def latency_warnings(
             reason = latencies.reasons.get(_key(arguments), "the record has no such network")
             missing[reason].append(str(number))
     for reason, numbers in missing.items():
-        yield f"no latency of row {', '.join(numbers)} ({latencies.path}): {reason}"
+        yield f"no latency of row {', '.join(numbers)} ({latencies.facts['record']}): {reason}"
 
 
 def width_by_height(size: Sequence[int]) -> str:

@@ -16,9 +16,6 @@ from srlab.extensions.optional_packages import require_packages
 from srlab.runs.contract import COMPARISON_FILE, validation_key
 from srlab.runs.records import read_scores
 
-# Lightning adds it to every row; these runs are one epoch.
-_EPOCH = "epoch"
-
 
 class RunTensorBoardLogger(TensorBoardLogger):
     """Writes event files to ``save_dir``, however often the run is stopped and resumed.
@@ -56,7 +53,8 @@ class RunTensorBoardLogger(TensorBoardLogger):
         """Log values at Lightning's ``step``, which is 0 for the first."""
         assert step is not None
         self._begin(step + 1)
-        values = {key: value for key, value in metrics.items() if key != _EPOCH}
+        # Lightning adds epoch to every row; these runs are one
+        values = {key: value for key, value in metrics.items() if key != "epoch"}
         super().log_metrics(values, self._step)
 
     @rank_zero_only
