@@ -127,16 +127,14 @@ def _grouped(runs: Sequence[Run], groups: Mapping[str, Sequence[str]]) -> dict[s
     """Keys of the images of each group, and of all others under ``other images``."""
     names = {image.key: image.name for run in runs for image in run.images}
     taken = {_OTHERS, *(image.set_name for run in runs for image in run.images)}
+    keys = {}
     for group, wanted in groups.items():
         if group in taken:
             raise ValueError(f"group {group}: choose a name that is none of {', '.join(sorted(taken))}")
         if unknown := sorted({*wanted} - {*names.values()}):
             known = some(sorted(names.values())) or "not recorded"
             raise ValueError(f"group {group}: no run was scored on {some(unknown)}; images are {known}")
-    keys = {
-        group: frozenset(key for key, name in names.items() if name in wanted)
-        for group, wanted in groups.items()
-    }
+        keys[group] = frozenset(key for key, name in names.items() if name in wanted)
     others = frozenset(names).difference(*keys.values())
     return {**keys, _OTHERS: others} if keys and others else keys
 
