@@ -28,7 +28,7 @@ import srlab
 from srlab.app.presets import match_preset
 from srlab.checkpoints import LoadedCheckpoint, read_checkpoint, save_safetensors
 from srlab.checkpoints.shipped import shipped_file
-from srlab.extensions.zoo.trained_here import PROTOCOL
+from srlab.extensions.zoo.networks import PROTOCOL
 from srlab.runs.contract import MONITOR
 from srlab.runs.folder import RunFolder
 from srlab.runs.records import write_json

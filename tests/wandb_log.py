@@ -125,3 +125,13 @@ def read_logs(run: Path) -> list[TransactionLog]:
         (run / "wandb").glob("*run-*/run-*.wandb"), key=lambda path: path.parent.name.rpartition("run-")[2]
     )
     return [read_log(path) for path in files]
+
+
+def shown_keys(specification: dict) -> set[str]:
+    """Keys of runs that the panels of a stored workspace show, without their kind (``summary:…``)."""
+    sections = specification["section"]["panelBankConfig"]["sections"]
+    keys = set()
+    for config in (panel["config"] for section in sections for panel in section["panels"]):
+        keys |= {config[axis] for axis in ("xAxis", "yAxis") if config.get(axis)}
+        keys |= {*config.get("metrics", ()), *config.get("mediaKeys", ())}
+    return {key.removeprefix("summary:").removeprefix("summary_metrics.") for key in keys}

@@ -10,10 +10,18 @@ import srlab
 from evaluation_sets import benchmark
 from protocols import basicsr
 from srlab.checkpoints.shipped import shipped_weights
-from srlab.extensions.zoo import networks, trained_here
-from srlab.extensions.zoo.networks import find_card, to_markdown, update_readme, zoo_rows, zoo_table
-from srlab.extensions.zoo.papers import convention_table, literature_table
-from srlab.extensions.zoo.trained_here import scores_markdown, scores_table
+from srlab.extensions.literature.published import literature_table
+from srlab.extensions.zoo import networks
+from srlab.extensions.zoo.conventions import convention_table
+from srlab.extensions.zoo.networks import (
+    find_card,
+    scores_markdown,
+    scores_table,
+    to_markdown,
+    update_readme,
+    zoo_rows,
+    zoo_table,
+)
 from srlab.tasks.evaluation import evaluate
 
 
@@ -74,7 +82,7 @@ def test_shipped_weights_stand_among_published_networks_of_their_size(tmp_path, 
     ]
     weights.with_suffix(".json").write_text(json.dumps({"step": 8000, "means": means}))
     other = tmp_path / "elan_tiny_x3.safetensors"
-    monkeypatch.setattr(trained_here, "shipped_weights", lambda: {"elan_tiny": {2: weights, 3: other}})
+    monkeypatch.setattr(networks, "shipped_weights", lambda: {"elan_tiny": {2: weights, 3: other}})
     lines = scores_markdown().splitlines()
     assert "| x2 | FSRCNN | 12.5 | 37.00 | 32.63 | 31.53 | published |" in lines
     assert "| x2 | SRCNN | 57 | 36.66 | 32.42 | 31.36 | published |" in lines

@@ -14,7 +14,7 @@ from srlab.app.renamed_keys import RENAMED_KEYS
 from srlab.app.saved_config import load_config
 from srlab.runs.contract import SCHEMA_KEY, SCHEMA_VERSION
 from srlab.runs.folder import RunFolder
-from srlab.runs.scores import read_scores
+from srlab.runs.records import read_scores
 from training_runs import checkpoint, write_photos
 
 RECORDED = Path(__file__).parent / "run_0_1_0"

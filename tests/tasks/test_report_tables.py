@@ -165,7 +165,7 @@ def compared(monkeypatch):
 
     def table(comparisons):
         found = [{"gain on theirs": each} for comparison in comparisons for each in comparison.found]
-        return PlainTable.of(found, text=())
+        return PlainTable(found, text=())
 
     load_extensions()
     monkeypatch.setattr(COMPARERS, "_entries", {"theirs": Comparer("theirs", compare, table)})

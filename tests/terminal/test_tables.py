@@ -18,9 +18,7 @@ def printed(table: PlainTable, width: int, console: type = Console) -> str:
 
 
 def table_of(name: str, **options) -> PlainTable:
-    table = PlainTable(HEADINGS, text=("model",), **options)
-    table.add_row(name, *FIGURES)
-    return table
+    return PlainTable([dict(zip(HEADINGS, (name, *FIGURES), strict=True))], text=("model",), **options)
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 200])

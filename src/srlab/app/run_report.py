@@ -191,7 +191,7 @@ class RunReport:
         rows = list(map(self._image_row, means, report.means, bicubic.means))
         if len(images) <= _LISTED_IMAGES:
             rows = [*map(self._image_row, images, report.images, bicubic.images), *rows]
-        return PlainTable.of(
+        return PlainTable(
             rows,
             text=("image",),
             title=f"held-out images, {protocol_label(report.protocols[0])}, bicubic -> {self._name} "

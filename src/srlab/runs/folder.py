@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,7 @@ from typing import Any
 import yaml
 
 from srlab.locks import holder, is_held, take_within
-from srlab.runs.contract import (
-    CHECKPOINTS_FOLDER,
-    CONFIG_FILE,
-    COSTS_FILE,
-    LAST_CHECKPOINT,
-    METRICS_FILE,
-    STEP,
-    SUMMARY_FILE,
-)
+from srlab.runs import contract
 
 LOCK_NAME = ".running"
 
@@ -29,9 +21,9 @@ _PATIENCE_S = 2.0
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that ``train.py`` writes. Readers return None for a file that does not exist.
+    """A folder that ``train.py`` writes.
 
-    They raise ``ValueError``, naming the file, where one is damaged.
+    Readers return None for a file that does not exist; a ``ValueError`` names a damaged one.
     """
 
     path: Path
@@ -40,17 +32,17 @@ class RunFolder:
     def containing(cls, path: Path) -> "RunFolder | None":
         """The run that ``path`` names, by its folder or by one of its checkpoints."""
         folders = (path, path.parent, path.parent.parent)
-        return next((cls(folder) for folder in folders if (folder / CONFIG_FILE).is_file()), None)
+        return next((cls(folder) for folder in folders if (folder / contract.CONFIG_FILE).is_file()), None)
 
     @property
     def last_checkpoint(self) -> Path:
         """The newest state."""
-        return self.path / CHECKPOINTS_FOLDER / LAST_CHECKPOINT
+        return self.path / contract.CHECKPOINTS_FOLDER / contract.LAST_CHECKPOINT
 
     @property
     def is_finished(self) -> bool:
         """Whether the run has reached its last step and written its result."""
-        return (self.path / SUMMARY_FILE).exists()
+        return (self.path / contract.SUMMARY_FILE).exists()
 
     @property
     def is_running(self) -> bool:
@@ -59,59 +51,47 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Our checkpoints, and those that Lightning leaves when SLURM requeues a job."""
-        return sorted([*self.path.glob(f"{CHECKPOINTS_FOLDER}/*.ckpt"), *self.path.glob("hpc_ckpt_*.ckpt")])
+        ours = self.last_checkpoint.parent.glob("*.ckpt")
+        return sorted([*ours, *self.path.glob("hpc_ckpt_*.ckpt")])
 
     def config(self) -> dict[str, Any] | None:
         """Content of ``config.yaml``, interpolations as text."""
-        path = self.path / CONFIG_FILE
-        try:
-            text = path.read_text()
-            return _mapping(yaml.safe_load(text), path)
-        except FileNotFoundError:
-            return None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+        return _mapping(self.path / contract.CONFIG_FILE, yaml.safe_load)
 
     def summary(self) -> dict[str, Any] | None:
         """Content of ``summary.json``."""
-        return read_json(self.path / SUMMARY_FILE)
+        return read_json(self.path / contract.SUMMARY_FILE)
 
     def costs(self) -> dict[str, Any] | None:
         """Content of ``costs.json``."""
-        return read_json(self.path / COSTS_FILE)
+        return read_json(self.path / contract.COSTS_FILE)
 
     def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Rows of ``metrics.csv``: a step and what was logged at it.
-
-        Rows before a damaged one are yielded first.
-        """
-        path = self.path / METRICS_FILE
+        """Steps of ``metrics.csv`` and what was logged at each; rows before a damaged one come first."""
+        path = self.path / contract.METRICS_FILE
         if not path.exists():
             return
         with path.open(newline="") as file:
             try:
                 for row in csv.DictReader(file):
-                    step = int(float(row.pop(STEP)))
+                    step = int(float(row.pop(contract.STEP)))
                     yield step, {key: float(text) for key, text in row.items() if text}
             except (ValueError, KeyError, TypeError, csv.Error) as error:
                 raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Content of a record; None if the file does not exist.
+    """Content of a record; None if it does not exist, a ``ValueError`` if it is damaged or no mapping."""
+    return _mapping(path, json.loads)
 
-    Raises:
-        ValueError: it is damaged, or not a mapping.
-    """
+
+def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any] | None:
     try:
-        return _mapping(json.loads(path.read_text()), path)
+        content = parse(path.read_text())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-
-
-def _mapping(content: Any, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} does not contain a mapping")
     return content
@@ -121,8 +101,7 @@ def _mapping(content: Any, path: Path) -> dict[str, Any]:
 def locked_run(folder: Path) -> Iterator[None]:
     """Create ``folder`` and keep other processes out of it until the block ends.
 
-    Raises:
-        ValueError: another process holds it; the message names that process.
+    A ``ValueError`` names the process that holds it, if one does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_NAME

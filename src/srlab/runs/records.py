@@ -1,4 +1,4 @@
-"""JSON files of a run folder."""
+"""JSON records of a run: written, and read in today's layout and in that of srlab 0.1.0."""
 
 import json
 import math
@@ -30,3 +30,15 @@ def write_json(path: Path, content: Any) -> None:
     """Write ``content``, made :func:`plain`; the file appears complete or not at all."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_scores(record: Mapping[str, Any]) -> dict[str, float]:
+    """{metric: value} of every metric that ``summary.json`` or ``evaluation.json`` records.
+
+    Args:
+        record: of a set's mean or an image, ``{"scores": {"psnr": 32.1, …}, …}``; of srlab 0.1.0, which knew
+            two metrics, ``{"psnr": 32.1, "ssim": …, …}``.
+    """
+    earlier = {name: record.get(name) for name in ("psnr", "ssim")}
+    scores = record.get("scores") or earlier
+    return {name: float(value) for name, value in scores.items() if value is not None}

@@ -87,7 +87,7 @@ def image_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
 
 def display_tables(evaluations: Sequence[Evaluation]) -> list[PlainTable]:
     """For a terminal of any width: scores of every set, costs of every network, comparisons."""
-    scores = PlainTable.of(
+    scores = PlainTable(
         [_score_cells(each, mean) for each in evaluations for mean in each.report.means],
         text=_TEXT,
         title=f"means over images, on {evaluations[0].report.device}",
@@ -112,7 +112,7 @@ def cost_table(evaluations: Sequence[Evaluation], *, left_out: Sequence[str] = (
         title += f"; latency and memory of one {width}x{height} image on {evaluations[0].report.device}"
     remarks = dict.fromkeys(reading.remark for costs in measured for reading in costs.readings)
     shown = [{key: cell for key, cell in row.items() if key not in left_out} for row in rows]
-    return [PlainTable.of(shown, text=_TEXT, title=title, caption="; ".join(filter(None, remarks)))]
+    return [PlainTable(shown, text=_TEXT, title=title, caption="; ".join(filter(None, remarks)))]
 
 
 def comparison_tables(evaluations: Sequence[Evaluation]) -> list[PlainTable]:
@@ -129,7 +129,7 @@ def to_markdown(evaluations: Sequence[Evaluation]) -> str:
     """The table, then the conditions that belong to it."""
     pairs = [(each, mean) for each in evaluations for mean in each.report.means]
     rows = [{**_score_cells(each, mean), **each.costs("cells")} for each, mean in pairs]
-    lines = [PlainTable.of(rows, text=_TEXT).to_markdown().rstrip("\n")]
+    lines = [PlainTable(rows, text=_TEXT).to_markdown().rstrip("\n")]
     for evaluation in evaluations:
         lines += ["", *_condition_lines(evaluation)]
     return "\n".join(lines) + "\n"

@@ -17,10 +17,9 @@ def is_for_users(record: logging.LogRecord) -> bool:
 
 
 class ConsoleFormatter(logging.Formatter):
-    """For a handler of standard output.
+    """On a terminal a line is time and message, with the level's name from warnings on.
 
-    On a terminal a line is time and message, with the level's name from warnings on. Elsewhere it has date,
-    module and level, as in the log file.
+    Where standard output is none it has date, module and level, as in the log file.
     """
 
     def __init__(self) -> None:

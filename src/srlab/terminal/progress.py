@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
 from srlab.terminal.names import one_line
 from srlab.terminal.tables import plain_console
 
@@ -34,41 +38,32 @@ class OncePerInterval:
 
 
 def tracked(items: Iterable[Item], description: str, *, total: int, shown: bool = True) -> Iterator[Item]:
-    """Yield ``items`` and show on standard error, or in the log, how many of ``total`` are done.
-
-    ``shown=False`` shows nothing.
-    """
+    """Yield ``items`` and show, unless not ``shown``, on standard error or in the log how many are done."""
     if not shown:
         yield from items
         return
-    if plain_console(stderr=True).is_terminal:
-        yield from _with_bar(items, one_line(description), total)
+    console, description = plain_console(stderr=True), one_line(description)
+    if console.is_terminal:
+        with _bar(console, is_text_first=True) as progress:
+            yield from progress.track(items, total=total, description=description)
         return
     started, is_due = time.monotonic(), OncePerInterval()
     for done, item in enumerate(items):
         if done and is_due():
             left = (time.monotonic() - started) / done * (total - done)
-            log.info("%s: %d of %d, about %s left", one_line(description), done, total, duration(left))
+            log.info("%s: %d of %d, about %s left", description, done, total, duration(left))
         yield item
 
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
     """Yields a function that shows one line in place of the last, on standard error."""
-    from rich.text import Text
-
     console = plain_console(stderr=True)
-    if console.is_terminal:
-        with console.status(Text("starting")) as status:
-            yield lambda text: status.update(Text(one_line(text)))
+    if not console.is_terminal:
+        yield _occasional_lines()
         return
-    is_due = OncePerInterval()
-
-    def occasionally(text: str) -> None:
-        if is_due():
-            sys.stderr.write(f"{one_line(text)}\n")
-
-    yield occasionally
+    with console.status(Text("starting")) as status:
+        yield lambda text: status.update(Text(one_line(text)))
 
 
 @contextmanager
@@ -79,19 +74,10 @@ def progress_bar(total: int) -> Iterator[Callable[[float, str], None]]:
     """
     console = plain_console(stderr=True)
     if not console.is_terminal:
-        is_due = OncePerInterval()
-
-        def occasionally(_done: float, text: str) -> None:
-            if is_due():
-                sys.stderr.write(f"{one_line(text)}\n")
-
-        yield occasionally
+        write = _occasional_lines()
+        yield lambda _done, text: write(text)
         return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    text_column = TextColumn("{task.description}", markup=False)
-    with Progress(*columns, text_column, console=console) as progress:
+    with _bar(console, is_text_first=False) as progress:
         task = progress.add_task("", total=total)
         yield lambda done, text: progress.update(task, completed=done, description=one_line(text))
 
@@ -103,14 +89,18 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _with_bar(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+def _occasional_lines() -> Callable[[str], None]:
+    """A function that writes a line to standard error if one is due."""
+    is_due = OncePerInterval()
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=plain_console(stderr=True)) as progress:
-        yield from progress.track(items, total=total, description=description)
+    def write(text: str) -> None:
+        if is_due():
+            sys.stderr.write(f"{one_line(text)}\n")
+
+    return write
+
+
+def _bar(console: Console, *, is_text_first: bool) -> Progress:
+    text = TextColumn("{task.description}", markup=False)
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*((text, *columns) if is_text_first else (*columns, text)), console=console)

@@ -4,7 +4,6 @@ import csv
 import io
 import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from rich import box
 from rich.cells import cell_len
@@ -25,9 +24,7 @@ _UNBOUNDED = 10_000
 def plain_console(*, stderr: bool = False, unbounded_width: int | None = None) -> Console:
     """A console without markup, emoji codes and highlighting.
 
-    Args:
-        stderr: of standard error instead of standard output.
-        unbounded_width: least number of columns where neither a terminal nor ``COLUMNS`` sets one.
+    It has at least ``unbounded_width`` columns where neither a terminal nor ``COLUMNS`` sets their number.
     """
     console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if unbounded_width and not console.is_terminal and "COLUMNS" not in os.environ:
@@ -42,14 +39,14 @@ class PlainTable(Table):
     each row becomes a block of lines, one for each column.
 
     Args:
-        headings: of all columns.
+        rows: cells by heading; those that a row lacks, or that are None, show a dash. Control characters are
+            shown as escapes.
         text: headings of columns of text, flush left, whose cells may be folded; all others are figures.
-        title: above, plain text.
-        caption: below, plain text.
+        title: above, plain text; ``caption`` below.
     """
 
     def __init__(
-        self, headings: Sequence[str], *, text: Iterable[str], title: str = "", caption: str = ""
+        self, rows: Sequence[Mapping[str, object]], *, text: Iterable[str], title: str = "", caption: str = ""
     ) -> None:
         super().__init__(
             title=Text(title, "table.title") if title else None,
@@ -60,6 +57,7 @@ class PlainTable(Table):
             show_edge=False,
         )
         self._texts = frozenset(text)
+        headings = list(dict.fromkeys(heading for row in rows for heading in row))
         for heading in headings:
             is_text = heading in self._texts
             self.add_column(
@@ -67,28 +65,15 @@ class PlainTable(Table):
                 justify="left" if is_text else "right",
                 overflow="fold" if is_text else "ellipsis",
             )
-
-    @classmethod
-    def of(
-        cls, rows: Sequence[Mapping[str, object]], *, text: Iterable[str], title: str = "", caption: str = ""
-    ) -> "PlainTable":
-        """A table of ``rows``, cells by heading; those that a row lacks, or that are None, show a dash."""
-        headings = list(dict.fromkeys(heading for row in rows for heading in row))
-        table = cls(headings, text=text, title=title, caption=caption)
         for row in rows:
             cells = (row.get(heading) for heading in headings)
-            table.add_row(*(_ABSENT if cell is None else cell for cell in cells))
-        return table
+            self.add_row(*(Text(_ABSENT if cell is None else one_line(str(cell))) for cell in cells))
 
     def to_markdown(self) -> str:
         """The same cells as a Markdown table, GitHub's included; names in them are no markup."""
         rows = zip(*(column.cells for column in self.columns), strict=True)
         cells = [[escape_markdown(str(cell)) for cell in row] for row in rows]
         return markdown_table([str(column.header) for column in self.columns], cells, text=self._texts)
-
-    def add_row(self, *cells: Any, **options: Any) -> None:
-        """One cell for each heading; control characters are shown as escapes."""
-        super().add_row(*(Text(one_line(str(cell))) for cell in cells), **options)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Fit into what ``options`` allows, below an empty line."""

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from extensions.report.synthetic_runs import write_cell, write_run, write_sweep
 from srlab.extensions.console.main import main
@@ -99,9 +101,13 @@ def test_every_run_is_there_with_its_state_and_its_message_as_text(page):
 
 
 def test_runs_can_be_trained_again_by_what_the_page_says(sweep, page):
-    commands = [text for text in page.text if text.startswith("python train.py rerun=")]
-    assert len(commands) == 17, "one for each run that began"
-    assert all(str(sweep) in command for command in commands)
+    """Also of folders whose names Hydra would take for choices: oracle, the shell's and Hydra's parsers."""
+    commands = [shlex.split(text) for text in page.text if text.startswith("python train.py ")]
+    parsed = [OverridesParser.create().parse_override(word) for _, _, word in commands]
+    assert {each.key_or_group for each in parsed} == {"rerun"}
+    began = {str(path.parent) for path in sweep.glob("*/cell.json")}
+    assert sorted(str(each.value()) for each in parsed) == sorted(began)
+    assert len(began) == 17
 
 
 def test_data_are_strict_json(written):
@@ -143,7 +149,7 @@ def test_values_are_escaped_everywhere(tmp_path, capsys):
     page = (report / "report.html").read_text()
     assert "&lt;b&gt;|a_b|&amp;$" in page
     assert "<b>|" not in page
-    assert "python train.py rerun=" in page
+    assert "python train.py &#39;rerun=" in page
 
 
 def test_runs_that_all_failed_have_a_page(tmp_path):

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     import json
 
-    from srlab.extensions.report.dashboard import Dashboard, save, specification
+    from srlab.extensions.wandb.dashboard import Dashboard, save, specification
 
     dashboard = Dashboard(arguments.project, arguments.entity, tuple(arguments.sets), size)
     if arguments.url:

@@ -210,7 +210,7 @@ def _report(outcomes: "Sequence[Outcome]", left_out: Sequence[str]) -> None:
         if each.state in ("failed", "different")
     ]
     if rows:
-        console.print(PlainTable.of(rows, text=("image", "state", "reason")))
+        console.print(PlainTable(rows, text=("image", "state", "reason")))
     if kept:
         console.print(f"{kept} image(s) were there already, made in the same way", soft_wrap=True)
     if written:

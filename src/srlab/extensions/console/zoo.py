@@ -52,14 +52,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _output(arguments: argparse.Namespace, width: int) -> Iterator["Table | str"]:
-    from srlab.extensions.zoo.papers import convention_table, literature_table
-
     networks = arguments.networks or None
     if arguments.published:
+        from srlab.extensions.literature.published import literature_table  # needs no torch
+
         yield from map(literature_table, arguments.networks)
         return
-    from srlab.extensions.zoo.networks import update_readme, zoo_rows, zoo_table
-    from srlab.extensions.zoo.trained_here import scores_table
+    from srlab.extensions.zoo.conventions import convention_table
+    from srlab.extensions.zoo.networks import scores_table, update_readme, zoo_rows, zoo_table
 
     if arguments.write:
         yield f"{arguments.write} {'updated' if update_readme(arguments.write) else 'is up to date'}"

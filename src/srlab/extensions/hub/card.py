@@ -13,7 +13,7 @@ from srlab.counts.complexity import count_parameters, multiply_adds
 from srlab.models.network import Network
 from srlab.models.registry import model_of
 from srlab.runs.folder import RunFolder
-from srlab.runs.scores import read_scores
+from srlab.runs.records import read_scores
 from srlab.tasks.conditions import training_data
 
 _UNKNOWN = "not recorded"

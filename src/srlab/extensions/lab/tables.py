@@ -45,7 +45,7 @@ def _markdown(record: _Json) -> Iterator[str]:
 
 
 def _table(run: _Json, columns: Sequence[_Column]) -> PlainTable:
-    return PlainTable.of(
+    return PlainTable(
         [
             {"subject": _name(subject, run)} | {heading: cell(subject) for heading, cell in columns}
             for subject in run["subjects"]

@@ -1,6 +1,6 @@
 """Differences of measured scores from those that papers print for the same network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,19 +56,25 @@ def differences(
     Args:
         report: the scores.
         network: the literature's name or our preset's; None for an unpublished network.
-        training: the data that the weights were trained on, as far as known; figures of other data are then
-            shown only where there are none of these.
+        training: data that the weights were trained on: if known, others are a last resort.
     """
     scale = int(report.scale)
     if network is None or scale != report.scale:
         return ()
     protocols = {protocol_label(protocol): protocol for protocol in report.protocols}
-    return tuple(
-        difference
-        for mean in report.means
-        if _is_comparable(mean, protocols[mean.protocol], scale, network)
-        for difference in _differences(mean, protocols[mean.protocol], scale, network, training)
-    )
+    found = []
+    for mean in report.means:
+        protocol = protocols[mean.protocol]
+        if not _is_comparable(mean, protocol, scale, network):
+            continue
+        color = "rgb" if protocol.color is ColorSpace.rgb else "y"
+        psnr, ssim = mean.scores["psnr"], mean.scores.get("ssim")
+        for figure in references(network, scale=scale, dataset=mean.set_name, training=training, color=color):
+            ssim_gap = None if figure.ssim is None or ssim is None else ssim - figure.ssim
+            found.append(
+                Difference(network, scale, mean.set_name, mean.protocol, psnr - figure.psnr, ssim_gap, figure)
+            )
+    return tuple(found)
 
 
 def difference_table(found: Sequence[Difference]) -> PlainTable:
@@ -90,7 +96,7 @@ def difference_table(found: Sequence[Difference]) -> PlainTable:
         for each in found
     ]
     title = f"ours minus the published scores of {', '.join(dict.fromkeys(each.network for each in found))}"
-    return PlainTable.of(rows, text=("set", "protocol", "data", "from"), title=title, caption=caption)
+    return PlainTable(rows, text=("set", "protocol", "data", "from"), title=title, caption=caption)
 
 
 def _is_comparable(mean: SetMean, protocol: ProtocolConfig, scale: int, network: str) -> bool:
@@ -98,18 +104,6 @@ def _is_comparable(mean: SetMean, protocol: ProtocolConfig, scale: int, network:
     counts_gray_alike = not mean.gray_images or protocol.gray is papers_gray_rule(protocol)
     is_papers_protocol = protocol.border == scale and protocol.bicubic_only == (network == "bicubic")
     return is_whole_set and counts_gray_alike and is_papers_protocol
-
-
-def _differences(
-    mean: SetMean, protocol: ProtocolConfig, scale: int, network: str, training: str | None
-) -> Iterator[Difference]:
-    color = "rgb" if protocol.color is ColorSpace.rgb else "y"
-    psnr, ssim = mean.scores["psnr"], mean.scores.get("ssim")
-    for figure in references(network, scale=scale, dataset=mean.set_name, training=training, color=color):
-        ssim_difference = None if figure.ssim is None or ssim is None else ssim - figure.ssim
-        yield Difference(
-            network, scale, mean.set_name, mean.protocol, psnr - figure.psnr, ssim_difference, figure
-        )
 
 
 def _fields(each: Difference) -> dict[str, Any]:

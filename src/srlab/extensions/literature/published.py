@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from srlab.extensions.literature.records import TRAINING_DATA, Row, Source, sources
+from rich.table import Table
+
+from srlab.extensions.literature.records import DATASETS, TRAINING_DATA, Row, Source, sources
 
 #: Follows a figure that was read by eye or at second hand and that nothing else confirms.
 UNVERIFIED = "*"
@@ -63,10 +65,7 @@ def published(
     training: str | None = None,
     color: str = "y",
 ) -> list[Reference]:
-    """Every source's score of ``network``, self-ensemble and cautioned rows included; None asks for all.
-
-    Sources that disagree are listed one after the other.
-    """
+    """Every source's score of ``network``, self-ensemble and cautioned rows included; None asks for all."""
     return [
         score
         for source in sources()
@@ -101,10 +100,11 @@ def references(
     groups = defaultdict(list)
     for score in [score for score in found if score.training == training] or found:
         groups[score.training, score.psnr].append(score)
-    merged = sorted(map(_merged, groups.values()), key=lambda each: -len(each.sources))
-    return sorted(
-        merged, key=lambda each: (TRAINING_DATA.index(each.training), not each.own, not each.psnr_verified)
-    )
+
+    def rank(each: Reference) -> tuple[int, bool, bool, int]:
+        return TRAINING_DATA.index(each.training), not each.own, not each.psnr_verified, -len(each.sources)
+
+    return sorted(map(_merged, groups.values()), key=rank)
 
 
 def _merged(group: Sequence[Reference]) -> Reference:
@@ -158,3 +158,52 @@ def _witnesses() -> dict[tuple[object, ...], set[str]]:
                 for metric, value in score._asdict().items():
                     found[_figure(source, row, dataset, metric, value)].add(source.name)
     return found
+
+
+def literature_table(network: str) -> Table:
+    """All that was published for one network, each source in rows of its own; fits 80 columns.
+
+    ``network`` is a preset's name, or the literature's such as ``OmniSR``; a ``ValueError`` lists them.
+    """
+    found = [(source, row) for source in sources() for row in source.rows if row.network == network]
+    if not found:
+        known = ", ".join(sorted({row.network for source in sources() for row in source.rows}))
+        raise ValueError(f"nothing is recorded for {network!r}; recorded are {known}")
+    found.sort(key=lambda pair: (pair[1].scale, pair[1].training, pair[1].self_ensemble))
+    used = [name for name in DATASETS if any(name in row.scores for _, row in found)]
+    cautions = dict.fromkeys(f"{source.name}: {row.caution}" for source, row in found if row.caution)
+    conditions = dict.fromkeys(_conditions(source) for source, _ in found)
+    marks = "+ self-ensemble; ! not to be compared with; * unverified"
+    table = Table(
+        title=f"published for {network}: PSNR (dB) and SSIM; thousands of parameters, 1e9 multiply-adds, ms",
+        caption="\n".join([marks, *cautions, *filter(None, conditions)]),
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("", "data", *used, "K", "G", "ms", "source"):
+        table.add_column(heading, overflow="fold", min_width=max(len(heading), 6 * (heading in used)))
+    for source, row in found:
+        shown = {score.dataset: score.shown for score in scores_of(source, row)}
+        data = row.training + ("+" if row.self_ensemble else "") + ("!" if row.caution else "")
+        scores = [shown.get(dataset, "") for dataset in used]
+        name = source.name + (" (RGB)" if source.color == "rgb" else "")
+        table.add_row(f"x{row.scale}", data, *scores, *_costs(source, row), name)
+    return table
+
+
+def _costs(source: Source, row: Row) -> list[str]:
+    """As printed, marked if read from a picture; of a latency its range."""
+    mark = UNVERIFIED if source.read == "image" else ""
+    figures = ([row.params_k], [row.multiply_adds_g], sorted({*(row.latency_ms or ())}))
+    shown = ("–".join(f"{number:g}" for number in each if number is not None) for each in figures)
+    return [f"{each}{mark}" if each else "" for each in shown]
+
+
+def _conditions(source: Source) -> str:
+    """What a source's costs are of."""
+    parts = [source.counting] if source.counting else []
+    if source.latency:
+        height, width = source.latency.output_size or (0, 0)
+        size = f"{width}x{height}" if width else source.latency.images
+        parts.append(f"ms on {source.latency.device}" + (f", {size}" if size else ""))
+    return f"{source.name}: {'; '.join(parts)}" if parts else ""

@@ -8,7 +8,6 @@ whose value is ``[PSNR, SSIM]`` or the PSNR alone.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -131,7 +130,7 @@ def cards() -> tuple[Card, ...]:
 
 def packaged(folder: str) -> list[Path]:
     """The YAML files of ``tables`` or ``networks``."""
-    return sorted(Path(str(files("srlab.extensions.literature"))).joinpath(folder).glob("*.yaml"))
+    return sorted((Path(__file__).parent / folder).glob("*.yaml"))
 
 
 def read_source(path: Path) -> Source:

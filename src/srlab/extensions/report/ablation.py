@@ -11,35 +11,33 @@ from srlab.extensions.report.comparability import latencies_are_comparable, scor
 from srlab.extensions.report.comparison import Comparison, Configuration, as_comparison
 from srlab.extensions.report.latencies import latency_caption
 from srlab.extensions.report.paired import PairedDifference, paired_difference, seed_of
-from srlab.extensions.report.runs import ImageScore, Run
-from srlab.extensions.report.tables import AblationTable, Column, Estimate, Mark, Row
+from srlab.extensions.report.runs import Run, gap
+from srlab.extensions.report.tables import AblationTable, Column, Estimate, Row
 from srlab.metrics.registry import find_metric, list_metrics
 
 _MEAN_SET = "mean of sets"
 _PSNR = "psnr"
 _Estimates = list[Estimate | None]  # one for each configuration
+_Pairs = dict[str, list[PairedDifference | None]]  # the same by name of a set or group
 
 
 def ablation_table(runs: Comparison | Sequence[Run]) -> AblationTable:
-    """One row for each configuration, also for those without scores.
-
-    Args:
-        runs: a comparison, or runs to compare with the default baseline.
-    """
+    """One row for each configuration, also for those without scores; ``runs`` have the default baseline."""
     comparison = as_comparison(runs)
-    measured = [each for each in (*_scores(comparison), *_costs(comparison)) if any(each[1])]
+    pairs = _pairs(comparison)
+    measured = [each for each in (*_scores(comparison, pairs), *cost_columns(comparison)) if any(each[1])]
     columns = tuple(_with_digits(*each) for each in measured)
     cells = [_marked(column, each) for column, (_, each) in zip(columns, measured, strict=True)]
     rows = [
         Row(each, tuple(estimates[place] for estimates in cells), each is comparison.baseline)
         for place, each in enumerate(comparison.configurations)
     ]
-    return AblationTable(comparison.parameters, columns, tuple(rows), _caption(comparison))
+    return AblationTable(comparison.parameters, columns, tuple(rows), _caption(comparison, pairs))
 
 
-def mean_score(configuration: Configuration, sets: Sequence[str], metric: str = "psnr") -> Estimate | None:
+def mean_psnr(configuration: Configuration, sets: Sequence[str]) -> Estimate | None:
     """Mean over the sets, over the seeds; of runs that were scored on all of ``sets``."""
-    return _estimate(_by_seed(configuration, sets, metric).values())
+    return _estimate(_by_seed(configuration, sets, _PSNR).values())
 
 
 def metric_heading(name: str, set_name: str = "") -> str:
@@ -48,40 +46,38 @@ def metric_heading(name: str, set_name: str = "") -> str:
     return f"{label} {set_name}".strip() + bracket + unit
 
 
-def _scores(comparison: Comparison) -> Iterator[tuple[Column, _Estimates]]:
-    """PSNR is followed by its difference to the baseline."""
-    rows, baseline = comparison.configurations, comparison.baseline
+def _pairs(comparison: Comparison) -> _Pairs:
+    """By set and group: each configuration's difference from the baseline; empty without two to compare."""
+    baseline = comparison.baseline
+    if baseline is None or len(comparison.finished) < 2:
+        return {}
+    set_of = {image.key: image.set_name for run in comparison.runs for image in run.images}
+    keys = {name: {key for key, of in set_of.items() if of == name} for name in comparison.sets}
+    return {
+        name: [
+            None if each is baseline or not each.finished else paired_difference(baseline, each, images)
+            for each in comparison.configurations
+        ]
+        for name, images in {**keys, **comparison.groups}.items()
+    }
+
+
+def _scores(comparison: Comparison, pairs: _Pairs) -> Iterator[tuple[Column, _Estimates]]:
+    """PSNR is followed by its difference from the baseline."""
+    rows = comparison.configurations
     several = {_MEAN_SET: comparison.sets} if len(comparison.sets) > 1 else {}
     for name, sets in ({name: (name,) for name in comparison.sets} | several).items():
         for metric in comparison.metrics:
             column = _metric_column(metric, name)
             scores = [_by_seed(each, sets, metric) for each in rows]
             yield column, [_estimate(each.values()) for each in scores]
-            if metric == _PSNR and baseline is not None and len(comparison.finished) > 1:
-                theirs = scores[rows.index(baseline)]
+            if metric == _PSNR and pairs:
+                theirs = scores[rows.index(comparison.baseline)]
                 gains = [None if ours is theirs else _difference(ours, theirs) for ours in scores]
-                pairs = [] if name == _MEAN_SET else _pairs(comparison, name)
-                yield from _difference_columns(column, name, gains, pairs)
-    if _PSNR in comparison.metrics:
-        for group in comparison.groups if len(comparison.finished) > 1 else ():
-            pairs = _pairs(comparison, group)
-            gains = [pair and _estimate([pair.mean]) for pair in pairs]
-            yield from _difference_columns(_metric_column(_PSNR, group), group, gains, pairs)
-
-
-def _pairs(comparison: Comparison, name: str) -> list[PairedDifference | None]:
-    """Of each configuration from the baseline, on the images of a set or group; None where there is none."""
-    baseline, keys = comparison.baseline, comparison.groups.get(name)
-    if baseline is None:
-        return [None] * len(comparison.configurations)
-
-    def is_counted(image: ImageScore) -> bool:
-        return image.set_name == name if keys is None else image.key in keys
-
-    return [
-        None if each is baseline or not each.finished else paired_difference(baseline, each, is_counted)
-        for each in comparison.configurations
-    ]
+                yield from _difference_columns(column, name, gains, pairs.get(name, ()))
+    for group in comparison.groups if pairs and _PSNR in comparison.metrics else ():
+        gains = [pair and _estimate([pair.mean]) for pair in pairs[group]]
+        yield from _difference_columns(_metric_column(_PSNR, group), group, gains, pairs[group])
 
 
 def _difference_columns(
@@ -100,21 +96,20 @@ def _difference_columns(
     yield replace(column, key=f"detectable/{name}", heading=f"detectable {heading}"), detectable
 
 
-def _costs(comparison: Comparison) -> Iterator[tuple[Column, _Estimates]]:
-    """Also of runs that did not finish."""
+def cost_columns(comparison: Comparison) -> Iterator[tuple[Column, _Estimates]]:
+    """Parameters, multiply-adds, latency and memory of each configuration, also of those without scores."""
     rows, lab = comparison.configurations, comparison.latencies
+
+    def own(cost: str) -> _Estimates:
+        return [_estimate(getattr(run.costs, cost) for run in each.runs) for each in rows]
+
+    yield Column("params", "params (K)", "lower", divisor=1e3), own("params")
+    yield Column("multiply_adds", "mult-adds (G)", "lower", divisor=1e9), own("multiply_adds")
     # costs that were measured under different conditions have no best
     better = "lower" if lab or latencies_are_comparable(comparison.runs) else None
-    params = [_estimate(run.costs.params for run in each.runs) for each in rows]
-    yield Column("params", "params (K)", "lower", divisor=1e3), params
-    multiply_adds = [_estimate(run.costs.multiply_adds for run in each.runs) for each in rows]
-    yield Column("multiply_adds", "mult-adds (G)", "lower", divisor=1e9), multiply_adds
     latency = [_lab_latency(lab.of(each.runs)) if lab else _own_latency(each) for each in rows]
     yield Column("latency_ms", "latency (ms)", better), latency
-    memory = [
-        _lab_memory(lab.of(each.runs)) if lab else _estimate(run.costs.memory_mib for run in each.runs)
-        for each in rows
-    ]
+    memory = [_lab_memory(lab.of(each.runs)) for each in rows] if lab else own("memory_mib")
     yield Column("memory_mib", "memory (MiB)", better), memory
 
 
@@ -141,18 +136,17 @@ def _marked(column: Column, estimates: Sequence[Estimate | None]) -> list[Estima
         return list(estimates)
     shown = [each and round(each.mean / column.divisor, column.digits) for each in estimates]
     ranked = sorted({value for value in shown if value is not None}, reverse=column.better == "higher")
-    names: tuple[Mark, ...] = ("best", "second")
-    marks: dict[float | None, Mark] = dict(zip(ranked, names[: len(ranked) - 1], strict=False))
+    marks: dict[float | None, str] = dict(zip(ranked, ("best", "second")[: len(ranked) - 1], strict=False))
     return [
         each and replace(each, mark=marks.get(value)) for each, value in zip(estimates, shown, strict=True)
     ]
 
 
-def _caption(comparison: Comparison) -> str:
+def _caption(comparison: Comparison, pairs: _Pairs) -> str:
     parts = [
         f"Scores of validation images under {scored_under(comparison.runs)}, best checkpoint of each run; "
         "mean ± sample standard deviation over seeds.",
-        *_caption_of_differences(comparison),
+        *_caption_of_differences(comparison, pairs),
         "Multiply-adds at 1280x720.",
         latency_caption(comparison.runs, comparison.latencies),
         "Best in bold, second best underlined; equal as shown is equal.",
@@ -160,10 +154,10 @@ def _caption(comparison: Comparison) -> str:
     return " ".join(filter(None, parts))
 
 
-def _caption_of_differences(comparison: Comparison) -> Iterator[str]:
+def _caption_of_differences(comparison: Comparison, pairs: _Pairs) -> Iterator[str]:
     """What Δ is, and what its interval needs and the runs do not have."""
     baseline = comparison.baseline
-    if baseline is None or len(comparison.finished) < 2:
+    if baseline is None or not pairs:
         return
     yield (
         f"Δ is the difference from row {baseline.number}, {baseline.label} ({comparison.baseline_reason}), "
@@ -171,29 +165,26 @@ def _caption_of_differences(comparison: Comparison) -> Iterator[str]:
         "other seeds and images. Detectable Δ is the smallest true difference that a two-sided test at 5 % "
         "finds with a power of 80 %, given these seeds and images."
     )
-    reasons = defaultdict(list)
-    for name in (*comparison.sets, *comparison.groups):
-        for configuration, pair in zip(comparison.configurations, _pairs(comparison, name), strict=True):
-            if pair is not None and pair.missing is not None:
-                reasons[name, pair.missing].append(str(configuration.number))
     names = defaultdict(list)
-    for (name, reason), rows in reasons.items():
-        names[", ".join(rows), reason].append(name)
+    for name, of_name in pairs.items():
+        reasons = defaultdict(list)
+        for configuration, pair in zip(comparison.configurations, of_name, strict=True):
+            if pair is not None and pair.missing is not None:
+                reasons[pair.missing].append(str(configuration.number))
+        for reason, rows in reasons.items():
+            names[", ".join(rows), reason].append(name)
     for (rows, reason), of in names.items():
         yield f"No interval on {', '.join(of)} for row{'s' * (',' in rows)} {rows}: {reason}."
 
 
 def _difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Estimate | None:
-    """Over the seeds that both have: what a seed does to both cancels out.
-
-    Without a common seed it is that of the means, which has no spread.
-    """
+    """Over common seeds: what a seed does to both cancels out. Without one of the means, without spread."""
     common = sorted(ours.keys() & theirs.keys())
     if common:
-        return _estimate(_gap(ours[seed], theirs[seed]) for seed in common)
+        return _estimate(gap(ours[seed], theirs[seed]) for seed in common)
     if not ours or not theirs:
         return None
-    return Estimate(mean=_gap(fmean(ours.values()), fmean(theirs.values())), std=None, n=len(ours))
+    return Estimate(mean=gap(fmean(ours.values()), fmean(theirs.values())), std=None, n=len(ours))
 
 
 def _own_latency(configuration: Configuration) -> Estimate | None:
@@ -229,11 +220,6 @@ def _by_seed(configuration: Configuration, sets: Sequence[str], metric: str) -> 
         if len(scores) == len(sets) and not any(map(math.isnan, scores)):
             values[seed_of(run)].append(fmean(scores))
     return {seed: fmean(each) for seed, each in values.items()}
-
-
-def _gap(one: float, other: float) -> float:
-    """0 if both are equal, also if both are infinite."""
-    return 0.0 if one == other else one - other
 
 
 def _estimate(values: Iterable[float | None]) -> Estimate | None:

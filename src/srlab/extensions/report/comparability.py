@@ -124,6 +124,10 @@ def _commit(run: Run) -> str | None:
     return str(run.conditions.get("commit") or "")[:12] or None
 
 
+def _latency_size(run: Run) -> str | None:
+    return run.costs.output_size and width_by_height(run.costs.output_size)
+
+
 # (what, configuration group by which a sweep may vary it, its value, consequence)
 _Condition = tuple[str, str | None, Callable[[Run], str | None], str]
 _INCOMPARABLE = "their scores cannot be compared"
@@ -134,19 +138,9 @@ _CONDITIONS: tuple[_Condition, ...] = (
     ("scales", None, _setting("scale"), _INCOMPARABLE),
     ("training data", "data", _training_data, "this may explain differences"),
     ("numbers of steps", "trainer", _setting("trainer.max_steps"), "longer runs have an advantage"),
-    (
-        "commits",
-        None,
-        lambda run: str(run.conditions.get("commit") or "")[:12] or None,
-        "this may explain differences",
-    ),
+    ("commits", None, _commit, "this may explain differences"),
 )
 _LATENCY_CONDITIONS: tuple[_Condition, ...] = (
     ("devices of the latency", None, lambda run: run.costs.device, "their latencies cannot be compared"),
-    (
-        "image sizes of the latency",
-        None,
-        lambda run: run.costs.output_size and width_by_height(run.costs.output_size),
-        "their latencies cannot be compared",
-    ),
+    ("image sizes of the latency", None, _latency_size, "their latencies cannot be compared"),
 )

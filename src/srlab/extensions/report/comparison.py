@@ -11,7 +11,7 @@ from statistics import fmean
 from srlab.extensions.report.comparability import comparability_warnings, under_one_gray_rule
 from srlab.extensions.report.latencies import LabLatencies, latency_warnings
 from srlab.extensions.report.parameters import Parameter, differing_keys, parameter_values, varied_parameters
-from srlab.extensions.report.runs import Run
+from srlab.extensions.report.runs import Run, gap
 from srlab.terminal.names import some
 
 _OTHERS = "other images"
@@ -127,16 +127,14 @@ def _grouped(runs: Sequence[Run], groups: Mapping[str, Sequence[str]]) -> dict[s
     """Keys of the images of each group, and of all others under ``other images``."""
     names = {image.key: image.name for run in runs for image in run.images}
     taken = {_OTHERS, *(image.set_name for run in runs for image in run.images)}
+    keys = {}
     for group, wanted in groups.items():
         if group in taken:
             raise ValueError(f"group {group}: choose a name that is none of {', '.join(sorted(taken))}")
         if unknown := sorted({*wanted} - {*names.values()}):
             known = some(sorted(names.values())) or "not recorded"
             raise ValueError(f"group {group}: no run was scored on {some(unknown)}; images are {known}")
-    keys = {
-        group: frozenset(key for key, name in names.items() if name in wanted)
-        for group, wanted in groups.items()
-    }
+        keys[group] = frozenset(key for key, name in names.items() if name in wanted)
     others = frozenset(names).difference(*keys.values())
     return {**keys, _OTHERS: others} if keys and others else keys
 
@@ -206,10 +204,7 @@ def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Pa
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """PSNR in dB of one image under two configurations, means over seeds.
-
-    ``difference`` is the gain of the second; 0 if both are equal, also if both are exact (infinite).
-    """
+    """PSNR in dB of one image under two configurations, means over seeds, and the gain of the second."""
 
     image: str
     first: float
@@ -237,11 +232,11 @@ class PairComparison:
 def compare_images(first: Configuration, second: Configuration) -> PairComparison:
     """Of the images that both were scored on."""
     before, after = _image_psnr(first), _image_psnr(second)
-    images = []
-    for name, old in before.items():
-        if name in after:
-            new = after[name]
-            images.append(ImageDifference(name, old, new, 0.0 if old == new else new - old))
+    images = [
+        ImageDifference(key, old, after[key], gap(after[key], old))
+        for key, old in before.items()
+        if key in after
+    ]
     images.sort(key=lambda each: (-each.difference, each.image))
     differences = [each.difference for each in images]
     has_mean = differences and not {math.inf, -math.inf} <= set(differences)
@@ -273,7 +268,6 @@ def compare_with_baseline(comparison: Comparison) -> list[PairComparison]:
 def _image_psnr(configuration: Configuration) -> dict[str, float]:
     values = defaultdict(list)
     for run in configuration.finished:
-        for image in run.images:
-            if "psnr" in image.scores:
-                values[image.key].append(image.scores["psnr"])
+        for key, psnr in run.image_psnr.items():
+            values[key].append(psnr)
     return {name: fmean(each) for name, each in values.items()}

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from srlab.extensions.report.ablation import metric_heading
 from srlab.extensions.report.comparison import Comparison, Configuration, as_comparison
 from srlab.extensions.report.drawing import SERIES, STYLE, new_figure, series_color
 from srlab.extensions.report.runs import Run
 from srlab.runs.contract import MONITOR, TRAIN_LOSS, validation_key
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _DASHES = ("-", "--", ":", "-.")
 _MOST_POINTS = 300  # of a drawn curve, so that a page with many runs stays small
@@ -29,38 +28,40 @@ class Curve:
     stds: tuple[float, ...] | None
 
 
-def curves_figure(runs: Comparison | Sequence[Run]) -> "Figure":
+@matplotlib.rc_context(STYLE)
+def curves_figure(runs: Comparison | Sequence[Run]) -> Figure:
     """Training loss and validation metrics by step: means over seeds, bands of one standard deviation.
 
-    Raises:
-        ValueError: no run has a curve.
+    A ``ValueError`` if no run has a curve.
     """
-    import matplotlib
-
     panels = curve_panels(as_comparison(runs))
     if not panels:
         raise ValueError("no run has a curve: metrics.csv is missing or empty")
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure(len(panels))
-        for place, (each, (title, curves)) in enumerate(zip(axes, panels, strict=True)):
-            each.set(xlabel="step", ylabel=title)
-            for curve in curves:
-                _draw_curve(each, curve, part=f"part{place}")
-        _legend(figure, axes[0])
+    figure, axes = new_figure(len(panels))
+    for place, (each, (title, curves)) in enumerate(zip(axes, panels, strict=True)):
+        each.set(xlabel="step", ylabel=title)
+        for curve in curves:
+            _draw_curve(each, curve, part=f"part{place}")
+    _legend(figure, axes[0])
     return figure
 
 
-def _draw_curve(axes: "Axes", curve: Curve, *, part: str) -> None:
+def _draw_curve(axes: Axes, curve: Curve, *, part: str) -> None:
     """``part`` keeps the ids of the panels apart."""
     number, is_finished = curve.configuration.number, bool(curve.configuration.finished)
-    style: Any = {
-        "linestyle": _DASHES[(number - 1) // len(SERIES) % len(_DASHES)],
-        "marker": "o" if len(curve.steps) < 25 else None,
-        "label": f"{number}: {curve.configuration.label}" + ("" if is_finished else " (unfinished)"),
-        "alpha": 1 if is_finished else 0.55,
-    }
-    color, gid = series_color(number), f"curve-{number}-{part}"
-    axes.plot(curve.steps, curve.means, color=color, linewidth=1.5, markersize=3, gid=gid, **style)
+    color = series_color(number)
+    axes.plot(
+        curve.steps,
+        curve.means,
+        color=color,
+        linestyle=_DASHES[(number - 1) // len(SERIES) % len(_DASHES)],
+        linewidth=1.5,
+        marker="o" if len(curve.steps) < 25 else None,
+        markersize=3,
+        alpha=1 if is_finished else 0.55,
+        label=f"{number}: {curve.configuration.label}" + ("" if is_finished else " (unfinished)"),
+        gid=f"curve-{number}-{part}",
+    )
     if curve.stds is not None:
         low, high = (
             [mean + sign * std for mean, std in zip(curve.means, curve.stds, strict=True)] for sign in (-1, 1)
@@ -69,7 +70,7 @@ def _draw_curve(axes: "Axes", curve: Curve, *, part: str) -> None:
         axes.fill_between(curve.steps, low, high, color=color, alpha=0.18, linewidth=0, gid=band)
 
 
-def _legend(figure: "Figure", axes: "Axes") -> None:
+def _legend(figure: Figure, axes: Axes) -> None:
     """Below the axes, in as many columns as fit; the figure grows by its rows."""
     handles, labels = axes.get_legend_handles_labels()
     # an inch holds 19 letters of 7.5 points, and the line of an entry takes 8 of them
@@ -93,10 +94,7 @@ def curve_panels(comparison: Comparison) -> list[tuple[str, list[Curve]]]:
 
 
 def _curve(configuration: Configuration, key: str) -> Curve | None:
-    """Mean at the steps that all runs have, so that it does not jump where one run ends.
-
-    Of configurations without a finished run, only the longest run is drawn.
-    """
+    """Mean at the steps that all runs have: no jump where one ends. If none finished, the longest run."""
     runs = configuration.finished or configuration.runs
     logged = [dict(run.curves[key]) for run in runs if key in run.curves]
     if logged and not configuration.finished:

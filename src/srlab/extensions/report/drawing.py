@@ -4,13 +4,14 @@ import io
 import re
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from srlab.atomic_files import atomic_write
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, without their black and yellow.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f6fbf", "#8c6d46")
@@ -26,13 +27,13 @@ STYLE: Any = {
 }  # fmt: skip
 
 
-def save_figure(figure: "Figure", path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write in the format that the suffix of ``path`` names; the same figure gives the same bytes."""
     with atomic_write(path) as partial:
         partial.write_bytes(_rendered(figure, path.suffix.removeprefix(".")))
 
 
-def inline_svg(figure: "Figure", *, prefix: str, title: str) -> str:
+def inline_svg(figure: Figure, *, prefix: str, title: str) -> str:
     """An ``<svg>`` whose colours are the page's variables and whose ids begin with ``prefix``.
 
     Text stays text. The variables are ``--text``, ``--muted``, ``--grid`` and ``--series-0`` …
@@ -50,22 +51,17 @@ def inline_svg(figure: "Figure", *, prefix: str, title: str) -> str:
     return text.replace("<svg ", f'<svg role="group" aria-label="{escape(title)}" ', 1)
 
 
-def _rendered(figure: "Figure", kind: str) -> bytes:
+@matplotlib.rc_context(STYLE)  # fonts are chosen when text is written, not when it is drawn
+def _rendered(figure: Figure, kind: str) -> bytes:
     """Without dates and random ids."""
-    import matplotlib
-
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     stream = io.BytesIO()
-    with matplotlib.rc_context(STYLE):  # fonts are chosen when text is written, not when it is drawn
-        figure.savefig(stream, format=kind, dpi=160, metadata=metadata)
+    figure.savefig(stream, format=kind, dpi=160, metadata=metadata)
     return stream.getvalue()
 
 
-def new_figure(panels: int) -> "tuple[Figure, list[Axes]]":
+def new_figure(panels: int) -> tuple[Figure, list[Axes]]:
     """At most two panels side by side; without pyplot: no window, no global state, also in a notebook."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = -(-panels // 2)
     figure = Figure(figsize=(5.6 if panels == 1 else 9.6, 3.9 * rows), layout="constrained", dpi=100)
     FigureCanvasAgg(figure)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Placement", "place_labels"]
-
 _Array = NDArray[np.float64]
 
 _DIRECTIONS = 16  # in which a label is tried, the first to the right
@@ -63,23 +61,20 @@ def place_labels(
     sizes: Sequence[tuple[float, float]],
     *,
     radius: float,
-    bounds: tuple[float, float, float, float],
+    bounds: Sequence[float],
     lines: Sequence[tuple[float, float, float, float]] = (),
 ) -> list[Placement | None]:
-    """Place labels so that none intersects another, a marker, or ``bounds``; the same input, the same places.
+    """Place labels so that none intersects another, a marker, or ``bounds``; None where no place is left.
 
-    Candidates lie in 16 directions at eight distances. The label with the fewest possible ones is placed
+    Candidates lie in 16 directions at nine distances. The label with the fewest possible ones is placed
     first; then each is placed again while the sum of the costs falls, for at most four rounds.
 
     Args:
         anchors: centres of the markers.
         sizes: width and height of the labels.
         radius: half the side of a marker.
-        bounds: that labels stay within.
+        bounds: box that labels stay within.
         lines: (x, y, x, y) that labels avoid if they can, as error bars.
-
-    Returns:
-        One for each label; None where no place is left.
     """
     points = np.array(anchors, dtype=np.float64).reshape(-1, 2)
     avoided = np.array(lines, dtype=np.float64).reshape(-1, 4)
@@ -120,26 +115,13 @@ def _candidates(
     turns, sides = (np.tile(each, (len(_GAPS), 1)) for each in (_TURNS, _SIDES))
     low = anchor + turns * (radius + gaps) + np.array(size) * (sides - 1) / 2
     high = low + size
+    boxes = np.concatenate([low, high], axis=1)
     end = np.clip(anchor, low, high)  # the point of the box that is nearest
     start = anchor + (end - anchor) * radius / np.linalg.norm(end - anchor, axis=1, keepdims=True)
     leaders = np.where(gaps > _GAPS[0], np.concatenate([start, end], axis=1), np.tile(anchor, 2))
     preferences = np.interp(_ANGLES / (math.pi / 2), range(5), (*_PREFERENCES, _PREFERENCES[0]))
     costs = gaps[:, 0] - _GAPS[0] + np.tile(preferences, len(_GAPS))
-    boxes = np.concatenate([low, high], axis=1)
-    fixed = _fixed_costs(boxes, leaders, place, points, radius, bounds, lines)
-    return _Candidates(boxes, leaders, costs + fixed)
-
-
-def _fixed_costs(
-    boxes: _Array,
-    leaders: _Array,
-    place: int,
-    points: _Array,
-    radius: float,
-    bounds: _Array,
-    lines: _Array,
-) -> _Array:
-    """(K,) of what does not move: bounds, markers, lines."""
+    # and of what does not move: bounds, markers, lines
     markers = np.concatenate([points - radius, points + radius], axis=1)
     outside = (boxes[:, :2] < bounds[:2]).any(1) | (boxes[:, 2:] > bounds[2:]).any(1)
     forbidden = outside | _overlap(boxes, markers).any(1)
@@ -147,12 +129,13 @@ def _fixed_costs(
     crossed = _lengths_inside(lines, _grown(boxes)).T
     nearest = np.clip(points, boxes[:, None, :2], boxes[:, None, 2:])
     distances = np.linalg.norm(nearest - points, axis=2)
-    return (
+    fixed_costs = (
         np.where(forbidden, np.inf, 0.0)
         + (crossed + _CROSSED_LINE * (crossed > 0)).sum(1)
         + _NEARER_POINT * (distances < distances[:, place, None] - 0.1).sum(1)
         + _CROSSED_MARKER * (_lengths_inside(leaders, markers[others]) > 0).sum(1)
     )
+    return _Candidates(boxes, leaders, costs + fixed_costs)
 
 
 def _cheapest(found: _Candidates, boxes: _Array, leaders: _Array) -> int | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from srlab.extensions.lab.conditions import busy_warning
+from srlab.extensions.lab.record import read_record
 from srlab.extensions.report.runs import Run
 
 #: Entry of a record that holds the constructor arguments of each subject's network.
@@ -28,7 +30,6 @@ class LabLatencies:
         reasons: why a network has no figures, by network.
     """
 
-    path: str
     facts: Mapping[str, str]
     caption: str
     warnings: tuple[str, ...]
@@ -41,10 +42,9 @@ class LabLatencies:
 
 
 def network_arguments(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """Class and constructor arguments of the network that runs of one configuration share.
+    """Class and constructor arguments of the network that runs of one configuration share, if any has them.
 
-    Arguments that only matter in training are left out, so that the same network has the same arguments; None
-    if no run has a configuration.
+    Without those that only matter in training: the same network has the same arguments.
     """
     for run in runs:
         model = {key[len("model.") :]: value for key, value in run.config.items() if key.startswith("model.")}
@@ -60,8 +60,6 @@ def read_latencies(path: Path) -> LabLatencies:
         OSError: it cannot be read.
         ValueError: not a record of the lab, or one without the arguments of its networks.
     """
-    from srlab.extensions.lab.record import read_record
-
     content = read_record(path)
     if NETWORKS not in content:
         raise ValueError(
@@ -75,8 +73,6 @@ def read_latencies(path: Path) -> LabLatencies:
 
 
 def _latencies(path: Path, content: Mapping[str, Any]) -> LabLatencies:
-    from srlab.extensions.lab.conditions import busy_warning
-
     settings, conditions = content["settings"], content["conditions"]
     if len(content["sizes"]) != 1 or settings["step"] != "inference":
         raise ValueError(f"{path}: a report shows the latency of one image size; the record has others")
@@ -104,7 +100,6 @@ def _latencies(path: Path, content: Mapping[str, Any]) -> LabLatencies:
     reasons = dict.fromkeys(keys.values(), "no round was finished")
     reasons |= {keys[each["subject"]]: each["reason"] for each in (*content["skipped"], *size["failed"])}
     return LabLatencies(
-        path=str(path),
         facts=facts,
         caption=_CAPTION.format(image, f", {precision},", facts["device"], how),
         warnings=tuple(filter(None, warnings)),
@@ -146,7 +141,7 @@ def latency_warnings(
             reason = latencies.reasons.get(_key(arguments), "the record has no such network")
             missing[reason].append(str(number))
     for reason, numbers in missing.items():
-        yield f"no latency of row {', '.join(numbers)} ({latencies.path}): {reason}"
+        yield f"no latency of row {', '.join(numbers)} ({latencies.facts['record']}): {reason}"
 
 
 def width_by_height(size: Sequence[int]) -> str:

@@ -1,11 +1,17 @@
 """Measures the networks of a report in one interleaved run of the latency lab."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from srlab.app.presets import build_network
+from srlab.counts.complexity import lr_size_for
+from srlab.counts.probe import find_device
+from srlab.extensions.lab.record import LabSettings
+from srlab.extensions.lab.running import run_lab
+from srlab.extensions.lab.subjects import Plan, Skipped, Subject
 from srlab.extensions.report.comparison import Comparison, as_comparison
 from srlab.extensions.report.latencies import (
     NETWORKS,
@@ -15,11 +21,8 @@ from srlab.extensions.report.latencies import (
     width_by_height,
 )
 from srlab.extensions.report.runs import Run
+from srlab.models.network import AttentionNetwork, Network
 from srlab.runs.records import write_json
-
-if TYPE_CHECKING:
-    from srlab.extensions.lab.subjects import Plan
-    from srlab.models.network import Network
 
 
 def measure_latencies(
@@ -56,15 +59,12 @@ def measure_latencies(
         OSError: the record cannot be written.
         KeyboardInterrupt: after Ctrl-C, once the finished rounds are recorded.
     """
-    from srlab.counts.probe import find_device
-    from srlab.extensions.lab.record import LabSettings
-    from srlab.extensions.lab.running import run_lab
-
     comparison = as_comparison(runs)
-    arguments = _distinct_networks(comparison)
-    networks, plan, labels = _plan(arguments)
+    networks, plan, arguments = _plan(comparison)
     scale = _only("scale", {network.scale for network in networks.values()}, "x{}".format)
-    lr_size = lr_size or _lr_size(comparison.runs, output_size, scale)
+    if lr_size is None:
+        size = output_size or _recorded_size(comparison.runs)
+        lr_size = lr_size_for(next(iter(networks.values())), size)
     place = find_device(device)
     record.parent.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=record.parent).close()  # fails now, not after minutes of measuring
@@ -80,59 +80,48 @@ def measure_latencies(
         threads=threads,
         progress=progress,
     )
-    content = {label: arguments[name] for label, name in labels.items()}
-    write_json(record, {**asdict(measured), NETWORKS: content})
+    write_json(record, {**asdict(measured), NETWORKS: arguments})
     if not measured.complete:
         raise KeyboardInterrupt
     return read_latencies(record)
 
 
-def _distinct_networks(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """Constructor arguments by the label of the first row that has them; the baseline's come first."""
-    found: dict[str, dict[str, Any]] = {}
+def _plan(comparison: Comparison) -> tuple[dict[str, Network], Plan, dict[str, dict[str, Any]]]:
+    """Networks by the label of the first row that has them, the baseline's first, each with its back end.
+
+    Also their arguments by the labels of the lab.
+    """
+    networks: dict[str, Network] = {}
+    subjects, failed, arguments_of = [], {}, {}
     for each in sorted(comparison.configurations, key=lambda each: each is not comparison.baseline):
         arguments = network_arguments(each.runs)
-        if arguments is not None and arguments not in found.values():
-            found[each.label] = arguments
-    if not found:
-        raise ValueError("nothing to measure: no run has left the configuration of its network")
-    return found
-
-
-def _plan(described: Mapping[str, dict[str, Any]]) -> "tuple[dict[str, Network], Plan, dict[str, str]]":
-    """Networks by name; each once, with the back end of its runs; and the names by the lab's labels."""
-    from srlab.app.presets import build_network
-    from srlab.extensions.lab.subjects import Plan, Skipped, Subject
-    from srlab.models.network import AttentionNetwork
-
-    networks, subjects, skipped, labels = {}, [], [], {}
-    for name, arguments in described.items():
-        subject = Subject(name, None)
+        if arguments is None or arguments in arguments_of.values():
+            continue
+        subject = Subject(each.label, None)
         try:
-            networks[name] = build_network(arguments)
-            if isinstance(networks[name], AttentionNetwork):
-                subject = Subject(name, str(arguments.get("backend", "auto")))
+            networks[each.label] = build_network(arguments)
+            if isinstance(networks[each.label], AttentionNetwork):
+                subject = Subject(each.label, str(arguments.get("backend", "auto")))
             subjects.append(subject)
         except ValueError as error:
-            skipped.append(Skipped(subject.label, str(error)))
-        labels[subject.label] = name
+            failed[subject] = str(error)
+        arguments_of[subject.label] = arguments
+    if not arguments_of:
+        raise ValueError("nothing to measure: no run has left the configuration of its network")
     if not subjects:
-        first = skipped[0]
-        raise ValueError(
-            f"none of the {len(skipped)} networks can be built; {labels[first.subject]}: {first.reason}"
-        )
-    return networks, Plan(tuple(subjects), subjects[0].label, tuple(skipped)), labels
+        first, reason = next(iter(failed.items()))
+        raise ValueError(f"none of the {len(failed)} networks can be built; {first.model}: {reason}")
+    skipped = tuple(Skipped(subject.label, reason) for subject, reason in failed.items())
+    return networks, Plan(tuple(subjects), subjects[0].label, skipped), arguments_of
 
 
-def _lr_size(runs: Sequence[Run], output_size: tuple[int, int] | None, scale: int) -> tuple[int, int]:
-    """Of the images that restore to ``output_size``, or to what all runs measured or would measure."""
+def _recorded_size(runs: Sequence[Run]) -> tuple[int, int]:
+    """Of the restored images that all runs measured or would measure."""
     sizes = [run.costs.output_size or run.config.get("latency.output_size") for run in runs]
-    known = {tuple(size) for size in sizes if size}
-    height, width = output_size or _only("image size", known, width_by_height)
-    return -(-height // scale), -(-width // scale)
+    return _only("image size", {tuple(size) for size in sizes if size}, width_by_height)
 
 
-def _only(what: str, values: "set[Any]", show: Callable[[Any], str]) -> Any:
+def _only(what: str, values: set[Any], show: Callable[[Any], str]) -> Any:
     if len(values) != 1:
         listed = " and ".join(map(show, sorted(values))) or "none"
         raise ValueError(

@@ -1,18 +1,18 @@
 """Paired differences of two configurations: a confidence interval, and the smallest difference to detect."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
+from scipy.special import nctdtrinc, stdtrit
 
 from srlab.extensions.report.comparison import Configuration
-from srlab.extensions.report.runs import ImageScore, Run
+from srlab.extensions.report.runs import Run, gap
 
 CONFIDENCE, POWER = 0.95, 0.80
 
-_PSNR = "psnr"
 _ROUNDING_DB = 1e-9  # float64 leaves less in a mean of PSNR
 
 
@@ -22,18 +22,16 @@ class PairedDifference:
 
     Attributes:
         mean: over the common seeds and the images; None if nothing is paired.
+        seeds: that both have.
         low: lower end of the 95 % confidence interval; None if ``missing`` says why there is none.
         high: upper end.
         detectable: smallest true difference that the test |mean| > t se (two-sided, 5 %) finds with a
             probability of 80 %, given this spread and as many seeds and images.
-        seeds: that both have.
-        images: that every run of these seeds was scored on.
         missing: what an interval needs and the runs do not have.
     """
 
     mean: float | None
     seeds: int
-    images: int
     low: float | None = None
     high: float | None = None
     detectable: float | None = None
@@ -41,18 +39,18 @@ class PairedDifference:
 
 
 def paired_difference(
-    baseline: Configuration, other: Configuration, is_counted: Callable[[ImageScore], bool] = lambda _: True
+    baseline: Configuration, other: Configuration, images: Collection[str]
 ) -> PairedDifference:
-    """Of the images for which ``is_counted``; see :func:`interval` for the method."""
-    theirs, ours = (_by_seed(each, is_counted) for each in (baseline, other))
+    """Of ``images``, by their keys; see :func:`interval` for the method."""
+    theirs, ours = (_by_seed(each, images) for each in (baseline, other))
     seeds = sorted(theirs.keys() & ours.keys())
     runs = [scores[seed] for scores in (theirs, ours) for seed in seeds]
     names = sorted(runs[0]) if runs else []
     missing = _missing(seeds, runs)
-    nothing = PairedDifference(None, len(seeds), len(names), missing=missing)
+    nothing = PairedDifference(None, len(seeds), missing=missing)
     if not names or any(run.keys() != runs[0].keys() for run in runs):
         return nothing
-    differences = np.array([[_gap(ours[seed][name], theirs[seed][name]) for name in names] for seed in seeds])
+    differences = np.array([[gap(ours[seed][name], theirs[seed][name]) for name in names] for seed in seeds])
     if not np.isfinite(differences).all():
         return replace(nothing, missing="an image has no finite difference")
     only_mean = replace(nothing, mean=float(differences.mean()))
@@ -68,10 +66,9 @@ def interval(differences: np.ndarray) -> tuple[float, float, float]:
     """95 % confidence interval of the mean, and the difference that is detected with a power of 80 %.
 
     Both are of the t test with :func:`error_of_mean`; power is that of the noncentral t distribution (J.
-    Cohen, "Statistical power analysis", 1988). Percentiles of the bootstrap would mean little, as three seeds
-    have ten resamples. In simulations with 3 seeds and 18 images the interval holds the true mean in 95 % of
-    the cases (99 % if seeds and images differ by nothing but their interaction), the bootstrap's percentiles
-    in 73 to 97 %, and in 67 to 93 % where images are drawn for each seed by itself, as if seeds shared none.
+    Cohen, "Statistical power analysis", 1988). In simulations with 3 seeds and 18 images the interval holds
+    the true mean in 95 % of the cases (99 % if seeds and images differ by nothing but their interaction),
+    percentiles of the bootstrap, of which three seeds have ten, in 67 to 97 %.
 
     Args:
         differences: (S, I) in dB, S >= 2 seeds and I >= 2 images, not all equal.
@@ -79,8 +76,6 @@ def interval(differences: np.ndarray) -> tuple[float, float, float]:
     Returns:
         Lower end, upper end, detectable difference.
     """
-    from scipy.special import nctdtrinc, stdtrit  # here: scipy takes a while to import
-
     mean, (error, freedom) = differences.mean(), error_of_mean(differences)
     quantile = stdtrit(freedom, (1 + CONFIDENCE) / 2)
     detectable = nctdtrinc(freedom, 1 - POWER, quantile) * error
@@ -123,15 +118,11 @@ def _missing(seeds: Sequence[str], runs: Sequence[dict[str, float]]) -> str | No
     return "1 image, an interval needs 2" if len(runs[0]) < 2 else None
 
 
-def _by_seed(
-    configuration: Configuration, is_counted: Callable[[ImageScore], bool]
-) -> dict[str, dict[str, float]]:
+def _by_seed(configuration: Configuration, images: Collection[str]) -> dict[str, dict[str, float]]:
     """PSNR by seed and image; a seed that was run several times counts with its means."""
     repeats = defaultdict(list)
     for run in configuration.finished:
-        repeats[seed_of(run)].append(
-            {each.key: each.scores[_PSNR] for each in run.images if _PSNR in each.scores and is_counted(each)}
-        )
+        repeats[seed_of(run)].append({key: psnr for key, psnr in run.image_psnr.items() if key in images})
     means = {}
     for seed, runs in repeats.items():
         names = set.intersection(*map(set, runs))
@@ -142,8 +133,3 @@ def _by_seed(
 def seed_of(run: Run) -> str:
     """A run without a seed is paired with none."""
     return str(run.source if run.seed is None else run.seed)
-
-
-def _gap(one: float, other: float) -> float:
-    """0 if both are equal, also if both are infinite."""
-    return 0.0 if one == other else one - other

@@ -4,18 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from srlab.app.saved_config import PATH_KEYS
 from srlab.extensions.report.runs import Run
+from srlab.runs.contract import SCHEMA_KEY
 
 _ABSENT = "–"
 _SEED, _NETWORK = "seed", "model"
 # Places and names; neither they nor what follows changes what a network learns.
 _PLACES = ("paths", "hydra", "logger")
 _CIRCUMSTANCES = (
-    *_PLACES, _SEED, "resume", "saved_images", "latency", "callbacks.progress", "data.cache",
-    "data.num_workers", "data.root", "data.validation_root", "data.hr_root", "data.lr_root",
-    "data.validation_hr_root", "data.validation_lr_root", "data.degrade_on", "threads", "trainer.devices",
-    "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "trainer.log_every_n_steps",
-    "schema_version",
+    *_PLACES, *(key for key in PATH_KEYS if key.startswith("data.")), _SEED, "resume", "saved_images",
+    "latency", "callbacks.progress", "data.num_workers", "data.degrade_on", "threads", "trainer.devices",
+    "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "trainer.log_every_n_steps", SCHEMA_KEY,
 )  # fmt: skip
 # Last parts of keys that say little without their group.
 _NAMED_BY_GROUP = frozenset({"_target_", "pattern", "name"})

@@ -4,9 +4,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from srlab.extensions.report.ablation import ablation_table, mean_score
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from srlab.extensions.report.ablation import cost_columns, mean_psnr
 from srlab.extensions.report.comparison import Comparison, Configuration, as_comparison
 from srlab.extensions.report.drawing import INK, STYLE, new_figure, series_color
 from srlab.extensions.report.labels import Placement, place_labels
@@ -14,15 +17,11 @@ from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.runs import Run
 from srlab.extensions.report.tables import Estimate
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Cost in `pareto_figure`: column of the ablation table, title of the axis, divisor from the column's unit.
+# Cost in `pareto_figure`: column of the ablation table, title of the axis.
 COSTS = {
-    "latency": ("latency_ms", "latency (ms)", 1.0),
-    "multiply_adds": ("multiply_adds", "multiply-adds at 1280x720 (G)", 1e9),
-    "params": ("params", "parameters (K)", 1e3),
+    "latency": ("latency_ms", "latency (ms)"),
+    "multiply_adds": ("multiply_adds", "multiply-adds at 1280x720 (G)"),
+    "params": ("params", "parameters (K)"),
 }
 _MOST_LABELS = 12  # configurations that a plot names in words; with more, each has its row's number alone
 _LONGEST_LABEL = 26  # characters
@@ -42,18 +41,13 @@ class Point:
     on_front: bool
 
 
-def pareto_figure(runs: Comparison | Sequence[Run], *, against: str = "latency") -> "Figure":
+@matplotlib.rc_context(STYLE)
+def pareto_figure(runs: Comparison | Sequence[Run], *, against: str = "latency") -> Figure:
     """PSNR (mean of the sets, over seeds) against one cost, with the Pareto front.
 
-    Args:
-        runs: a comparison, or runs to compare.
-        against: ``latency``, ``multiply_adds`` or ``params``.
-
-    Raises:
-        ValueError: an unknown cost, or no run has both it and a score.
+    ``against`` is ``latency``, ``multiply_adds`` or ``params``; a ``ValueError`` if it is another, or if no
+    run has both it and a score.
     """
-    import matplotlib
-
     if against not in COSTS:
         raise ValueError(f"against={against!r} is not a cost; choose one of {', '.join(COSTS)}")
     comparison = as_comparison(runs)
@@ -61,51 +55,40 @@ def pareto_figure(runs: Comparison | Sequence[Run], *, against: str = "latency")
     if not points:
         raise ValueError(f"no finished run has a {COSTS[against][1]}: nothing to plot PSNR against")
     costs = [point.cost for point in points]
-    with matplotlib.rc_context(STYLE):
-        figure, (axes,) = new_figure(1)
-        _draw_points(axes, points)
-        axes.set(xlabel=axis_title(comparison, against), ylabel="PSNR (dB)")
-        if min(costs) > 0 and max(costs) > 10 * min(costs):
-            axes.set_xscale("log")
-        axes.margins(0.2, 0.16)
-        # one line of any text, so that the axes keep their place when it is known
-        title = axes.set_title("rows", fontsize=7.5, loc="left", color=INK["muted"], parse_math=False)
-        title.set_text(_label_points(figure, axes, points, [each.label for each in comparison.parameters]))
+    figure, (axes,) = new_figure(1)
+    _draw_points(axes, points)
+    axes.set(xlabel=axis_title(comparison, against), ylabel="PSNR (dB)")
+    if min(costs) > 0 and max(costs) > 10 * min(costs):
+        axes.set_xscale("log")
+    axes.margins(0.2, 0.16)
+    # one line of any text, so that the axes keep their place when it is known
+    title = axes.set_title("rows", fontsize=7.5, loc="left", color=INK["muted"], parse_math=False)
+    title.set_text(_label_points(figure, axes, points, [each.label for each in comparison.parameters]))
     return figure
 
 
-def _draw_points(axes: "Axes", points: Sequence[Point]) -> None:
+def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
     front = sorted((point.cost, point.psnr.mean) for point in points if point.on_front)
     axes.plot(*zip(*front, strict=True), color=INK["muted"], lw=1.2, ls="--", gid="front", zorder=1)
     for point in sorted(points, key=lambda point: point.psnr.mean):
-        number, ends = point.configuration.number, [[length] for length in _bar(point)]
-        marker, size = ("o", _MARKER_SIZE) if point.on_front else ("X", _MARKER_SIZE - 1)
-        style: Any = {
-            "color": series_color(number),
-            "linestyle": "none",
-            "marker": marker,
-            "markersize": size,
-        }
+        number = point.configuration.number
         bars = axes.errorbar(
             point.cost,
             point.psnr.mean,
-            xerr=ends if any(map(any, ends)) else None,
+            xerr=[[point.cost - point.low], [point.high - point.cost]] if point.low < point.high else None,
             yerr=point.psnr.std,
             elinewidth=1,
             capsize=2,
-            **style,
+            color=series_color(number),
+            linestyle="none",
+            marker="o" if point.on_front else "X",
+            markersize=_MARKER_SIZE if point.on_front else _MARKER_SIZE - 1,
         )
         for part_number, part in enumerate(bars.get_children()):
             part.set_gid(f"bars-{number}-part{part_number}" if part_number else f"point-{number}")
 
 
-def _bar(point: Point) -> tuple[float, float]:
-    """Lengths to the percentiles of the cost."""
-    # a median lies between its percentiles, but after rounding it may not
-    return max(0.0, point.cost - point.low), max(0.0, point.high - point.cost)
-
-
-def _label_points(figure: "Figure", axes: "Axes", points: Sequence[Point], parameters: Sequence[str]) -> str:
+def _label_points(figure: Figure, axes: Axes, points: Sequence[Point], parameters: Sequence[str]) -> str:
     """Write row and values next to each point, or rows alone if there is no room; returns what they are."""
     values = [", ".join(point.configuration.values) for point in points]
     rows = [str(point.configuration.number) for point in points]
@@ -127,34 +110,31 @@ def _label_points(figure: "Figure", axes: "Axes", points: Sequence[Point], param
     return meaning
 
 
-def _places(axes: "Axes", points: Sequence[Point], texts: Sequence[str]) -> list[Placement | None]:
+def _places(axes: Axes, points: Sequence[Point], texts: Sequence[str]) -> list[Placement | None]:
     """In points from the lower left corner of the figure; axes must have their final place."""
-    unit = 72 / axes.figure.dpi
     anchors = [_position(axes, point.cost, point.psnr.mean) for point in points]
     lines = []
     for point in points:
-        (before, after), std = _bar(point), point.psnr.std or 0.0
-        for low, high in (((before, 0), (after, 0)), ((0, std), (0, std))):
-            start = _position(axes, point.cost - low[0], point.psnr.mean - low[1])
-            lines.append((*start, *_position(axes, point.cost + high[0], point.psnr.mean + high[1])))
+        cost, psnr, std = point.cost, point.psnr.mean, point.psnr.std or 0.0
+        bars = ((point.low, psnr), (point.high, psnr)), ((cost, psnr - std), (cost, psnr + std))
+        lines += [(*_position(axes, *start), *_position(axes, *end)) for start, end in bars]
     front = sorted(place for place, point in zip(anchors, points, strict=True) if point.on_front)
     lines.extend((*start, *end) for start, end in itertools.pairwise(front))
-    left, bottom, right, top = (each * unit for each in axes.bbox.extents)
     return place_labels(
         anchors,
         [_text_size(axes, text) for text in texts],
         radius=_MARKER_SIZE / 2 + 0.5,  # and its edge
-        bounds=(left, bottom, right, top),
+        bounds=[each * (72 / axes.figure.dpi) for each in axes.bbox.extents],
         lines=lines,
     )
 
 
-def _position(axes: "Axes", cost: float, psnr: float) -> tuple[float, float]:
+def _position(axes: Axes, cost: float, psnr: float) -> tuple[float, float]:
     x, y = axes.transData.transform((cost, psnr)) * 72 / axes.figure.dpi
     return float(x), float(y)
 
 
-def _text_size(axes: "Axes", text: str) -> tuple[float, float]:
+def _text_size(axes: Axes, text: str) -> tuple[float, float]:
     artist = axes.text(0, 0, text, fontsize=_LABEL_SIZE, parse_math=False)
     box = artist.get_window_extent()
     artist.remove()
@@ -162,28 +142,30 @@ def _text_size(axes: "Axes", text: str) -> tuple[float, float]:
     return _FONT_RESERVE * box.width * unit, box.height * unit
 
 
-def _write_label(axes: "Axes", point: Point, text: str, place: Placement) -> None:
+def _write_label(axes: Axes, point: Point, text: str, place: Placement) -> None:
     number, anchor = point.configuration.number, (point.cost, point.psnr.mean)
     left, bottom, right, top = place.box
     x, y = _position(axes, *anchor)
     start = {"left": left, "right": right, "center": (left + right) / 2}[place.side]
-    style: Any = {"textcoords": "offset points", "annotation_clip": False, "fontsize": _LABEL_SIZE}
+    line = None
     if place.leader is not None:
         ends = ((place.leader[0] - left) / (right - left), (place.leader[1] - bottom) / (top - bottom))
-        style["arrowprops"] = {
+        line = {
             "arrowstyle": "-", "color": series_color(number), "linewidth": 0.7, "relpos": ends,
             "shrinkA": 0.5, "shrinkB": _MARKER_SIZE / 2, "gid": f"leader-{number}",
         }  # fmt: skip
-    # values of parameters are text, not mathematics
     label = axes.annotate(
         text,
         anchor,
         (start - x, bottom - y),
+        textcoords="offset points",
+        arrowprops=line,
+        annotation_clip=False,
+        fontsize=_LABEL_SIZE,
         ha=place.side,
         va="bottom",
         gid=f"label-{number}",
-        parse_math=False,
-        **style,
+        parse_math=False,  # values of parameters are text
     )
     label.set_in_layout(False)
 
@@ -196,15 +178,15 @@ def axis_title(comparison: Comparison, cost: str) -> str:
 
 def pareto_points(comparison: Comparison, cost: str) -> list[Point]:
     """Configurations with both a finite PSNR and this cost, in the order of the table."""
-    key, _, divisor = COSTS[cost]
-    table = ablation_table(comparison)
+    column, costs = next(each for each in cost_columns(comparison) if each[0].key == COSTS[cost][0])
     found = []
-    for row in table.rows:
-        estimates = {column.key: each for column, each in zip(table.columns, row.estimates, strict=True)}
-        each, psnr = estimates.get(key), mean_score(row.configuration, comparison.sets)
+    for configuration, each in zip(comparison.configurations, costs, strict=True):
+        psnr = mean_psnr(configuration, comparison.sets)
         if each is not None and psnr is not None and math.isfinite(psnr.mean):
-            ends = (each.mean if end is None else end for end in (each.mean, each.low, each.high))
-            found.append((row.configuration, *(end / divisor for end in ends), psnr))
+            low, high = (each.mean if end is None else end for end in (each.low, each.high))
+            # a median lies between its percentiles, but after rounding it may not
+            ends = (each.mean, min(low, each.mean), max(high, each.mean))
+            found.append((configuration, *(end / column.divisor for end in ends), psnr))
     front = pareto_front([(cost, psnr.mean) for _, cost, _, _, psnr in found])
     return [Point(*each, on_front=place in front) for place, each in enumerate(found)]
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from srlab.data.images import read_image
-from srlab.extensions.report.ablation import mean_score
+from srlab.extensions.report.ablation import mean_psnr
 from srlab.extensions.report.comparison import Comparison, Configuration
 from srlab.extensions.report.runs import ImageScore
 from srlab.ops.color import luma_double
@@ -96,7 +96,7 @@ def shown_configurations(comparison: Comparison) -> list[Configuration]:
     saved = [each for each in comparison.finished if _saved_images(each)]
 
     def quality(configuration: Configuration) -> float:
-        score = mean_score(configuration, comparison.sets)
+        score = mean_psnr(configuration, comparison.sets)
         return -math.inf if score is None else score.mean
 
     ranked = sorted(saved, key=quality, reverse=True)
@@ -115,11 +115,7 @@ def _saved_images(configuration: Configuration) -> Mapping[str, ImageScore]:
 
 
 def _load(images: Sequence[ImageScore]) -> Tensor:
-    """(N, 3, H, W) uint8: the reference, then the restorations, to whose size it is cropped.
-
-    Raises:
-        ValueError: a file is missing or damaged, or sizes do not match.
-    """
+    """(N, 3, H, W) uint8: the reference, then the restorations, to whose size it is cropped."""
     source = images[0].hr_file
     if source is None or not Path(source).is_file():
         raise ValueError(f"its source {source} does not exist")
@@ -166,7 +162,11 @@ def _patch(square: _Square, reason: str, shown: Sequence[Configuration], images:
     titles: list[tuple[str, int | None]] = [(f"{each.number}: {each.label}", each.number) for each in shown]
     scale = _bicubic_scale(shown)
     if scale is not None:
-        images = torch.cat([images[:1], _bicubic(images[:1], scale), images[1:]])
+        # like MATLAB, through 8 bits
+        height, width = images.shape[2:]
+        lr_image = imresize(images[:1], size=(height // scale, width // scale), mode="uint8")
+        bicubic = imresize(lr_image, size=(height, width), mode="uint8")
+        images = torch.cat([images[:1], bicubic, images[1:]])
         titles.insert(0, ("bicubic", None))
     rows, columns = (slice(start, start + square.side) for start in (square.top, square.left))
     images = images[:, :, rows, columns]
@@ -184,13 +184,6 @@ def _bicubic_scale(shown: Sequence[Configuration]) -> int | None:
     configs = [each.finished[0].config for each in shown]
     degradations = {str(config.get("degradation._target_")).rpartition(".")[-1] for config in configs}
     return configs[0].get("scale") if degradations == {"BicubicDegradation"} else None
-
-
-def _bicubic(reference: Tensor, scale: int) -> Tensor:
-    """Downsampled and upsampled like MATLAB, through 8 bits."""
-    height, width = reference.shape[2:]
-    lr_image = imresize(reference, size=(height // scale, width // scale), mode="uint8")
-    return imresize(lr_image, size=(height, width), mode="uint8")
 
 
 def _data_uri(image: Tensor) -> str:

@@ -1,11 +1,17 @@
 """Finds runs in folders and reads what they left; damaged files are listed, never skipped silently."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from srlab.app.renamed_keys import migrated
+from srlab.app.saved_config import flat
 from srlab.extensions.lab.load import CoreLoad
 from srlab.extensions.report.runs import FINISHED, ImageScore, Run, RunCosts
 from srlab.extensions.sweep.records import LOCK_NAME
@@ -13,7 +19,7 @@ from srlab.locks import is_held
 from srlab.metrics.protocol import recorded_gray_rule
 from srlab.runs import contract
 from srlab.runs.folder import RunFolder, read_json
-from srlab.runs.scores import read_scores
+from srlab.runs.records import read_scores
 
 _MARKS = (contract.CELL_FILE, contract.CONFIG_FILE, contract.SUMMARY_FILE)
 # Folders of a run or a sweep that hold no runs of their own.
@@ -60,7 +66,9 @@ def _read_run(path: Path) -> Run:
     scored = _scored(summary, path, problems)
     conditions = dict(_within(summary, "conditions"))
     own_costs = conditions.pop("costs", {})  # the file is there earlier, the summary may outlive it
-    protocol = _within(summary, "protocol") or _configured_protocol(config)
+    protocol = _within(summary, "protocol") or {
+        key.rpartition(".")[2]: value for key, value in config.items() if key.startswith("protocol.")
+    }
     means = summary["scores"] if scored.get("scores") else ()
     return Run(
         source=str(path.resolve()),
@@ -127,12 +135,6 @@ def _configuration(folder: RunFolder, problems: list[str]) -> tuple[dict[str, An
 
     Both are empty if there is no configuration, or a damaged one, which is added to ``problems``.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    from srlab.app.renamed_keys import migrated
-    from srlab.app.saved_config import flat
-
     config = OmegaConf.create(dict(_tolerant(lambda: migrated(folder.config() or {}), problems)))
     try:
         written, resolved = flat(config, resolve=False), flat(config)
@@ -142,11 +144,6 @@ def _configuration(folder: RunFolder, problems: list[str]) -> tuple[dict[str, An
     # an interpolation may stand for a whole group: ``data.degradation: ${degradation}``
     computed = tuple(f"{key}." for key, value in written.items() if "${" in str(value))
     return resolved, frozenset(key for key in resolved if f"{key}.".startswith(computed))
-
-
-def _configured_protocol(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the scoring protocol, without the name of its group."""
-    return {key.rpartition(".")[2]: value for key, value in config.items() if key.startswith("protocol.")}
 
 
 def _tolerant(read: Callable[[], Any], problems: list[str]) -> Mapping[str, Any]:
@@ -204,12 +201,12 @@ def _costs(costs: Mapping[str, Any]) -> RunCosts:
 
 def _curves(folder: RunFolder, problems: list[str]) -> dict[str, tuple[tuple[int, float], ...]]:
     """Infinities and NaN are left out."""
-    curves: dict[str, list[tuple[int, float]]] = {}
+    curves = defaultdict(list)
     try:
         for step, row in folder.metrics():
             for key, value in row.items():
                 if math.isfinite(value):
-                    curves.setdefault(key, []).append((step, value))
+                    curves[key].append((step, value))
     except (ValueError, OSError) as error:
         problems.append(str(error))
     return {key: tuple(curve) for key, curve in curves.items()}

@@ -103,6 +103,11 @@ class Run:
         return fmean(each.get("psnr", math.nan) for each in self.scores.values()) if self.scores else math.nan
 
     @property
+    def image_psnr(self) -> dict[str, float]:
+        """PSNR in dB of each image that has one, by the image's key."""
+        return {each.key: each.scores["psnr"] for each in self.images if "psnr" in each.scores}
+
+    @property
     def seed(self) -> Any:
         """Seed of the random numbers; None if unknown."""
         return self.config.get("seed", self.swept.get("seed"))
@@ -112,3 +117,8 @@ class Run:
         """The preset that was named on the command line, from ``paths.name`` without the scale."""
         name, scale = self.config.get("paths.name"), self.config.get("scale")
         return name.removesuffix(f"_x{scale}") if isinstance(name, str) else self.swept.get("model")
+
+
+def gap(one: float, other: float) -> float:
+    """``one - other``; 0 if both are equal, also if both are infinite."""
+    return 0.0 if one == other else one - other

@@ -11,14 +11,11 @@ from srlab.terminal.tables import markdown_table
 from srlab.terminal.tables import to_csv as csv_of
 
 _ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
-_LATEX = {
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "Δ": r"$\Delta$", "±": r"$\pm$", "−": r"$-$", "–": "--",
-}  # fmt: skip
-
-
-Mark = Literal["best", "second"]
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,7 @@ class Estimate:
         std: sample standard deviation (n - 1); None for one run.
         n: number of runs; of rounds for what the lab measured.
         low: 10th percentile of a latency: of the lab's rounds, or the median of the runs' own; of a
-            difference the lower end of its 95 % confidence interval.
-        high: 90th percentile or upper end, in the same way.
+            difference the lower end of its 95 % confidence interval. ``high`` in the same way.
     """
 
     mean: float
@@ -39,7 +35,7 @@ class Estimate:
     n: int
     low: float | None = None
     high: float | None = None
-    mark: Mark | None = None
+    mark: Literal["best", "second"] | None = None
 
 
 @dataclass(frozen=True)
@@ -172,4 +168,4 @@ def _cells(
 
 
 def _escape_latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in one_line(text))
+    return one_line(text).translate(_LATEX)

@@ -1,10 +1,12 @@
 """A report's folder: the page, the table in three formats, the figures, and all numbers as JSON."""
 
-from dataclasses import asdict
 from datetime import datetime, timezone
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from srlab import __version__
 from srlab.atomic_files import atomic_write
@@ -15,6 +17,7 @@ from srlab.extensions.report.drawing import SERIES, inline_svg, save_figure
 from srlab.extensions.report.latencies import latency_source
 from srlab.extensions.report.parameters import differing_keys
 from srlab.extensions.report.pareto import COSTS, axis_title, pareto_figure, pareto_points
+from srlab.extensions.report.patches import select_patches
 from srlab.extensions.report.runs import Run
 from srlab.extensions.report.tables import (
     AblationTable,
@@ -24,11 +27,8 @@ from srlab.extensions.report.tables import (
     to_latex,
     to_markdown,
 )
-from srlab.runs.records import plain, write_json
-from srlab.terminal.command_lines import shell_path
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from srlab.runs.records import write_json
+from srlab.terminal.command_lines import typed_override
 
 _FIGURE_SUFFIXES = (".svg", ".pdf", ".png")  # for pages, LaTeX and slides
 _LISTED_IMAGES = 40  # of a pair: the largest gains and the largest losses
@@ -37,23 +37,10 @@ _LISTED_IMAGES = 40  # of a pair: the largest gains and the largest losses
 def write_report(
     comparison: Comparison, folder: Path, *, title: str, patches: int = 8, command: str | None = None
 ) -> Path:
-    """Write everything below ``folder``; older files of these names are replaced.
+    """Write everything below ``folder``, where older files of these names are replaced; returns the page.
 
-    Args:
-        comparison: of the runs.
-        folder: created if it does not exist.
-        title: heading of the page.
-        patches: number of squares of restored images to show.
-        command: shown as what made the report.
-
-    Returns:
-        The page.
-
-    Raises:
-        OSError: the folder cannot be written.
+    It shows ``patches`` squares of restored images, and ``command`` as what made the report.
     """
-    from srlab.extensions.report.patches import select_patches
-
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}
     pareto, curves = [], []
@@ -82,7 +69,7 @@ def write_report(
     return folder / "report.html"
 
 
-def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> dict[str, str]:
+def _drawn(name: str, title: str, figure: Figure, folder: Path) -> dict[str, str]:
     """For the page; also saved in every format."""
     for suffix in _FIGURE_SUFFIXES:
         save_figure(figure, folder / f"{name}{suffix}")
@@ -91,12 +78,10 @@ def _drawn(name: str, title: str, figure: "Figure", folder: Path) -> dict[str, s
 
 def _page(**content: Any) -> str:
     """HTML with styles, script and pictures inside, so that it needs no network."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
     # everything that comes from a run is escaped; only our own files and drawings are markup
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.trim_blocks = environment.lstrip_blocks = True
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(
         db=lambda value: f"{value:+.2f}".replace("-", "−"), exact=_exact, markup=Markup
     )
@@ -107,7 +92,7 @@ def _page(**content: Any) -> str:
         series=len(SERIES),
         shown_estimate=shown_estimate,
     )
-    folder = files("srlab.extensions.report") / "page"
+    folder = Path(__file__).parent / "page"
     parts = {kind: (folder / f"page.{kind}").read_text() for kind in ("html", "css", "js")}
     content |= {"style": Markup(parts["css"]), "script": Markup(parts["js"])}
     return environment.from_string(parts["html"]).render(content)
@@ -115,7 +100,8 @@ def _page(**content: Any) -> str:
 
 def _rerun_command(run: Run) -> str | None:
     """Command that trains it again; None for cells that have not started."""
-    return None if run.state == "not started" else f"python train.py rerun={shell_path(run.source)}"
+    started = run.state != "not started"
+    return f"python train.py {typed_override('rerun', run.source)}" if started else None
 
 
 def _exact(estimate: Estimate | None) -> str:
@@ -139,7 +125,6 @@ def _bars(pair: PairComparison) -> list[Any]:
 
 def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
     """Numbers of the table, and every run with what it left."""
-    rows = zip(comparison.configurations, table.rows, strict=True)
     keys = [column.key for column in table.columns]
     return {
         "srlab": __version__,
@@ -148,17 +133,17 @@ def _data(comparison: Comparison, table: AblationTable) -> dict[str, Any]:
         "baseline_reason": comparison.baseline_reason,
         "latency_source": latency_source(comparison.latencies),
         "latency": comparison.latencies and comparison.latencies.facts,
-        "parameters": [asdict(each) for each in comparison.parameters],
-        "columns": [asdict(each) for each in table.columns],
+        "parameters": comparison.parameters,
+        "columns": table.columns,
         "configurations": [
             {
-                "number": each.number,
-                "label": each.label,
-                "values": each.values,
-                "runs": [run.source for run in each.runs],
-                "estimates": dict(zip(keys, map(plain, row.estimates), strict=True)),
+                "number": row.configuration.number,
+                "label": row.configuration.label,
+                "values": row.configuration.values,
+                "runs": [run.source for run in row.configuration.runs],
+                "estimates": dict(zip(keys, row.estimates, strict=True)),
             }
-            for each, row in rows
+            for row in table.rows
         ],
         "runs": [
             {**vars(run), "derived": sorted(run.derived), "seed": run.seed, "rerun": _rerun_command(run)}

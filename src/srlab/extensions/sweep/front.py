@@ -138,7 +138,7 @@ def _conclude(sweep: Sweep, cells: Sequence[Cell]) -> bool:
         rows.append(
             {"cell": cell.name, "state": cell.state_in_words, MONITOR: score, "exit": cell.exit_status}
         )
-    plain_console(unbounded_width=160).print(PlainTable.of(rows, text=("cell", "state")))
+    plain_console(unbounded_width=160).print(PlainTable(rows, text=("cell", "state")))
     for cell in cells:
         if cell.state == "failed":
             say(f"\n{cell.name} failed; its last lines:\n{textwrap.indent(cell.message or 'none', '  ')}")

@@ -14,23 +14,15 @@ from PIL import Image
 
 from srlab.extensions.optional_packages import require_packages
 from srlab.runs.contract import COMPARISON_FILE, validation_key
-from srlab.runs.scores import read_scores
-
-# Lightning adds it to every row; these runs are one epoch.
-_EPOCH = "epoch"
+from srlab.runs.records import read_scores
 
 
 class RunTensorBoardLogger(TensorBoardLogger):
-    """Writes event files to one folder, however often the run is stopped and resumed.
+    """Writes event files to ``save_dir``, however often the run is stopped and resumed.
 
     Steps count finished optimizer steps, as in ``metrics.csv`` and checkpoints. When a resumed run logs a
-    step that an earlier process has logged, TensorBoard shows the later values. Only the first rank logs.
-
-    Args:
-        save_dir: folder of the event files.
-
-    Raises:
-        ValueError: the package is not installed.
+    step that an earlier process has logged, TensorBoard shows the later values. Only the first rank logs. A
+    ``ValueError`` says how to install the package.
     """
 
     def __init__(self, *, save_dir: str) -> None:
@@ -61,7 +53,8 @@ class RunTensorBoardLogger(TensorBoardLogger):
         """Log values at Lightning's ``step``, which is 0 for the first."""
         assert step is not None
         self._begin(step + 1)
-        values = {key: value for key, value in metrics.items() if key != _EPOCH}
+        # Lightning adds epoch to every row; these runs are one
+        values = {key: value for key, value in metrics.items() if key != "epoch"}
         super().log_metrics(values, self._step)
 
     @rank_zero_only

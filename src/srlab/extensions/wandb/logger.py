@@ -17,9 +17,10 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
+from srlab.extensions.wandb.dashboard import COMPARISON, RESTORED
 from srlab.metrics.registry import find_metric, list_metrics
 from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
-from srlab.runs.scores import read_scores
+from srlab.runs.records import read_scores
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,6 @@ _MODES = ("online", "offline", "disabled", "run", "dryrun")
 _DISK_INTERVAL_S = 30.0
 _DISK_BYTES = 1 << 16
 
-
-_COMPARISON = "comparison"
-# One key for each picture: W&B distorts pictures of different sizes under one key.
-_RESTORED = tuple(f"restored/{number}" for number in range(1, 5))
 _CONDITIONS = ("date", "commit", "srlab_version", "torch_version", "device", "seed")
 
 
@@ -48,13 +45,10 @@ class TolerantWandbLogger(WandbLogger):
     Lightning's own logger it starts at 0.
 
     Args:
-        project: W&B project.
-        name: display name of the run.
         save_dir: the run's folder; W&B writes to its subfolder ``wandb``.
         mode: ``offline``, ``online`` or ``disabled``; None: the value of ``WANDB_MODE``.
         id: id of the run, the same whenever it is resumed.
         group: group of the run, such as its sweep; None: no group.
-        tags: tags of the run.
         entity: user or team that owns the project; None: the user's own.
         init_timeout_s: how long to wait for the server at the start.
         finish_timeout_s: how long to wait for uploads at the end; the rest stays on the disk.
@@ -101,7 +95,7 @@ class TolerantWandbLogger(WandbLogger):
         """How to upload or find the logged run; None where there is none."""
         if self._has_ended or not self._folder:
             return None
-        if self._is_offline:
+        if self.experiment.settings._offline:
             return f"{self._sync_command}    # upload what was logged offline"
         return f"W&B: {self.experiment.url}"
 
@@ -192,10 +186,6 @@ class TolerantWandbLogger(WandbLogger):
             log.warning("W&B: %s; %s", fault, advice)
 
     @property
-    def _is_offline(self) -> bool:
-        return bool(self._experiment is not None and self._experiment.settings._offline)
-
-    @property
     def _folder(self) -> Path | None:
         """Folder of W&B's files; None for a run that is not started or disabled."""
         if self._experiment is None or self._experiment.settings.mode == "disabled":
@@ -205,11 +195,10 @@ class TolerantWandbLogger(WandbLogger):
     @property
     def _sync_command(self) -> str:
         """Uploads what all processes of this run wrote, one folder each; W&B joins them by their id."""
-        assert self._experiment is not None
-        assert self._folder is not None
-        kind, run_id = "offline-run" if self._is_offline else "run", self._experiment.id
-        # with WANDB_DIR other runs may write to the same folder
-        return f"wandb sync {shlex.quote(str(self._folder.parent))}/{kind}-*-{shlex.quote(run_id)}"
+        run = self.experiment
+        kind = "offline-run" if run.settings._offline else "run"
+        folder = Path(run.settings.sync_dir).parent  # with WANDB_DIR other runs may write to it too
+        return f"wandb sync {shlex.quote(str(folder))}/{kind}-*-{shlex.quote(run.id)}"
 
 
 def _result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,8 +220,8 @@ def _result_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _pictures(summary: Mapping[str, Any], folder: Path, comparison: Path) -> dict[str, tuple[Path, str]]:
     """Pictures of a run with their captions: the comparison and the first restored images."""
     restored = [entry for entry in summary["images"] if entry["restored"]]
-    found = {_COMPARISON: (comparison, "")}
-    for key, entry in zip(_RESTORED, restored, strict=False):
+    found = {COMPARISON: (comparison, "")}
+    for key, entry in zip(RESTORED, restored, strict=False):
         scores = {find_metric(name): value for name, value in read_scores(entry).items()}
         shown = ", ".join(f"{metric.label} {metric.show(value)}" for metric, value in scores.items())
         found[key] = folder / entry["restored"], f"{entry['set_name']}/{entry['name']}: {shown}"

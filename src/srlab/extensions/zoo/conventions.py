@@ -10,9 +10,13 @@
 """
 
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
+from srlab.app.presets import create_model, published_scales
 from srlab.counts.complexity import (
     OUTPUT_SIZE,
     activations,
@@ -22,11 +26,14 @@ from srlab.counts.complexity import (
     official_calls,
 )
 from srlab.counts.operations import Call
+from srlab.extensions.literature.records import sources
+from srlab.extensions.zoo.networks import known_presets
 from srlab.layers.upsample import DirectHead
 from srlab.models.elan import ELAN, GroupAttention
-from srlab.models.network import Network
+from srlab.models.network import Network, require_integer
 from srlab.models.shared_attention import LocalFeatures
 from srlab.models.swinir import SwinBlock, SwinIR
+from srlab.terminal.tables import PlainTable
 
 _NTIRE_SCALE, _NTIRE_LR_SIDE = 4, 256
 
@@ -70,6 +77,52 @@ def cost_under(network: Network, convention: str) -> ConventionReport:
     if convention not in _COUNTS:
         raise ValueError(f"unknown convention {convention!r}; choose one of {', '.join(CONVENTIONS)}")
     return _COUNTS[convention](network)
+
+
+def convention_table(names: Sequence[str] | None, *, convention: str, scale: int) -> PlainTable:
+    """Sizes and multiply-adds as the papers of one convention count them, next to what papers print.
+
+    Of ``names``, else of all presets that ``convention`` is defined for and that upsample by ``scale``. A
+    ``ValueError`` if one of them is unknown, or the convention is not defined for one of ``names``.
+    """
+    require_integer("scale", scale)
+    notes, rows = [], []
+    for name in known_presets(names):
+        if not names and scale not in published_scales(name):
+            continue
+        try:
+            with torch.device("meta"):
+                report = cost_under(create_model(name, scale=scale), convention)
+        except UndefinedConventionError:
+            if names:
+                raise
+            continue
+        notes.append(report.note)
+        rows.append(
+            {
+                "model": name,
+                "params K": f"{report.parameters / 1e3:,.0f}",
+                "mult-adds G": f"{report.multiply_adds / 1e9:.2f}",
+                "activations M": report.activations and f"{report.activations / 1e6:.1f}",
+                "output": "{1}x{0}".format(*report.output_size),
+                "printed G": _printed(name, scale),
+            }
+        )
+    if not rows:
+        raise ValueError(f"convention {convention} is defined for no preset at scale {scale}")
+    title, caption = f"x{scale}, counted as {convention}", "\n".join(dict.fromkeys(notes))
+    return PlainTable(rows, text=("model", "printed G"), title=title, caption=caption)
+
+
+def _printed(name: str, scale: int) -> str | None:
+    """Every figure that a source prints for the network, whatever it counted."""
+    figures = defaultdict(list)
+    for source in sources():
+        for row in source.rows:
+            if (row.network, row.scale) == (name, scale) and row.multiply_adds_g is not None:
+                figures[f"{row.multiply_adds_g:g}"].append(source.name)
+    shown = (f"{figure} {', '.join(dict.fromkeys(names))}" for figure, names in figures.items())
+    return "; ".join(shown) or None
 
 
 def _fvcore(network: Network) -> ConventionReport:

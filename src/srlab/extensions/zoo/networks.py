@@ -1,11 +1,11 @@
-"""The table of networks: costs, published scores, recipes and weights of each preset.
+"""Tables of networks: every preset, and those whose weights come with srlab beside published ones.
 
-README.md holds a copy, which a test compares.
+README.md holds a copy, which a test compares. ``srlab/weights/<preset>_x<scale>.json`` is the record of
+``<preset>_x<scale>.safetensors``, cut from the evaluation.json of ``evaluate.py`` by
+``benchmarks/ship_weights.py --scores``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,20 +16,31 @@ from srlab.atomic_files import atomic_write
 from srlab.checkpoints.shipped import shipped_weights
 from srlab.counts.complexity import count_parameters, multiply_adds
 from srlab.extensions.literature.published import UNVERIFIED, Reference, references
-from srlab.extensions.literature.records import Card, cards
-from srlab.extensions.zoo.trained_here import scores_markdown
+from srlab.extensions.literature.records import Card, cards, sources
+from srlab.runs.folder import read_json
+from srlab.runs.records import read_scores
 from srlab.terminal.tables import PlainTable, markdown_table
 
 _SHOWN_SETS = ("Set5", "Urban100")
 _USUAL_SCALE = 4
 _DESCRIBED_FROM = 100  # columns of a terminal
-_TEXT_COLUMNS = frozenset({"model", "recipe", "weights", "what"})
+_TEXT_COLUMNS = frozenset({"model", "recipe", "weights", "what", "scores"})
 _START, _END = "<!-- networks -->", "<!-- end of networks -->"
 _MORE_DATA = "†"
 _FOOTNOTE = (
     "Sizes, multiply-adds (for 1280x720) and PSNR (dB) at x4. PSNR is the papers', trained on DIV2K, "
     f"{_MORE_DATA} on more; {UNVERIFIED} read from a picture, not confirmed by a second source. "
     "Weights: yes, the authors released them; ?, not known; scales, they come with srlab."
+)
+
+PROTOCOL = "basicsr"
+_SCORED_SETS = ("Set5", "Set14", "B100")
+_PUBLISHED = "published"
+_LARGEST_K = 700.0  # of published networks: thousands of parameters
+_SCORES_CAPTION = (
+    f"PSNR (dB). Published: networks of up to {_LARGEST_K:.0f}K parameters that are not above; {UNVERIFIED} "
+    "at second hand, not confirmed by another source. Scored here: the weights that come with srlab, by "
+    f"evaluate.py under {PROTOCOL}."
 )
 
 
@@ -59,8 +70,7 @@ class ZooRow:
 def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
     """One row for each preset, or for those named, in their order.
 
-    Raises:
-        ValueError: an unknown preset, or one without a card in ``srlab/extensions/literature/networks``.
+    A ``ValueError`` for an unknown one, or one without a card in ``srlab/extensions/literature/networks``.
     """
     rows = []
     for name in known_presets(names):
@@ -68,10 +78,8 @@ def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
         with torch.device("meta"):
             network = create_model(name, scale=_USUAL_SCALE if _USUAL_SCALE in scales else max(scales))
         size, cost, recipes = count_parameters(network), multiply_adds(network), tuple(list_recipes(name))
-        published = {}
-        for dataset in _SHOWN_SETS:
-            for figure in references(name, scale=network.scale, dataset=dataset, training="DIV2K")[:1]:
-                published[dataset] = figure
+        figures = {each: _reference(name, network.scale, each, "DIV2K") for each in _SHOWN_SETS}
+        published = {each: figure for each, figure in figures.items() if figure}
         named = tuple(list_named_recipes(name))
         rows.append(
             ZooRow(name, card, network.scale, size.all, size.trainable, cost, published, recipes, named)
@@ -80,11 +88,7 @@ def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
 
 
 def find_card(preset: str) -> Card:
-    """The card that lists ``preset``.
-
-    Raises:
-        ValueError: none does, or several do.
-    """
+    """The card that lists ``preset``; a ``ValueError`` if none does, or several do."""
     found = [card for card in cards() if preset in card.presets]
     if len(found) != 1:
         named = ", ".join(f"{card.name}.yaml" for card in found) or "no file"
@@ -97,9 +101,7 @@ def find_card(preset: str) -> Card:
 
 def to_markdown(rows: Sequence[ZooRow]) -> str:
     """The table and its footnote; at least one row."""
-    cells = [{"model": f"`{row.name}`", **_cells(row)} for row in rows]
-    table = markdown_table(list(cells[0]), [list(each.values()) for each in cells], text=_TEXT_COLUMNS)
-    return f"{table}\n{_FOOTNOTE}\n"
+    return _markdown([{"model": f"`{row.name}`", **_cells(row)} for row in rows], _FOOTNOTE)
 
 
 def zoo_table(rows: Sequence[ZooRow], *, width: int) -> PlainTable:
@@ -108,14 +110,30 @@ def zoo_table(rows: Sequence[ZooRow], *, width: int) -> PlainTable:
     for each in cells:
         if width < _DESCRIBED_FROM:
             del each["what"]
-    return PlainTable.of(cells, text=_TEXT_COLUMNS, title="networks", caption=_FOOTNOTE)
+    return PlainTable(cells, text=_TEXT_COLUMNS, title="networks", caption=_FOOTNOTE)
+
+
+def scores_table(preset: str | None = None) -> PlainTable | None:
+    """For a terminal: of all presets whose weights come with srlab, or of one; None if there are none."""
+    rows, title = list(_score_rows(preset)), "trained here, beside published networks of their size"
+    if not rows:
+        return None
+    return PlainTable(rows, text=_TEXT_COLUMNS, title=title, caption=_SCORES_CAPTION)
+
+
+def scores_markdown() -> str:
+    """The same for README.md; empty without weights."""
+    rows = [
+        row if row["scores"] == _PUBLISHED else {**row, "model": f"`{row['model']}`"}
+        for row in _score_rows(None)
+    ]
+    return f"\n{_markdown(rows, _SCORES_CAPTION)}" if rows else ""
 
 
 def update_readme(path: Path) -> bool:
-    """Write the table between the markers of ``path``; True if that changed the file.
+    """Write the tables between the markers of ``path``; True if that changed the file.
 
-    Raises:
-        ValueError: the markers are missing, repeated or in the wrong order.
+    A ``ValueError`` if the markers are missing, repeated or in the wrong order.
     """
     text = path.read_text(encoding="utf-8")
     before, start, rest = text.partition(_START)
@@ -141,6 +159,16 @@ def known_presets(names: Sequence[str] | None) -> Sequence[str]:
     return known if names is None else names
 
 
+def _markdown(rows: Sequence[Mapping[str, str]], caption: str) -> str:
+    table = markdown_table(list(rows[0]), [list(row.values()) for row in rows], text=_TEXT_COLUMNS)
+    return f"{table}\n{caption}\n"
+
+
+def _reference(name: str, scale: int, dataset: str, training: str | None = None) -> Reference | None:
+    """The published figure to compare with."""
+    return next(iter(references(name, scale=scale, dataset=dataset, training=training)), None)
+
+
 def _shown(figure: Reference) -> str:
     """Its PSNR, marked where no network trained on DIV2K alone was scored."""
     return figure.shown_psnr + (_MORE_DATA if figure.training in ("DF2K", "DFLIP") else "")
@@ -160,3 +188,44 @@ def _cells(row: ZooRow) -> dict[str, str]:
         "weights": " ".join(f"x{scale}" for scale in ours) or theirs,
         "what": row.card.presets[row.name],
     }
+
+
+def _score_rows(preset: str | None) -> Iterator[dict[str, str]]:
+    """Scale by scale, the smallest network first."""
+    files = {name: paths for name, paths in shipped_weights().items() if preset in (None, name)}
+    for scale in sorted({scale for paths in files.values() for scale in paths}):
+        found = dict(_published(scale))
+        for name, paths in files.items():
+            if scale in paths:
+                with torch.device("meta"):
+                    size = count_parameters(create_model(name, scale=scale)).all / 1e3
+                found[name] = size, _scored(paths[scale])
+        for name, (size, cells) in sorted(found.items(), key=lambda each: each[1][0]):
+            shown = f"{size:.3g}" if size < 100 else f"{size:,.0f}"
+            yield {"scale": f"x{scale}", "model": name, "params K": shown, **cells}
+
+
+def _scored(weights: Path) -> dict[str, str]:
+    """Cells of the record beside ``weights``; dashes where there is none."""
+    record = read_json(weights.with_suffix(".json"))
+    if record is None:
+        return {**dict.fromkeys(_SCORED_SETS, "–"), "scores": "not scored yet"}
+    psnr = {each["set_name"]: f"{read_scores(each)['psnr']:.2f}" for each in record["means"]}
+    return {
+        **{name: psnr.get(name, "–") for name in _SCORED_SETS},
+        "scores": f"scored here, step {record['step']:,}",
+    }
+
+
+def _published(scale: int) -> Iterator[tuple[str, tuple[float, dict[str, str]]]]:
+    """Size in thousands and cells of the literature's small networks that are no presets."""
+    sizes: dict[str, float] = {}
+    for source in sources():
+        for row in source.rows:
+            if row.scale == scale and row.params_k is not None and row.caution is None:
+                sizes.setdefault(row.network, row.params_k)
+    for name in sizes.keys() - set(list_models()):
+        figures = {each: _reference(name, scale, each) for each in _SCORED_SETS}
+        if sizes[name] <= _LARGEST_K and figures["Set5"]:
+            cells = {each: figure.shown_psnr if figure else "–" for each, figure in figures.items()}
+            yield name, (sizes[name], {**cells, "scores": _PUBLISHED})

@@ -5,6 +5,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import requests
+import wandb
+
 from srlab.extensions.optional_packages import require_packages
 from srlab.runs.contract import MONITOR, STEP_AXIS, TRAIN_LOSS, validation_key
 
@@ -13,7 +16,9 @@ _VIEW = f"nw-{_NAME}-v"  # as the package names views, but the same in every cal
 _BEST = f"best/{MONITOR}"
 _SSIM = validation_key("ssim")
 _CURVES = {MONITOR: "validation PSNR (dB)", _SSIM: "validation SSIM", TRAIN_LOSS: "training loss"}
-_IMAGES = {"comparison": ["comparison"], "restored": [f"restored/{number}" for number in range(1, 5)]}
+COMPARISON = "comparison"
+#: One key for each picture: W&B distorts pictures of different sizes under one key.
+RESTORED = tuple(f"restored/{number}" for number in range(1, 5))
 
 
 @dataclass(frozen=True)
@@ -29,36 +34,20 @@ class Dashboard:
     output_size: str = "720x1280"
 
 
-def logged_keys(dashboard: Dashboard) -> list[str]:
-    """Every key of runs that the layout shows, learning rates apart."""
-    images = [key for keys in _IMAGES.values() for key in keys]
-    return [*_costs(dashboard), _BEST, *_bars(dashboard), *_CURVES, *images]
-
-
 def specification(dashboard: Dashboard) -> dict[str, Any]:
-    """The layout as W&B stores it; needs neither key nor network.
-
-    Raises:
-        ValueError: W&B's package for workspaces is not installed.
-    """
+    """The layout as W&B stores it; needs neither key nor network, but W&B's package for workspaces."""
     spec = _workspace(dashboard)._to_model().spec
     return json.loads(spec.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def save(dashboard: Dashboard) -> str:
-    """Make the layout a view of the project, or update the view that an earlier call made.
-
-    Returns:
-        Where it is shown.
+    """Make the layout a view of the project, or update that of an earlier call; returns its address.
 
     Raises:
         ValueError: no package, no key, or a key that the server refuses.
         OSError: the server cannot be reached.
     """
     workspace = _workspace(dashboard)
-    import requests
-    import wandb
-
     os.environ.setdefault("WANDB_SILENT", "true")
     server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     try:
@@ -103,15 +92,17 @@ def _workspace(dashboard: Dashboard) -> Any:
         ],
         "curves": [
             *(panels.LinePlot(title=title, x=step, y=[key]) for key, title in _CURVES.items()),
-            panels.LinePlot(
-                title="learning rate", x=step, metric_regex="lr-.*"
-            ),  # each optimizer's own: lr-Adam
+            # each optimizer's own: lr-Adam
+            panels.LinePlot(title="learning rate", x=step, metric_regex="lr-.*"),
         ],
         "scores": [
             panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)])
             for key, title in _bars(dashboard).items()
         ],
-        "images": [panels.MediaBrowser(title=name, media_keys=keys) for name, keys in _IMAGES.items()],
+        "images": [
+            panels.MediaBrowser(title=COMPARISON, media_keys=[COMPARISON]),
+            panels.MediaBrowser(title="restored", media_keys=list(RESTORED)),
+        ],
     }
     columns = [_BEST, f"best/{_SSIM}", "best/gain", "gray_images", "gray_rule", *costs]
     return workspaces.Workspace(

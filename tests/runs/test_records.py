@@ -1,11 +1,10 @@
-from srlab.runs.scores import read_scores
+from srlab.runs.records import read_scores
 
 
 def test_scores_are_read_from_todays_records_and_from_those_of_0_1_0():
-    today = {"set_name": "Set5", "scores": {"psnr": 30.5, "lpips": 0.2}, "bicubic": {"psnr": 28.0}}
+    today = {"set_name": "Set5", "scores": {"psnr": 30.5, "lpips": 0.2}}
     earlier = {"set_name": "Set5", "psnr": 30.5, "ssim": 0.9, "bicubic_psnr": 28.0, "bicubic_ssim": None}
     assert read_scores(today) == {"psnr": 30.5, "lpips": 0.2}
-    assert read_scores(today, "bicubic") == read_scores(earlier, "bicubic") == {"psnr": 28.0}
     assert read_scores(earlier) == {"psnr": 30.5, "ssim": 0.9}
     assert read_scores({"set_name": "Set5"}) == {}
 
