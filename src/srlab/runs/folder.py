@@ -81,7 +81,11 @@ class RunFolder:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Content of a record; None if it does not exist, a ``ValueError`` if it is damaged or no mapping."""
+    """Content of a record; None if the file does not exist.
+
+    Raises:
+        ValueError: it is damaged, or not a mapping.
+    """
     return _mapping(path, json.loads)
 
 
@@ -101,7 +105,8 @@ def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any] | None:
 def locked_run(folder: Path) -> Iterator[None]:
     """Create ``folder`` and keep other processes out of it until the block ends.
 
-    A ``ValueError`` names the process that holds it, if one does.
+    Raises:
+        ValueError: another process holds it; the message names that process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_NAME

@@ -14,8 +14,11 @@ def override(key: str, value: object) -> str:
     r"""``KEY=VALUE`` that makes Hydra set ``key`` to exactly ``value``.
 
     Strings that Hydra would read as something else are quoted; within quotes, backslashes before a quote are
-    doubled and others are not. ``${`` is escaped, since OmegaConf would resolve it. ``value`` is a string or
-    path, a number, a boolean, None, or a list of these.
+    doubled and others are not. ``${`` is escaped, since OmegaConf would resolve it.
+
+    Args:
+        key: dotted, perhaps with a ``+`` before it.
+        value: a string or path, a number, a boolean, None, or a list of these.
     """
     return f"{key}={_hydra_value(value)}"
 

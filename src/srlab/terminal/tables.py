@@ -24,7 +24,9 @@ _UNBOUNDED = 10_000
 def plain_console(*, stderr: bool = False, unbounded_width: int | None = None) -> Console:
     """A console without markup, emoji codes and highlighting.
 
-    It has at least ``unbounded_width`` columns where neither a terminal nor ``COLUMNS`` sets their number.
+    Args:
+        stderr: of standard error instead of standard output.
+        unbounded_width: least number of columns where neither a terminal nor ``COLUMNS`` sets one.
     """
     console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if unbounded_width and not console.is_terminal and "COLUMNS" not in os.environ:

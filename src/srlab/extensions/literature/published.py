@@ -163,7 +163,11 @@ def _witnesses() -> dict[tuple[object, ...], set[str]]:
 def literature_table(network: str) -> Table:
     """All that was published for one network, each source in rows of its own; fits 80 columns.
 
-    ``network`` is a preset's name, or the literature's such as ``OmniSR``; a ``ValueError`` lists them.
+    Args:
+        network: a preset's name, or the literature's such as ``OmniSR``.
+
+    Raises:
+        ValueError: no source has it.
     """
     found = [(source, row) for source in sources() for row in source.rows if row.network == network]
     if not found:

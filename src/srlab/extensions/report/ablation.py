@@ -22,7 +22,11 @@ _Pairs = dict[str, list[PairedDifference | None]]  # the same by name of a set o
 
 
 def ablation_table(runs: Comparison | Sequence[Run]) -> AblationTable:
-    """One row for each configuration, also for those without scores; ``runs`` have the default baseline."""
+    """One row for each configuration, also for those without scores.
+
+    Args:
+        runs: a comparison, or runs to compare with the default baseline.
+    """
     comparison = as_comparison(runs)
     pairs = _pairs(comparison)
     measured = [each for each in (*_scores(comparison, pairs), *cost_columns(comparison)) if any(each[1])]

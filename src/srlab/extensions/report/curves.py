@@ -32,7 +32,8 @@ class Curve:
 def curves_figure(runs: Comparison | Sequence[Run]) -> Figure:
     """Training loss and validation metrics by step: means over seeds, bands of one standard deviation.
 
-    A ``ValueError`` if no run has a curve.
+    Raises:
+        ValueError: no run has a curve.
     """
     panels = curve_panels(as_comparison(runs))
     if not panels:

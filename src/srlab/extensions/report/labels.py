@@ -64,7 +64,7 @@ def place_labels(
     bounds: Sequence[float],
     lines: Sequence[tuple[float, float, float, float]] = (),
 ) -> list[Placement | None]:
-    """Place labels so that none intersects another, a marker, or ``bounds``; None where no place is left.
+    """Place labels so that none intersects another, a marker, or ``bounds``; the same input, the same places.
 
     Candidates lie in 16 directions at nine distances. The label with the fewest possible ones is placed
     first; then each is placed again while the sum of the costs falls, for at most four rounds.
@@ -73,8 +73,11 @@ def place_labels(
         anchors: centres of the markers.
         sizes: width and height of the labels.
         radius: half the side of a marker.
-        bounds: box that labels stay within.
+        bounds: that labels stay within.
         lines: (x, y, x, y) that labels avoid if they can, as error bars.
+
+    Returns:
+        One for each label; None where no place is left.
     """
     points = np.array(anchors, dtype=np.float64).reshape(-1, 2)
     avoided = np.array(lines, dtype=np.float64).reshape(-1, 4)

@@ -45,8 +45,12 @@ class Point:
 def pareto_figure(runs: Comparison | Sequence[Run], *, against: str = "latency") -> Figure:
     """PSNR (mean of the sets, over seeds) against one cost, with the Pareto front.
 
-    ``against`` is ``latency``, ``multiply_adds`` or ``params``; a ``ValueError`` if it is another, or if no
-    run has both it and a score.
+    Args:
+        runs: a comparison, or runs to compare.
+        against: ``latency``, ``multiply_adds`` or ``params``.
+
+    Raises:
+        ValueError: an unknown cost, or no run has both it and a score.
     """
     if against not in COSTS:
         raise ValueError(f"against={against!r} is not a cost; choose one of {', '.join(COSTS)}")

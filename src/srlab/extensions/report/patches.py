@@ -115,7 +115,11 @@ def _saved_images(configuration: Configuration) -> Mapping[str, ImageScore]:
 
 
 def _load(images: Sequence[ImageScore]) -> Tensor:
-    """(N, 3, H, W) uint8: the reference, then the restorations, to whose size it is cropped."""
+    """(N, 3, H, W) uint8: the reference, then the restorations, to whose size it is cropped.
+
+    Raises:
+        ValueError: a file is missing or damaged, or sizes do not match.
+    """
     source = images[0].hr_file
     if source is None or not Path(source).is_file():
         raise ValueError(f"its source {source} does not exist")

@@ -37,9 +37,20 @@ _LISTED_IMAGES = 40  # of a pair: the largest gains and the largest losses
 def write_report(
     comparison: Comparison, folder: Path, *, title: str, patches: int = 8, command: str | None = None
 ) -> Path:
-    """Write everything below ``folder``, where older files of these names are replaced; returns the page.
+    """Write everything below ``folder``; older files of these names are replaced.
 
-    It shows ``patches`` squares of restored images, and ``command`` as what made the report.
+    Args:
+        comparison: of the runs.
+        folder: created if it does not exist.
+        title: heading of the page.
+        patches: number of squares of restored images to show.
+        command: shown as what made the report.
+
+    Returns:
+        The page.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     table = ablation_table(comparison)
     texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": to_csv(table)}

@@ -18,11 +18,16 @@ from srlab.runs.records import read_scores
 
 
 class RunTensorBoardLogger(TensorBoardLogger):
-    """Writes event files to ``save_dir``, however often the run is stopped and resumed.
+    """Writes event files to one folder, however often the run is stopped and resumed.
 
     Steps count finished optimizer steps, as in ``metrics.csv`` and checkpoints. When a resumed run logs a
-    step that an earlier process has logged, TensorBoard shows the later values. Only the first rank logs. A
-    ``ValueError`` says how to install the package.
+    step that an earlier process has logged, TensorBoard shows the later values. Only the first rank logs.
+
+    Args:
+        save_dir: folder of the event files.
+
+    Raises:
+        ValueError: the package is not installed.
     """
 
     def __init__(self, *, save_dir: str) -> None:

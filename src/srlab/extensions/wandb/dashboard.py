@@ -35,13 +35,20 @@ class Dashboard:
 
 
 def specification(dashboard: Dashboard) -> dict[str, Any]:
-    """The layout as W&B stores it; needs neither key nor network, but W&B's package for workspaces."""
+    """The layout as W&B stores it; needs neither key nor network.
+
+    Raises:
+        ValueError: W&B's package for workspaces is not installed.
+    """
     spec = _workspace(dashboard)._to_model().spec
     return json.loads(spec.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def save(dashboard: Dashboard) -> str:
-    """Make the layout a view of the project, or update that of an earlier call; returns its address.
+    """Make the layout a view of the project, or update the view that an earlier call made.
+
+    Returns:
+        Where it is shown.
 
     Raises:
         ValueError: no package, no key, or a key that the server refuses.

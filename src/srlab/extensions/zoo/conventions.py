@@ -82,8 +82,13 @@ def cost_under(network: Network, convention: str) -> ConventionReport:
 def convention_table(names: Sequence[str] | None, *, convention: str, scale: int) -> PlainTable:
     """Sizes and multiply-adds as the papers of one convention count them, next to what papers print.
 
-    Of ``names``, else of all presets that ``convention`` is defined for and that upsample by ``scale``. A
-    ``ValueError`` if one of them is unknown, or the convention is not defined for one of ``names``.
+    Args:
+        names: presets; None: all that the convention is defined for and that upsample by ``scale``.
+        convention: see :mod:`srlab.extensions.zoo.conventions`.
+        scale: of both sides.
+
+    Raises:
+        ValueError: an unknown preset or convention, or one of ``names`` that it is not defined for.
     """
     require_integer("scale", scale)
     notes, rows = [], []

@@ -70,7 +70,8 @@ class ZooRow:
 def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
     """One row for each preset, or for those named, in their order.
 
-    A ``ValueError`` for an unknown one, or one without a card in ``srlab/extensions/literature/networks``.
+    Raises:
+        ValueError: an unknown preset, or one without a card in ``srlab/extensions/literature/networks``.
     """
     rows = []
     for name in known_presets(names):
@@ -88,7 +89,11 @@ def zoo_rows(names: Sequence[str] | None = None) -> list[ZooRow]:
 
 
 def find_card(preset: str) -> Card:
-    """The card that lists ``preset``; a ``ValueError`` if none does, or several do."""
+    """The card that lists ``preset``.
+
+    Raises:
+        ValueError: none does, or several do.
+    """
     found = [card for card in cards() if preset in card.presets]
     if len(found) != 1:
         named = ", ".join(f"{card.name}.yaml" for card in found) or "no file"
@@ -131,9 +136,10 @@ def scores_markdown() -> str:
 
 
 def update_readme(path: Path) -> bool:
-    """Write the tables between the markers of ``path``; True if that changed the file.
+    """Write the table between the markers of ``path``; True if that changed the file.
 
-    A ``ValueError`` if the markers are missing, repeated or in the wrong order.
+    Raises:
+        ValueError: the markers are missing, repeated or in the wrong order.
     """
     text = path.read_text(encoding="utf-8")
     before, start, rest = text.partition(_START)
