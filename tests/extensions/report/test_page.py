@@ -142,9 +142,10 @@ def test_values_are_escaped_everywhere(tmp_path, capsys):
         write_cell(sweep / str(number), swept={"model.backend": value})
         write_run(sweep / str(number), psnr=30.0 + number, backend=f"'{value}'")
     assert main(["report", str(sweep), "--patches", "0"]) == 0
-    printed = capsys.readouterr().out
-    assert "\\[v2\\] \\<b\\>\\|a_b\\|\\&\\$\\\\frac\\$" in printed
+    assert "2             plain  " in (printed := capsys.readouterr().out)
+    assert values[0] in printed  # a terminal has no markup
     report = sweep / "report"
+    assert "\\[v2\\] \\<b\\>\\|a_b\\|\\&\\$\\\\frac\\$" in (report / "table.md").read_text()
     assert "[v2] \\textless{}b\\textgreater{}\\textbar{}a\\_b" in (report / "table.tex").read_text()
     page = (report / "report.html").read_text()
     assert "&lt;b&gt;|a_b|&amp;$" in page

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from srlab.extensions.report import Comparison, LabLatencies
 
 _RECORD = "latency.json"
+_WIDTH = 240  # columns where the output is not a terminal
 _MEASURING = ("size", "output", "rounds", "threads", "device")
 
 
@@ -73,8 +74,10 @@ def run(arguments: argparse.Namespace) -> None:
     """
     import logging
 
-    from srlab.extensions.report import compare, read_runs, to_markdown, write_report
+    from srlab.extensions.report import compare, read_runs, write_report
     from srlab.extensions.report.ablation import ablation_table
+    from srlab.extensions.report.tables import to_terminal
+    from srlab.terminal.tables import plain_console
 
     # it logs every glyph that it puts into a PDF
     logging.getLogger("fontTools").setLevel(logging.WARNING)
@@ -90,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
         comparison = compare(runs, **chosen, latencies=latencies)
     title = arguments.title or " + ".join(Path(path).name for path in arguments.paths)
     page = write_report(comparison, folder, title=title, patches=arguments.patches, command=arguments.command)
-    print(to_markdown(ablation_table(comparison)))
+    plain_console(unbounded_width=_WIDTH).print(to_terminal(ablation_table(comparison)))
     for warning in comparison.warnings:
         print(f"note: {warning}")
     print(f"wrote {page}, which any browser opens; tables, figures and data.json are beside it")

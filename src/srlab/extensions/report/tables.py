@@ -1,4 +1,4 @@
-"""The ablation table and its formats: Markdown, LaTeX and CSV."""
+"""The ablation table and its formats: terminals, Markdown, LaTeX and CSV."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 from srlab.extensions.report.comparison import Configuration
 from srlab.extensions.report.parameters import Parameter
 from srlab.terminal.names import escape_markdown, one_line
-from srlab.terminal.tables import markdown_table
+from srlab.terminal.tables import PlainTable, markdown_table
 from srlab.terminal.tables import to_csv as csv_of
 
 _ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
@@ -105,6 +105,15 @@ def shown_estimate(estimate: Estimate | None, column: Column) -> str:
     if estimate.low is not None and estimate.high is not None:
         text += f" ({column.shown(estimate.low)} to {column.shown(estimate.high)})"
     return text
+
+
+def to_terminal(table: AblationTable) -> PlainTable:
+    """Without its caption; the best of a column has an asterisk."""
+    marks = {"best": "{} *", "second": "{}"}
+    rows = [dict(zip(table.headings, each, strict=True)) for each in _cells(table, str, marks, " (baseline)")]
+    text = table.headings[: len(table.parameters) + 2]
+    caption = "* best of its column; the page and table.md explain the columns"
+    return PlainTable(rows, text=text, caption=caption)
 
 
 def to_markdown(table: AblationTable) -> str:
