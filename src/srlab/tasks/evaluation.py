@@ -149,27 +149,17 @@ def saved_image(set_name: str, name: str, scale: float) -> Path:
     return Path(set_name) / folder / f"{stem}_x{scale:g}.png"
 
 
+@dataclass
 class _Scorer:
     """One network under several protocols."""
 
-    def __init__(
-        self,
-        network: Network,
-        protocols: Sequence[ProtocolConfig],
-        metrics: Sequence[str],
-        device: torch.device,
-        restoration: Restoration,
-        scale: float,
-    ) -> None:
-        self.restoration = restoration
-        self.scale = scale
-        self.network = network
-        self.protocols = protocols
-        self.metrics = metrics
-        self.device = device
-        self.dtype = _network_dtype(network)
-        self.paddings = dict.fromkeys(each.padding for each in protocols if not each.bicubic_only)
-        self.scored = 0
+    network: Network
+    protocols: Sequence[ProtocolConfig]
+    metrics: Sequence[str]
+    device: torch.device
+    restoration: Restoration
+    scale: float
+    scored: int = 0
 
     def score(
         self, sample: Mapping[str, Any], images: Path | None, most_saved: int | None
@@ -178,10 +168,10 @@ class _Scorer:
         if not sample.get("counted", True):
             return []
         self.scored += 1
-        lr_image = sample["lr_image"].to(self.device)[None].to(self.dtype) / 255
+        lr_image = sample["lr_image"].to(self.device)[None].to(_network_dtype(self.network)) / 255
         size = result_size(self.network, sample, self.scale)
         restored, tiles = {}, {}
-        for padding in self.paddings:
+        for padding in dict.fromkeys(each.padding for each in self.protocols if not each.bicubic_only):
             steps: list[Progress] = []
             restored[padding] = restore_padded(
                 self.network, lr_image, padding, self.restoration, on_progress=steps.append, size=size
@@ -205,13 +195,12 @@ class _Scorer:
         *,
         tile: int,
     ) -> ImageRecord:
-        scale = self.scale
         hr_image = sample["hr_image"].to(self.device) if "hr_image" in sample else None
         try:
             if hr_image is None:
                 scores = score_alone(restored[protocol.padding], protocol, self.metrics)
             elif protocol.bicubic_only:
-                scores = score_bicubic(hr_image, scale=scale, protocol=protocol, metrics=self.metrics)
+                scores = score_bicubic(hr_image, scale=self.scale, protocol=protocol, metrics=self.metrics)
             else:
                 scores = score(restored[protocol.padding], hr_image, protocol, self.metrics)
         except ValueError as error:
