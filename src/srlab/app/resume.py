@@ -18,6 +18,7 @@ from srlab.runs.folder import RunFolder
 from srlab.runs.provenance import provenance
 from srlab.tasks.checkpoint_io import validation_is_due
 from srlab.terminal.command_lines import typed_override
+from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,6 @@ _LEFTOVERS = (
 
 # What Lightning needs to continue.
 _NEEDED = ("global_step", "loops", "optimizer_states", "lr_schedulers", "state_dict")
-
-_NAMED_KEYS = 5
 
 _NETWORK = (
     "resume keeps the network in {folder}, and this would make it another one: start a new run, perhaps with "
@@ -193,11 +192,10 @@ def adopt_unfinished(cfg: DictConfig, run: RunFolder) -> None:
     saved = load_config(run.path)
     differing = differing_keys(cfg, saved)
     if differing and has_results:
-        named = ", ".join(differing[:_NAMED_KEYS]) + (" …" if len(differing) > _NAMED_KEYS else "")
         raise ValueError(
             f"resume=auto: the run in {run.path} was started with another configuration; it differs in "
-            f"{named}. Resume it with {typed_override('resume', run.path)}, perhaps with single values "
-            "changed, or name another folder (hydra.run.dir=…)"
+            f"{some(differing)}. Resume it with {typed_override('resume', run.path)}, perhaps with single "
+            "values changed, or name another folder (hydra.run.dir=…)"
         )
     if not differing:
         cfg.threads = cfg.threads or saved.threads

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from srlab.checkpoints.layouts.keys import first_few
+from srlab.terminal.names import some
 
 #: Our entry in a Lightning checkpoint and in the metadata of a safetensors file: a plain dictionary with the
 #: model's description, protocol and versions.
@@ -128,7 +128,7 @@ def _kind_of_zip(file: Path) -> str | None:
         return f"a TorchScript archive, which holds code; load it by torch.jit.load, and {_SAVE_STATE}"
     if any(name.endswith("data.pkl") for name in names):
         return None
-    return f"a zip archive, not a checkpoint; it holds {first_few(names) or 'nothing'}"
+    return f"a zip archive, not a checkpoint; it holds {some(names) or 'nothing'}"
 
 
 def _kind_of_text(file: Path, head: bytes) -> str | None:

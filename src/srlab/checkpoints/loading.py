@@ -10,13 +10,13 @@ from torch import Tensor
 from srlab.checkpoints.detection import detect_file, unwrapped
 from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
 from srlab.checkpoints.layouts import official_layout
-from srlab.checkpoints.layouts.keys import first_few
-from srlab.checkpoints.pretrained import WEIGHTS_FILE, checked_weights, is_pretrained
+from srlab.checkpoints.pretrained import WEIGHTS_FILE, checked_weights
 from srlab.checkpoints.shipped import shipped_file, shipped_weights
 from srlab.models.network import Network
 from srlab.models.registry import construct, migrate
 from srlab.models.sources import find_by_name
 from srlab.terminal.log_lines import DETAIL
+from srlab.terminal.names import some
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def load_strictly(
         ),
     }
     found = {fault: sorted(keys) for fault, keys in faults.items()}
-    complaints = [f"{len(keys)} {fault}: {first_few(keys)}" for fault, keys in found.items() if keys]
+    complaints = [f"{len(keys)} {fault}: {some(keys)}" for fault, keys in found.items() if keys]
     if complaints:
         raise ValueError(f"{source} does not fit {type(network).__name__}: " + "; ".join(complaints))
     network.load_state_dict(dict(state))
@@ -153,7 +153,7 @@ def find_file(given: str | Path, *, scale: int | None = None) -> Path:
         for name in _RUN_FILES:
             if (path / name).is_file():
                 return path / name
-        if is_pretrained(path):
+        if (path / WEIGHTS_FILE).is_file():
             return checked_weights(path)
         expected = ", ".join((*_RUN_FILES, WEIGHTS_FILE))
         raise FileNotFoundError(f"{path} is a folder without any of {expected}; name a checkpoint file")
@@ -194,7 +194,7 @@ def _warn_of_weights(file: Path, state: Mapping[str, Tensor]) -> None:
     if dtypes := sorted({str(value.dtype)[6:] for value in floating.values()} - {"float32"}):
         logger.warning(f"{file} has weights in {', '.join(dtypes)}; they are converted to float32")
     if broken := [key for key, value in floating.items() if not value.isfinite().all()]:
-        logger.warning(f"{file} has NaN or infinite weights: {first_few(broken)}")
+        logger.warning(f"{file} has NaN or infinite weights: {some(broken)}")
 
 
 def found_in(description: Mapping[str, Any]) -> str:
@@ -211,7 +211,7 @@ def _log(description: Mapping[str, Any]) -> None:
     model = description["model"]
     logger.info("%s", found_in(description), extra=DETAIL)
     if others := description.get("passed_over"):
-        read = f"read {description['container']}, not the other weights in {first_few(others)}"
+        read = f"read {description['container']}, not the other weights in {some(others)}"
         logger.warning(f"{read}; container={others[0]} reads those")
     if description["assumed"]:
         first = description["assumed"][0]
