@@ -99,7 +99,14 @@ def test_scores_are_on_the_disk_before_what_may_fail(evaluation, tmp_path, monke
 
     monkeypatch.setattr(scoring, failing, fail)
     paths = {key: str(tmp_path / key) for key in ("data", "cache", "run")}
-    cfg = {"matmul_precision": "highest", "seed": 0, "backend": None, "scale": None, "paths": paths}
+    cfg = {
+        "matmul_precision": "highest",
+        "seed": 0,
+        "backend": None,
+        "scale": None,
+        "paths": paths,
+        "metrics": [],
+    }
     with pytest.raises(RuntimeError, match="no memory"):
         score_sets(OmegaConf.create(cfg))
     names = {path.name for path in (tmp_path / "run").iterdir()}

@@ -37,13 +37,7 @@ from srlab.runs.records import plain, write_json
 from srlab.tasks.comparison import Example, comparison_picture
 from srlab.tasks.conditions import Conditions, training_data
 from srlab.tasks.costs import CostRecord
-from srlab.tasks.evaluation import (
-    EvaluationReport,
-    ImageRecord,
-    SetMean,
-    evaluate,
-    saved_image,
-)
+from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean, evaluate, saved_image
 from srlab.tasks.interruption import Ending
 from srlab.tasks.report_tables import Evaluation, comparison_tables, cost_table
 from srlab.tasks.restoration import restore_padded, result_size

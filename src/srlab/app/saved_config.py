@@ -220,15 +220,16 @@ def _fix_identity(cfg: DictConfig) -> None:
 
 def flat(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
     """Dotted keys and their values, after interpolation if ``resolve``; lists are values."""
-    return dict(_flat_items(OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)))
+    items = dotted_items(OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True))
+    return {key: value for key, value in items if not isinstance(value, Mapping)}
 
 
-def _flat_items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def dotted_items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of the values in plain containers, and of the mappings that contain them."""
     for key, value in node.items():
+        yield f"{prefix}{key}", value
         if isinstance(value, Mapping):
-            yield from _flat_items(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+            yield from dotted_items(value, f"{prefix}{key}.")
 
 
 def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:

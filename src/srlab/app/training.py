@@ -48,8 +48,7 @@ from srlab.tasks.costs import CostRecord
 from srlab.tasks.curve_logger import CurveLogger
 from srlab.tasks.interruption import GracefulStop, ending_of, stoppable
 from srlab.tasks.optimization import Construct, optimizer_builder
-from srlab.tasks.random_scales import RandomScaleTask
-from srlab.tasks.super_resolution import SuperResolutionTask
+from srlab.tasks.super_resolution import RandomScaleTask, SuperResolutionTask
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,9 @@ _LABEL = 20  # pixels of the line of text above a panel
 
 @dataclass(frozen=True)
 class Example:
-    """One image and its restorations, float RGB in [0, 1].
+    """One image (3, H, W), its HR (3, sH, sW) and restorations of that size, float RGB in [0, 1].
 
-    Attributes:
-        name: label of the row.
-        lr_image: (3, H, W).
-        hr_image: (3, sH, sW), like each restoration.
-        restorations: (title, image) in the order in which they are shown, bicubic first.
+    ``restorations`` are (title, image) in the order in which they are shown, bicubic first.
     """
 
     name: str
@@ -33,9 +29,7 @@ class Example:
 def comparison_picture(examples: Sequence[Example], *, crop: int = 64) -> Image.Image:
     """A row for each example: the image, then LR, every restoration and HR where bicubic is worst.
 
-    Args:
-        examples: at least one; each with at least one restoration.
-        crop: side of the enlarged square in HR pixels, at most the image's.
+    ``crop`` is the side of that square in HR pixels, at most the image's.
     """
     rows = [_row(example, crop) for example in examples]
     height = sum(row.height for row in rows)
@@ -80,8 +74,7 @@ def _worst_square(restored: Tensor, hr_image: Tensor, side: int, *, step: int) -
 def _side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     width = sum(image.width + _MARGIN for _, image in panels) + _MARGIN
     row = Image.new("RGB", (width, _PANEL + _LABEL + _MARGIN), "white")
-    draw = ImageDraw.Draw(row)
-    font = ImageFont.load_default(size=14)
+    draw, font = ImageDraw.Draw(row), ImageFont.load_default(size=14)
     left = _MARGIN
     for title, image in panels:
         draw.text((left, 0), title, fill="black", font=font)

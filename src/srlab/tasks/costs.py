@@ -31,10 +31,7 @@ class Costs:
 
 
 def measure_costs(network: Network, settings: MeterSettings, *, counted: Reading | None = None) -> Costs:
-    """Count what can be counted, unless that is given, and read all meters, or none where ``repeats`` is 0.
-
-    The network is left as it was.
-    """
+    """Count what can be counted, unless that is given; read all meters, or none where ``repeats`` is 0."""
     measured = [meter.measure(network, settings) for meter in METERS] if settings.repeats else []
     return Costs(settings.output_size, (counted or _counted(network, settings), *measured))
 
@@ -87,11 +84,7 @@ class CostRecord(Callback):
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare a new run's costs with their limits.
-
-        Raises:
-            SystemExit: the network costs more.
-        """
+        """Compare a new run's costs with their limits; exit if they are above."""
         if (self.limit_ms is None and not self.limits) or trainer.ckpt_path is not None:
             return
         excess = None

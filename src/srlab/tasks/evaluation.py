@@ -31,12 +31,10 @@ _LONGEST_STEM = 200  # bytes of a saved picture's name without its ending
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image under one protocol.
+    """One image, of the height and width that were scored, under one protocol.
 
     Attributes:
         scores: {metric: value}.
-        height: of the image that was scored.
-        width: likewise.
         gray: whether the reference is a gray file.
         gray_rule: how such files are treated, the name of a :class:`GrayRule`.
         lr_source: ``file``, ``made`` (8 bits), ``float`` (made within the protocol, never rounded) or
@@ -243,16 +241,16 @@ def _split_protocols(
     network: Network, protocols: Sequence[ProtocolConfig]
 ) -> tuple[list[ProtocolConfig], list[str]]:
     """Those that apply to the network, and the names of the others."""
-    bicubic = isinstance(network, Bicubic)
-    usable = [protocol for protocol in protocols if bicubic or not protocol.bicubic_only]
+    is_bicubic, kind = isinstance(network, Bicubic), type(network).__name__
+    usable = [protocol for protocol in protocols if is_bicubic or not protocol.bicubic_only]
     skipped = [protocol.name for protocol in protocols if protocol not in usable]
     if not usable:
         raise ValueError(
-            f"no protocol left for {type(network).__name__}: {', '.join(skipped) or 'none was given'} scores "
-            "only model=bicubic; add protocol=[basicsr]"
+            f"no protocol left for {kind}: {', '.join(skipped) or 'none was given'} scores only "
+            "model=bicubic; add protocol=[basicsr]"
         )
     for name in skipped:
-        log.info("protocol %s scores only model=bicubic and is skipped for %s", name, type(network).__name__)
+        log.info("protocol %s scores only model=bicubic and is skipped for %s", name, kind)
     return usable, skipped
 
 

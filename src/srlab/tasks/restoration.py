@@ -38,13 +38,10 @@ WHOLE = Restoration()
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a restoration is.
+    """How far a restoration is: network calls ``done``, 0 in the first report, of ``total``.
 
-    Attributes:
-        done: network calls finished, 0 in the first report.
-        total: network calls in all.
-        tile: LR side of the tiles in use, a multiple of the network's grid; 0 for the whole image. It
-            changes, and ``done`` starts from 0 again, when a tile did not fit into memory.
+    ``tile`` is the LR side of the tiles in use, a multiple of the network's grid; 0 for the whole image. It
+    changes, and ``done`` starts from 0 again, when a tile did not fit into memory.
     """
 
     done: int
@@ -73,7 +70,7 @@ def restore(
 
     Args:
         network: any.
-        lr_image: in [0, 1], any floating dtype.
+        lr_image: of any floating dtype.
         size: height and width of the result; None: the network's own scale.
         tile: LR side of a tile without its halo, rounded up to the network's grid; 0: the whole image;
             ``auto``: the whole image if it fits into the free memory, else the largest tile that does, halved
@@ -101,11 +98,7 @@ def restore(
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, 3, H, W) at ``size``: itself, or by MATLAB's bicubic, not rounded.
-
-    Raises:
-        MemoryError: the result does not fit into memory.
-    """
+    """(B, 3, H, W) at ``size``: itself, or by MATLAB's bicubic, not rounded; ``MemoryError`` if too large."""
     if tuple(image.shape[-2:]) == tuple(size):
         return image
     with explain_out_of_memory((image.shape[-2], image.shape[-1]), image.device):
@@ -120,9 +113,7 @@ def restore_padded(
     on_progress: Callable[[Progress], None] | None = None,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """(B, 3, H, W) in [0, 1] to ``size``, with the input padding that a protocol asks for.
-
-    ``size`` is (height, width); None: that of the network's scale.
+    """:func:`restore` with the input padding that a protocol asks for.
 
     Raises:
         ValueError: a network of any scale at a scale that is not its own, with input padding.
@@ -150,10 +141,7 @@ def restore_padded(
 
 
 def result_size(network: Network, sample: Mapping[str, Any], scale: float) -> tuple[int, int] | None:
-    """``size`` of :func:`restore` for a sample's LR image, that of its HR if it has one.
-
-    None at the network's own scale.
-    """
+    """``size`` of :func:`restore` for a sample: that of its HR, if any; None at the network's own scale."""
     if network.scale == scale:
         return None
     if "hr_image" in sample:

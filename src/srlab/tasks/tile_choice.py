@@ -38,11 +38,11 @@ def choose_tile(
     tile is returned if none should fit, and 0 where the free memory is unknown.
 
     Args:
-        network: on ``device``, in evaluation mode, called without autograd.
+        network: on ``device`` with weights of ``dtype``, in evaluation mode, called without autograd.
         lr_image: (B, 3, H, W); it may be on another device.
         result_size: height and width of what the network makes.
         device: of the network.
-        dtype: of the network's weights.
+        dtype: likewise.
         exact: see :func:`srlab.tasks.tiling.cuts_of`.
         ensemble: whether eight results are summed.
     """
@@ -71,10 +71,7 @@ def choose_tile(
 def smaller_tile(cuts: Cuts, size: tuple[int, int], tile: int) -> int | None:
     """Half of ``tile``, or less, so that less is restored at once; None if the grid leaves no such tile.
 
-    Args:
-        cuts: where images may be cut.
-        size: height and width of the image.
-        tile: that was too large; 0: the whole image was.
+    ``tile`` was too large for an image of ``size`` (height, width); 0: the whole image was.
     """
     before = (cuts.plan(size, tile) if tile else whole(size)).largest
     tile = tile or round_up(max(size), cuts.alignment)

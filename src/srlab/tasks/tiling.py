@@ -23,13 +23,9 @@ from srlab.ops.padding import pad_to_multiple
 
 @dataclass(frozen=True)
 class Span:
-    """A tile on one axis.
+    """A tile on one axis, which consists of ``pieces`` of it, [start, stop) each, in order.
 
-    Attributes:
-        pieces: ranges [start, stop) of the axis that the tile consists of, in order.
-        start: of the image's positions that are kept.
-        stop: likewise, exclusive.
-        offset: of ``start`` inside the tile.
+    Of its result the image's positions from ``start`` to ``stop`` are kept, ``offset`` inside the tile.
     """
 
     pieces: tuple[tuple[int, int], ...]
@@ -45,13 +41,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image of ``size`` (height, width) is cut.
-
-    Attributes:
-        size_multiple: the image is padded to multiples of this before it is cut.
-        rows: tiles from top to bottom.
-        columns: tiles from left to right.
-    """
+    """How an image of ``size`` (height, width), padded to multiples of ``size_multiple``, is cut."""
 
     size: tuple[int, int]
     size_multiple: int
@@ -68,11 +58,6 @@ class Tiling:
         """Pixels of the largest tile, halos included."""
         return max(each.length for each in self.rows) * max(each.length for each in self.columns)
 
-    @property
-    def pixels(self) -> int:
-        """Pixels of all tiles, halos included: each image pixel as often as it is restored."""
-        return sum(each.length for each in self.rows) * sum(each.length for each in self.columns)
-
 
 @dataclass(frozen=True)
 class Cuts:
@@ -82,7 +67,7 @@ class Cuts:
         alignment: all cuts are at multiples of this.
         halo: what a tile overlaps its neighbours on each side, a multiple of it.
         wraps: opposite borders of the image are neighbours.
-        size_multiple: the image is padded to multiples of this before it is cut.
+        size_multiple: as of :class:`Tiling`.
     """
 
     alignment: int
@@ -91,10 +76,9 @@ class Cuts:
     size_multiple: int
 
     def plan(self, size: tuple[int, int], tile: int) -> Tiling:
-        """Tiles of an image of ``size`` (height, width).
+        """Tiles of an image; ``tile`` is the side of what is kept of one, at least 1, rounded up to the grid.
 
-        ``tile`` is the side of what is kept of a tile, at least 1, rounded up to ``alignment``. An axis on
-        which every tile would be as long as the image is not cut.
+        An axis on which every tile would be as long as the image is not cut.
         """
         rows, columns = (_spans(self, side, round_up(tile, self.alignment)) for side in size)
         return Tiling(size=size, size_multiple=self.size_multiple, rows=rows, columns=columns)
@@ -134,16 +118,9 @@ def restore_tiles(
     *,
     size: tuple[int, int],
 ) -> Tensor:
-    """Restore tile after tile into one tensor on the image's device.
+    """Restore (B, 3, H, W) tile after tile into one tensor (B, 3, *size) of its device and dtype.
 
-    Args:
-        restore: maps a tile (B, 3, h, w), on any device, to the wanted pixels of the axes.
-        lr_image: (B, 3, H, W) in [0, 1].
-        tiling: of an image of this size.
-        size: height and width of the result.
-
-    Returns:
-        (B, 3, *size) in the image's dtype.
+    ``restore`` maps a tile (B, 3, h, w), on any device, to the wanted pixels of the axes.
     """
     axes = [Axis.whole(lr_side, side) for lr_side, side in zip(tiling.size, size, strict=True)]
     tiles = _tiles(lr_image, tiling, axes)
@@ -167,11 +144,8 @@ def wanted_pixels(network: Network, part: Tensor, rows: Axis, columns: Axis) -> 
     """(B, 3, h, w) of a result of any size, or of :func:`own_size` from a network of one scale."""
     if isinstance(network, AnyScale):
         return network.restore_axes(part, rows, columns)
-    kept = (
-        slice(axis.first - network.scale * axis.start, axis.stop - network.scale * axis.start)
-        for axis in (rows, columns)
-    )
-    return network(part)[(..., *kept)]
+    top, left = network.scale * rows.start, network.scale * columns.start
+    return network(part)[..., rows.first - top : rows.stop - top, columns.first - left : columns.stop - left]
 
 
 def round_up(length: int, multiple: int) -> int:
