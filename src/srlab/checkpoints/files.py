@@ -59,10 +59,7 @@ def read_file(file: Path, *, known: str = _READABLE) -> dict[str, Any]:
     """The file's top level.
 
     A safetensors file of ours is given the layout of our checkpoints; any other is a dictionary of tensors.
-
-    Args:
-        file: must exist.
-        known: which files can be read, for the message about one that cannot.
+    ``known`` says which files can be read, for the message about one that cannot.
 
     Raises:
         ValueError: empty, damaged, no checkpoint, or one that would have to run code.
@@ -71,8 +68,7 @@ def read_file(file: Path, *, known: str = _READABLE) -> dict[str, Any]:
         head = stream.read(_HEAD_BYTES)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_SAFETENSORS_HEADER:
         return _read_safetensors(file)
-    foreign = _other_kind(file, head)
-    if foreign:
+    if foreign := _other_kind(file, head):
         raise ValueError(f"{file} is {foreign}; {known}")
     try:
         # a stream: given a path, PyTorch goes by its suffix
@@ -146,8 +142,7 @@ def _kind_of_text(file: Path, head: bytes) -> str | None:
 
 def _unreadable(file: Path, head: bytes, error: Exception, known: str) -> ValueError:
     """Why PyTorch could not read a file that looked like one of its own."""
-    code = re.search(r"GLOBAL (\S+)", str(error))
-    if code:
+    if code := re.search(r"GLOBAL (\S+)", str(error)):
         return ValueError(
             f"{file} asks for {code[1]}, which could run code; only tensors and plain data are read. "
             "Save the state dict alone, as tensors"

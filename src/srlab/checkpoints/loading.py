@@ -102,11 +102,11 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
 def load_strictly(
     network: Network, state: Mapping[str, Tensor], *, source: str, file_name: Callable[[str], str] = str
 ) -> None:
-    """Copy ``state`` into ``network``, whatever its dtype.
+    """Copy ``state``, under our keys and in any dtype, into ``network``.
 
     Args:
-        network: the network to fill.
-        state: under our keys.
+        network: to be filled.
+        state: its weights.
         source: the file, for messages.
         file_name: what the file calls one of our keys.
 
@@ -114,13 +114,13 @@ def load_strictly(
         ValueError: an entry is missing, unexpected or of another shape; the first few are named.
     """
     own = network.state_dict()
-    differing = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     faults = {
         "missing": map(file_name, own.keys() - state.keys()),
         "unexpected": map(file_name, state.keys() - own.keys()),
         "of another shape": (
             f"{file_name(key)} is {(*state[key].shape,)} in the file, {(*own[key].shape,)} in the network"
-            for key in differing
+            for key in own.keys() & state.keys()
+            if own[key].shape != state[key].shape
         ),
     }
     found = {fault: sorted(keys) for fault, keys in faults.items()}
@@ -140,11 +140,7 @@ def find_file(given: str | Path, *, scale: int | None = None) -> Path:
     """The checkpoint file that a path or a registered name stands for.
 
     Of a run folder it is the best one, else the last one; of a folder of ``save_pretrained`` the weights; of
-    a preset with shipped weights those for ``scale``.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: no regular file, or shipped weights for other scales.
+    a preset with shipped weights those for ``scale``. Errors are those of :func:`load_model`.
     """
     path = Path(given)
     if not path.exists() and not path.is_symlink():

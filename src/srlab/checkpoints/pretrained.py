@@ -39,12 +39,7 @@ def checked_weights(folder: Path) -> Path:
 
 
 def write_config(folder: Path, description: Mapping[str, Any]) -> None:
-    """Write ``config.json`` for the weights in ``folder``: sorted keys, a form that others can read too.
-
-    Args:
-        folder: holds the weights.
-        description: of :func:`srlab.checkpoints.read_checkpoint`; its ``model`` is written.
-    """
+    """Write the ``model`` of a checkpoint's description as ``config.json`` for the weights in ``folder``."""
     model = comparable(description["model"])
     content = {
         "architectures": [str(model["_target_"]).rpartition(".")[-1]],

@@ -51,13 +51,10 @@ def save_official(network: Network, path: str | Path, **options: Any) -> None:
 
 
 def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
-    """Write the network under our keys, with its description in the file's metadata.
+    """Write what ``read_checkpoint`` returned under our keys, with its description in the file's metadata.
 
-    ``load_model`` needs nothing else to build it again, windows and schedules included.
-
-    Args:
-        checkpoint: from :func:`srlab.checkpoints.read_checkpoint`.
-        path: the new file, written atomically.
+    ``load_model`` needs nothing else to build it again, windows and schedules included. The file is written
+    atomically.
     """
     _refuse_fused(checkpoint.network)
     left_out = ("file", "layout", "source", "container", "passed_over")
@@ -86,12 +83,7 @@ def save_pretrained(checkpoint: LoadedCheckpoint | Network, folder: str | Path) 
 
 
 def lost_arguments(checkpoint: LoadedCheckpoint, **options: Any) -> dict[str, Any]:
-    """Arguments that an official file cannot store, where they differ from what a reader assumes.
-
-    Args:
-        checkpoint: from :func:`srlab.checkpoints.read_checkpoint`.
-        options: as of :func:`save_official`.
-    """
+    """Arguments that :func:`save_official` cannot store, where they differ from what a reader assumes."""
     layout = _layout_of(checkpoint.network, options)
     detected, assumed = layout.detect(layout.from_ours(checkpoint.network, **options))
     model, detected = comparable(checkpoint.description["model"]), comparable(detected)

@@ -28,14 +28,14 @@ class ParameterReport:
 
 @dataclass(frozen=True)
 class Counts:
-    """What can be counted without running the network.
+    """What can be counted without running the network, for an image restored to 1280x720.
 
     Attributes:
         parameters: as the official formulation has them, and as held.
-        multiply_adds: for an image restored to 1280x720, of the official formulation.
-        executed_multiply_adds: likewise, of what the back end in use executes on the device.
-        activations: likewise, elements of the results of convolutions and matrix products, official.
-        uncounted: operators that multiply-adds leave out of one forward pass; elements of their results.
+        multiply_adds: of the official formulation.
+        executed_multiply_adds: of what the back end in use executes on the device.
+        activations: elements of the results of convolutions and matrix products, official.
+        uncounted: operators that multiply-adds leave out; elements of their results.
     """
 
     parameters: ParameterReport
@@ -74,20 +74,15 @@ def multiply_adds(
     Convolutions and matrix products are counted, attention with both of its products, whatever back end the
     network is set to; :class:`Counts` lists the rest. Only shapes are computed, on the meta device.
 
-    Args:
-        network: any, on any device; it is left as it is.
-        output_size: height and width of the upsampled image; low-resolution sides are rounded up.
-        calls: what :func:`official_calls` returned, if that is known.
+    ``output_size`` is (height, width) of the upsampled image, low-resolution sides are rounded up; ``calls``
+    is what :func:`official_calls` returned, if that is known.
     """
     counted = sum(map(operations.multiply_adds_of, calls or official_calls(network, output_size)))
     return counted + extra_multiply_adds(network, lr_size_for(network, output_size))
 
 
 def executed_multiply_adds(
-    network: Network,
-    output_size: tuple[int, int] = OUTPUT_SIZE,
-    *,
-    device: torch.device | str | None = None,
+    network: Network, output_size: tuple[int, int] = OUTPUT_SIZE, *, device: torch.device | str | None = None
 ) -> int:
     """Multiply-adds that our implementation executes for one image with its back end, counted alike.
 
@@ -97,10 +92,7 @@ def executed_multiply_adds(
     some of its kernels add do not count. Products that a back end adds up one by one (``addcmul``, in ELSA's
     ``fused``) count like the matrix products that they replace.
 
-    Args:
-        network: any; it is left as it is.
-        output_size: as in :func:`multiply_adds`.
-        device: where back end ``auto`` is to be resolved; None: where the parameters lie.
+    Back end ``auto`` is resolved for ``device``; None: where the parameters lie.
     """
     backend = None
     if isinstance(network, AttentionNetwork):
@@ -121,14 +113,9 @@ def activations(
 
     As fvcore's ActivationCountAnalysis, after Radosavovic et al., "Designing Network Design Spaces" (arXiv
     2003.13678), who count convolutions alone. Maps and results of attention are included, results of
-    normalisation, soft-max and activation functions are not.
-
-    Args:
-        network: any; it is left as it is.
-        output_size: as in :func:`multiply_adds`.
-        convolutions_only: leave matrix products out, as the NTIRE challenges do. Their hook sees
-            ``nn.Conv2d`` alone; here convolutions outside of modules count, too.
-        calls: as in :func:`multiply_adds`.
+    normalisation, soft-max and activation functions are not. ``convolutions_only`` leaves matrix products
+    out, as the NTIRE challenges do, whose hook sees ``nn.Conv2d`` alone; here convolutions outside of modules
+    count, too. Other arguments are those of :func:`multiply_adds`.
     """
     total = sum(
         call.result.numel()

@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -28,10 +28,8 @@ _UNDECLARED_VIEWS = ("_unsafe_view", "squeeze_", "unsqueeze_", "transpose_")
 class Call(NamedTuple):
     """One call of an operator that computes or moves something; views do not count.
 
-    Attributes:
-        operation: its name without the overload and the underscore of in-place operators: ``aten.add``.
-        arguments: with tensors replaced by their shapes.
-        result: shape of the first result.
+    ``operation`` has neither overload nor the underscore of in-place operators: ``aten.add``. Tensors among
+    the ``arguments`` are replaced by their shapes; ``result`` is the shape of the first result.
     """
 
     operation: str
@@ -42,12 +40,8 @@ class Call(NamedTuple):
 def record_calls(network: Network, lr_size: tuple[int, int], *, backend: str | None) -> list[Call]:
     """The calls of restoring one image of ``lr_size`` (height, width) in evaluation mode.
 
-    Fused attention is recorded as its two matrix products. The network is left as it was.
-
-    Args:
-        network: any.
-        lr_size: height and width of the low-resolution image.
-        backend: the attention's implementation; None for a network that has no choice.
+    Fused attention is recorded as its two matrix products. The network is left as it was. ``backend`` is the
+    attention's implementation, None for a network that has no choice.
     """
     replica = _on_meta(network).eval()
     if backend is not None:
@@ -104,11 +98,7 @@ class _Recorder(TorchDispatchMode):
         self._results: dict[Any, Any] = {}
 
     def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = self._result(func, args, kwargs or {})
         namespace, name = func.overloadpacket._qualified_op_name.split("::")
@@ -161,11 +151,9 @@ def _is_bookkeeping(func: Callable[..., Any], name: str, args: tuple[Any, ...]) 
 
 def _on_meta(network: Network) -> Network:
     """A copy whose parameters and buffers are float32 shapes without memory."""
-    shapes: dict[int, Any] = {}
+    shapes: dict[int, Any] = {id(buffer): _shape_of(buffer) for buffer in network.buffers()}
     for parameter in network.parameters():
         shapes[id(parameter)] = nn.Parameter(_shape_of(parameter), requires_grad=parameter.requires_grad)
-    for buffer in network.buffers():
-        shapes[id(buffer)] = _shape_of(buffer)
     return copy.deepcopy(network, shapes)  # as a memo: tensors that it holds are not copied
 
 
