@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 
 from hydra.errors import HydraException
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 def single_values_as_lists(node: DictConfig, prefix: str = "") -> None:
@@ -26,8 +26,7 @@ def single_values_as_lists(node: DictConfig, prefix: str = "") -> None:
         if isinstance(value, DictConfig):
             single_values_as_lists(value, f"{name}.")
         elif isinstance(value, str | int | float) and hint is not None:
-            with open_dict(node):
-                node[key] = [value]
+            node[key] = [value]
         if hint is not None and isinstance(node[key], ListConfig):
             _check(list(node[key]), hint, name)
 

@@ -80,8 +80,7 @@ def list_named_recipes(name: str) -> list[str]:
 def match_preset(model: Mapping[str, Any]) -> str | None:
     """The preset that computes the same function of the same weights as ``model``; None without one.
 
-    Args:
-        model: import path ``_target_`` and constructor arguments, as a checkpoint's description has them.
+    ``model`` has ``_target_`` and constructor arguments, as a checkpoint's description.
     """
     wanted, files = _function_of(model), _files()
     for name in list_models():
@@ -163,8 +162,7 @@ def _arguments(model_node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         container = OmegaConf.to_container(model_node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ValueError(f"the network's configuration is incomplete: {error}") from error
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return container  # type: ignore[return-value]
 
 
 def compose_root(config_name: str, overrides: list[str]) -> DictConfig:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from srlab.app.keys import check_known, parsed_overrides
 from srlab.app.launch import configuration_folder, is_first_process
-from srlab.app.saved_config import AUTO, differing_keys, flat, load_config, named_run
+from srlab.app.saved_config import AUTO, differing_keys, flat, load_config, named_run, trackers
 from srlab.checkpoints.files import OUR_ENTRY, read_file
 from srlab.runs import contract
 from srlab.runs.contract import CONFIG_FILE, MONITOR
@@ -66,9 +66,8 @@ def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
     before = copy.deepcopy(cfg)
     _change(cfg, overrides, "resume", folder)
     check_obeyed(before, cfg, folder)
-    with open_dict(cfg):
-        cfg.resume = str(resume)
-        cfg.paths.run = str(folder)
+    cfg.resume = str(resume)
+    cfg.paths.run = str(folder)
     return cfg
 
 
@@ -102,9 +101,8 @@ def repeated_config(composed: DictConfig, overrides: list[str]) -> DictConfig:
 def in_new_folder(cfg: DictConfig, folder: str) -> DictConfig:
     """A saved configuration for a run of its own: another folder, another run at W&B."""
     cfg.paths.run = cfg.paths.new_run = folder
-    for logger in cfg.logger.values():
-        if logger is not None and "id" in logger:
-            logger.id = None
+    for logger in trackers(cfg).values():
+        logger.id = None
     return cfg
 
 
@@ -199,9 +197,8 @@ def adopt_unfinished(cfg: DictConfig, run: RunFolder) -> None:
         )
     if not differing:
         cfg.threads = cfg.threads or saved.threads
-        for name, logger in cfg.logger.items():
-            if logger is not None and "id" in logger:
-                logger.id = logger.id or saved.logger[name].id
+        for name, logger in trackers(cfg).items():
+            logger.id = logger.id or saved.logger[name].id
 
 
 def _newest_good(run: RunFolder) -> tuple[int, Path] | None:

@@ -43,7 +43,7 @@ PATH_KEYS = (
 _FILE_OR_NAME = ("initial_weights", "checkpoint")
 
 # What identifies a run at W&B; the environment decides it once, when the run starts.
-_IDENTITY = ("project", "entity", "name", "id", "group", "tags")
+_IDENTITY = {"project", "entity", "name", "id", "group", "tags"}
 
 # Groups and keys that do not change what a run computes.
 _APART = ("paths", "resume", "rerun", "threads")
@@ -162,8 +162,7 @@ def save_config(cfg: DictConfig, folder: Path) -> None:
     """
     saved = copy.deepcopy(cfg)
     OmegaConf.resolve(saved.paths)
-    _fix_identity(saved)
-    _make_paths_absolute(saved)
+    finish(saved)
     plain: Any = OmegaConf.to_container(saved, enum_to_str=True)
     with atomic_write(folder / CONFIG_FILE) as partial:
         OmegaConf.save(OmegaConf.create({SCHEMA_KEY: SCHEMA_VERSION, **plain}), partial)
@@ -180,7 +179,9 @@ def finish(cfg: DictConfig) -> None:
     """
     single_values_as_lists(cfg)
     _make_paths_absolute(cfg)
-    _fix_identity(cfg)
+    for logger in trackers(cfg).values():
+        for key in _IDENTITY & logger.keys():
+            logger[key] = logger[key]
     if "trainer" in cfg:
         precision = str(cfg.trainer.precision)
         cfg.trainer.precision = _SHORT_PRECISIONS.get(precision, precision)
@@ -194,11 +195,10 @@ def _make_paths_absolute(cfg: DictConfig) -> None:
     for key in PATH_KEYS:
         above, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, above) if above else cfg
-        if isinstance(node, DictConfig) and name in node and not OmegaConf.is_interpolation(node, name):
-            if key in _FILE_OR_NAME and not Path(str(node[name])).exists():
-                continue
-            with open_dict(node):
-                node[name] = _absolute(node[name])
+        if not isinstance(node, DictConfig) or name not in node or OmegaConf.is_interpolation(node, name):
+            continue
+        if key not in _FILE_OR_NAME or Path(str(node[name])).exists():
+            node[name] = _absolute(node[name])
 
 
 def _absolute(value: object) -> object:
@@ -209,13 +209,10 @@ def _absolute(value: object) -> object:
     return str(Path(value).absolute())
 
 
-def _fix_identity(cfg: DictConfig) -> None:
-    for logger in cfg.get("logger", {}).values():
-        if logger is not None and "id" in logger:
-            with open_dict(logger):
-                for key in _IDENTITY:
-                    if key in logger:
-                        logger[key] = logger[key]
+def trackers(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Loggers by name that belong to a tracker of runs: those with an ``id``."""
+    loggers = cfg.get("logger", {}).items()
+    return {name: logger for name, logger in loggers if logger is not None and "id" in logger}
 
 
 def flat(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
