@@ -18,22 +18,14 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Named objects of one kind, in the order in which they were registered.
-
-    Args:
-        kind: what they are, for messages.
-    """
+    """Named objects of one ``kind``, as messages call it, in the order in which they were registered."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
 
     def register(self, name: str, entry: T) -> T:
-        """Add ``entry``.
-
-        Raises:
-            ValueError: ``name`` is taken by another object.
-        """
+        """Add ``entry``; a ``ValueError`` if the name is taken by another object."""
         if self._entries.setdefault(name, entry) is not entry:
             raise ValueError(f"{self.kind} {name!r} is registered already")
         return entry

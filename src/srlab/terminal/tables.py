@@ -25,9 +25,7 @@ _UNBOUNDED = 10_000
 def plain_console(*, stderr: bool = False, unbounded_width: int | None = None) -> Console:
     """A console without markup, emoji codes and highlighting.
 
-    Args:
-        stderr: of standard error instead of standard output.
-        unbounded_width: least number of columns where neither a terminal nor ``COLUMNS`` sets one.
+    ``unbounded_width`` is the least number of columns where neither a terminal nor ``COLUMNS`` sets one.
     """
     console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if unbounded_width and not console.is_terminal and "COLUMNS" not in os.environ:
@@ -39,13 +37,8 @@ class PlainTable(Table):
     """A table that never breaks a figure.
 
     On a narrow terminal, headings of figures are wrapped and columns of text folded; if that is not enough,
-    each row becomes a block of lines, one for each column.
-
-    Args:
-        headings: of all columns.
-        text: headings of columns of text, flush left, whose cells may be folded; all others are figures.
-        title: above, plain text.
-        caption: below, plain text.
+    each row becomes a block of lines, one for each column. ``text`` are the headings of columns of text,
+    flush left, whose cells may be folded; all others are figures. Title and caption are plain text.
     """
 
     def __init__(
@@ -127,7 +120,7 @@ class PlainTable(Table):
         """Rows as blocks, below the title and above the caption."""
         if self.title:
             yield Text(str(self.title), "table.title")
-        rows = zip(*(list(column.cells) for column in self.columns), strict=True)
+        rows = zip(*(column.cells for column in self.columns), strict=True)
         headings = [str(column.header) for column in self.columns]
         label_width = _widest(headings)
         for row in rows:
