@@ -59,9 +59,7 @@ def run_folder(config: DictConfig) -> Path:
 
     ``resume=auto`` without ``hydra.run.dir=…`` takes an unfinished run of the same configuration next to the
     new folder that no process trains, the last by name; equal configurations end in the same weights.
-
-    Args:
-        config: as Hydra composed it, ``hydra`` included.
+    ``config`` is as Hydra composed it, ``hydra`` included.
 
     Raises:
         OSError: there is no run at ``resume`` or ``rerun``.
@@ -154,11 +152,9 @@ def typed_again(saved: Any) -> DictConfig:
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:
-    """Write ``config.yaml`` atomically.
+    """Write ``config.yaml`` atomically; ``paths`` and what identifies the run at W&B is resolved.
 
-    What belongs to the moment and the machine (``paths``) and what identifies the run at W&B is resolved.
-    Other interpolations stay, so that a schedule still spans ``trainer.max_steps`` when a resumed run changes
-    that.
+    Other interpolations stay: a schedule still spans ``trainer.max_steps`` if a resumed run changes that.
     """
     saved = copy.deepcopy(cfg)
     OmegaConf.resolve(saved.paths)

@@ -52,8 +52,7 @@ def score_sets(cfg: DictConfig) -> None:
     Scores are on the disk before anything that may fail: measuring costs, scoring the next network, printing.
 
     Raises:
-        ValueError: for both or neither of ``checkpoint`` and ``model``, an unknown metric, or a scale that is
-            not the checkpoint's.
+        ValueError: for both or neither of ``checkpoint`` and ``model``, an unknown metric, or another scale.
     """
     check_complete(cfg, HydraConfig.get().runtime.choices)
     single_values_as_lists(cfg)

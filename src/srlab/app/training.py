@@ -55,14 +55,9 @@ log = logging.getLogger(__name__)
 
 @flush_subnormals()
 def train(cfg: DictConfig) -> float | None:
-    """Fit, then score the best checkpoint.
+    """Fit what the composed ``train`` configuration says, then score the best checkpoint.
 
-    Args:
-        cfg: the composed ``train`` configuration.
-
-    Returns:
-        Mean validation PSNR in dB of the best checkpoint, which sweeps maximize; None on other ranks than the
-        first.
+    Returns its mean validation PSNR in dB, which sweeps maximize; None on other ranks than the first.
 
     Raises:
         ValueError: for combinations that cannot work, before anything is written.
@@ -167,10 +162,7 @@ def configured_optimizer(optimizer: Mapping[str, Any], trainer: Mapping[str, Any
 
 
 def _trainer(run: RunConfig) -> Trainer:
-    """Lightning's trainer, for one long epoch whose samples are numbered from 0.
-
-    Validation, checkpoints and schedules count steps.
-    """
+    """Lightning's trainer, for one long epoch; validation, checkpoints and schedules count steps."""
     node = run.plain["trainer"]
     check_launch(node["devices"], node["num_nodes"])
     plugins: list[Any] = [AtomicCheckpointIO()]

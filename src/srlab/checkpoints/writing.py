@@ -67,9 +67,8 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
 def save_pretrained(checkpoint: LoadedCheckpoint | Network, folder: str | Path) -> None:
     """Write ``config.json`` and ``model.safetensors``, which :func:`srlab.load_model` reads from ``folder``.
 
-    Args:
-        checkpoint: a network, or one with the description of its file, which is kept.
-        folder: created if it is missing; the two files are replaced, others stay.
+    The folder is created if it is missing; the two files are replaced, others stay. A network may come with
+    the description of its file, which is kept.
 
     Raises:
         ValueError: a network that ``fuse`` made.

@@ -37,14 +37,9 @@ def choose_tile(
     The network's need for each pixel is measured on two small images, once for each network. The smallest
     tile is returned if none should fit, and 0 where the free memory is unknown.
 
-    Args:
-        network: on ``device`` with weights of ``dtype``, in evaluation mode, called without autograd.
-        lr_image: (B, 3, H, W); it may be on another device.
-        result_size: height and width of what the network makes.
-        device: of the network.
-        dtype: likewise.
-        exact: see :func:`srlab.tasks.tiling.cuts_of`.
-        ensemble: whether eight results are summed.
+    The network is on ``device`` with weights of ``dtype``, in evaluation mode, called without autograd, and
+    makes results of ``result_size`` (height, width); ``lr_image`` (B, 3, H, W) may be on another device. For
+    ``exact`` see :func:`srlab.tasks.tiling.cuts_of`; with ``ensemble`` eight results are summed.
     """
     size = (lr_image.shape[-2], lr_image.shape[-1])
     side = round_up(_PROBE, network.size_multiple)
