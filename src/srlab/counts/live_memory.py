@@ -4,11 +4,12 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+
+from srlab.terminal.output import discard
 
 _STDERR = 2
 
@@ -55,8 +56,7 @@ def _silent_stderr() -> Iterator[None]:
         yield
         return
     try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), _STDERR)
+        discard(_STDERR)
         yield
     finally:
         os.dup2(kept, _STDERR)
