@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 
 from forked_runs import ForkedRuns, serving
 from quick_composition import compose_quickly
@@ -27,6 +28,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _few_threads():
     """Small tensors: more threads only add overhead, and parallel test runs share the cores."""
     torch.set_num_threads(int(os.environ.get("SRLAB_TEST_THREADS", "1")))
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration_is_left():
+    """Hydra keeps that of the last run in this process."""
+    yield
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture(autouse=True)

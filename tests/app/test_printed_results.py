@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 from omegaconf import OmegaConf
@@ -90,7 +89,8 @@ def test_the_command_to_continue_with_says_what_was_meant(evaluation, folder, mo
 @pytest.mark.parametrize("failing", ["measure_costs", "display_tables"])
 def test_scores_are_on_the_disk_before_what_may_fail(evaluation, tmp_path, monkeypatch, failing):
     candidate = SimpleNamespace(scale=4), evaluation.conditions, 4
-    monkeypatch.setattr(scoring, "HydraConfig", MagicMock())
+    hydra = SimpleNamespace(runtime=SimpleNamespace(choices={}))
+    monkeypatch.setattr(scoring.HydraConfig, "get", lambda: hydra)
     monkeypatch.setattr(scoring, "_candidates", lambda cfg, scales: [candidate])
     monkeypatch.setattr(scoring, "_scored", lambda cfg, network, conditions, folder: evaluation)
     monkeypatch.setattr(scoring, "_meter_settings", lambda cfg: None)
@@ -101,14 +101,8 @@ def test_scores_are_on_the_disk_before_what_may_fail(evaluation, tmp_path, monke
 
     monkeypatch.setattr(scoring, failing, fail)
     paths = {key: str(tmp_path / key) for key in ("data", "cache", "run")}
-    cfg = {
-        "matmul_precision": "highest",
-        "seed": 0,
-        "backend": None,
-        "scale": None,
-        "paths": paths,
-        "metrics": ["psnr"],
-    }
+    cfg = {"matmul_precision": "highest", "seed": 0, "backend": None, "scale": None, "paths": paths}
+    cfg["metrics"] = ["psnr", "ssim"]
     with pytest.raises(RuntimeError, match="no memory"):
         score_sets(OmegaConf.create(cfg))
     names = {path.name for path in (tmp_path / "run").iterdir()}

@@ -172,8 +172,3 @@ def test_what_cannot_be_meant_is_refused(inputs, naming, fault, tmp_path, monkey
     given = Naming(out and Path(out), naming.get("suffix"), naming.get("kind"), "x2")
     with pytest.raises(ValueError, match=fault):
         plan([Path(each) for each in inputs], given)
-
-
-def test_an_input_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gone\.png does not exist"):
-        plan([tmp_path / "gone.png"], Naming(None, None, None, "x2"))

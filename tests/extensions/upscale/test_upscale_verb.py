@@ -57,6 +57,12 @@ def test_without_weights_the_bare_command_enlarges_by_bicubic_and_says_so(
     assert Image.open("photo_x2.png").size == (40, 24)
 
 
+@pytest.mark.parametrize("name", ["gone.png", "gone.mp4"])
+def test_an_input_that_does_not_exist_is_named_before_the_model_is_looked_for(name, photo, capsys):
+    assert upscale(photo.with_name(name), "--model", "nowhere.pt") == 2
+    assert capsys.readouterr().err == f"error: {name} does not exist (a pattern in quotes is not expanded)\n"
+
+
 def test_scale_and_bicubic_give_the_closed_form(photo):
     assert upscale(photo, "-s", 2, "--model", "bicubic") == 0
     result = np.asarray(Image.open("photo_x2.png")).astype(int)

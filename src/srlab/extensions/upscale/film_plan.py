@@ -19,8 +19,12 @@ def are_films(inputs: Sequence[Path]) -> bool:
     """Whether the inputs are films, by their suffixes.
 
     Raises:
-        ValueError: some are and some are not.
+        FileNotFoundError: one does not exist.
+        ValueError: some are films and some are not.
     """
+    for path in inputs:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist (a pattern in quotes is not expanded)")
     films = [path for path in inputs if path.suffix.lower() in CONTAINERS and not path.is_dir()]
     if films and len(films) < len(inputs):
         raise ValueError(f"{films[0]} is a film and others are not; give films and pictures in two commands")
@@ -40,13 +44,9 @@ def plan_films(
         overwrite: whether outputs may be there.
 
     Raises:
-        FileNotFoundError: an input does not exist.
         FileExistsError: an output is there.
         ValueError: two outputs of one name, one that would replace an input, or an unknown container.
     """
-    for path in inputs:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist (a pattern in quotes is not expanded)")
     if out is not None and out.suffix and not out.is_dir():
         outputs = [_single(inputs, out, suffix)]
     else:

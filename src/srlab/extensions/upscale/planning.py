@@ -15,26 +15,9 @@ from srlab.extensions.upscale.writing import SUFFIXES, Format
 
 _READ = IMAGE_SUFFIXES | {".gif"}
 # Pictures of formats that are not read; the summary says how many were passed over.
-_UNREADABLE = frozenset(
-    {
-        *(
-            ".heic",
-            ".heif",
-            ".avif",
-            ".jxl",
-            ".jp2",
-            ".j2k",
-            ".psd",
-            ".exr",
-            ".hdr",
-            ".tga",
-            ".dng",
-            ".cr2",
-            ".cr3",
-        ),
-        *(".nef", ".arw", ".raf", ".orf", ".rw2", ".apng"),
-    }
-)
+_CAMERA = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+_COMPRESSED = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k"}
+_UNREADABLE = _CAMERA | _COMPRESSED | {".psd", ".exr", ".hdr", ".tga", ".apng"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +81,7 @@ class _Found:
 
 
 def plan(inputs: Sequence[Path], naming: Naming) -> Plan:
-    """Find the files and name the results.
+    """Find the files and name the results; the inputs exist (:func:`.film_plan.are_films`).
 
     Folders are searched to any depth, hidden ones left out, and their hierarchy is kept: a single folder's
     below ``out`` itself, that of several below folders of their names; without ``out``, below a folder beside
@@ -106,12 +89,8 @@ def plan(inputs: Sequence[Path], naming: Naming) -> Plan:
     an earlier output, are left out; so are outputs of other inputs of the same command.
 
     Raises:
-        FileNotFoundError: an input does not exist.
         ValueError: nothing to do, or a result that would replace an input.
     """
-    for path in inputs:
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist (a pattern in quotes is not expanded)")
     as_file = _as_file(inputs, naming)
     if as_file is not None:
         _refuse_replacing([as_file])
