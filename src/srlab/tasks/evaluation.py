@@ -9,7 +9,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from srlab.atomic_files import atomic_write
@@ -17,10 +16,11 @@ from srlab.counts.probe import device_name, dtype_name, evaluation_mode
 from srlab.data.evaluation import EvaluationSet
 from srlab.metrics.protocol import ProtocolConfig, protocol_label
 from srlab.metrics.registry import DEFAULT_METRICS, ready_metrics
-from srlab.metrics.scoring import check_alone, score, score_alone, score_bicubic, to_levels
+from srlab.metrics.scoring import check_alone, score, score_alone, score_bicubic
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.ops.input_padding import InputPadding
+from srlab.tasks.comparison import to_picture
 from srlab.tasks.restoration import WHOLE, Progress, Restoration, is_own_scale, restore_padded, result_size
 from srlab.terminal.progress import tracked
 
@@ -179,7 +179,8 @@ class _Scorer:
             for padding, sr_image in restored.items():
                 folder = images / padding.name if len(restored) > 1 else images
                 name = saved_image(sample["set_name"], sample["name"], self.scale)
-                _write_png(sr_image, folder / name)
+                with atomic_write(folder / name) as partial:
+                    to_picture(sr_image).save(partial, format="PNG")
         return [
             self._record(sample, restored, protocol, tile=tiles.get(protocol.padding, 0))
             for protocol in self.protocols
@@ -271,9 +272,3 @@ def _check_arguments(
 def _network_dtype(network: Network) -> torch.dtype:
     floating = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
     return next(floating, torch.float32)
-
-
-def _write_png(image: Tensor, path: Path) -> None:
-    pixels = to_levels(image, quantize=True).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    with atomic_write(path) as partial:
-        Image.fromarray(pixels).save(partial, format="PNG")
