@@ -32,15 +32,14 @@ def single_values_as_lists(node: DictConfig, prefix: str = "") -> None:
 
 
 def _list_hints(node: DictConfig) -> dict[str, Any]:
-    """The annotations of those arguments of a node's target that are lists."""
+    """The annotations of those arguments of a node's target that are lists; None for the others."""
     if "_target_" not in node:
         return {}
     try:
         parameters = inspect.signature(get_object(node["_target_"]), eval_str=True).parameters
     except (AttributeError, HydraException, NameError, TypeError, ValueError):
         return {}  # instantiating it reports what is wrong
-    found = {name: _list_hint(each.annotation) for name, each in parameters.items()}
-    return {name: hint for name, hint in found.items() if hint is not None}
+    return {name: _list_hint(each.annotation) for name, each in parameters.items()}
 
 
 def _list_hint(hint: Any) -> Any:

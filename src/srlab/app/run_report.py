@@ -259,11 +259,9 @@ def _evaluate_sets(
     """
     reports: list[EvaluationReport] = []
     for dataset in sets:
+        settings |= {"scale": dataset.scale, "most_saved": most_saved}
         protocols = [at_scale(protocol, dataset.scale, own_scale=network.scale)]
-        one = [dataset]
-        reports.append(
-            evaluate(network, one, protocols, scale=dataset.scale, most_saved=most_saved, **settings)
-        )
+        reports.append(evaluate(network, [dataset], protocols, **settings))
         most_saved = None if most_saved is None else max(0, most_saved - len(dataset))
     return replace(
         reports[0],

@@ -19,8 +19,6 @@ from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
 
-OnNaN = Literal["stop", "skip"]
-
 # Losses that the running median is taken of, and how many it needs before it means anything.
 _REMEMBERED = 100
 _ENOUGH = 10
@@ -29,7 +27,9 @@ _SKIPS_IN_A_ROW = 10  # more of the same would not help
 _NAMED_SAMPLES = 8
 
 
-def bad_loss_policy(*, on_nan: OnNaN, loss_spike_factor: float | None, checkpoints: Path) -> Callback:
+def bad_loss_policy(
+    *, on_nan: Literal["stop", "skip"], loss_spike_factor: float | None, checkpoints: Path
+) -> Callback:
     """The callback that ``on_nan=…`` chooses; a ``ValueError`` for another word, or a factor up to 1.
 
     Args:

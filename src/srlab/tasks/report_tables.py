@@ -9,13 +9,11 @@ from typing import Any, Literal
 from srlab.atomic_files import atomic_write
 from srlab.metrics.registry import find_metric
 from srlab.runs.records import plain, write_json
-from srlab.tasks.columns import COMPARERS, Comparer, Comparison, listed
+from srlab.tasks.columns import COMPARERS, Comparer, Comparison, Row, listed
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, SetMean
 from srlab.terminal.names import escape_markdown
 from srlab.terminal.tables import PlainTable, to_csv
-
-Row = dict[str, Any]
 
 _TEXT = ("model", "in training", "set", "protocol")
 # A terminal has 80 columns.
