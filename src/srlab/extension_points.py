@@ -25,7 +25,11 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str, entry: T) -> T:
-        """Add ``entry``; a ``ValueError`` if the name is taken by another object."""
+        """Add ``entry``.
+
+        Raises:
+            ValueError: ``name`` is taken by another object.
+        """
         if self._entries.setdefault(name, entry) is not entry:
             raise ValueError(f"{self.kind} {name!r} is registered already")
         return entry

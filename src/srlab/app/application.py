@@ -98,7 +98,8 @@ def application(config_name: str, main: str) -> Callable[..., Any]:
         main: ``module:function``, which gets the composed configuration; it is imported when it is called, so
             that ``--help`` and misspelt keys are answered without torch.
 
-    The program reads the command line of this process, or the words after ``srlab train``.
+    Returns:
+        The program. It reads the command line of this process, or the words after ``srlab train``.
     """
     return functools.partial(_start, main, config_name)
 

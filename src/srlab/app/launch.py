@@ -76,7 +76,11 @@ def check_shared_name(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def check_launch(devices: object, num_nodes: int, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse ``trainer.devices`` and ``trainer.num_nodes`` that do not match the started processes."""
+    """Refuse ``trainer.devices`` and ``trainer.num_nodes`` that do not match the started processes.
+
+    Raises:
+        ValueError: with the right numbers.
+    """
     launch = Launch.of(environment)
     if launch.launcher is None and num_nodes != 1:
         raise ValueError(

@@ -80,7 +80,8 @@ def list_named_recipes(name: str) -> list[str]:
 def match_preset(model: Mapping[str, Any]) -> str | None:
     """The preset that computes the same function of the same weights as ``model``; None without one.
 
-    ``model`` has ``_target_`` and constructor arguments, as a checkpoint's description.
+    Args:
+        model: import path ``_target_`` and constructor arguments, as a checkpoint's description has them.
     """
     wanted, files = _function_of(model), _files()
     for name in list_models():

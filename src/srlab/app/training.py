@@ -57,7 +57,8 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig) -> float | None:
     """Fit what the composed ``train`` configuration says, then score the best checkpoint.
 
-    Returns its mean validation PSNR in dB, which sweeps maximize; None on other ranks than the first.
+    Returns:
+        Its mean validation PSNR in dB, which sweeps maximize; None on other ranks than the first.
 
     Raises:
         ValueError: for combinations that cannot work, before anything is written.

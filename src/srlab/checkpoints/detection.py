@@ -52,9 +52,15 @@ class _Found(NamedTuple):
 def detect_file(
     file: Path, content: Mapping[str, Any], container: str | None
 ) -> tuple[dict[str, Any], dict[str, Tensor], Layout]:
-    """What a file with this top level is, its tensors under our keys, and the layout of its own keys.
+    """The one set of weights in the file that has the landmarks of a layout.
 
-    ``container`` is the entry to read where a file has several; None: averaged weights before others.
+    Args:
+        file: for messages.
+        content: its top level.
+        container: the entry to read where a file has several; None: averaged weights before others.
+
+    Returns:
+        What the file is, its tensors under our keys, and the layout of its own keys.
 
     Raises:
         ValueError: no network, several, or one that cannot be read; the message says what was found.

@@ -59,7 +59,10 @@ def read_file(file: Path, *, known: str = _READABLE) -> dict[str, Any]:
     """The file's top level.
 
     A safetensors file of ours is given the layout of our checkpoints; any other is a dictionary of tensors.
-    ``known`` says which files can be read, for the message about one that cannot.
+
+    Args:
+        file: must exist.
+        known: which files can be read, for the message about one that cannot.
 
     Raises:
         ValueError: empty, damaged, no checkpoint, or one that would have to run code.

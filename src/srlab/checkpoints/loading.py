@@ -140,7 +140,11 @@ def find_file(given: str | Path, *, scale: int | None = None) -> Path:
     """The checkpoint file that a path or a registered name stands for.
 
     Of a run folder it is the best one, else the last one; of a folder of ``save_pretrained`` the weights; of
-    a preset with shipped weights those for ``scale``. Errors are those of :func:`load_model`.
+    a preset with shipped weights those for ``scale``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: no regular file, or shipped weights for other scales.
     """
     path = Path(given)
     if not path.exists() and not path.is_symlink():

@@ -51,10 +51,13 @@ def save_official(network: Network, path: str | Path, **options: Any) -> None:
 
 
 def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
-    """Write what ``read_checkpoint`` returned under our keys, with its description in the file's metadata.
+    """Write the network under our keys, with its description in the file's metadata.
 
-    ``load_model`` needs nothing else to build it again, windows and schedules included. The file is written
-    atomically.
+    ``load_model`` needs nothing else to build it again, windows and schedules included.
+
+    Args:
+        checkpoint: from :func:`srlab.checkpoints.read_checkpoint`.
+        path: the new file, written atomically.
     """
     _refuse_fused(checkpoint.network)
     left_out = ("file", "layout", "source", "container", "passed_over")
@@ -67,8 +70,9 @@ def save_safetensors(checkpoint: LoadedCheckpoint, path: str | Path) -> None:
 def save_pretrained(checkpoint: LoadedCheckpoint | Network, folder: str | Path) -> None:
     """Write ``config.json`` and ``model.safetensors``, which :func:`srlab.load_model` reads from ``folder``.
 
-    The folder is created if it is missing; the two files are replaced, others stay. A network may come with
-    the description of its file, which is kept.
+    Args:
+        checkpoint: a network, or one with the description of its file, which is kept.
+        folder: created if it is missing; the two files are replaced, others stay.
 
     Raises:
         ValueError: a network that ``fuse`` made.

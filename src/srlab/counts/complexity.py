@@ -74,8 +74,10 @@ def multiply_adds(
     Convolutions and matrix products are counted, attention with both of its products, whatever back end the
     network is set to; :class:`Counts` lists the rest. Only shapes are computed, on the meta device.
 
-    ``output_size`` is (height, width) of the upsampled image, low-resolution sides are rounded up; ``calls``
-    is what :func:`official_calls` returned, if that is known.
+    Args:
+        network: any, on any device; it is left as it is.
+        output_size: height and width of the upsampled image; low-resolution sides are rounded up.
+        calls: what :func:`official_calls` returned, if that is known.
     """
     counted = sum(map(operations.multiply_adds_of, calls or official_calls(network, output_size)))
     return counted + extra_multiply_adds(network, lr_size_for(network, output_size))
@@ -92,7 +94,10 @@ def executed_multiply_adds(
     some of its kernels add do not count. Products that a back end adds up one by one (``addcmul``, in ELSA's
     ``fused``) count like the matrix products that they replace.
 
-    Back end ``auto`` is resolved for ``device``; None: where the parameters lie.
+    Args:
+        network: any; it is left as it is.
+        output_size: as in :func:`multiply_adds`.
+        device: where back end ``auto`` is to be resolved; None: where the parameters lie.
     """
     backend = None
     if isinstance(network, AttentionNetwork):
@@ -113,9 +118,14 @@ def activations(
 
     As fvcore's ActivationCountAnalysis, after Radosavovic et al., "Designing Network Design Spaces" (arXiv
     2003.13678), who count convolutions alone. Maps and results of attention are included, results of
-    normalisation, soft-max and activation functions are not. ``convolutions_only`` leaves matrix products
-    out, as the NTIRE challenges do, whose hook sees ``nn.Conv2d`` alone; here convolutions outside of modules
-    count, too. Other arguments are those of :func:`multiply_adds`.
+    normalisation, soft-max and activation functions are not.
+
+    Args:
+        network: any; it is left as it is.
+        output_size: as in :func:`multiply_adds`.
+        convolutions_only: leave matrix products out, as the NTIRE challenges do. Their hook sees
+            ``nn.Conv2d`` alone; here convolutions outside of modules count, too.
+        calls: as in :func:`multiply_adds`.
     """
     total = sum(
         call.result.numel()

@@ -37,11 +37,16 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def bytes_per_pixel(network: nn.Module, device: torch.device, dtype: torch.dtype, *, side: int) -> float:
-    """By how much the peak of live tensors grows with each LR pixel, from an image of ``side`` to two of it.
+    """By how much the peak of live tensors grows with each LR pixel of an image, between two small images.
 
-    The network is on ``device``, CPU or CUDA, with weights of ``dtype``, in evaluation mode, and is called
-    without autograd. Libraries' own scratch memory is not counted on the CPU. A measurement is kept for as
-    long as the network lives, for this device, dtype, side, back end and autocast.
+    Args:
+        network: on ``device``, in evaluation mode, called without autograd.
+        device: CPU or CUDA.
+        dtype: of its weights.
+        side: of the smaller image, LR pixels; the other one has twice the area.
+
+    Libraries' own scratch memory is not counted on the CPU. A measurement is kept for as long as the network
+    lives, for this device, dtype, side, back end and autocast.
     """
     autocast = torch.is_autocast_enabled(device.type)
     conditions = (device, dtype, side, backend_of(network), autocast)

@@ -28,8 +28,10 @@ _UNDECLARED_VIEWS = ("_unsafe_view", "squeeze_", "unsqueeze_", "transpose_")
 class Call(NamedTuple):
     """One call of an operator that computes or moves something; views do not count.
 
-    ``operation`` has neither overload nor the underscore of in-place operators: ``aten.add``. Tensors among
-    the ``arguments`` are replaced by their shapes; ``result`` is the shape of the first result.
+    Attributes:
+        operation: its name without the overload and the underscore of in-place operators: ``aten.add``.
+        arguments: with tensors replaced by their shapes.
+        result: shape of the first result.
     """
 
     operation: str
@@ -40,8 +42,12 @@ class Call(NamedTuple):
 def record_calls(network: Network, lr_size: tuple[int, int], *, backend: str | None) -> list[Call]:
     """The calls of restoring one image of ``lr_size`` (height, width) in evaluation mode.
 
-    Fused attention is recorded as its two matrix products. The network is left as it was. ``backend`` is the
-    attention's implementation, None for a network that has no choice.
+    Fused attention is recorded as its two matrix products. The network is left as it was.
+
+    Args:
+        network: any.
+        lr_size: height and width of the low-resolution image.
+        backend: the attention's implementation; None for a network that has no choice.
     """
     replica = _on_meta(network).eval()
     if backend is not None:

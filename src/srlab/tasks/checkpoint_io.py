@@ -40,7 +40,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     saved_step: int | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write, or warn once that writing failed; a ``NonFiniteError`` for weights with NaN or inf."""
+        """Write, or warn once that writing failed.
+
+        Raises:
+            NonFiniteError: for weights with NaN or inf.
+        """
         step = checkpoint["global_step"]
         if step == self.unsaved_step:
             return
@@ -138,7 +142,8 @@ class LastState(Checkpoint):
     the weights, or the loss or the weights are not finite. With several processes it is not, because the
     others may wait in a collective operation; the state of the last interval stays.
 
-    ``checkpoint`` is the file that the run saves after validations, too, and resumes from.
+    Args:
+        checkpoint: the file to save, the same that the run saves after validations and resumes from.
     """
 
     def __init__(self, *, checkpoint: Path) -> None:

@@ -63,9 +63,13 @@ class Meter:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Scores of one evaluation against those of another source; ``found`` is whatever the table needs.
+    """Scores of one evaluation against those of another source.
 
-    ``records`` are for JSON files, ``lines`` for Markdown, ``fields`` columns of CSV by (set, protocol).
+    Attributes:
+        records: for JSON files.
+        fields: columns of CSV files for each (set, protocol).
+        lines: for Markdown.
+        found: whatever ``Comparer.table`` needs.
     """
 
     records: Sequence[Mapping[str, Any]] = ()
@@ -76,11 +80,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Comparer:
-    """Compares the scores of a network with those that a source of this ``name`` has of it.
+    """Compares the scores of a network with others of the same network.
 
-    ``compare`` takes the scores, the preset that the network is a trained one of, and the name of the
-    training data, both None where unknown; ``table`` is for a terminal, of comparisons with something
-    ``found``.
+    Attributes:
+        name: of the source.
+        compare: takes the scores, the preset that the network is a trained one of, and the name of the
+            training data; the latter are None where unknown.
+        table: for a terminal, over several comparisons with something ``found``.
     """
 
     name: str

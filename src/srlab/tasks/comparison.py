@@ -17,9 +17,13 @@ _LABEL = 20  # pixels of the line of text above a panel
 
 @dataclass(frozen=True)
 class Example:
-    """One image (3, H, W), its HR (3, sH, sW) and restorations of that size, float RGB in [0, 1].
+    """One image and its restorations, float RGB in [0, 1].
 
-    ``restorations`` are (title, image) in the order in which they are shown, bicubic first.
+    Attributes:
+        name: label of the row.
+        lr_image: (3, H, W).
+        hr_image: (3, sH, sW), like each restoration.
+        restorations: (title, image) in the order in which they are shown, bicubic first.
     """
 
     name: str
@@ -31,7 +35,9 @@ class Example:
 def comparison_picture(examples: Sequence[Example], *, crop: int = 64) -> Image.Image:
     """A row for each example: the image, then LR, every restoration and HR where bicubic is worst.
 
-    ``crop`` is the side of that square in HR pixels, at most the image's.
+    Args:
+        examples: at least one; each with at least one restoration.
+        crop: side of the enlarged square in HR pixels, at most the image's.
     """
     rows = [_row(example, crop) for example in examples]
     height = sum(row.height for row in rows)

@@ -84,7 +84,11 @@ class CostRecord(Callback):
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare a new run's costs with their limits; exit if they are above."""
+        """Compare a new run's costs with their limits.
+
+        Raises:
+            SystemExit: the network costs more.
+        """
         if (self.limit_ms is None and not self.limits) or trainer.ckpt_path is not None:
             return
         excess = None

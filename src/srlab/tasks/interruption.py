@@ -75,7 +75,8 @@ class GracefulStop(Checkpoint):
     that the curve of a resumed run equals that of one that never stopped. (A ``Checkpoint``, because
     Lightning calls those last: what it saves includes the step's own update of the moving average.)
 
-    ``checkpoint`` is the file that the run saves regularly, too, and resumes from.
+    Args:
+        checkpoint: the file to save, the same that the run saves regularly and resumes from.
     """
 
     def __init__(self, *, checkpoint: Path) -> None:

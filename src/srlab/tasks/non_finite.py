@@ -30,12 +30,15 @@ _NAMED_SAMPLES = 8
 def bad_loss_policy(
     *, on_nan: Literal["stop", "skip"], loss_spike_factor: float | None, checkpoints: Path
 ) -> Callback:
-    """The callback that ``on_nan=…`` chooses; a ``ValueError`` for another word, or a factor up to 1.
+    """The callback that ``on_nan=…`` chooses.
 
     Args:
         on_nan: ``stop`` the run with a message, or ``skip`` the optimizer step.
         loss_spike_factor: a loss above this many times its running median is bad, too; None: only NaN/inf.
         checkpoints: the run's folder of checkpoints.
+
+    Raises:
+        ValueError: for another word, or a factor that ordinary losses exceed.
     """
     if on_nan not in ("stop", "skip"):
         raise ValueError(f"on_nan must be stop or skip, got {on_nan!r}")

@@ -91,8 +91,12 @@ def optimizer_builder(
     """Return a function that makes the optimizer of the trainable parameters, once they are on their device.
 
     Its ``load_state_dict`` restores moments and counters but no options (learning rate, betas, weight decay,
-    implementation, …): a resumed run follows its configuration. ``fused`` is True, False, ``auto``, which
-    fuses where that is possible and ``may_fuse``, or None to leave it to the optimizer.
+    implementation, …): a resumed run follows its configuration.
+
+    Args:
+        construct: makes an optimizer of parameters, with its options.
+        fused: True, False, ``auto``, or None to leave it to the optimizer.
+        may_fuse: whether ``auto`` may.
     """
 
     def build(parameters: Iterable[Tensor]) -> Optimizer:

@@ -38,10 +38,13 @@ WHOLE = Restoration()
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a restoration is: network calls ``done``, 0 in the first report, of ``total``.
+    """How far a restoration is.
 
-    ``tile`` is the LR side of the tiles in use, a multiple of the network's grid; 0 for the whole image. It
-    changes, and ``done`` starts from 0 again, when a tile did not fit into memory.
+    Attributes:
+        done: network calls finished, 0 in the first report.
+        total: network calls in all.
+        tile: LR side of the tiles in use, a multiple of the network's grid; 0 for the whole image. It
+            changes, and ``done`` starts from 0 again, when a tile did not fit into memory.
     """
 
     done: int
@@ -98,7 +101,11 @@ def restore(
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, 3, H, W) at ``size``: itself, or by MATLAB's bicubic, not rounded; ``MemoryError`` if too large."""
+    """(B, 3, H, W) at ``size``: itself, or by MATLAB's bicubic, not rounded.
+
+    Raises:
+        MemoryError: the result does not fit into memory.
+    """
     if tuple(image.shape[-2:]) == tuple(size):
         return image
     with explain_out_of_memory((image.shape[-2], image.shape[-1]), image.device):

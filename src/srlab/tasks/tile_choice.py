@@ -37,9 +37,14 @@ def choose_tile(
     The network's need for each pixel is measured on two small images, once for each network. The smallest
     tile is returned if none should fit, and 0 where the free memory is unknown.
 
-    The network is on ``device`` with weights of ``dtype``, in evaluation mode, called without autograd, and
-    makes results of ``result_size`` (height, width); ``lr_image`` (B, 3, H, W) may be on another device. For
-    ``exact`` see :func:`srlab.tasks.tiling.cuts_of`; with ``ensemble`` eight results are summed.
+    Args:
+        network: on ``device``, in evaluation mode, called without autograd.
+        lr_image: (B, 3, H, W); it may be on another device.
+        result_size: height and width of what the network makes.
+        device: of the network.
+        dtype: of the network's weights.
+        exact: see :func:`srlab.tasks.tiling.cuts_of`.
+        ensemble: whether eight results are summed.
     """
     size = (lr_image.shape[-2], lr_image.shape[-1])
     side = round_up(_PROBE, network.size_multiple)
@@ -66,7 +71,10 @@ def choose_tile(
 def smaller_tile(cuts: Cuts, size: tuple[int, int], tile: int) -> int | None:
     """Half of ``tile``, or less, so that less is restored at once; None if the grid leaves no such tile.
 
-    ``tile`` was too large for an image of ``size`` (height, width); 0: the whole image was.
+    Args:
+        cuts: where images may be cut.
+        size: height and width of the image.
+        tile: that was too large; 0: the whole image was.
     """
     before = (cuts.plan(size, tile) if tile else whole(size)).largest
     tile = tile or round_up(max(size), cuts.alignment)

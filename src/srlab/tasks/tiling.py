@@ -23,9 +23,13 @@ from srlab.ops.padding import pad_to_multiple
 
 @dataclass(frozen=True)
 class Span:
-    """A tile on one axis, which consists of ``pieces`` of it, [start, stop) each, in order.
+    """A tile on one axis.
 
-    Of its result the image's positions from ``start`` to ``stop`` are kept, ``offset`` inside the tile.
+    Attributes:
+        pieces: ranges [start, stop) of the axis that the tile consists of, in order.
+        start: of the image's positions that are kept.
+        stop: likewise, exclusive.
+        offset: of ``start`` inside the tile.
     """
 
     pieces: tuple[tuple[int, int], ...]
@@ -41,7 +45,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image of ``size`` (height, width), padded to multiples of ``size_multiple``, is cut."""
+    """How an image of ``size`` (height, width) is cut.
+
+    Attributes:
+        size_multiple: the image is padded to multiples of this before it is cut.
+        rows: tiles from top to bottom.
+        columns: tiles from left to right.
+    """
 
     size: tuple[int, int]
     size_multiple: int
@@ -118,9 +128,16 @@ def restore_tiles(
     *,
     size: tuple[int, int],
 ) -> Tensor:
-    """Restore (B, 3, H, W) tile after tile into one tensor (B, 3, *size) of its device and dtype.
+    """Restore tile after tile into one tensor on the image's device.
 
-    ``restore`` maps a tile (B, 3, h, w), on any device, to the wanted pixels of the axes.
+    Args:
+        restore: maps a tile (B, 3, h, w), on any device, to the wanted pixels of the axes.
+        lr_image: (B, 3, H, W) in [0, 1].
+        tiling: of an image of this size.
+        size: height and width of the result.
+
+    Returns:
+        (B, 3, *size) in the image's dtype.
     """
     axes = [Axis.whole(lr_side, side) for lr_side, side in zip(tiling.size, size, strict=True)]
     tiles = _tiles(lr_image, tiling, axes)

@@ -13,9 +13,12 @@ _WORDS_OF_THE_GRAMMAR = frozenset({"null", "true", "false", "nan", "inf"})
 def override(key: str, value: object) -> str:
     r"""``KEY=VALUE`` that makes Hydra set ``key`` to exactly ``value``.
 
-    The value is a string or path, a number, a boolean, None, or a list of these. Strings that Hydra would
-    read as something else are quoted; within quotes, backslashes before a quote are doubled and others are
-    not. ``${`` is escaped, since OmegaConf would resolve it.
+    Strings that Hydra would read as something else are quoted; within quotes, backslashes before a quote are
+    doubled and others are not. ``${`` is escaped, since OmegaConf would resolve it.
+
+    Args:
+        key: dotted, perhaps with a ``+`` before it.
+        value: a string or path, a number, a boolean, None, or a list of these.
     """
     return f"{key}={_hydra_value(value)}"
 

@@ -25,7 +25,9 @@ _UNBOUNDED = 10_000
 def plain_console(*, stderr: bool = False, unbounded_width: int | None = None) -> Console:
     """A console without markup, emoji codes and highlighting.
 
-    ``unbounded_width`` is the least number of columns where neither a terminal nor ``COLUMNS`` sets one.
+    Args:
+        stderr: of standard error instead of standard output.
+        unbounded_width: least number of columns where neither a terminal nor ``COLUMNS`` sets one.
     """
     console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if unbounded_width and not console.is_terminal and "COLUMNS" not in os.environ:
@@ -37,8 +39,13 @@ class PlainTable(Table):
     """A table that never breaks a figure.
 
     On a narrow terminal, headings of figures are wrapped and columns of text folded; if that is not enough,
-    each row becomes a block of lines, one for each column. ``text`` are the headings of columns of text,
-    flush left, whose cells may be folded; all others are figures. Title and caption are plain text.
+    each row becomes a block of lines, one for each column.
+
+    Args:
+        headings: of all columns.
+        text: headings of columns of text, flush left, whose cells may be folded; all others are figures.
+        title: above, plain text.
+        caption: below, plain text.
     """
 
     def __init__(
