@@ -11,6 +11,7 @@ is the CPU time, which other programs disturb less than the clock; memory is the
 
 import argparse
 import json
+import math
 import os
 import platform
 import time
@@ -75,7 +76,8 @@ def measure_tiles(network: Network, image: Tensor, shares: list[int]) -> Iterato
         tile = _largest_tile(cuts, size, size[0] * size[1] / share)
         tiling = cuts.plan(size, tile)
         restored, row = _measured(network, image, tiling)
-        pixels = tiling.pixels / (size[0] * size[1])
+        restored_sides = (sum(span.length for span in axis) for axis in (tiling.rows, tiling.columns))
+        pixels = math.prod(restored_sides) / (size[0] * size[1])
         seconds = row["cpu_seconds"] / first["cpu_seconds"]
         yield {
             "share": share,

@@ -18,11 +18,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Named objects of one kind, in the order in which they were registered.
-
-    Args:
-        kind: what they are, for messages.
-    """
+    """Named objects of one ``kind``, as messages call it, in the order in which they were registered."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

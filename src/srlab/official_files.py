@@ -3,12 +3,21 @@
 import hashlib
 from pathlib import Path
 
-import torch
-
 
 def official_folder() -> Path:
     """Where torchvision keeps its downloads; TORCH_HOME moves it."""
+    import torch  # here: file_digest() is asked for without torch
+
     return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def file_digest(path: Path, kind: str = "sha256") -> str:
+    """Hexadecimal digest of a file, which need not fit into memory; ``kind`` as for ``hashlib.new``."""
+    digest = hashlib.new(kind)
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def official_file(file: str | Path, *, sha256: str, url: str, needed_by: str, remedy: str) -> Path:
@@ -31,12 +40,7 @@ def official_file(file: str | Path, *, sha256: str, url: str, needed_by: str, re
             f"{needed_by} needs {path.name}: download {url} into {path.parent} (TORCH_HOME moves that "
             f"folder), or {remedy}"
         )
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    found = digest.hexdigest()
-    if not found.startswith(sha256):
+    if not (found := file_digest(path)).startswith(sha256):
         raise ValueError(
             f"{path} is not the official file: its SHA-256 begins with {found[:8]}, not {sha256[:8]}; "
             f"download {url} again"

@@ -3,7 +3,7 @@ import torch
 import srlab
 from srlab.models.bicubic import Bicubic
 from srlab.tasks.restoration import restore
-from srlab.tasks.self_ensemble import self_ensemble, view_sizes
+from srlab.tasks.self_ensemble import self_ensemble
 
 
 def test_the_ensemble_is_the_mean_of_a_loop_over_eight_turned_images():
@@ -38,9 +38,3 @@ def test_the_mean_of_half_precision_results_is_taken_in_float32():
     mean = self_ensemble(lambda part, _: torch.full_like(part, next(results)), torch.rand(1, 3, 2, 2).half())
     assert mean.dtype == torch.float16
     assert torch.equal(mean, torch.full_like(mean, 1 + 2**-10))  # a sum in float16 rounds to 1
-
-
-def test_view_sizes_are_those_of_the_views():
-    seen = []
-    self_ensemble(lambda part, _: (seen.append(tuple(part.shape[-2:])), part)[1], torch.rand(1, 3, 4, 7))
-    assert seen == list(view_sizes((4, 7)))

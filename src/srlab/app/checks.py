@@ -2,17 +2,18 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from torch import nn
 
 from srlab.app.config import TrainConfig
 from srlab.app.launch import typed_overrides
+from srlab.app.saved_config import flat
 from srlab.losses.adversarial import AdversarialLoss
 from srlab.losses.charbonnier import CharbonnierLoss
 from srlab.losses.l1 import L1Loss
@@ -46,11 +47,7 @@ _PLACEHOLDERS = {
 
 
 def check_config(cfg: DictConfig, run: RunFolder) -> None:
-    """Refuse what would fail later, or be ignored.
-
-    Args:
-        cfg: the composed ``train`` configuration.
-        run: the folder that it would be trained in.
+    """Refuse what would fail later, or be ignored, in the composed ``train`` configuration and its folder.
 
     Raises:
         ValueError: with key, value and remedy, as in all functions of this module.
@@ -87,25 +84,15 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
 def check_complete(cfg: DictConfig, choices: Mapping[str, str]) -> None:
     """Refuse a configuration in which a value of a group is left open, by a ``ValueError`` that names it.
 
-    Args:
-        cfg: the composed configuration.
-        choices: what was chosen of each group, as Hydra records it.
+    ``choices`` says what was chosen of each group, as Hydra records it.
     """
-    missing = sorted(key for key in _missing(cfg) if "." in key)
+    written = flat(cfg, resolve=False)
+    missing = sorted(key for key, value in written.items() if "." in key and value == MISSING)
     if missing:
         group = missing[0].partition(".")[0]
         chosen = f"{group}={choices[group]}" if group in choices else group
         needed = [key for key in missing if key.startswith(f"{group}.")]
         raise ValueError(f"{chosen} needs {' '.join(f'{key}=VALUE' for key in needed)}")
-
-
-def _missing(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Dotted keys of values that are left open; interpolations are not followed."""
-    for key in node:
-        if OmegaConf.is_missing(node, key):
-            yield f"{prefix}{key}"
-        elif not OmegaConf.is_interpolation(node, str(key)) and isinstance(below := node[key], DictConfig):
-            yield from _missing(below, f"{prefix}{key}.")
 
 
 def _check_start(cfg: DictConfig, run: RunFolder) -> None:
@@ -219,9 +206,9 @@ def clips_under_autocast(trainer: Mapping[Any, Any]) -> bool:
 
 def _check_shift_schedule(cfg: DictConfig) -> None:
     """The group must reach the network; with its default nothing was asked for."""
-    asked = cfg.shift_schedule.pattern
-    if asked != "alternate" and cfg.model.get("shift_schedule") != asked:
-        fault = f"sets model.shift_schedule={cfg.model.get('shift_schedule')} itself; set that"
+    asked, own = cfg.shift_schedule.pattern, cfg.model.get("shift_schedule")
+    if asked not in ("alternate", own):
+        fault = f"sets model.shift_schedule={own} itself; set that"
         if "shift_schedule" not in cfg.model:
             fault = "has no windows to shift; leave it out"
         raise ValueError(f"shift_schedule.pattern={asked} has no effect: {cfg.model._target_} {fault}")

@@ -1,10 +1,9 @@
 """Errors for unknown keys and choices, which name the nearest known ones."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -12,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from srlab.app.launch import configuration_folder
+from srlab.app.presets import choices, compose_root
 from srlab.app.renamed_keys import new_name
+from srlab.app.saved_config import dotted_items
 
 _MOST_NAMED = 3
 _ALMOST_ALIKE = 0.8
@@ -25,7 +26,7 @@ def parsed_overrides(words: Iterable[str]) -> list[Override]:
 
 def check_known(cfg: DictConfig, override: Override) -> None:
     """Refuse an override of a key that ``cfg`` does not have, by a ``ValueError`` with the nearest keys."""
-    known = set(_keys(cfg))
+    known = _keys(cfg)
     if override.key_or_group not in known:
         raise ValueError(_no_such_key(override, known))
 
@@ -36,7 +37,7 @@ def unknown_choice(error: BaseException) -> str | None:
     if found is None:
         return None
     group, name = found[1].partition("@")[0], found[2]
-    options = sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
+    options = choices(group)
     if not options:
         return None
     near = get_close_matches(name, options, _MOST_NAMED)
@@ -51,11 +52,9 @@ def misspelt(words: Iterable[str], config_name: str) -> list[str]:
         overrides = [each for each in overrides if not each.key_or_group.startswith(("hydra.", "hydra/"))]
         groups = [each for each in overrides if (configuration_folder() / each.key_or_group).is_dir()]
         fixed = [each.input_line or "" for each in groups if not each.is_sweep_override()]
-        with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
-            cfg = compose(config_name, overrides=fixed)
+        known = _keys(compose_root(config_name, fixed))
     except (HydraException, OmegaConfBaseException):
         return []  # Hydra's own message says what is wrong, such as a choice that does not exist
-    known = set(_keys(cfg))
     values = [each for each in overrides if each not in groups]
     return [_no_such_key(each, known) for each in values if not _is_known(each, known)]
 
@@ -67,14 +66,9 @@ def _is_known(override: Override, known: set[str]) -> bool:
     return key in known
 
 
-def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+def _keys(cfg: DictConfig) -> set[str]:
     """Dotted keys of values and of the nodes that contain them."""
-    for key in node:
-        yield f"{prefix}{key}"
-        if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, str(key)):
-            continue
-        if isinstance(below := node[key], DictConfig):
-            yield from _keys(below, f"{prefix}{key}.")
+    return {key for key, _ in dotted_items(OmegaConf.to_container(cfg))}
 
 
 def _no_such_key(override: Override, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 
 from hydra.errors import HydraException
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 def single_values_as_lists(node: DictConfig, prefix: str = "") -> None:
@@ -26,22 +26,20 @@ def single_values_as_lists(node: DictConfig, prefix: str = "") -> None:
         if isinstance(value, DictConfig):
             single_values_as_lists(value, f"{name}.")
         elif isinstance(value, str | int | float) and hint is not None:
-            with open_dict(node):
-                node[key] = [value]
+            node[key] = [value]
         if hint is not None and isinstance(node[key], ListConfig):
             _check(list(node[key]), hint, name)
 
 
 def _list_hints(node: DictConfig) -> dict[str, Any]:
-    """The annotations of those arguments of a node's target that are lists."""
+    """The annotations of those arguments of a node's target that are lists; None for the others."""
     if "_target_" not in node:
         return {}
     try:
         parameters = inspect.signature(get_object(node["_target_"]), eval_str=True).parameters
     except (AttributeError, HydraException, NameError, TypeError, ValueError):
         return {}  # instantiating it reports what is wrong
-    found = {name: _list_hint(each.annotation) for name, each in parameters.items()}
-    return {name: hint for name, hint in found.items() if hint is not None}
+    return {name: _list_hint(each.annotation) for name, each in parameters.items()}
 
 
 def _list_hint(hint: Any) -> Any:

@@ -22,7 +22,7 @@ _NOT_THE_FUNCTION = frozenset({"_target_", "_convert_", "backend", "drop_path"})
 
 def list_models() -> list[str]:
     """Names that ``create_model`` and ``model=…`` on a command line take."""
-    return _choices("model")
+    return choices("model")
 
 
 def create_model(name: str, *, scale: int, **overrides: Any) -> Network:
@@ -61,7 +61,7 @@ def published_scales(name: str) -> tuple[int, ...]:
 
 def list_recipes(name: str) -> list[int]:
     """Scales that preset ``name`` has a paper's recipe for, ``conf/experiment/<name>_x<scale>.yaml``."""
-    suffixes = (choice.removeprefix(f"{name}_x") for choice in _choices("experiment"))
+    suffixes = (choice.removeprefix(f"{name}_x") for choice in choices("experiment"))
     return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
 
 
@@ -70,7 +70,7 @@ def list_named_recipes(name: str) -> list[str]:
     longer = [other for other in list_models() if other != name and other.startswith(f"{name}_")]
     return [
         choice
-        for choice in _choices("experiment")
+        for choice in choices("experiment")
         if (choice == name or choice.startswith(f"{name}_"))
         and not choice.removeprefix(f"{name}_x").isdecimal()
         and not any(choice == other or choice.startswith(f"{other}_") for other in longer)
@@ -103,7 +103,8 @@ def build_network(model_node: DictConfig | Mapping[str, Any]) -> Network:
     return construct(_arguments(model_node))
 
 
-def _choices(group: str) -> list[str]:
+def choices(group: str) -> list[str]:
+    """What may be chosen of a group of our configuration folder."""
     return sorted(path.stem for path in (configuration_folder() / group).glob("*.yaml"))
 
 
@@ -125,7 +126,7 @@ def _model_node(name: str, scale: float | None) -> DictConfig:
 
 @functools.lru_cache(maxsize=256)
 def _composed(name: str, _unchanged: tuple[tuple[Path, int], ...]) -> DictConfig:
-    return _compose("network", [f"model={name}"])
+    return compose_root("network", [f"model={name}"])
 
 
 @functools.lru_cache(maxsize=256)
@@ -162,11 +163,10 @@ def _arguments(model_node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         container = OmegaConf.to_container(model_node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ValueError(f"the network's configuration is incomplete: {error}") from error
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return container  # type: ignore[return-value]
 
 
-def _compose(config_name: str, overrides: list[str]) -> DictConfig:
+def compose_root(config_name: str, overrides: list[str]) -> DictConfig:
     """Compose a root of our configuration folder, also inside of a Hydra application."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra

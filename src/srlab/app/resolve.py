@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from srlab.app.checks import check_complete, check_config, single_protocol
 from srlab.app.config import TrainConfig
@@ -20,7 +20,7 @@ from srlab.app.resume import (
     resumed_config,
     start_state,
 )
-from srlab.app.saved_config import AUTO, finish, typed_again
+from srlab.app.saved_config import AUTO, finish, trackers, typed_again
 from srlab.metrics.protocol import ProtocolConfig
 from srlab.runs.contract import SWEEP_FILE
 from srlab.runs.folder import RunFolder
@@ -60,10 +60,9 @@ def resolve(cfg: DictConfig) -> RunConfig:
     finish(cfg)
     if cfg.resume == AUTO:
         adopt_unfinished(cfg, run)
-    for logger in cfg.logger.values():
-        if logger is not None and "id" in logger and logger.id is None:
-            with open_dict(logger):
-                logger.id = secrets.token_hex(4)  # one W&B run, however often it is stopped and resumed
+    for logger in trackers(cfg).values():
+        # one W&B run, however often it is stopped and resumed
+        logger.id = logger.id or secrets.token_hex(4)
     score = finished_score(cfg, run) if cfg.resume else None
     plain: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     data_name = plain["data"]["_target_"].rpartition(".")[-1]

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from srlab.app.keys import check_known, parsed_overrides
 from srlab.app.launch import configuration_folder, is_first_process
-from srlab.app.saved_config import AUTO, differing_keys, flat, load_config, named_run
+from srlab.app.saved_config import AUTO, differing_keys, flat, load_config, named_run, trackers
 from srlab.checkpoints.files import OUR_ENTRY, read_file
 from srlab.runs import contract
 from srlab.runs.contract import CONFIG_FILE, MONITOR
@@ -18,6 +18,7 @@ from srlab.runs.folder import RunFolder
 from srlab.runs.provenance import provenance
 from srlab.tasks.checkpoint_io import validation_is_due
 from srlab.terminal.command_lines import typed_override
+from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,6 @@ _LEFTOVERS = (
 
 # What Lightning needs to continue.
 _NEEDED = ("global_step", "loops", "optimizer_states", "lr_schedulers", "state_dict")
-
-_NAMED_KEYS = 5
 
 _NETWORK = (
     "resume keeps the network in {folder}, and this would make it another one: start a new run, perhaps with "
@@ -67,17 +66,13 @@ def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
     before = copy.deepcopy(cfg)
     _change(cfg, overrides, "resume", folder)
     check_obeyed(before, cfg, folder)
-    with open_dict(cfg):
-        cfg.resume = str(resume)
-        cfg.paths.run = str(folder)
+    cfg.resume = str(resume)
+    cfg.paths.run = str(folder)
     return cfg
 
 
 def check_obeyed(before: DictConfig, now: DictConfig, folder: Path) -> None:
-    """Raise a ``ValueError`` with key, values and remedy for changes that a resumed run cannot make.
-
-    Values are compared after interpolation, so that changes through other keys are found, too.
-    """
+    """Raise a ``ValueError`` for changes, also through other keys, that a resumed run cannot make."""
     values = [flat(cfg) for cfg in (before, now)]
     for key in sorted(values[0].keys() | values[1].keys()):
         one, other = (each.get(key, "not set") for each in values)
@@ -103,9 +98,8 @@ def repeated_config(composed: DictConfig, overrides: list[str]) -> DictConfig:
 def in_new_folder(cfg: DictConfig, folder: str) -> DictConfig:
     """A saved configuration for a run of its own: another folder, another run at W&B."""
     cfg.paths.run = cfg.paths.new_run = folder
-    for logger in cfg.logger.values():
-        if logger is not None and "id" in logger:
-            logger.id = None
+    for logger in trackers(cfg).values():
+        logger.id = None
     return cfg
 
 
@@ -193,17 +187,15 @@ def adopt_unfinished(cfg: DictConfig, run: RunFolder) -> None:
     saved = load_config(run.path)
     differing = differing_keys(cfg, saved)
     if differing and has_results:
-        named = ", ".join(differing[:_NAMED_KEYS]) + (" …" if len(differing) > _NAMED_KEYS else "")
         raise ValueError(
             f"resume=auto: the run in {run.path} was started with another configuration; it differs in "
-            f"{named}. Resume it with {typed_override('resume', run.path)}, perhaps with single values "
-            "changed, or name another folder (hydra.run.dir=…)"
+            f"{some(differing)}. Resume it with {typed_override('resume', run.path)}, perhaps with single "
+            "values changed, or name another folder (hydra.run.dir=…)"
         )
     if not differing:
         cfg.threads = cfg.threads or saved.threads
-        for name, logger in cfg.logger.items():
-            if logger is not None and "id" in logger:
-                logger.id = logger.id or saved.logger[name].id
+        for name, logger in trackers(cfg).items():
+            logger.id = logger.id or saved.logger[name].id
 
 
 def _newest_good(run: RunFolder) -> tuple[int, Path] | None:

@@ -37,13 +37,7 @@ from srlab.runs.records import plain, write_json
 from srlab.tasks.comparison import Example, comparison_picture
 from srlab.tasks.conditions import Conditions, training_data
 from srlab.tasks.costs import CostRecord
-from srlab.tasks.evaluation import (
-    EvaluationReport,
-    ImageRecord,
-    SetMean,
-    evaluate,
-    saved_image,
-)
+from srlab.tasks.evaluation import EvaluationReport, ImageRecord, SetMean, evaluate, saved_image
 from srlab.tasks.interruption import Ending
 from srlab.tasks.report_tables import Evaluation, comparison_tables, cost_table
 from srlab.tasks.restoration import restore_padded, result_size
@@ -265,11 +259,9 @@ def _evaluate_sets(
     """
     reports: list[EvaluationReport] = []
     for dataset in sets:
+        settings |= {"scale": dataset.scale, "most_saved": most_saved}
         protocols = [at_scale(protocol, dataset.scale, own_scale=network.scale)]
-        one = [dataset]
-        reports.append(
-            evaluate(network, one, protocols, scale=dataset.scale, most_saved=most_saved, **settings)
-        )
+        reports.append(evaluate(network, [dataset], protocols, **settings))
         most_saved = None if most_saved is None else max(0, most_saved - len(dataset))
     return replace(
         reports[0],

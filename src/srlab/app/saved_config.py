@@ -43,7 +43,7 @@ PATH_KEYS = (
 _FILE_OR_NAME = ("initial_weights", "checkpoint")
 
 # What identifies a run at W&B; the environment decides it once, when the run starts.
-_IDENTITY = ("project", "entity", "name", "id", "group", "tags")
+_IDENTITY = {"project", "entity", "name", "id", "group", "tags"}
 
 # Groups and keys that do not change what a run computes.
 _APART = ("paths", "resume", "rerun", "threads")
@@ -59,9 +59,7 @@ def run_folder(config: DictConfig) -> Path:
 
     ``resume=auto`` without ``hydra.run.dir=…`` takes an unfinished run of the same configuration next to the
     new folder that no process trains, the last by name; equal configurations end in the same weights.
-
-    Args:
-        config: as Hydra composed it, ``hydra`` included.
+    ``config`` is as Hydra composed it, ``hydra`` included.
 
     Raises:
         OSError: there is no run at ``resume`` or ``rerun``.
@@ -154,16 +152,13 @@ def typed_again(saved: Any) -> DictConfig:
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:
-    """Write ``config.yaml`` atomically.
+    """Write ``config.yaml`` atomically; ``paths`` and what identifies the run at W&B is resolved.
 
-    What belongs to the moment and the machine (``paths``) and what identifies the run at W&B is resolved.
-    Other interpolations stay, so that a schedule still spans ``trainer.max_steps`` when a resumed run changes
-    that.
+    Other interpolations stay: a schedule still spans ``trainer.max_steps`` if a resumed run changes that.
     """
     saved = copy.deepcopy(cfg)
     OmegaConf.resolve(saved.paths)
-    _fix_identity(saved)
-    _make_paths_absolute(saved)
+    finish(saved)
     plain: Any = OmegaConf.to_container(saved, enum_to_str=True)
     with atomic_write(folder / CONFIG_FILE) as partial:
         OmegaConf.save(OmegaConf.create({SCHEMA_KEY: SCHEMA_VERSION, **plain}), partial)
@@ -180,7 +175,9 @@ def finish(cfg: DictConfig) -> None:
     """
     single_values_as_lists(cfg)
     _make_paths_absolute(cfg)
-    _fix_identity(cfg)
+    for logger in trackers(cfg).values():
+        for key in _IDENTITY & logger.keys():
+            logger[key] = logger[key]
     if "trainer" in cfg:
         precision = str(cfg.trainer.precision)
         cfg.trainer.precision = _SHORT_PRECISIONS.get(precision, precision)
@@ -194,11 +191,10 @@ def _make_paths_absolute(cfg: DictConfig) -> None:
     for key in PATH_KEYS:
         above, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, above) if above else cfg
-        if isinstance(node, DictConfig) and name in node and not OmegaConf.is_interpolation(node, name):
-            if key in _FILE_OR_NAME and not Path(str(node[name])).exists():
-                continue
-            with open_dict(node):
-                node[name] = _absolute(node[name])
+        if not isinstance(node, DictConfig) or name not in node or OmegaConf.is_interpolation(node, name):
+            continue
+        if key not in _FILE_OR_NAME or Path(str(node[name])).exists():
+            node[name] = _absolute(node[name])
 
 
 def _absolute(value: object) -> object:
@@ -209,26 +205,24 @@ def _absolute(value: object) -> object:
     return str(Path(value).absolute())
 
 
-def _fix_identity(cfg: DictConfig) -> None:
-    for logger in cfg.get("logger", {}).values():
-        if logger is not None and "id" in logger:
-            with open_dict(logger):
-                for key in _IDENTITY:
-                    if key in logger:
-                        logger[key] = logger[key]
+def trackers(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Loggers by name that belong to a tracker of runs: those with an ``id``."""
+    loggers = cfg.get("logger", {}).items()
+    return {name: logger for name, logger in loggers if logger is not None and "id" in logger}
 
 
 def flat(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
     """Dotted keys and their values, after interpolation if ``resolve``; lists are values."""
-    return dict(_flat_items(OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)))
+    items = dotted_items(OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True))
+    return {key: value for key, value in items if not isinstance(value, Mapping)}
 
 
-def _flat_items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def dotted_items(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of the values in plain containers, and of the mappings that contain them."""
     for key, value in node.items():
+        yield f"{prefix}{key}", value
         if isinstance(value, Mapping):
-            yield from _flat_items(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+            yield from dotted_items(value, f"{prefix}{key}.")
 
 
 def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:

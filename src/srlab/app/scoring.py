@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -41,13 +41,8 @@ log = logging.getLogger(__name__)
 _PAPER_SCALES = (2, 3, 4)
 _CHANGES = "+overrides.KEY=VALUE changes it"
 
-
-class _Candidate(NamedTuple):
-    """A network, what is known of it, and the scale that it is scored at."""
-
-    network: Network
-    conditions: Conditions
-    scale: float
+# A network, what is known of it, and the scale that it is scored at.
+_Candidate = tuple[Network, Conditions, float]
 
 
 @flush_subnormals()
@@ -57,8 +52,7 @@ def score_sets(cfg: DictConfig) -> None:
     Scores are on the disk before anything that may fail: measuring costs, scoring the next network, printing.
 
     Raises:
-        ValueError: for both or neither of ``checkpoint`` and ``model``, an unknown metric, or a scale that is
-            not the checkpoint's.
+        ValueError: for both or neither of ``checkpoint`` and ``model``, an unknown metric, or another scale.
     """
     check_complete(cfg, HydraConfig.get().runtime.choices)
     single_values_as_lists(cfg)
@@ -161,13 +155,13 @@ def _from_preset(cfg: DictConfig, scales: Sequence[float]) -> Iterator[_Candidat
         cfg.scale = math.ceil(scale)
         network = build_network(cfg.model)
         if isinstance(network, Bicubic):
-            yield _Candidate(network, Conditions(model=label, checkpoint="none", preset=label), scale)
+            yield network, Conditions(model=label, checkpoint="none", preset=label), scale
             continue
         log.warning(
             "model=… alone builds random weights: costs are meaningful, scores are not; give checkpoint=…"
         )
         weights = f"random weights, seed {cfg.seed}"
-        yield _Candidate(network, Conditions(model=label, checkpoint=weights), scale)
+        yield network, Conditions(model=label, checkpoint=weights), scale
 
 
 def _pretrained(cfg: DictConfig, scales: Sequence[float]) -> list[tuple[Path, Sequence[float]]]:
@@ -201,7 +195,7 @@ def _from_checkpoint(cfg: DictConfig, path: Path, scales: Sequence[float]) -> It
     for scale in scales or (own,):
         if has_any and loaded.network.scale != math.ceil(scale):
             loaded = read_checkpoint(path, **{**overrides, "scale": math.ceil(scale)})
-        yield _Candidate(loaded.network, _conditions(loaded), scale)
+        yield loaded.network, _conditions(loaded), scale
 
 
 def _conditions(loaded: LoadedCheckpoint) -> Conditions:

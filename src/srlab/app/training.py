@@ -48,22 +48,17 @@ from srlab.tasks.costs import CostRecord
 from srlab.tasks.curve_logger import CurveLogger
 from srlab.tasks.interruption import GracefulStop, ending_of, stoppable
 from srlab.tasks.optimization import Construct, optimizer_builder
-from srlab.tasks.random_scales import RandomScaleTask
-from srlab.tasks.super_resolution import SuperResolutionTask
+from srlab.tasks.super_resolution import RandomScaleTask, SuperResolutionTask
 
 log = logging.getLogger(__name__)
 
 
 @flush_subnormals()
 def train(cfg: DictConfig) -> float | None:
-    """Fit, then score the best checkpoint.
-
-    Args:
-        cfg: the composed ``train`` configuration.
+    """Fit what the composed ``train`` configuration says, then score the best checkpoint.
 
     Returns:
-        Mean validation PSNR in dB of the best checkpoint, which sweeps maximize; None on other ranks than the
-        first.
+        Its mean validation PSNR in dB, which sweeps maximize; None on other ranks than the first.
 
     Raises:
         ValueError: for combinations that cannot work, before anything is written.
@@ -168,10 +163,7 @@ def configured_optimizer(optimizer: Mapping[str, Any], trainer: Mapping[str, Any
 
 
 def _trainer(run: RunConfig) -> Trainer:
-    """Lightning's trainer, for one long epoch whose samples are numbered from 0.
-
-    Validation, checkpoints and schedules count steps.
-    """
+    """Lightning's trainer, for one long epoch; validation, checkpoints and schedules count steps."""
     node = run.plain["trainer"]
     check_launch(node["devices"], node["num_nodes"])
     plugins: list[Any] = [AtomicCheckpointIO()]

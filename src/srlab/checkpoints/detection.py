@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from srlab.checkpoints.layouts import Layout, known_layouts
-from srlab.checkpoints.layouts.keys import first_few
 from srlab.models.registry import import_path, network_classes
+from srlab.terminal.names import some
 
 # What wrappers put before every key: DataParallel and torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -122,7 +122,7 @@ def _choose(file: Path, found: Sequence[_Found]) -> tuple[_Found, list[str]]:
     if rivals:
         names = [str(each.container or "the top") for each in (chosen, *rivals)]
         raise ValueError(
-            f"{file} has several sets of weights, in {first_few(names)}; "
+            f"{file} has several sets of weights, in {some(names)}; "
             f"container={rivals[-1].container} takes the last one"
         )
     return chosen, [str(each.container or "the top") for each in found if each.differs(chosen)]
@@ -166,12 +166,12 @@ def _why_nothing(content: Mapping[Any, Any], container: str | None, found: Seque
     """Why there are no weights to read: another container, or another network."""
     if container is not None and found:
         names = [each.container or "bare weights" for each in found]
-        return f" has no weights called {container}; it has {first_few(names)}"
+        return f" has no weights called {container}; it has {some(names)}"
     groups = [
-        f"{len(state)} tensors{f' in {path}' if path else ''}: {first_few([str(key) for key in state])}"
+        f"{len(state)} tensors{f' in {path}' if path else ''}: {some(list(state))}"
         for path, state in sorted(_state_dicts(content), key=lambda item: -len(item[1]))
     ]
-    others = first_few([str(key) for key in content]) or "nothing"
+    others = some(list(content)) or "nothing"
     known = ", ".join(network.__name__ for network in network_classes())
     holds = "; ".join(groups[:3]) or f"no tensors, only {others}"
     return f": no known network has such weights (known: {known}); it holds {holds}"

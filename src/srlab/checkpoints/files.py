@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from srlab.checkpoints.layouts.keys import first_few
+from srlab.terminal.names import some
 
 #: Our entry in a Lightning checkpoint and in the metadata of a safetensors file: a plain dictionary with the
 #: model's description, protocol and versions.
@@ -71,8 +71,7 @@ def read_file(file: Path, *, known: str = _READABLE) -> dict[str, Any]:
         head = stream.read(_HEAD_BYTES)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_SAFETENSORS_HEADER:
         return _read_safetensors(file)
-    foreign = _other_kind(file, head)
-    if foreign:
+    if foreign := _other_kind(file, head):
         raise ValueError(f"{file} is {foreign}; {known}")
     try:
         # a stream: given a path, PyTorch goes by its suffix
@@ -128,7 +127,7 @@ def _kind_of_zip(file: Path) -> str | None:
         return f"a TorchScript archive, which holds code; load it by torch.jit.load, and {_SAVE_STATE}"
     if any(name.endswith("data.pkl") for name in names):
         return None
-    return f"a zip archive, not a checkpoint; it holds {first_few(names) or 'nothing'}"
+    return f"a zip archive, not a checkpoint; it holds {some(names) or 'nothing'}"
 
 
 def _kind_of_text(file: Path, head: bytes) -> str | None:
@@ -146,8 +145,7 @@ def _kind_of_text(file: Path, head: bytes) -> str | None:
 
 def _unreadable(file: Path, head: bytes, error: Exception, known: str) -> ValueError:
     """Why PyTorch could not read a file that looked like one of its own."""
-    code = re.search(r"GLOBAL (\S+)", str(error))
-    if code:
+    if code := re.search(r"GLOBAL (\S+)", str(error)):
         return ValueError(
             f"{file} asks for {code[1]}, which could run code; only tensors and plain data are read. "
             "Save the state dict alone, as tensors"

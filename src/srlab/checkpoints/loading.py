@@ -10,13 +10,13 @@ from torch import Tensor
 from srlab.checkpoints.detection import detect_file, unwrapped
 from srlab.checkpoints.files import OUR_ENTRY, OUR_PREFIX, read_file
 from srlab.checkpoints.layouts import official_layout
-from srlab.checkpoints.layouts.keys import first_few
-from srlab.checkpoints.pretrained import WEIGHTS_FILE, checked_weights, is_pretrained
+from srlab.checkpoints.pretrained import WEIGHTS_FILE, checked_weights
 from srlab.checkpoints.shipped import shipped_file, shipped_weights
 from srlab.models.network import Network
 from srlab.models.registry import construct, migrate
 from srlab.models.sources import find_by_name
 from srlab.terminal.log_lines import DETAIL
+from srlab.terminal.names import some
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +102,11 @@ def read_checkpoint(path: str | Path, *, container: str | None = None, **overrid
 def load_strictly(
     network: Network, state: Mapping[str, Tensor], *, source: str, file_name: Callable[[str], str] = str
 ) -> None:
-    """Copy ``state`` into ``network``, whatever its dtype.
+    """Copy ``state``, under our keys and in any dtype, into ``network``.
 
     Args:
-        network: the network to fill.
-        state: under our keys.
+        network: to be filled.
+        state: its weights.
         source: the file, for messages.
         file_name: what the file calls one of our keys.
 
@@ -114,17 +114,17 @@ def load_strictly(
         ValueError: an entry is missing, unexpected or of another shape; the first few are named.
     """
     own = network.state_dict()
-    differing = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     faults = {
         "missing": map(file_name, own.keys() - state.keys()),
         "unexpected": map(file_name, state.keys() - own.keys()),
         "of another shape": (
             f"{file_name(key)} is {(*state[key].shape,)} in the file, {(*own[key].shape,)} in the network"
-            for key in differing
+            for key in own.keys() & state.keys()
+            if own[key].shape != state[key].shape
         ),
     }
     found = {fault: sorted(keys) for fault, keys in faults.items()}
-    complaints = [f"{len(keys)} {fault}: {first_few(keys)}" for fault, keys in found.items() if keys]
+    complaints = [f"{len(keys)} {fault}: {some(keys)}" for fault, keys in found.items() if keys]
     if complaints:
         raise ValueError(f"{source} does not fit {type(network).__name__}: " + "; ".join(complaints))
     network.load_state_dict(dict(state))
@@ -153,7 +153,7 @@ def find_file(given: str | Path, *, scale: int | None = None) -> Path:
         for name in _RUN_FILES:
             if (path / name).is_file():
                 return path / name
-        if is_pretrained(path):
+        if (path / WEIGHTS_FILE).is_file():
             return checked_weights(path)
         expected = ", ".join((*_RUN_FILES, WEIGHTS_FILE))
         raise FileNotFoundError(f"{path} is a folder without any of {expected}; name a checkpoint file")
@@ -194,7 +194,7 @@ def _warn_of_weights(file: Path, state: Mapping[str, Tensor]) -> None:
     if dtypes := sorted({str(value.dtype)[6:] for value in floating.values()} - {"float32"}):
         logger.warning(f"{file} has weights in {', '.join(dtypes)}; they are converted to float32")
     if broken := [key for key, value in floating.items() if not value.isfinite().all()]:
-        logger.warning(f"{file} has NaN or infinite weights: {first_few(broken)}")
+        logger.warning(f"{file} has NaN or infinite weights: {some(broken)}")
 
 
 def found_in(description: Mapping[str, Any]) -> str:
@@ -211,7 +211,7 @@ def _log(description: Mapping[str, Any]) -> None:
     model = description["model"]
     logger.info("%s", found_in(description), extra=DETAIL)
     if others := description.get("passed_over"):
-        read = f"read {description['container']}, not the other weights in {first_few(others)}"
+        read = f"read {description['container']}, not the other weights in {some(others)}"
         logger.warning(f"{read}; container={others[0]} reads those")
     if description["assumed"]:
         first = description["assumed"][0]

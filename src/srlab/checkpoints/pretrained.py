@@ -1,6 +1,5 @@
 """Folders with ``config.json`` and ``model.safetensors``, as the Hugging Face Hub holds networks."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,14 +7,10 @@ from typing import Any
 
 from srlab.atomic_files import atomic_write
 from srlab.models.registry import comparable
+from srlab.official_files import file_digest
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-
-
-def is_pretrained(folder: Path) -> bool:
-    """Whether the weights are there; their description is checked by :func:`checked_weights`."""
-    return (folder / WEIGHTS_FILE).is_file()
 
 
 def checked_weights(folder: Path) -> Path:
@@ -35,7 +30,7 @@ def checked_weights(folder: Path) -> Path:
             f"{config} was not written by srlab ({type(error).__name__}: {error}); if {WEIGHTS_FILE} is of a "
             f"network of srlab, load that file: {weights}"
         ) from error
-    if (found := _sha256(weights)) != expected:
+    if (found := file_digest(weights)) != expected:
         raise ValueError(
             f"{weights} has sha256 {found}, {config} describes {expected}: one of them was replaced or is "
             "damaged; get both again"
@@ -44,27 +39,14 @@ def checked_weights(folder: Path) -> Path:
 
 
 def write_config(folder: Path, description: Mapping[str, Any]) -> None:
-    """Write ``config.json`` for the weights in ``folder``: sorted keys, a form that others can read too.
-
-    Args:
-        folder: holds the weights.
-        description: of :func:`srlab.checkpoints.read_checkpoint`; its ``model`` is written.
-    """
+    """Write the ``model`` of a checkpoint's description as ``config.json`` for the weights in ``folder``."""
     model = comparable(description["model"])
     content = {
         "architectures": [str(model["_target_"]).rpartition(".")[-1]],
         "library_name": "srlab",
         "model": model,
         "scale": model.get("scale"),
-        "srlab": {"format": 1, "sha256": _sha256(folder / WEIGHTS_FILE)},
+        "srlab": {"format": 1, "sha256": file_digest(folder / WEIGHTS_FILE)},
     }
     with atomic_write(folder / CONFIG_FILE) as partial:
         partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

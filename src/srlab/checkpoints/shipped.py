@@ -21,17 +21,16 @@ def shipped_file(name: str, scale: int | None) -> Path | None:
     Raises:
         ValueError: they exist for other scales, or for several and ``scale`` is None.
     """
-    for preset, files in shipped_weights().items():
-        if name == preset and scale in files:
-            return files[scale]
-        if name == preset and scale is None and len(files) == 1:
-            return next(iter(files.values()))
-        if name == preset:
-            one = min(files)
-            fault = f"add scale={one} or --scale {one}" if scale is None else f"not for scale={scale}"
-            raise ValueError(
-                f"srlab has weights of {name} for {', '.join(f'x{each}' for each in files)}: {fault}"
-            )
-        if name in (path.stem for path in files.values()):
-            return next(path for path in files.values() if path.stem == name)
-    return None
+    shipped = shipped_weights()
+    if name not in shipped:
+        paths = (path for files in shipped.values() for path in files.values())
+        return next((path for path in paths if path.stem == name), None)
+    files, one = shipped[name], min(shipped[name])
+    if scale is None and len(files) == 1:
+        return files[one]
+    if scale not in files:
+        fault = f"add scale={one} or --scale {one}" if scale is None else f"not for scale={scale}"
+        raise ValueError(
+            f"srlab has weights of {name} for {', '.join(f'x{each}' for each in files)}: {fault}"
+        )
+    return files[scale]

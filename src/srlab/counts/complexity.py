@@ -28,14 +28,14 @@ class ParameterReport:
 
 @dataclass(frozen=True)
 class Counts:
-    """What can be counted without running the network.
+    """What can be counted without running the network, for an image restored to 1280x720.
 
     Attributes:
         parameters: as the official formulation has them, and as held.
-        multiply_adds: for an image restored to 1280x720, of the official formulation.
-        executed_multiply_adds: likewise, of what the back end in use executes on the device.
-        activations: likewise, elements of the results of convolutions and matrix products, official.
-        uncounted: operators that multiply-adds leave out of one forward pass; elements of their results.
+        multiply_adds: of the official formulation.
+        executed_multiply_adds: of what the back end in use executes on the device.
+        activations: elements of the results of convolutions and matrix products, official.
+        uncounted: operators that multiply-adds leave out; elements of their results.
     """
 
     parameters: ParameterReport
@@ -84,10 +84,7 @@ def multiply_adds(
 
 
 def executed_multiply_adds(
-    network: Network,
-    output_size: tuple[int, int] = OUTPUT_SIZE,
-    *,
-    device: torch.device | str | None = None,
+    network: Network, output_size: tuple[int, int] = OUTPUT_SIZE, *, device: torch.device | str | None = None
 ) -> int:
     """Multiply-adds that our implementation executes for one image with its back end, counted alike.
 

@@ -3,12 +3,13 @@
 import gc
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+
+from srlab.terminal.output import discard
 
 _STDERR = 2
 
@@ -16,20 +17,21 @@ _STDERR = 2
 def count_live_bytes(run: Callable[[], object]) -> tuple[int, int]:
     """Count every byte that PyTorch's CPU allocator allocates and frees during ``run()``.
 
-    Returns the most bytes of tensors that lived at once, and the bytes still allocated when its result was
-    dropped, both relative to the start.
-
-    Exact, also for memory that operators allocate inside, our own C++ ones included, as long as they use
-    PyTorch's allocator. Not counted: memory that libraries hold (oneDNN's scratch pads), which the growth of
-    resident memory shows, and other threads than the caller's.
+    Returns the most bytes of tensors that lived at once, and those still allocated when its result was
+    dropped, both relative to the start. Exact, also for memory that operators allocate inside, our own C++
+    ones included, as long as they use PyTorch's allocator. Not counted: memory that libraries hold (oneDNN's
+    scratch pads), which the growth of resident memory shows, and other threads than the caller's.
     """
     profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+    collects = gc.isenabled()
     with _silent_stderr():
         profiler.start()
+    gc.disable()  # older cyclic garbage would be freed during the call
     try:
-        with _no_garbage_collection():  # older cyclic garbage would be freed during the call
-            run()  # its result is dropped before the profiler stops
+        run()  # its result is dropped before the profiler stops
     finally:
+        if collects:
+            gc.enable()
         with _silent_stderr():
             profiler.stop()
     results: Any = profiler.profiler
@@ -46,28 +48,15 @@ def count_live_bytes(run: Callable[[], object]) -> tuple[int, int]:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@contextmanager
 def _silent_stderr() -> Iterator[None]:
     """The profiler of torch 2.13 writes two lines to the file descriptor at each start and stop."""
-    kept = None
-    with suppress(OSError):  # without a standard error there is nothing to silence
+    try:
         kept = os.dup(_STDERR)
-    if kept is None:
+    except OSError:  # without a standard error there is nothing to silence
         yield
         return
     try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), _STDERR)
+        discard(_STDERR)
         yield
     finally:
         os.dup2(kept, _STDERR)

@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -104,11 +104,7 @@ class _Recorder(TorchDispatchMode):
         self._results: dict[Any, Any] = {}
 
     def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = self._result(func, args, kwargs or {})
         namespace, name = func.overloadpacket._qualified_op_name.split("::")
@@ -161,11 +157,9 @@ def _is_bookkeeping(func: Callable[..., Any], name: str, args: tuple[Any, ...]) 
 
 def _on_meta(network: Network) -> Network:
     """A copy whose parameters and buffers are float32 shapes without memory."""
-    shapes: dict[int, Any] = {}
+    shapes: dict[int, Any] = {id(buffer): _shape_of(buffer) for buffer in network.buffers()}
     for parameter in network.parameters():
         shapes[id(parameter)] = nn.Parameter(_shape_of(parameter), requires_grad=parameter.requires_grad)
-    for buffer in network.buffers():
-        shapes[id(buffer)] = _shape_of(buffer)
     return copy.deepcopy(network, shapes)  # as a memo: tensors that it holds are not copied
 
 

@@ -44,10 +44,10 @@ def random_lr_image(
 
 
 def find_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is CUDA where there is one.
+    """The device called ``name``, CPU or CUDA; ``auto`` is CUDA where there is one.
 
     Raises:
-        ValueError: no such device on this machine, or another kind than CPU and CUDA.
+        ValueError: no such device on this machine, or another kind.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from srlab.metrics.scoring import to_levels
+
 _PANEL = 256  # pixels of each square panel
 _MARGIN = 8
 _LABEL = 20  # pixels of the line of text above a panel
@@ -55,14 +57,14 @@ def _row(example: Example, crop: int) -> Image.Image:
     top, left = _worst_square(example.restorations[0][1], example.hr_image, side, step=scale)
     square = (left, top, left + side, top + side)
 
-    whole = _to_image(example.hr_image)
+    whole = to_picture(example.hr_image)
     ImageDraw.Draw(whole).rectangle(square, outline="red", width=max(2, max(whole.size) // 200))
     whole.thumbnail((2 * _PANEL, _PANEL), Image.Resampling.LANCZOS)
     lr_square = (left // scale, top // scale, (left + side) // scale, (top + side) // scale)
     enlarged = [
-        ("LR", _to_image(example.lr_image).crop(lr_square)),
-        *((title, _to_image(image).crop(square)) for title, image in example.restorations),
-        ("HR", _to_image(example.hr_image).crop(square)),
+        ("LR", to_picture(example.lr_image).crop(lr_square)),
+        *((title, to_picture(image).crop(square)) for title, image in example.restorations),
+        ("HR", to_picture(example.hr_image).crop(square)),
     ]
     panels = [(example.name, whole)]
     panels += [(title, image.resize((_PANEL, _PANEL), Image.Resampling.NEAREST)) for title, image in enlarged]
@@ -80,8 +82,7 @@ def _worst_square(restored: Tensor, hr_image: Tensor, side: int, *, step: int) -
 def _side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     width = sum(image.width + _MARGIN for _, image in panels) + _MARGIN
     row = Image.new("RGB", (width, _PANEL + _LABEL + _MARGIN), "white")
-    draw = ImageDraw.Draw(row)
-    font = ImageFont.load_default(size=14)
+    draw, font = ImageDraw.Draw(row), ImageFont.load_default(size=14)
     left = _MARGIN
     for title, image in panels:
         draw.text((left, 0), title, fill="black", font=font)
@@ -90,7 +91,7 @@ def _side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     return row
 
 
-def _to_image(image: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] to an 8-bit picture."""
-    array = image.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(array)
+def to_picture(image: Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1], clamped, to 8 bits."""
+    levels = to_levels(image.detach(), quantize=True)
+    return Image.fromarray(levels.to(torch.uint8).permute(1, 2, 0).cpu().numpy())

@@ -9,7 +9,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from srlab.atomic_files import atomic_write
@@ -17,10 +16,11 @@ from srlab.counts.probe import device_name, dtype_name, evaluation_mode
 from srlab.data.evaluation import EvaluationSet
 from srlab.metrics.protocol import ProtocolConfig, protocol_label
 from srlab.metrics.registry import DEFAULT_METRICS, ready_metrics
-from srlab.metrics.scoring import check_alone, score, score_alone, score_bicubic, to_levels
+from srlab.metrics.scoring import check_alone, score, score_alone, score_bicubic
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.ops.input_padding import InputPadding
+from srlab.tasks.comparison import to_picture
 from srlab.tasks.restoration import WHOLE, Progress, Restoration, is_own_scale, restore_padded, result_size
 from srlab.terminal.progress import tracked
 
@@ -31,12 +31,10 @@ _LONGEST_STEM = 200  # bytes of a saved picture's name without its ending
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image under one protocol.
+    """One image, of the height and width that were scored, under one protocol.
 
     Attributes:
         scores: {metric: value}.
-        height: of the image that was scored.
-        width: likewise.
         gray: whether the reference is a gray file.
         gray_rule: how such files are treated, the name of a :class:`GrayRule`.
         lr_source: ``file``, ``made`` (8 bits), ``float`` (made within the protocol, never rounded) or
@@ -149,27 +147,17 @@ def saved_image(set_name: str, name: str, scale: float) -> Path:
     return Path(set_name) / folder / f"{stem}_x{scale:g}.png"
 
 
+@dataclass
 class _Scorer:
     """One network under several protocols."""
 
-    def __init__(
-        self,
-        network: Network,
-        protocols: Sequence[ProtocolConfig],
-        metrics: Sequence[str],
-        device: torch.device,
-        restoration: Restoration,
-        scale: float,
-    ) -> None:
-        self.restoration = restoration
-        self.scale = scale
-        self.network = network
-        self.protocols = protocols
-        self.metrics = metrics
-        self.device = device
-        self.dtype = _network_dtype(network)
-        self.paddings = dict.fromkeys(each.padding for each in protocols if not each.bicubic_only)
-        self.scored = 0
+    network: Network
+    protocols: Sequence[ProtocolConfig]
+    metrics: Sequence[str]
+    device: torch.device
+    restoration: Restoration
+    scale: float
+    scored: int = 0
 
     def score(
         self, sample: Mapping[str, Any], images: Path | None, most_saved: int | None
@@ -178,10 +166,10 @@ class _Scorer:
         if not sample.get("counted", True):
             return []
         self.scored += 1
-        lr_image = sample["lr_image"].to(self.device)[None].to(self.dtype) / 255
+        lr_image = sample["lr_image"].to(self.device)[None].to(_network_dtype(self.network)) / 255
         size = result_size(self.network, sample, self.scale)
         restored, tiles = {}, {}
-        for padding in self.paddings:
+        for padding in dict.fromkeys(each.padding for each in self.protocols if not each.bicubic_only):
             steps: list[Progress] = []
             restored[padding] = restore_padded(
                 self.network, lr_image, padding, self.restoration, on_progress=steps.append, size=size
@@ -191,7 +179,8 @@ class _Scorer:
             for padding, sr_image in restored.items():
                 folder = images / padding.name if len(restored) > 1 else images
                 name = saved_image(sample["set_name"], sample["name"], self.scale)
-                _write_png(sr_image, folder / name)
+                with atomic_write(folder / name) as partial:
+                    to_picture(sr_image).save(partial, format="PNG")
         return [
             self._record(sample, restored, protocol, tile=tiles.get(protocol.padding, 0))
             for protocol in self.protocols
@@ -205,13 +194,12 @@ class _Scorer:
         *,
         tile: int,
     ) -> ImageRecord:
-        scale = self.scale
         hr_image = sample["hr_image"].to(self.device) if "hr_image" in sample else None
         try:
             if hr_image is None:
                 scores = score_alone(restored[protocol.padding], protocol, self.metrics)
             elif protocol.bicubic_only:
-                scores = score_bicubic(hr_image, scale=scale, protocol=protocol, metrics=self.metrics)
+                scores = score_bicubic(hr_image, scale=self.scale, protocol=protocol, metrics=self.metrics)
             else:
                 scores = score(restored[protocol.padding], hr_image, protocol, self.metrics)
         except ValueError as error:
@@ -254,16 +242,16 @@ def _split_protocols(
     network: Network, protocols: Sequence[ProtocolConfig]
 ) -> tuple[list[ProtocolConfig], list[str]]:
     """Those that apply to the network, and the names of the others."""
-    bicubic = isinstance(network, Bicubic)
-    usable = [protocol for protocol in protocols if bicubic or not protocol.bicubic_only]
+    is_bicubic, kind = isinstance(network, Bicubic), type(network).__name__
+    usable = [protocol for protocol in protocols if is_bicubic or not protocol.bicubic_only]
     skipped = [protocol.name for protocol in protocols if protocol not in usable]
     if not usable:
         raise ValueError(
-            f"no protocol left for {type(network).__name__}: {', '.join(skipped) or 'none was given'} scores "
-            "only model=bicubic; add protocol=[basicsr]"
+            f"no protocol left for {kind}: {', '.join(skipped) or 'none was given'} scores only "
+            "model=bicubic; add protocol=[basicsr]"
         )
     for name in skipped:
-        log.info("protocol %s scores only model=bicubic and is skipped for %s", name, type(network).__name__)
+        log.info("protocol %s scores only model=bicubic and is skipped for %s", name, kind)
     return usable, skipped
 
 
@@ -284,9 +272,3 @@ def _check_arguments(
 def _network_dtype(network: Network) -> torch.dtype:
     floating = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
     return next(floating, torch.float32)
-
-
-def _write_png(image: Tensor, path: Path) -> None:
-    pixels = to_levels(image, quantize=True).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    with atomic_write(path) as partial:
-        Image.fromarray(pixels).save(partial, format="PNG")

@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from srlab.tasks.checkpoint_io import NonFiniteError, are_finite, is_validated_after
+from srlab.terminal.output import discard
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +64,8 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 def _detach_terminal(number: int) -> None:
     """After SIGHUP the terminal is gone, and writing to it would raise in the middle of a step."""
-    if number != _HANGUP:
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        if stat.S_ISCHR(os.fstat(stream).st_mode):  # isatty is already False here
-            os.dup2(nowhere, stream)
-    os.close(nowhere)
+    if number == _HANGUP:  # isatty is already False here
+        discard(*(stream for stream in (1, 2) if stat.S_ISCHR(os.fstat(stream).st_mode)))
 
 
 class GracefulStop(Checkpoint):

@@ -15,10 +15,9 @@ from srlab.data.sampling import GlobalBatchSampler
 from srlab.data.training_crops import TrainingCrops
 from srlab.runs.contract import LAST_CHECKPOINT
 from srlab.tasks.checkpoint_io import NonFiniteError, are_finite, is_validated_after
+from srlab.terminal.names import some
 
 log = logging.getLogger(__name__)
-
-OnNaN = Literal["stop", "skip"]
 
 # Losses that the running median is taken of, and how many it needs before it means anything.
 _REMEMBERED = 100
@@ -28,7 +27,9 @@ _SKIPS_IN_A_ROW = 10  # more of the same would not help
 _NAMED_SAMPLES = 8
 
 
-def bad_loss_policy(*, on_nan: OnNaN, loss_spike_factor: float | None, checkpoints: Path) -> Callback:
+def bad_loss_policy(
+    *, on_nan: Literal["stop", "skip"], loss_spike_factor: float | None, checkpoints: Path
+) -> Callback:
     """The callback that ``on_nan=…`` chooses.
 
     Args:
@@ -80,17 +81,15 @@ class _LossPolicy(Callback):
     def describe(self, trainer: Trainer, first_bad: float, value: float) -> str:
         """One message with step, micro-batch, samples and remedies; every rank must call it.
 
-        Args:
-            trainer: of the run.
-            first_bad: number of this rank's first bad micro-batch from the start of the run, or infinite.
-            value: its loss; a good one means that the gradient was bad.
+        ``first_bad`` is the number of this rank's first bad micro-batch from the start of the run, or
+        infinite; ``value`` is its loss, and a good one means that the gradient was bad.
         """
         mine = torch.tensor([first_bad, value], dtype=torch.float64, device=trainer.strategy.root_device)
         found = trainer.strategy.all_gather(mine).reshape(-1, 2).tolist()
         rank = min(range(len(found)), key=lambda number: found[number][0])
-        micro_batch, value = int(found[rank][0]), found[rank][1]
-        step, part = divmod(micro_batch, trainer.accumulate_grad_batches)
         parts = trainer.accumulate_grad_batches
+        step, part = divmod(int(found[rank][0]), parts)
+        value = found[rank][1]
         place = f"step {step + 1}{f', micro-batch {part + 1} of {parts}' if parts > 1 else ''}"
         process = f" on rank {rank}" if len(found) > 1 else ""
         last = self.checkpoints / LAST_CHECKPOINT
@@ -251,7 +250,6 @@ def _samples(trainer: Trainer, step: int, part: int, rank: int) -> str:
     unit = "LR" if crops.scales.of(indices[0]).grid > 1 else "HR"
     named = [
         f"image {crops.store.images[image].name} ({unit} row {crop.top}, column {crop.left})"
-        for image, crop in map(crops.draw, indices[:_NAMED_SAMPLES])
+        for image, crop in map(crops.draw, indices)
     ]
-    more = f" and {len(indices) - len(named)} more" if len(indices) > len(named) else ""
-    return f"samples {indices[0]} to {indices[-1]}: {', '.join(named)}{more}"
+    return f"samples {indices[0]} to {indices[-1]}: {some(named, most=_NAMED_SAMPLES)}"

@@ -9,13 +9,11 @@ from typing import Any, Literal
 from srlab.atomic_files import atomic_write
 from srlab.metrics.registry import find_metric
 from srlab.runs.records import plain, write_json
-from srlab.tasks.columns import COMPARERS, Comparer, Comparison, listed
+from srlab.tasks.columns import COMPARERS, Comparer, Comparison, Row, listed
 from srlab.tasks.conditions import Conditions
 from srlab.tasks.evaluation import EvaluationReport, SetMean
 from srlab.terminal.names import escape_markdown
 from srlab.terminal.tables import PlainTable, to_csv
-
-Row = dict[str, Any]
 
 _TEXT = ("model", "in training", "set", "protocol")
 # A terminal has 80 columns.
@@ -42,6 +40,13 @@ class Evaluation:
         """One form of the costs; empty if they were not measured."""
         return self.conditions.costs.merged(form) if self.conditions.costs else {}
 
+    def compared(self, mean: SetMean) -> Row:
+        """What the comparisons say of the mean of a set."""
+        place = mean.set_name, mean.protocol
+        return {
+            key: value for _, each in self.comparisons for key, value in each.fields.get(place, {}).items()
+        }
+
     def differences(self) -> list[Any]:
         """The records of all comparisons."""
         return [record for _, comparison in self.comparisons for record in comparison.records]
@@ -49,38 +54,33 @@ class Evaluation:
 
 def summary_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
     """One row for each network, scale, set and protocol; numbers unrounded."""
-    rows = []
-    for evaluation in evaluations:
-        for mean in evaluation.report.means:
-            compared = [
-                each.fields.get((mean.set_name, mean.protocol), {}) for _, each in evaluation.comparisons
-            ]
-            rows.append(
-                {
-                    "model": evaluation.conditions.model,
-                    "scale": evaluation.report.scale,
-                    **_in_training(evaluation),
-                    "set": mean.set_name,
-                    "protocol": mean.protocol,
-                    "images": mean.images,
-                    **mean.scores,
-                    **evaluation.costs("fields"),
-                    **{name: value for fields in compared for name, value in fields.items()},
-                    "lr_source": mean.lr_source,
-                    "gray_images": " ".join(mean.gray_images),
-                    "gray_rule": mean.gray_rule,
-                }
-            )
-    return rows
+    return [
+        {
+            "model": evaluation.conditions.model,
+            "scale": evaluation.report.scale,
+            **_in_training(evaluation),
+            "set": mean.set_name,
+            "protocol": mean.protocol,
+            "images": mean.images,
+            **mean.scores,
+            **evaluation.costs("fields"),
+            **evaluation.compared(mean),
+            "lr_source": mean.lr_source,
+            "gray_images": " ".join(mean.gray_images),
+            "gray_rule": mean.gray_rule,
+        }
+        for evaluation in evaluations
+        for mean in evaluation.report.means
+    ]
 
 
 def image_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
     """One row for each image and protocol."""
     rows = []
     for evaluation in evaluations:
+        names = {"model": evaluation.conditions.model, "scale": evaluation.report.scale}
         for record in map(asdict, evaluation.report.images):
             scores = record.pop("scores")
-            names = {"model": evaluation.conditions.model, "scale": evaluation.report.scale}
             rows.append({**names, **record, **scores})
     return rows
 
@@ -96,12 +96,7 @@ def display_tables(evaluations: Sequence[Evaluation]) -> list[PlainTable]:
 
 
 def cost_table(evaluations: Sequence[Evaluation], *, left_out: Sequence[str] = ()) -> list[PlainTable]:
-    """One row for each network; no table where nothing was measured.
-
-    Args:
-        evaluations: those without costs have empty cells.
-        left_out: headings of columns that are not shown.
-    """
+    """One row for each network, without the columns ``left_out``; no table where nothing was measured."""
     measured = [each.conditions.costs for each in evaluations if each.conditions.costs]
     if not measured:
         return []

@@ -15,7 +15,7 @@ from srlab.models.network import Network, require_image
 from srlab.ops.axis import Axis, covered_side
 from srlab.ops.input_padding import InputPadding, pad_input
 from srlab.ops.resize import imresize
-from srlab.tasks.self_ensemble import self_ensemble, view_sizes
+from srlab.tasks.self_ensemble import VIEWS, self_ensemble
 from srlab.tasks.tile_choice import choose_tile, smaller_tile
 from srlab.tasks.tiling import cuts_of, own_size, restore_tiles, round_up, wanted_pixels, whole
 
@@ -73,7 +73,7 @@ def restore(
 
     Args:
         network: any.
-        lr_image: in [0, 1], any floating dtype.
+        lr_image: of any floating dtype.
         size: height and width of the result; None: the network's own scale.
         tile: LR side of a tile without its halo, rounded up to the network's grid; 0: the whole image;
             ``auto``: the whole image if it fits into the free memory, else the largest tile that does, halved
@@ -91,8 +91,10 @@ def restore(
     if tile != "auto" and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 0):
         raise ValueError(f"tile={tile!r}: choose 0 (the whole image), a number of LR pixels, or auto")
     require_image(lr_image)
-    report = on_progress or (lambda _progress: None)
-    job = _Job(network, lr_image, size, exact=exact, ensemble=ensemble, report=report)
+    made = own_size(network, (lr_image.shape[-2], lr_image.shape[-1]))
+    if size is not None and isinstance(network, AnyScale):
+        made = size
+    job = _Job(network, lr_image, made, exact, ensemble, on_progress or (lambda _progress: None))
     with evaluation_mode(network):
         restored = _run_where_it_fits(job) if tile == "auto" else _run_or_explain(job, tile)
     return restored if size is None else resized(restored, size)
@@ -118,9 +120,7 @@ def restore_padded(
     on_progress: Callable[[Progress], None] | None = None,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """(B, 3, H, W) in [0, 1] to ``size``, with the input padding that a protocol asks for.
-
-    ``size`` is (height, width); None: that of the network's scale.
+    """:func:`restore` with the input padding that a protocol asks for.
 
     Raises:
         ValueError: a network of any scale at a scale that is not its own, with input padding.
@@ -148,10 +148,7 @@ def restore_padded(
 
 
 def result_size(network: Network, sample: Mapping[str, Any], scale: float) -> tuple[int, int] | None:
-    """``size`` of :func:`restore` for a sample's LR image, that of its HR if it has one.
-
-    None at the network's own scale.
-    """
+    """``size`` of :func:`restore` for a sample: that of its HR, if any; None at the network's own scale."""
     if network.scale == scale:
         return None
     if "hr_image" in sample:
@@ -165,84 +162,60 @@ def is_own_scale(network: Network, scale: float) -> bool:
     return isinstance(network, AnyScale) or network.scale == scale
 
 
+@dataclass
 class _Job:
-    """One image, to be tried with tiles of any size."""
+    """One image, to be tried with tiles of any size; the network makes results of ``result_size``."""
 
-    def __init__(
-        self,
-        network: Network,
-        lr_image: Tensor,
-        size: tuple[int, int] | None,
-        *,
-        exact: bool,
-        ensemble: bool,
-        report: Callable[[Progress], None],
-    ) -> None:
-        parameter = next(network.parameters(), lr_image)
+    network: Network
+    lr_image: Tensor
+    result_size: tuple[int, int]
+    exact: bool
+    ensemble: bool
+    report: Callable[[Progress], None]
+
+    def __post_init__(self) -> None:
+        parameter = next(self.network.parameters(), self.lr_image)
         self.device, self.dtype = parameter.device, parameter.dtype
-        self.network = network
-        self.lr_image = lr_image
-        self.exact = exact
-        self.ensemble = ensemble
-        self.report = report
-        #: Of what the network makes.
-        self.result_size = own_size(network, self.size)
-        if size is not None and isinstance(network, AnyScale):
-            self.result_size = size
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """LR height and width."""
-        return self.lr_image.shape[-2], self.lr_image.shape[-1]
+        self.size = self.lr_image.shape[-2], self.lr_image.shape[-1]
 
     def run(self, tile: int) -> Tensor:
         """Restore the image; 0: as a whole."""
         cuts = cuts_of(self.network, exact=self.exact) if tile else None
-        views = list(view_sizes(self.size)) if self.ensemble else [self.size]
+        height, width = self.size
+        views = [self.size, (width, height)] * (VIEWS // 2) if self.ensemble else [self.size]
         tilings = {size: cuts.plan(size, tile) if cuts else whole(size) for size in views}
-        total = sum(tilings[size].count for size in views)
-        if cuts is not None and total > len(views):
+        progress = Progress(done=0, total=sum(tilings[size].count for size in views), tile=0)
+        if cuts is not None and progress.total > len(views):
             _warn_of_statistics(self.network)
-            calls = _Calls(self, total, round_up(tile, cuts.alignment))
-        else:
-            calls = _Calls(self, total, tile=0)
+            progress = replace(progress, tile=round_up(tile, cuts.alignment))
+        self.report(progress)
+
+        def restore_part(part: Tensor, rows: Axis, columns: Axis) -> Tensor:
+            nonlocal progress
+            restored = wanted_pixels(self.network, part.to(self.device, self.dtype), rows, columns)
+            restored = restored.to(self.lr_image)
+            progress = replace(progress, done=progress.done + 1)
+            self.report(progress)
+            return restored
 
         def restore_view(lr_image: Tensor, is_transposed: bool) -> Tensor:
             height, width = self.result_size
             tiling = tilings[lr_image.shape[-2], lr_image.shape[-1]]
             size = (width, height) if is_transposed else (height, width)
-            return restore_tiles(calls, lr_image, tiling, size=size)
+            return restore_tiles(restore_part, lr_image, tiling, size=size)
 
         if self.ensemble:
             return self_ensemble(restore_view, self.lr_image)
         return restore_view(self.lr_image, False)
 
 
-class _Calls:
-    """Runs the network on one tile after another, and reports it."""
-
-    def __init__(self, job: _Job, total: int, tile: int) -> None:
-        self.job = job
-        self.progress = Progress(done=0, total=total, tile=tile)
-        job.report(self.progress)
-
-    def __call__(self, part: Tensor, rows: Axis, columns: Axis) -> Tensor:
-        job = self.job
-        restored = wanted_pixels(job.network, part.to(job.device, job.dtype), rows, columns)
-        restored = restored.to(job.lr_image)
-        self.progress = replace(self.progress, done=self.progress.done + 1)
-        job.report(self.progress)
-        return restored
-
-
 def _run_or_explain(job: _Job, tile: int) -> Tensor:
-    restored = _attempt(job, tile)
-    if restored is None:
-        raise MemoryError(
-            f"{_does_not_fit(job, tile)}: use tile=auto, which takes the largest tile that fits, a smaller "
-            "image, backend=sdpa, which stores no maps, a smaller network, or a device with more memory"
-        )
-    return restored
+    if (restored := _attempt(job, tile)) is not None:
+        return restored
+    raise MemoryError(
+        f"{_does_not_fit(job, tile)}: use tile=auto, which takes the largest tile that fits, a smaller "
+        "image, backend=sdpa, which stores no maps, a smaller network, or a device with more memory"
+    )
 
 
 def _run_where_it_fits(job: _Job) -> Tensor:

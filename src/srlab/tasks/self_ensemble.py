@@ -4,13 +4,13 @@ Paper: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resol
 1707.02921; papers mark scores of it with "+".
 """
 
-from collections.abc import Callable, Iterator
-from itertools import product
+from collections.abc import Callable
+from itertools import product, starmap
 
 import torch
 from torch import Tensor
 
-#: Flips and turns of a square.
+#: Flips and turns of a square; half of them exchange rows and columns.
 VIEWS = 8
 
 
@@ -24,29 +24,15 @@ def self_ensemble(restore: Callable[[Tensor, bool], Tensor], lr_image: Tensor) -
     Returns:
         (B, 3, h, w) in the dtype that ``restore`` returns.
     """
-    views = (_restored_view(restore, lr_image, *flips) for flips in product((False, True), repeat=3))
+
+    def restored_view(transpose: bool, flipped: list[int]) -> Tensor:
+        seen = lr_image.mT if transpose else lr_image
+        restored = restore(seen.flip(flipped).contiguous(), transpose).flip(flipped)
+        return restored.mT if transpose else restored
+
+    views = starmap(restored_view, product((False, True), ([], [-1], [-2], [-2, -1])))
     first = next(views)
     total = first.to(torch.promote_types(first.dtype, torch.float32), copy=True)
     for view in views:
         total.add_(view)
     return total.div_(VIEWS).to(first.dtype)
-
-
-def _restored_view(
-    restore: Callable[[Tensor, bool], Tensor],
-    lr_image: Tensor,
-    transpose: bool,
-    flip_rows: bool,
-    flip_columns: bool,
-) -> Tensor:
-    seen = lr_image.mT if transpose else lr_image
-    axes = [axis for axis, flips in ((-2, flip_rows), (-1, flip_columns)) if flips]
-    restored = restore(seen.flip(axes).contiguous(), transpose).flip(axes)
-    return restored.mT if transpose else restored
-
-
-def view_sizes(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """(height, width) of each view, in the order of :func:`self_ensemble`."""
-    height, width = size
-    for transpose, _, _ in product((False, True), repeat=3):
-        yield (width, height) if transpose else (height, width)

@@ -15,6 +15,7 @@ from srlab.metrics.image_mean import ImageMean
 from srlab.metrics.protocol import ProtocolConfig, at_scale
 from srlab.metrics.registry import DEFAULT_METRICS, ready_metrics
 from srlab.metrics.scoring import score
+from srlab.models.any_scale import AnyScale
 from srlab.models.network import Network
 from srlab.runs.contract import MONITOR, TRAIN_LOSS, validation_key
 from srlab.tasks.restoration import restore_padded, result_size
@@ -33,18 +34,17 @@ class SuperResolutionTask(LightningModule):
     ``val/<metric>``, all under one protocol.
 
     Args:
-        network: the super-resolver, RGB in [0, 1] in and out.
+        network: RGB in [0, 1] in and out.
         loss: maps (sr_image, hr_image) in [0, 1] to a scalar.
-        protocol: how restored images are compared with their references; that of the network's scale, if
-            there are sets of others.
+        protocol: of validation, at the network's scale; sets of other scales have it at theirs.
         build_optimizer: from the trainable parameters.
         build_scheduler: from the optimizer; stepped after every optimizer step, never by epochs.
         compile_mode: ``torch.compile`` training steps in this mode, for the one size that crops have; None
             for no compilation. Validation, whose images differ in size, is not compiled.
         record: plain data (configuration, protocol, versions) that every checkpoint holds under ``"srlab"``.
         seed: of the random numbers that the network draws in training.
-        metrics: names of what is computed in validation; ``psnr``, which selects the best checkpoint, must
-            be one of them.
+        metrics: names of what is computed in validation, among them ``psnr``, which selects the best
+            checkpoint.
 
     Raises:
         ValueError: for unknown metrics, or without ``psnr``.
@@ -139,8 +139,7 @@ class SuperResolutionTask(LightningModule):
                 group["lr"] = rate * factor(scheduler.last_epoch)
 
     def _schedulers(self) -> list[LambdaLR]:
-        found = self.lr_schedulers()
-        schedulers = found if isinstance(found, list) else [found]
+        schedulers = (config.scheduler for config in self.trainer.lr_scheduler_configs)
         return [scheduler for scheduler in schedulers if isinstance(scheduler, LambdaLR)]
 
     def on_validation_epoch_start(self) -> None:
@@ -191,3 +190,20 @@ class SuperResolutionTask(LightningModule):
         progress["is_last_batch"] = False  # of the one long epoch, if the resumed run is given more steps
         for counter in (progress["current"], progress["total"]):
             counter.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))
+
+
+class RandomScaleTask(SuperResolutionTask):
+    """Fits a network of any scale to batches each of which has a scale of its own.
+
+    The loss compares all HR pixels of a crop, or those that the data drew (``compared_pixels``), and nothing
+    else is computed then.
+    """
+
+    network: AnyScale
+
+    def restored(self, batch: dict[str, Any]) -> Tensor:
+        """(B, 3, h, w), or (B, 3, 1, n): as ``hr_image``."""
+        lr_image = to_unit_range(batch["lr_image"])
+        if "pixels" in batch:
+            return self.network.sample(lr_image, batch["size"], batch["pixels"])
+        return self.network.upsample(lr_image, batch["size"])

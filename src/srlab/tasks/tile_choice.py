@@ -1,6 +1,7 @@
 """Chooses the largest tile that fits into the free memory."""
 
 import logging
+from bisect import bisect_right
 
 import torch
 from torch import Tensor
@@ -86,11 +87,7 @@ def smaller_tile(cuts: Cuts, size: tuple[int, int], tile: int) -> int | None:
 
 def _largest(cuts: Cuts, size: tuple[int, int], pixels: float) -> int:
     """The largest tile that has at most so many pixels with its halos, at least the smallest."""
-    low, high = 1, round_up(max(size), cuts.alignment) // cuts.alignment
-    while low < high:  # low fits, or is the smallest
-        middle = (low + high + 1) // 2
-        if cuts.plan(size, middle * cuts.alignment).largest <= pixels:
-            low = middle
-        else:
-            high = middle - 1
-    return low * cuts.alignment
+    grid = cuts.alignment
+    tiles = range(grid, round_up(max(size), grid) + 1, grid)
+    fitting = bisect_right(tiles, pixels, key=lambda tile: cuts.plan(size, tile).largest)
+    return tiles[max(fitting - 1, 0)]

@@ -68,11 +68,6 @@ class Tiling:
         """Pixels of the largest tile, halos included."""
         return max(each.length for each in self.rows) * max(each.length for each in self.columns)
 
-    @property
-    def pixels(self) -> int:
-        """Pixels of all tiles, halos included: each image pixel as often as it is restored."""
-        return sum(each.length for each in self.rows) * sum(each.length for each in self.columns)
-
 
 @dataclass(frozen=True)
 class Cuts:
@@ -82,7 +77,7 @@ class Cuts:
         alignment: all cuts are at multiples of this.
         halo: what a tile overlaps its neighbours on each side, a multiple of it.
         wraps: opposite borders of the image are neighbours.
-        size_multiple: the image is padded to multiples of this before it is cut.
+        size_multiple: as of :class:`Tiling`.
     """
 
     alignment: int
@@ -91,10 +86,9 @@ class Cuts:
     size_multiple: int
 
     def plan(self, size: tuple[int, int], tile: int) -> Tiling:
-        """Tiles of an image of ``size`` (height, width).
+        """Tiles of an image; ``tile`` is the side of what is kept of one, at least 1, rounded up to the grid.
 
-        ``tile`` is the side of what is kept of a tile, at least 1, rounded up to ``alignment``. An axis on
-        which every tile would be as long as the image is not cut.
+        An axis on which every tile would be as long as the image is not cut.
         """
         rows, columns = (_spans(self, side, round_up(tile, self.alignment)) for side in size)
         return Tiling(size=size, size_multiple=self.size_multiple, rows=rows, columns=columns)
@@ -167,11 +161,8 @@ def wanted_pixels(network: Network, part: Tensor, rows: Axis, columns: Axis) -> 
     """(B, 3, h, w) of a result of any size, or of :func:`own_size` from a network of one scale."""
     if isinstance(network, AnyScale):
         return network.restore_axes(part, rows, columns)
-    kept = (
-        slice(axis.first - network.scale * axis.start, axis.stop - network.scale * axis.start)
-        for axis in (rows, columns)
-    )
-    return network(part)[(..., *kept)]
+    top, left = network.scale * rows.start, network.scale * columns.start
+    return network(part)[..., rows.first - top : rows.stop - top, columns.first - left : columns.stop - left]
 
 
 def round_up(length: int, multiple: int) -> int:

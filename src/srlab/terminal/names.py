@@ -26,5 +26,6 @@ def file_safe(text: str) -> str:
 
 
 def some(names: Sequence[object], separator: str = ", ", most: int = 5) -> str:
-    """The first names in one line, and ``…`` if there are more than ``most``."""
-    return separator.join([*map(str, names[:most]), *(["…"] if len(names) > most else [])])
+    """The first names in one line, and how many more there are."""
+    left = len(names) - most
+    return separator.join(map(str, names[:most])) + (f" and {left} more" if left > 0 else "")

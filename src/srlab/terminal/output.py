@@ -82,6 +82,12 @@ class _Lasting:
             self.error = self.error or error
             # what is left in the stream's buffer must not fail again when Python ends
             with suppress(OSError, ValueError, AttributeError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
-                os.close(nowhere)
+                discard(self._stream.fileno())
+
+
+def discard(*descriptors: int) -> None:
+    """What is written to these file descriptors from now on is lost."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for each in descriptors:
+        os.dup2(nowhere, each)
+    os.close(nowhere)

@@ -114,7 +114,7 @@ class PlainTable(Table):
         """Rows as blocks, below the title and above the caption."""
         if self.title:
             yield Text(str(self.title), "table.title")
-        rows = zip(*(list(column.cells) for column in self.columns), strict=True)
+        rows = zip(*(column.cells for column in self.columns), strict=True)
         headings = [str(column.header) for column in self.columns]
         label_width = _widest(headings)
         for row in rows:

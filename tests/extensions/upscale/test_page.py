@@ -18,8 +18,8 @@ import srlab
 from srlab.checkpoints import save_official
 from srlab.extensions.console.main import main
 from srlab.extensions.upscale.choosing import choose
-from srlab.extensions.upscale.enlarging import Options
 from srlab.extensions.upscale.page import build_page, enlarge_upload, serve
+from srlab.tasks.restoration import Restoration
 
 try:
     import gradio_client
@@ -129,7 +129,7 @@ def test_before_and_after_are_pictured(pictured, tmp_path):
     """Oracle: the original, to which the network must be closer than bicubic interpolation."""
     photo, model, folder = pictured
     upscaler = choose(str(model), device="cpu")
-    before, after, _ = enlarge_upload(photo, tmp_path / "out", upscaler, None, Options())
+    before, after, _ = enlarge_upload(photo, tmp_path / "out", upscaler, None, Restoration(tile="auto"))
     both = [Image.open(path) for path in (before, after)]
     sheet = Image.new("RGB", (648, 260), "white")
     for place, image in zip((0, 328), both, strict=True):

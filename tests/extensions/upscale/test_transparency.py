@@ -5,11 +5,11 @@ import pytest
 import torch
 from tests.extensions.upscale.pictures import bicubic
 
-from srlab.extensions.upscale.enlarging import Options
 from srlab.extensions.upscale.picture import Picture, from_samples
 from srlab.extensions.upscale.planes import bleed, enlarge_picture
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
+from srlab.tasks.restoration import Restoration
 
 RED = np.array([1.0, 0.25, 0.125], np.float32)
 
@@ -27,7 +27,7 @@ def on_black(alpha):
 
 def enlarged(picture, network=None, scale=2):
     size = tuple(scale * side for side in picture.size)
-    return enlarge_picture(picture, network or Bicubic(scale=scale), size, Options(tile=0))
+    return enlarge_picture(picture, network or Bicubic(scale=scale), size, Restoration())
 
 
 def test_a_disc_of_one_colour_has_that_colour_everywhere():
@@ -103,10 +103,10 @@ def test_gray_is_the_mean_of_what_the_network_makes_of_it():
             return lr_image + torch.tensor([0.0, 0.1, 0.5])[:, None, None]
 
     gray = np.linspace(0, 0.4, 12, dtype=np.float32).reshape(3, 4, 1)
-    result = enlarge_picture(Picture(gray), Tinted(scale=1), (3, 4), Options(tile=0))
+    result = enlarge_picture(Picture(gray), Tinted(scale=1), (3, 4), Restoration())
     # of the same size, the network is not needed
     np.testing.assert_allclose(result.colors, gray, atol=1e-7)
     network = Tinted(scale=1)
-    wide = enlarge_picture(Picture(gray), network, (3, 8), Options(tile=0))
+    wide = enlarge_picture(Picture(gray), network, (3, 8), Restoration())
     assert wide.colors.shape == (3, 8, 1)
     assert float(wide.colors.mean()) == pytest.approx(float(gray.mean()) + 0.2, abs=1e-3)

@@ -1,7 +1,7 @@
-"""Names of weights: renaming by templates, in both directions; counting modules; listing keys."""
+"""Names of weights: renaming by templates, in both directions; counting modules."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from torch import Tensor
@@ -51,9 +51,3 @@ def count_numbered(keys: Iterable[str], prefix: str) -> int:
         if number not in numbers:
             raise KeyError(f"{prefix}{number}")
     return len(numbers)
-
-
-def first_few(keys: Sequence[str], most: int = 5) -> str:
-    """The first few keys, and how many more there are."""
-    rest = len(keys) - most
-    return ", ".join(keys[:most]) + (f" and {rest} more" if rest > 0 else "")

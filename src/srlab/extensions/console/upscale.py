@@ -158,9 +158,9 @@ def _frames_shown(source: Path, show: Callable[[float, str], None]) -> Callable[
 
 def _recipe(arguments: argparse.Namespace) -> "Recipe":
     from srlab.extensions.upscale.choosing import choose, default_target
-    from srlab.extensions.upscale.enlarging import Options
     from srlab.extensions.upscale.stamps import Recipe
     from srlab.extensions.upscale.writing import DEFAULT_QUALITY
+    from srlab.tasks.restoration import Restoration
 
     upscaler = choose(
         arguments.model,
@@ -170,7 +170,7 @@ def _recipe(arguments: argparse.Namespace) -> "Recipe":
         overrides={name: value for name, (value,) in parse_settings(arguments.set).items()},
     )
     target = default_target(upscaler.network, arguments.scale, arguments.size)
-    options = Options(arguments.tile, arguments.exact, arguments.ensemble)
+    options = Restoration(tile=arguments.tile, exact=arguments.exact, ensemble=arguments.ensemble)
     return Recipe(upscaler, target, options, arguments.quality or DEFAULT_QUALITY)
 
 

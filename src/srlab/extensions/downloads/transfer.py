@@ -1,6 +1,5 @@
 """Downloads one file: resumed after interruptions, checked, and renamed when complete."""
 
-import hashlib
 import json
 import logging
 import shutil
@@ -16,6 +15,7 @@ from srlab.atomic_files import atomic_write
 from srlab.extensions.downloads.catalogue import RemoteFile
 from srlab.locks import locked_work
 from srlab.models.sources import is_offline
+from srlab.official_files import file_digest
 
 log = logging.getLogger(__name__)
 
@@ -231,12 +231,12 @@ def _write(
 
 def _checked(remote: RemoteFile, partial: Path, earlier: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a complete file; one with other bytes than expected is deleted."""
-    size, sha256 = _size(partial), _digest(partial, "sha256")
+    size, sha256 = _size(partial), file_digest(partial)
     known = remote.digest
     if known is None and earlier.get("url") == remote.url:
         known = f"sha256:{earlier['sha256']}"
     kind, _, expected = (known or f"sha256:{sha256}").partition(":")
-    found = sha256 if kind == "sha256" else _digest(partial, kind)
+    found = sha256 if kind == "sha256" else file_digest(partial, kind)
     if found != expected:
         partial.unlink()
         raise ValueError(
@@ -248,14 +248,6 @@ def _checked(remote: RemoteFile, partial: Path, earlier: Mapping[str, Any]) -> d
             "%s: no checksum is known; its sha256 %s is recorded for the next time", remote.name, sha256
         )
     return {"url": remote.url, "size": size, "sha256": sha256, "downloaded": time.strftime("%Y-%m-%d")}
-
-
-def _digest(path: Path, kind: str) -> str:
-    digest = hashlib.new(kind)
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _size(path: Path) -> int:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from srlab import __version__
 from srlab.checkpoints import LoadedCheckpoint, read_checkpoint, save_pretrained
-from srlab.checkpoints.pretrained import CONFIG_FILE, WEIGHTS_FILE, is_pretrained
+from srlab.checkpoints.pretrained import CONFIG_FILE, WEIGHTS_FILE
 from srlab.extensions.hub.card import Facts, model_card, recorded_facts
 from srlab.extensions.optional_packages import import_optional
 from srlab.models.network import Network
@@ -45,7 +45,7 @@ def download_repository(name: str) -> Path:
                 library_version=__version__,
             )
         )
-    if not is_pretrained(folder):
+    if not (folder / WEIGHTS_FILE).is_file():
         raise FileNotFoundError(f"the repository {name} has no {WEIGHTS_FILE}, so srlab cannot load it")
     return folder
 

@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from srlab.extensions.upscale.choosing import Precision, choose
-from srlab.extensions.upscale.enlarging import Options, Target
+from srlab.extensions.upscale.enlarging import Target
 from srlab.extensions.upscale.picture import Picture, from_samples, to_samples
 from srlab.extensions.upscale.planes import enlarge_picture
 from srlab.extensions.upscale.reading import pillow_samples
 from srlab.models.network import Network
+from srlab.tasks.restoration import Restoration
 
 ImageLike = TypeVar("ImageLike", NDArray[Any], Tensor, Image.Image)
 
@@ -65,7 +66,7 @@ def upscale(
     if scale is not None and size is not None:
         raise ValueError(f"give either a scale or a size, got scale={scale}, size={size}")
     ready = _ready(network, scale, device, precision)
-    options = Options(tile, exact, ensemble)
+    options = Restoration(tile=tile, exact=exact, ensemble=ensemble)
 
     def enlarged(samples: NDArray[Any]) -> NDArray[Any]:
         picture = _picture(samples)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,25 +12,10 @@ from srlab.models.any_scale import AnyScale
 from srlab.models.bicubic import Bicubic
 from srlab.models.network import Network
 from srlab.ops.subnormals import flush_subnormals
-from srlab.tasks.restoration import Progress, resized, restore
+from srlab.tasks.restoration import Progress, Restoration, resized, restore
 
 FloatImage = NDArray[np.float32]
 """(H, W, channels) in [0, 1], unless something else is said."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a network runs over an image (:func:`srlab.tasks.restoration.restore`).
-
-    Attributes:
-        tile: LR side of the tiles; 0: the whole image at once; ``auto``: what fits into memory.
-        exact: tiles overlap so far that the result is that of the whole image.
-        ensemble: the mean over the eight flips and turns of the image.
-    """
-
-    tile: int | Literal["auto"] = "auto"
-    exact: bool = False
-    ensemble: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,7 @@ def enlarge(
     image: FloatImage,
     network: Network,
     size: tuple[int, int],
-    options: Options,
+    options: Restoration,
     *,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> FloatImage:

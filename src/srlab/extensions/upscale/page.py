@@ -9,11 +9,11 @@ from typing import Any, Literal
 from srlab.checkpoints.shipped import shipped_weights
 from srlab.extensions.optional_packages import import_optional
 from srlab.extensions.upscale.choosing import Upscaler, choose, default_target
-from srlab.extensions.upscale.enlarging import Options
 from srlab.extensions.upscale.jobs import run_job
 from srlab.extensions.upscale.planning import Job
 from srlab.extensions.upscale.stamps import Recipe
 from srlab.extensions.upscale.writing import DEFAULT_QUALITY, SUFFIXES, Format
+from srlab.tasks.restoration import Restoration
 
 _BICUBIC = "bicubic"
 _TILES = ("auto", "0", "128", "256", "512")
@@ -24,7 +24,7 @@ def _gradio() -> Any:
 
 
 def enlarge_upload(
-    photo: Path, folder: Path, upscaler: Upscaler, scale: float | None, options: Options
+    photo: Path, folder: Path, upscaler: Upscaler, scale: float | None, options: Restoration
 ) -> tuple[Path, Path, str]:
     """Enlarge one file, by the network and, to compare, by bicubic interpolation.
 
@@ -116,7 +116,7 @@ def _handler(gradio: Any, load: Callable[[str, float | None], Upscaler]) -> Call
                 folder,
                 load(model, scale or None),
                 scale or None,
-                Options(side, ensemble=ensemble),
+                Restoration(tile=side, ensemble=ensemble),
             )
         except (ValueError, OSError) as error:
             raise gradio.Error(str(error)) from error

@@ -7,17 +7,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from srlab.extensions.upscale.enlarging import FloatImage, Options, enlarge
+from srlab.extensions.upscale.enlarging import FloatImage, enlarge
 from srlab.extensions.upscale.picture import Picture
 from srlab.models.network import Network
-from srlab.tasks.restoration import Progress
+from srlab.tasks.restoration import Progress, Restoration
 
 
 def enlarge_picture(
     picture: Picture,
     network: Network,
     size: tuple[int, int],
-    options: Options,
+    options: Restoration,
     *,
     on_progress: Callable[[float], None] | None = None,
 ) -> Picture:

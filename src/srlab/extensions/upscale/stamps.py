@@ -11,8 +11,9 @@ from srlab import __version__
 from srlab.data.pixels import open_with_pillow
 from srlab.data.tiff import TIFF_SIGNATURES
 from srlab.extensions.upscale.choosing import Upscaler
-from srlab.extensions.upscale.enlarging import Options, Target
+from srlab.extensions.upscale.enlarging import Target
 from srlab.extensions.upscale.writing import Encoding
+from srlab.tasks.restoration import Restoration
 
 _MARK = "srlab upscale "
 _FORMATS = ("PNG", "JPEG", "WEBP")
@@ -24,7 +25,7 @@ class Recipe:
 
     upscaler: Upscaler
     target: Target
-    options: Options
+    options: Restoration
     quality: int
 
     def stamp(self, data: bytes, kind: Encoding) -> str:
