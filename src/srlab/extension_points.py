@@ -18,7 +18,11 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Named objects of one ``kind``, as messages call it, in the order in which they were registered."""
+    """Named objects of one kind, in the order in which they were registered.
+
+    Args:
+        kind: what they are, for messages.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

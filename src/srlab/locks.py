@@ -20,10 +20,13 @@ class HolderHangsError(RuntimeError):
 
 
 class Lease:
-    """An exclusive lock on an open file, held until it is released or the process ends.
+    """An exclusive lock on a file, held until it is released or the process ends.
 
     Forked children (loader processes) do not inherit it; a program that is started with ``descriptor`` among
     its ``pass_fds`` does, and holds it too.
+
+    Args:
+        descriptor: of the open, locked file.
     """
 
     def __init__(self, *, descriptor: int) -> None:

@@ -47,7 +47,11 @@ _PLACEHOLDERS = {
 
 
 def check_config(cfg: DictConfig, run: RunFolder) -> None:
-    """Refuse what would fail later, or be ignored, in the composed ``train`` configuration and its folder.
+    """Refuse what would fail later, or be ignored.
+
+    Args:
+        cfg: the composed ``train`` configuration.
+        run: the folder that it would be trained in.
 
     Raises:
         ValueError: with key, value and remedy, as in all functions of this module.
@@ -84,7 +88,9 @@ def check_config(cfg: DictConfig, run: RunFolder) -> None:
 def check_complete(cfg: DictConfig, choices: Mapping[str, str]) -> None:
     """Refuse a configuration in which a value of a group is left open, by a ``ValueError`` that names it.
 
-    ``choices`` says what was chosen of each group, as Hydra records it.
+    Args:
+        cfg: the composed configuration.
+        choices: what was chosen of each group, as Hydra records it.
     """
     written = flat(cfg, resolve=False)
     missing = sorted(key for key, value in written.items() if "." in key and value == MISSING)

@@ -59,7 +59,9 @@ def run_folder(config: DictConfig) -> Path:
 
     ``resume=auto`` without ``hydra.run.dir=…`` takes an unfinished run of the same configuration next to the
     new folder that no process trains, the last by name; equal configurations end in the same weights.
-    ``config`` is as Hydra composed it, ``hydra`` included.
+
+    Args:
+        config: as Hydra composed it, ``hydra`` included.
 
     Raises:
         OSError: there is no run at ``resume`` or ``rerun``.

@@ -55,10 +55,14 @@ log = logging.getLogger(__name__)
 
 @flush_subnormals()
 def train(cfg: DictConfig) -> float | None:
-    """Fit what the composed ``train`` configuration says, then score the best checkpoint.
+    """Fit, then score the best checkpoint.
+
+    Args:
+        cfg: the composed ``train`` configuration.
 
     Returns:
-        Its mean validation PSNR in dB, which sweeps maximize; None on other ranks than the first.
+        Mean validation PSNR in dB of the best checkpoint, which sweeps maximize; None on other ranks than the
+        first.
 
     Raises:
         ValueError: for combinations that cannot work, before anything is written.

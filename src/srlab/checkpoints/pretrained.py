@@ -39,7 +39,12 @@ def checked_weights(folder: Path) -> Path:
 
 
 def write_config(folder: Path, description: Mapping[str, Any]) -> None:
-    """Write the ``model`` of a checkpoint's description as ``config.json`` for the weights in ``folder``."""
+    """Write ``config.json`` for the weights in ``folder``: sorted keys, a form that others can read too.
+
+    Args:
+        folder: holds the weights.
+        description: of :func:`srlab.checkpoints.read_checkpoint`; its ``model`` is written.
+    """
     model = comparable(description["model"])
     content = {
         "architectures": [str(model["_target_"]).rpartition(".")[-1]],

@@ -86,7 +86,12 @@ def save_pretrained(checkpoint: LoadedCheckpoint | Network, folder: str | Path) 
 
 
 def lost_arguments(checkpoint: LoadedCheckpoint, **options: Any) -> dict[str, Any]:
-    """Arguments that :func:`save_official` cannot store, where they differ from what a reader assumes."""
+    """Arguments that an official file cannot store, where they differ from what a reader assumes.
+
+    Args:
+        checkpoint: from :func:`srlab.checkpoints.read_checkpoint`.
+        options: as of :func:`save_official`.
+    """
     layout = _layout_of(checkpoint.network, options)
     detected, assumed = layout.detect(layout.from_ours(checkpoint.network, **options))
     model, detected = comparable(checkpoint.description["model"]), comparable(detected)

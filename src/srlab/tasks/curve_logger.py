@@ -21,13 +21,16 @@ _SAVE_INTERVAL_S = 5.0
 
 
 class CurveLogger(Logger):
-    """Writes every logged metric to ``metrics.csv`` in a run's folder, one row a step, a column a metric.
+    """Writes every logged metric to ``<folder>/metrics.csv``, one row a step, a column a metric.
 
     The column ``step`` counts completed optimizer steps, as checkpoints do; Lightning numbers steps from 0.
 
     Lightning's own CSV logger deletes the file of an earlier process in the same folder. This one appends,
     and when a resumed run logs a step that the file already has, the rows from there on are replaced. A
     failed write (disk full) is logged once and retried with the next save: training continues.
+
+    Args:
+        folder: the run's folder.
     """
 
     def __init__(self, folder: Path) -> None:

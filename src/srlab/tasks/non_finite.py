@@ -81,8 +81,10 @@ class _LossPolicy(Callback):
     def describe(self, trainer: Trainer, first_bad: float, value: float) -> str:
         """One message with step, micro-batch, samples and remedies; every rank must call it.
 
-        ``first_bad`` is the number of this rank's first bad micro-batch from the start of the run, or
-        infinite; ``value`` is its loss, and a good one means that the gradient was bad.
+        Args:
+            trainer: of the run.
+            first_bad: number of this rank's first bad micro-batch from the start of the run, or infinite.
+            value: its loss; a good one means that the gradient was bad.
         """
         mine = torch.tensor([first_bad, value], dtype=torch.float64, device=trainer.strategy.root_device)
         found = trainer.strategy.all_gather(mine).reshape(-1, 2).tolist()

@@ -96,7 +96,12 @@ def display_tables(evaluations: Sequence[Evaluation]) -> list[PlainTable]:
 
 
 def cost_table(evaluations: Sequence[Evaluation], *, left_out: Sequence[str] = ()) -> list[PlainTable]:
-    """One row for each network, without the columns ``left_out``; no table where nothing was measured."""
+    """One row for each network; no table where nothing was measured.
+
+    Args:
+        evaluations: those without costs have empty cells.
+        left_out: headings of columns that are not shown.
+    """
     measured = [each.conditions.costs for each in evaluations if each.conditions.costs]
     if not measured:
         return []
