@@ -1,10 +1,13 @@
 """Files of one code base for one network: how to detect, read and write them."""
 
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from srlab.checkpoints.layouts.keys import Names, rename, rename_all, reverse
@@ -34,6 +37,11 @@ class OfficialLayout(ABC):
     prefix: ClassVar[str] = ""
     #: Keys of the file and ours.
     names: ClassVar[Names] = ()
+    #: Ends of further keys, of what can be derived.
+    derivable: ClassVar[tuple[str, ...]] = ()
+    #: Our key, without ``weight`` or ``bias``, of the convolution whose sub-pixels the authors resize to make
+    #: a network of another scale; none: they do not.
+    subpixels: ClassVar[str | None] = None
 
     @abstractmethod
     def detect(self, state: State) -> Detected:
@@ -45,7 +53,8 @@ class OfficialLayout(ABC):
 
     def to_ours(self, state: State) -> dict[str, Tensor]:
         """Our state dict; entries that can be derived may be absent."""
-        return rename_all(state, self.names)
+        kept = {key: value for key, value in state.items() if not key.endswith(self.derivable)}
+        return rename_all(kept, self.names)
 
     def from_ours(self, network: Network) -> dict[str, Tensor]:
         """The complete state dict of ``network``; a subclass may have keyword options."""
@@ -57,7 +66,8 @@ class OfficialLayout(ABC):
 
     def at_scale(self, state: State, scale: int) -> dict[str, Tensor]:
         """Our state dict of another scale, converted as the authors do it; the same if they do not."""
-        return dict(state)
+        own = () if self.subpixels is None else (f"{self.subpixels}.weight", f"{self.subpixels}.bias")
+        return {key: resize_subpixels(value, scale) if key in own else value for key, value in state.items()}
 
     def constants(self, network: Network) -> dict[str, Tensor]:
         """Frozen parameters of the official code that ``network`` derives."""
@@ -117,3 +127,33 @@ class Layout:
         weights, shift = absorb_mean_shift(official)
         arguments = {**self.arguments, "mean": list(shift.mean), "value_range": shift.value_range}
         return weights, arguments, {"mean", "value_range"} if shift.is_known else set()
+
+
+def resize_subpixels(parameter: Tensor, scale: int) -> Tensor:
+    """Weight or bias of a convolution before a pixel shuffle, resized to another scale as the authors do it.
+
+    The sub-pixels of each colour, input channel and tap form a grid; it is interpolated bilinearly.
+
+    Args:
+        parameter: (3 * s * s, ...) for any scale s.
+        scale: the new scale t.
+
+    Returns:
+        (3 * t * t, ...).
+    """
+    old, rest = math.isqrt(len(parameter) // 3), parameter.shape[1:]
+    if len(parameter) != 3 * old**2:
+        raise ValueError(
+            f"expected 3 * scale * scale rows before a pixel shuffle, got {len(parameter)} rows; "
+            "only the convolution that makes the image has them"
+        )
+    grids = parameter.reshape(3, old, old, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(grids, (scale, scale), mode="bilinear", align_corners=False)
+    return resized.permute(0, 2, 3, 1).reshape(3 * scale**2, *rest)
+
+
+def shuffled_scale(state: State, prefix: str) -> int:
+    """Scale of the pixel shuffles behind the convolutions ``prefix.{}.weight``."""
+    stages = sum(bool(re.fullmatch(rf"{re.escape(prefix)}\.\d+\.weight", key)) for key in state)
+    rows, channels = state[f"{prefix}.0.weight"].shape[:2]
+    return math.isqrt(rows // channels) ** stages

@@ -3,7 +3,7 @@
 Source: github.com/LabShuHangGU/PFT-SR at 7d4a6874, basicsr/archs/pft_arch.py.
 """
 
-from srlab.checkpoints.layouts.convolutional_frame import (
+from srlab.checkpoints.layouts.atd import (
     BLOCK,
     CONVOLUTIONAL_NAMES,
     ConvolutionalFrameLayout,
