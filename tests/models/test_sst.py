@@ -209,7 +209,7 @@ def test_compiles_to_one_graph_that_computes_the_same(network_class, backend):
         (
             SST,
             {"window_sizes": [2, 0]},
-            r"every entry of window_sizes must be an integer of at least 1, got 0",
+            r"window_sizes\[1\] must be an integer of at least 1, got 0",
         ),
         (SST, {"mlp_ratio": 0.1}, r"mlp_ratio=0.1 leaves no channel of dim=8; use at least 0.125"),
         (SST, {"num_groups": 0}, r"num_groups must be an integer of at least 1, got 0"),

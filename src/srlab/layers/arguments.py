@@ -15,7 +15,22 @@ def require_integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
     """``values`` if it is a list of at least one positive integer, else a ValueError that names it."""
     if isinstance(values, (str, int)) or not len(values):
         raise ValueError(f"{name} must be a list of at least one integer, got {values!r}")
-    return tuple(require_integer(f"every entry of {name}", value) for value in values)
+    return tuple(require_integer(f"{name}[{index}]", value) for index, value in enumerate(values))
+
+
+def require_counts(**values: object) -> None:
+    """A ValueError unless all are positive integers."""
+    for name, value in values.items():
+        require_integer(name, value)
+
+
+def require_entries(part: str, **lists: Sequence[int]) -> list[tuple[int, ...]]:
+    """For every ``part`` of a network its entries of all lists, positive integers, else a ValueError."""
+    checked = [require_integers(name, values) for name, values in lists.items()]
+    if len(set(map(len, checked))) > 1:
+        counts = " and ".join(f"{name} has {len(values)} entries" for name, values in lists.items())
+        raise ValueError(f"{counts}; give one of each for every {part}")
+    return list(zip(*checked, strict=True))
 
 
 def require_positive(name: str, value: object) -> float:

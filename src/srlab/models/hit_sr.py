@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer
+from srlab.layers.arguments import require_integer, require_integers
 from srlab.layers.feed_forward import ConvFeedForward, FeedForward
 from srlab.layers.inference_cache import InferenceCache
 from srlab.layers.position_bias import RelativePositionBias
@@ -295,6 +295,6 @@ def _check_sizes(dim: int, depths: Sequence[int], num_heads: Sequence[int], wind
         raise ValueError(
             f"window_sizes={windows!r} must list one side for each of {max(depths)} positions in a group"
         )
-    for side in windows:
-        if require_integer("every entry of window_sizes", side) > MERGED_SIZE and side % MERGED_SIZE:
+    for side in require_integers("window_sizes", windows):
+        if side > MERGED_SIZE and side % MERGED_SIZE:
             raise ValueError(f"window side {side} must be at most {MERGED_SIZE} or a multiple of it")
