@@ -24,8 +24,9 @@ from rounding import assert_equal_up_to_rounding, outputs_and_gradients, outputs
 from srlab.checkpoints import official_state
 from srlab.checkpoints.layouts.keys import rename_all
 from srlab.models.elan import ELAN, ElanBlock, GroupAttention
-from srlab.models.network import BACKENDS
 from srlab.models.shared_attention import LocalFeatures, ShiftConvolution
+
+BACKENDS = ("reference", "sdpa")
 
 SMALL = {
     "scale": 2, "dim": 12, "depth": 4, "n_share": 1, "window_sizes": [2, 4, 8], "expansion": 2,

@@ -205,7 +205,11 @@ def test_compiles_to_one_graph_that_computes_the_same(network_class, backend):
     ("network_class", "overrides", "message"),
     [
         (SST, {"num_heads": [3, 1]}, r"dim=8 must be a multiple of num_heads=3"),
-        (SST, {"ranks": [4]}, r"window_sizes has 2 entries, num_heads has 2 entries, ranks has 1 entries"),
+        (
+            SST,
+            {"ranks": [4]},
+            r"window_sizes has 2 entries and num_heads has 2 entries and ranks has 1 entries",
+        ),
         (
             SST,
             {"window_sizes": [2, 0]},

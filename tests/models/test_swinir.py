@@ -22,8 +22,9 @@ from official_networks import (
 )
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
 from srlab.checkpoints import official_state
-from srlab.models.network import BACKENDS
 from srlab.models.swinir import SwinBlock, SwinIR
+
+BACKENDS = ("reference", "sdpa")
 
 SMALL = {
     "scale": 2, "dim": 12, "depths": [2, 2], "num_heads": [2, 3], "window_size": 4, "mlp_ratio": 2,

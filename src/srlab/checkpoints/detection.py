@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from srlab.checkpoints.layouts import Layout, known_layouts
-from srlab.checkpoints.layouts.keys import first_few
+from srlab.checkpoints.layouts.keys import first_few, rename
 from srlab.models.registry import import_path, network_classes
 
 # What wrappers put before every key: DataParallel and torch.compile.
@@ -135,7 +135,7 @@ def _interpret(
     layout, official, sources = chosen.layout, chosen.layout.official, {}
     looks = f"{file} looks like {layout.name}, but"
     for key in chosen.state:
-        other = sources.setdefault(layout.official_name(key), key)
+        other = sources.setdefault(rename(key, layout.names), key)
         if other != key:
             raise ValueError(f"{looks} has both {other} and {key} for one tensor")
     try:

@@ -269,17 +269,13 @@ class HiTSR(ResidualGroupNetwork):
 
     def measured_halo(self) -> int | None:
         """192: with trained HiT-SRF weights, what is left is float32's rounding (docs/tiling.md)."""
-        groups = [
-            [block for block in group.modules() if isinstance(block, HierarchicalBlock)]
-            for group in self.groups
-        ]
-        windows = [[block.correlation.window_size for block in group] for group in groups]
-        is_measured = windows == 4 * [[4, 8, 16, 32, 48, 64]] and all(
+        blocks = [block for block in self.groups.modules() if isinstance(block, HierarchicalBlock)]
+        windows = [block.correlation.window_size for block in blocks]
+        is_measured = (len(self.groups), windows) == (4, 4 * [4, 8, 16, 32, 48, 64]) and all(
             block.correlation.context is None
             and block.correlation.shift == 0
             and isinstance(block.mlp, ConvFeedForward)
-            for group in groups
-            for block in group
+            for block in blocks
         )
         return 192 if is_measured else None
 

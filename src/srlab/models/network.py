@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# "reference" follows the paper step by step; "sdpa" computes the same without storing attention maps.
-BACKENDS = ("reference", "sdpa")
-
 _NO_KERNELS = "no compiled kernels are installed (srlab.extensions.kernels)"
 
 
@@ -190,8 +187,8 @@ class AttentionNetwork(Network):
             choice is logged when it is first made.
     """
 
-    #: Implementations in PyTorch's operators.
-    plain_backends: ClassVar[tuple[str, ...]] = BACKENDS
+    #: Implementations in PyTorch's operators: the paper step by step, and one that stores no attention maps.
+    plain_backends: ClassVar[tuple[str, ...]] = ("reference", "sdpa")
     #: The one that ``auto`` means where no kernel runs that was measured to be faster (docs/speed.md).
     default_backend: ClassVar[str] = "sdpa"
     #: The one whose operators an exported file has.

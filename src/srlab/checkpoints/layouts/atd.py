@@ -94,6 +94,3 @@ class AtdLayout(ConvolutionalFrameLayout):
             "query_dim": state[_QUERY].shape[0],
         }
         return arguments, ("category_size", "mean", "value_range", "shift_schedule")
-
-
-OFFICIAL = AtdLayout()

@@ -98,11 +98,9 @@ def _numbered(key: str, others: Sequence[str]) -> str:
     return f"{before}.{count_numbered(others, f'{before}.')}.{after}" if found else key
 
 
-OFFICIAL = EdsrLayout()
-
 EDSR_PYTORCH = Layout(
     name="EDSR-PyTorch's EDSR",
-    official=OFFICIAL,
+    official=EdsrLayout(),
     landmarks=("body.0.body.0.weight", "head.0.weight", "tail.0.0.weight", "tail.1.weight"),
     names=(
         ("body.{}.body.0.*", "body.{}.conv1.*"),
@@ -113,7 +111,7 @@ EDSR_PYTORCH = Layout(
 )
 MMAGIC = Layout(
     name="MMagic's EDSR",
-    official=OFFICIAL,
+    official=EdsrLayout(),
     landmarks=(
         "upsample.0.upsample_conv.weight",
         "body.0.conv1.weight",

@@ -86,13 +86,11 @@ class ElanLayout(OfficialLayout):
         return pixels * 9 * (1 + network.scale**2)
 
 
-OFFICIAL = ElanLayout()
-
 _LOCAL, _LOCAL_OFFICIAL = "body.{}.modules_lfe.{}.lfe", "body.{}.modules_lfe.lfe_{}"
 
 FRIED_RICE = Layout(
     name="FriedRiceLab's ELAN",
-    official=OFFICIAL,
+    official=ElanLayout(),
     landmarks=("body.0.modules_lfe.0.lfe.0.weight", "head.weight", "tail.0.weight"),
     names=(
         ("head.*", "head.0.*"),

@@ -162,9 +162,3 @@ def width_ratio(dim: int, hidden_dim: int) -> float:
     """A ratio of which the network makes ``hidden_dim`` channels."""
     ratio = hidden_dim / dim
     return ratio if int(dim * ratio) == hidden_dim else (hidden_dim + 0.5) / dim
-
-
-OFFICIAL_ESC = EscLayout()
-OFFICIAL_FP = EscFPLayout()
-OFFICIAL_LTE = EscLTELayout()
-OFFICIAL_REAL = EscRealLayout()

@@ -32,6 +32,3 @@ class EscRibLayout(EscLayout):
         """The published side of the windows."""
         heads, _, rank = state[f"{_ATTENTION}.to_q"].shape
         return {"window_size": 64, "num_heads": heads, "rank": rank, **detect_bias(state, _ATTENTION)}
-
-
-OFFICIAL = EscRibLayout()

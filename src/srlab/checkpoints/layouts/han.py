@@ -41,6 +41,3 @@ class HanLayout(EdsrPytorchLayout):
             "squeeze_factor": dim // hidden,
         }
         return arguments, assumed
-
-
-OFFICIAL = HanLayout()

@@ -84,6 +84,3 @@ def _detect_windows(state: State, depths: Sequence[int]) -> list[int]:
         embed = state.get(f"{block}{_CONTEXT}.unigram_embed.weight")
         windows.append(likely if embed is None else embed.shape[-1])
     return windows
-
-
-OFFICIAL = HiTSRLayout()

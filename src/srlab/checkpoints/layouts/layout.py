@@ -23,8 +23,8 @@ Detected = tuple[dict[str, Any], tuple[str, ...]]
 class OfficialLayout(ABC):
     """Files of the implementation that a network reproduces, read and written.
 
-    A subclass has one instance, in a module of this package. The key names in ``landmarks`` and in all state
-    dicts are those of the file without prefix, unless "our" is said.
+    Subclasses in the modules of this package are found, unless they are abstract. The key names in
+    ``landmarks`` and in all state dicts are those of the file without prefix, unless "our" is said.
     """
 
     #: The class that computes the same function.
@@ -102,10 +102,6 @@ class Layout:
     def of(cls, official: OfficialLayout) -> "Layout":
         """That of the official code itself."""
         return cls(name=official.network.__name__, official=official, landmarks=official.landmarks)
-
-    def official_name(self, key: str) -> str:
-        """The official name of a key in the file."""
-        return rename(key, self.names)
 
     def name_in_file(self, official: str) -> str:
         """The way back, for messages."""

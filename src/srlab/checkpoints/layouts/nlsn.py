@@ -45,6 +45,3 @@ class NlsnLayout(EdsrPytorchLayout):
         }
         spaced = () if len(attentions) > 1 else ("attention_every",)
         return arguments, ("chunk_size", "num_rounds", "residual_scale", "hash_seed", *spaced, *color)
-
-
-OFFICIAL = NlsnLayout()

@@ -43,6 +43,3 @@ class PftLayout(ConvolutionalFrameLayout):
         }
         shared = ("num_heads",) if heads == 1 else ()
         return arguments, (*shared, "kept_tokens", "mean", "value_range", "shift_schedule")
-
-
-OFFICIAL = PftLayout()

@@ -44,11 +44,9 @@ class RcanLayout(OfficialLayout):
         return arguments, ("mean", "value_range")
 
 
-OFFICIAL = RcanLayout()
-
 AUTHORS = Layout(
     name="the authors' RCAN",
-    official=OFFICIAL,
+    official=RcanLayout(),
     landmarks=(
         "body.0.body.0.body.3.conv_du.0.weight",
         "head.0.weight",

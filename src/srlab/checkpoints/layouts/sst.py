@@ -102,6 +102,3 @@ class SSTLayout(OfficialLayout):
 def _counts(state: State) -> tuple[int, int]:
     """Groups, and blocks of each: two modules follow the groups, one follows the blocks."""
     return count_numbered(state, "body.") - 2, count_numbered(state, "body.0.") - 1
-
-
-OFFICIAL = SSTLayout()

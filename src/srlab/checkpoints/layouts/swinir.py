@@ -115,8 +115,8 @@ class SwinIRLayout(OfficialLayout):
                 _, group, _, position = name.split(".")
                 key = BLOCK.format(group, position)
                 state[f"{key}.attn.relative_position_index"] = relative_position_index(side, like.device)
-                if block.shift:
-                    mask = shifted_window_mask(img_size, img_size, side, block.shift, like.device, like.dtype)
+                if shift := block.attention.shift:
+                    mask = shifted_window_mask(img_size, img_size, side, shift, like.device, like.dtype)
                     state[f"{key}.attn_mask"] = mask.flatten(0, 1)
         return state
 
@@ -135,6 +135,3 @@ def _detect_schedule(state: State, depths: Sequence[int]) -> str | list[bool]:
     ]
     alternate = resolve_shift_schedule("alternate", depths)
     return masked if any(masked) and tuple(masked) != alternate else "alternate"
-
-
-OFFICIAL = SwinIRLayout()
