@@ -11,10 +11,17 @@ from typing import Any
 
 from torch import Tensor
 
-from srlab.checkpoints.layouts.keys import count_numbered, rename_all
-from srlab.checkpoints.layouts.layout import Detected, Layout, OfficialLayout, State, shuffled_scale
-from srlab.checkpoints.layouts.mean_shift import is_rounding_of, mean_shift_entries, stored_mean_shift
-from srlab.layers.color import RGB_MEAN, rgb_mean
+from srlab.checkpoints.layouts.keys import count_numbered
+from srlab.checkpoints.layouts.layout import (
+    Detected,
+    Layout,
+    MeanShiftLayout,
+    OfficialLayout,
+    State,
+    shuffled_scale,
+)
+from srlab.checkpoints.layouts.mean_shift import stored_mean_shift
+from srlab.layers.color import RGB_MEAN
 from srlab.models.edsr import EDSR
 from srlab.models.network import Network
 
@@ -44,8 +51,8 @@ class EdsrLayout(OfficialLayout):
         return arguments, ("residual_scale", "mean", "value_range")
 
 
-class EdsrPytorchLayout(OfficialLayout, ABC):
-    """Bare state dicts whose mean shifts are frozen 1x1 convolutions, constants here."""
+class EdsrPytorchLayout(MeanShiftLayout, ABC):
+    """Bare state dicts, named as in EDSR-PyTorch."""
 
     containers = ()
     #: Of what surrounds the modules of the body, which come before.
@@ -67,29 +74,11 @@ class EdsrPytorchLayout(OfficialLayout, ABC):
         }
         return arguments, () if shift.is_known else ("mean", "value_range")
 
-    def to_ours(self, state: State) -> dict[str, Tensor]:
-        """Compare the frozen constants with ours and leave them out."""
-        shift = stored_mean_shift(state)
-        frozen = mean_shift_entries(rgb_mean(shift.value_range, shift.mean).flatten())
-        for key in frozen.keys() & state.keys():
-            if not is_rounding_of(state[key], frozen[key]):
-                raise ValueError(f"{key} is no mean shift: it differs from a constant of the official code")
-        kept = {key: value for key, value in state.items() if key not in frozen}
-        return rename_all(kept, self.names)
-
     def from_ours(self, network: Network) -> dict[str, Tensor]:
         """Convolutions after a sequence of modules have the next number there, which names give as ``N``."""
         state = super().from_ours(network)
         numbered = [key for key in state if ".N." not in key]
         return {_numbered(key, numbered): value for key, value in state.items()}
-
-    def constants(self, network: Network) -> dict[str, Tensor]:
-        """Mean shifts."""
-        return mean_shift_entries(network.get_buffer("color_offset").flatten())
-
-    def extra_multiply_adds(self, network: Network, height: int, width: int) -> int:
-        """Mean shifts are 1x1 convolutions there, of each pixel before and after upsampling."""
-        return height * width * 9 * (1 + network.scale**2)
 
 
 def _numbered(key: str, others: Sequence[str]) -> str:

@@ -11,7 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srlab.checkpoints.layouts.keys import Names, rename, rename_all, reverse
-from srlab.checkpoints.layouts.mean_shift import absorb_mean_shift
+from srlab.checkpoints.layouts.mean_shift import (
+    absorb_mean_shift,
+    is_rounding_of,
+    mean_shift_entries,
+    stored_mean_shift,
+)
 from srlab.models.network import Network
 
 #: Tensors by name.
@@ -76,6 +81,32 @@ class OfficialLayout(ABC):
     def extra_multiply_adds(self, network: Network, height: int, width: int) -> int:
         """What the official code executes for a low-resolution image and ``network`` does not."""
         return 0
+
+
+class MeanShiftLayout(OfficialLayout, ABC):
+    """Mean shifts are frozen 1x1 convolutions there, constants here."""
+
+    def frozen(self, state: State) -> dict[str, Tensor]:
+        """What the frozen parameters of a file must be."""
+        return stored_mean_shift(state).entries
+
+    def to_ours(self, state: State) -> dict[str, Tensor]:
+        """Compare the frozen constants with ours and leave them out."""
+        frozen = self.frozen(state)
+        for key in frozen.keys() & state.keys():
+            if not is_rounding_of(state[key], frozen[key]):
+                published = f"the constant of the published {self.network.__name__}"
+                raise ValueError(f"{key} differs from {published}; this file cannot be represented")
+        return super().to_ours({key: value for key, value in state.items() if key not in frozen})
+
+    def constants(self, network: Network) -> dict[str, Tensor]:
+        """Mean shifts."""
+        return mean_shift_entries(network.get_buffer("color_offset").flatten())
+
+    def extra_multiply_adds(self, network: Network, height: int, width: int) -> int:
+        """Mean shifts, of each padded pixel before and after upsampling."""
+        pixels = math.prod(side + -side % network.size_multiple for side in (height, width))
+        return pixels * 9 * (1 + network.scale**2)
 
 
 @dataclass(frozen=True, kw_only=True)
