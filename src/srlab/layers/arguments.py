@@ -38,3 +38,11 @@ def require_positive(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a number above 0, got {value!r}")
     return value
+
+
+def require_channels(name: str, ratio: float, dim: int) -> int:
+    """``ratio`` times ``dim``, cut off to an integer, if this is a channel at least, else a ValueError."""
+    channels = int(dim * ratio)
+    if channels < 1:
+        raise ValueError(f"{name}={ratio} leaves no channel of dim={dim}; use at least {1 / dim:.3g}")
+    return channels

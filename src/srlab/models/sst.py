@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_entries, require_integer, require_positive
+from srlab.layers.arguments import require_channels, require_entries, require_integer, require_positive
 from srlab.layers.feed_forward import ChannelNorm, MapFeedForward
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.implicit_bias import GatedWindowAttention
@@ -108,11 +108,8 @@ class SST(AttentionNetwork):
         cycle = require_entries(
             "block of a group", window_sizes=window_sizes, num_heads=num_heads, ranks=ranks
         )
-        hidden_dim = int(require_integer("dim", dim) * require_positive("mlp_ratio", mlp_ratio))
-        if hidden_dim < 1:
-            raise ValueError(
-                f"mlp_ratio={mlp_ratio} leaves no channel of dim={dim}; use at least {1 / dim:.3g}"
-            )
+        require_integer("dim", dim)
+        hidden_dim = require_channels("mlp_ratio", require_positive("mlp_ratio", mlp_ratio), dim)
         shifts = iter(
             resolve_shift_schedule(shift_schedule, [len(cycle)] * require_integer("num_groups", num_groups))
         )
