@@ -8,7 +8,7 @@ Deviations: sides below 8 are pooled to one cell, where the official code fails;
 Shape legend: B batch, C features, E hidden channels, H/W low-resolution size; maps are (B, C, H, W).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -229,7 +229,7 @@ class EchoSR(Network):
         self.value_range = require_positive("value_range", value_range)
         self.register_buffer("mean", rgb_mean(mean=mean), persistent=False)
         self.mean: Tensor
-        rates: Iterator[float] = drop_path_schedule(dropout, require_integers("depths", depths))
+        rates = drop_path_schedule(dropout, require_integers("depths", depths))
         self.conv_first = nn.Conv2d(3, dim, 3, padding=1)
         self.groups = nn.ModuleList()
         for depth in depths:
