@@ -81,7 +81,7 @@ def test_the_group_of_schedules_reaches_elan_and_swinir(schedule, expected):
     assert [block.shifted for block in elan.body] == [bool(shifted) for shifted in expected]
     small = ["model.dim=12", "model.depths=[2,2]", "model.num_heads=[2,2]"]
     swinir = build_network(composed("model=swinir_light", *small, *schedule).model)
-    assert [block.shift for group in swinir.groups for block in group.blocks] == [
+    assert [block.attention.shift for group in swinir.groups for block in group.blocks] == [
         4 * shifted for shifted in expected
     ]
 

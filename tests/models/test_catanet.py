@@ -182,7 +182,7 @@ def test_no_backend_but_the_reference_stores_maps():
         ({"query_dim": 5}, r"query_dim=5 must be a multiple of num_heads=2"),
         ({"scale": 5}, r"CATANet upsamples by 2, 3 or 4, got scale=5"),
         ({"patch_sizes": [2, 8]}, r"patch_sizes=\[2, 8\] must be more than 2, the pixels that patches share"),
-        ({"patch_sizes": [6]}, r"group_sizes has 2 entries and patch_sizes 1; give one of each"),
+        ({"patch_sizes": [6]}, r"group_sizes has 2 entries and patch_sizes has 1 entries; give one of each"),
         ({"num_centres": []}, r"num_centres must be a list of at least one integer"),
     ],
 )

@@ -280,7 +280,7 @@ def test_there_is_no_official_layout():
         ),
         ({"group_width": 0}, r"group_width must be an integer of at least 1, got 0"),
         ({"kernel_sides": [3, 4, 5]}, r"kernel_sides must be odd, .* got \(3, 4, 5\)"),
-        ({"kernel_sides": [3, 0, 5]}, r"every entry of kernel_sides must be an integer of at least 1, got 0"),
+        ({"kernel_sides": [3, 0, 5]}, r"kernel_sides\[1\] must be an integer of at least 1, got 0"),
         ({"kernel_sides": []}, r"at least one integer, got \[\]"),
         ({"kernel_sides": 7}, r"kernel_sides must be a list .* got 7"),
         ({"depth": 5}, r"depth=5 modules do not divide .* use depth=4 or 6"),

@@ -269,8 +269,8 @@ def test_compiles_to_one_graph_that_computes_the_same(kind, backend):
     [
         ({"dim": 18}, r"dim=18 must be a multiple of twice num_heads=2"),
         ({"dim": 12}, r"dim must be an integer of at least 16, got 12"),
-        ({"depths": [2]}, r"depths has 1 entries and num_heads 2; give one of each"),
-        ({"depths": [], "num_heads": []}, r"depths has 0 entries"),
+        ({"depths": [2]}, r"depths has 1 entries and num_heads has 2 entries; give one of each"),
+        ({"depths": [], "num_heads": []}, r"depths must be a list of at least one integer, got \[\]"),
         ({"depths": [3, 0]}, r"depths\[\d\] must be an integer of at least 1, got 0"),
         ({"num_heads": [2, 0]}, r"num_heads\[\d\] must be an integer of at least 1, got 0"),
         ({"window_sizes": [4, 8]}, r"window_sizes=\[4, 8\] must list one side for each of 3 positions"),
@@ -278,7 +278,7 @@ def test_compiles_to_one_graph_that_computes_the_same(kind, backend):
         ({"window_sizes": [4, 8, 12]}, r"window side 12 must be at most 8 or a multiple of it"),
         (
             {"window_sizes": [0, 8, 16]},
-            r"every entry of window_sizes must be an integer of at least 1, got 0",
+            r"window_sizes\[0\] must be an integer of at least 1, got 0",
         ),
         ({"feed_forward": "conv"}, r"unknown feed_forward 'conv'; choose linear or convolution"),
         ({"backend": "sdpa"}, r"HiTSR has no backend 'sdpa'; choose one of reference, linear, auto"),

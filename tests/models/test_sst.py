@@ -205,11 +205,15 @@ def test_compiles_to_one_graph_that_computes_the_same(network_class, backend):
     ("network_class", "overrides", "message"),
     [
         (SST, {"num_heads": [3, 1]}, r"dim=8 must be a multiple of num_heads=3"),
-        (SST, {"ranks": [4]}, r"window_sizes has 2 entries, num_heads has 2 entries, ranks has 1 entries"),
+        (
+            SST,
+            {"ranks": [4]},
+            r"window_sizes has 2 entries and num_heads has 2 entries and ranks has 1 entries",
+        ),
         (
             SST,
             {"window_sizes": [2, 0]},
-            r"every entry of window_sizes must be an integer of at least 1, got 0",
+            r"window_sizes\[1\] must be an integer of at least 1, got 0",
         ),
         (SST, {"mlp_ratio": 0.1}, r"mlp_ratio=0.1 leaves no channel of dim=8; use at least 0.125"),
         (SST, {"num_groups": 0}, r"num_groups must be an integer of at least 1, got 0"),

@@ -22,8 +22,9 @@ from official_networks import (
 )
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
 from srlab.checkpoints import official_state
-from srlab.models.network import BACKENDS
 from srlab.models.swinir import SwinBlock, SwinIR
+
+BACKENDS = ("reference", "sdpa")
 
 SMALL = {
     "scale": 2, "dim": 12, "depths": [2, 2], "num_heads": [2, 3], "window_size": 4, "mlp_ratio": 2,
@@ -181,8 +182,8 @@ def test_stored_masks_tell_the_schedule_and_its_absence_is_admitted():
     ("overrides", "message"),
     [
         ({"dim": 13}, r"dim=13 must be a multiple of num_heads=2"),
-        ({"depths": [2]}, r"depths has 1 entries and num_heads 2"),
-        ({"depths": []}, r"depths has 0 entries"),
+        ({"depths": [2]}, r"depths has 1 entries and num_heads has 2 entries"),
+        ({"depths": []}, r"depths must be a list of at least one integer, got \[\]"),
         ({"depths": [2, 0]}, r"depths\[1\] must be an integer of at least 1, got 0"),
         ({"window_size": 0}, r"window_size must be an integer of at least 1, got 0"),
         ({"head": "transpose"}, r"unknown head 'transpose'; choose one of pixelshuffledirect"),

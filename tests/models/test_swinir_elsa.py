@@ -168,8 +168,8 @@ def test_there_is_no_official_layout():
     ("overrides", "message"),
     [
         ({"dim": 13}, r"dim=13 must be a multiple of num_heads=2"),
-        ({"depths": [2]}, r"depths has 1 entries and num_heads 2; give one of each"),
-        ({"depths": [], "num_heads": []}, r"depths has 0 entries"),
+        ({"depths": [2]}, r"depths has 1 entries and num_heads has 2 entries; give one of each"),
+        ({"depths": [], "num_heads": []}, r"depths must be a list of at least one integer, got \[\]"),
         ({"depths": [2, 0]}, r"depths\[1\] must be an integer of at least 1, got 0"),
         ({"num_heads": [2, 0]}, r"num_heads\[1\] must be an integer of at least 1, got 0"),
         ({"kernel_side": 8}, r"kernel_side must be odd"),

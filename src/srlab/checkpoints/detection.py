@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from srlab.checkpoints.layouts import Layout, known_layouts
+from srlab.checkpoints.layouts.keys import rename
 from srlab.models.registry import import_path, network_classes
 from srlab.terminal.names import some
 
@@ -135,7 +136,7 @@ def _interpret(
     layout, official, sources = chosen.layout, chosen.layout.official, {}
     looks = f"{file} looks like {layout.name}, but"
     for key in chosen.state:
-        other = sources.setdefault(layout.official_name(key), key)
+        other = sources.setdefault(rename(key, layout.names), key)
         if other != key:
             raise ValueError(f"{looks} has both {other} and {key} for one tensor")
     try:

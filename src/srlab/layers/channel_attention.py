@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer
+from srlab.layers.arguments import require_counts, require_integer
 
 
 class ChannelAttention(nn.Module):
@@ -70,8 +70,7 @@ def channel_attention_groups(
     Raises:
         ValueError: an argument is less than 1, or ``squeeze_factor`` more than ``dim``.
     """
-    require_integer("num_groups", num_groups)
-    require_integer("depth", depth)
+    require_counts(num_groups=num_groups, depth=depth)
     if require_integer("squeeze_factor", squeeze_factor) > require_integer("dim", dim):
         raise ValueError(
             f"squeeze_factor={squeeze_factor} leaves none of dim={dim} channels; use at most {dim}"

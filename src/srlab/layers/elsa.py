@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer
+from srlab.layers.arguments import require_counts, require_integer
 from srlab.layers.spatial_steps import steps_of
 from srlab.ops.local_aggregation import fused_local_aggregation, local_aggregation
 from srlab.ops.reach import Step
@@ -138,8 +138,7 @@ class HadamardAttention(nn.Module):
 def _check_sizes(dim: int, num_heads: int, kernel_side: int, group_width: int, dilation: int) -> None:
     """Heads divide the features, filters have a middle, and queries at least one channel."""
     require_integer("dim", dim, minimum=3)
-    for name, value in (("num_heads", num_heads), ("group_width", group_width), ("dilation", dilation)):
-        require_integer(name, value)
+    require_counts(num_heads=num_heads, group_width=group_width, dilation=dilation)
     if dim % num_heads:
         raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}")
     if require_integer("kernel_side", kernel_side) % 2 == 0:

@@ -1,4 +1,4 @@
-"""Two-layer perceptrons on the channels of every token, and the transformer block that ends with one."""
+"""Parts of transformers: feed-forward networks, the norm of maps, a block, and how linear maps start."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,6 +41,32 @@ class ConvFeedForward(FeedForward):
         return self.contract(hidden + local)
 
 
+class MapFeedForward(nn.Module):
+    """Feed-forward network whose hidden channels see their 3x3 neighbourhood (ConvFFN), without residual."""
+
+    def __init__(self, *, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(dim, hidden_dim, 1)
+        self.local = nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, groups=hidden_dim)
+        self.contract = nn.Conv2d(hidden_dim, dim, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        hidden = F.gelu(self.expand(features))
+        return self.contract(F.gelu(self.local(hidden)) + hidden)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of every pixel."""
+
+    def __init__(self, *, dim: int) -> None:
+        super().__init__(dim, eps=1e-6)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape, channels last in memory."""
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class TransformerBlock(nn.Module):
     """Norms first: attention, then a feed-forward network; each is added to its input.
 
@@ -63,3 +89,11 @@ class TransformerBlock(nn.Module):
         """(B, H, W, C) to the same shape."""
         features = features + self.drop_path(self.attention(self.norm1(features), backend))
         return features + self.drop_path(self.mlp(self.norm2(features)))
+
+
+def initialise_linear(module: nn.Module) -> None:
+    """Linear maps start as in the Swin transformer; everything else as PyTorch has it."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -10,42 +10,21 @@ Shape legend: B batch, C channels, H/W size of the map, S window side, T = S * S
 R rank, N windows of a batch; maps are (B, C, H, W).
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer
+from srlab.layers.arguments import require_counts, require_integer
 from srlab.layers.inference_cache import InferenceCache
 from srlab.ops.attention import attention_maps, fused_attention
 from srlab.ops.padding import pad_to_multiple
-from srlab.ops.reach import Interval, Reflection, Step, Windows
+from srlab.ops.reach import Alternatives, Neighbours, Reflection, Step, Windows
 from srlab.ops.windows import merge_windows, roll_map, split_windows
 
 # Without gradients, windows are taken in parts of so many logits (reference) or tokens (sdpa) of each head.
 _LOGITS_AT_A_TIME = 2**24
 _TOKENS_AT_A_TIME = 2**16
-
-
-@dataclass(frozen=True)
-class GatedWindows(Windows):
-    """Attention in windows, beside a convolution on the pixels around each.
-
-    Args:
-        radius: of the convolution.
-    """
-
-    radius: int = 0
-
-    def back(self, interval: Interval) -> Interval:
-        """As in :class:`srlab.ops.reach.Neighbours`."""
-        first, last = super().back(interval)
-        return Interval(
-            torch.minimum(first, interval.first - self.radius),
-            torch.maximum(last, interval.last + self.radius),
-        )
 
 
 def window_waves(side: int, frequencies: int, *, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -124,8 +103,7 @@ class GatedWindowAttention(nn.Module):
         shifted: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in (("window_size", window_size), ("rank", rank), ("bias_dim", bias_dim)):
-            require_integer(name, value)
+        require_counts(window_size=window_size, rank=rank, bias_dim=bias_dim)
         require_integer("frequencies", frequencies, minimum=0)
         if dim % num_heads:
             raise ValueError(f"dim={dim} must be a multiple of num_heads={num_heads}")
@@ -143,9 +121,9 @@ class GatedWindowAttention(nn.Module):
         self.out = nn.Conv2d(dim, dim, 1)
 
     def spatial_steps(self) -> list[Step]:
-        """Padding, windows and gate."""
-        windows = GatedWindows(self.window_size, shift=self.shift, wraps=self.shift > 0, radius=1)
-        return [Reflection(self.window_size), windows]
+        """Padding, then windows beside the gate."""
+        windows = Windows(self.window_size, shift=self.shift, wraps=self.shift > 0)
+        return [Reflection(self.window_size), Alternatives((windows, Neighbours(1)))]
 
     def forward(self, features: Tensor, backend: str) -> Tensor:
         """(B, C, H, W) of any size to the same shape; padded to whole windows by reflection inside."""

@@ -32,12 +32,6 @@ class Global(Protocol):
     global_parts: Mapping[str, str]
 
 
-def global_parts_of(network: nn.Module) -> tuple[str, ...]:
-    """In words, what in the network depends on the whole image; empty for nothing."""
-    parts = (each.global_parts.values() for each in network.modules() if isinstance(each, Global))
-    return tuple(dict.fromkeys(name for names in parts for name in names))
-
-
 def steps_of(*modules: nn.Module | Iterable[nn.Module]) -> list[Step]:
     """Steps of modules that run one after another.
 

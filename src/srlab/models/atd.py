@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer
+from srlab.layers.arguments import require_counts, require_integer
 from srlab.layers.feed_forward import ConvFeedForward
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.spatial_steps import steps_of
@@ -197,7 +197,8 @@ class ATD(ResidualGroupNetwork):
         frame: further arguments of :class:`ResidualGroupNetwork`.
     """
 
-    pads_image = False  # not as others would pad it outside, see padded()
+    pads_image = False  # not as others would pad it outside
+    pad_image = staticmethod(mirror_to_multiple)  # the edge is repeated, unlike in SwinIR
     unexportable: ClassVar[Mapping[str, str]] = {
         "onnx": "tokens are sorted stably, for which PyTorch's exporter has no operator",
         "pt2 of any size": "the number of groups depends on the image; give one --size",
@@ -219,9 +220,8 @@ class ATD(ResidualGroupNetwork):
         **frame: Any,
     ) -> None:
         check_groups(dim, depths, num_heads)
-        sizes = {"dictionary_size": dictionary_size, "category_size": category_size, "query_dim": query_dim}
-        for name, value in {**sizes, "window_size": window_size}.items():
-            require_integer(name, value)
+        require_counts(dictionary_size=dictionary_size, category_size=category_size)
+        require_counts(query_dim=query_dim, window_size=window_size)
         if require_integer("kernel_side", kernel_side) % 2 == 0:
             raise ValueError(f"kernel_side={kernel_side} must be odd")
         shifts = iter(resolve_shift_schedule(shift_schedule, depths))
@@ -240,10 +240,6 @@ class ATD(ResidualGroupNetwork):
 
         super().__init__(make_block, window_size, dim=dim, depths=depths, **frame)
         self.dictionaries = nn.ParameterList(torch.randn(dictionary_size, dim) for _ in depths)
-
-    def padded(self, lr_image: Tensor) -> Tensor:
-        """By the mirror image with the edge repeated, unlike in SwinIR."""
-        return mirror_to_multiple(lr_image, self.size_multiple)
 
     def run_groups(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) to the same shape."""

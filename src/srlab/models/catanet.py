@@ -13,7 +13,6 @@ M heads; maps are (B, H, W, C).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -21,8 +20,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer, require_integers
-from srlab.layers.feed_forward import ConvFeedForward
+from srlab.layers.arguments import require_entries, require_integer
+from srlab.layers.feed_forward import ConvFeedForward, initialise_linear
 from srlab.layers.spatial_steps import steps_of
 from srlab.models.network import AttentionNetwork
 from srlab.ops.overlapping_patches import OVERLAP, OverlappingPatches, cut_patches, join_patches
@@ -264,7 +263,14 @@ class CATANet(AttentionNetwork):
         require_integer("iterations", iterations)
         self.conv_first = nn.Conv2d(3, dim, 3, padding=1)
         self.body = nn.ModuleList()
-        for centres, group, patch in _by_block(num_centres, group_sizes, patch_sizes):
+        blocks = require_entries(
+            "block", num_centres=num_centres, group_sizes=group_sizes, patch_sizes=patch_sizes
+        )
+        if min(patch_sizes) <= OVERLAP:
+            raise ValueError(
+                f"patch_sizes={list(patch_sizes)} must be more than {OVERLAP}, the pixels that patches share"
+            )
+        for centres, group, patch in blocks:
             aggregation = TokenAggregation(
                 num_centres=centres, group_size=group, iterations=iterations, **attention
             )
@@ -272,7 +278,7 @@ class CATANet(AttentionNetwork):
             block = CataBlock(aggregation=aggregation, patches=patches, dim=dim, hidden_dim=hidden_dim)
             self.body.append(block)
         self.head = LeakyShuffleHead(dim=dim, scale=scale)
-        self.apply(_initialise_linear)
+        self.apply(initialise_linear)
 
     def spatial_steps(self) -> list[Step]:
         """First convolution, blocks, head."""
@@ -311,29 +317,3 @@ def _check_heads(dim: int, query_dim: int, num_heads: int) -> None:
     for name, width in (("dim", dim), ("query_dim", query_dim)):
         if require_integer(name, width) % num_heads:
             raise ValueError(f"{name}={width} must be a multiple of num_heads={num_heads}")
-
-
-def _by_block(
-    num_centres: Sequence[int], group_sizes: Sequence[int], patch_sizes: Sequence[int]
-) -> list[tuple[int, ...]]:
-    """Centres, group and patch size of each block."""
-    lists = {"num_centres": num_centres, "group_sizes": group_sizes, "patch_sizes": patch_sizes}
-    checked = {name: require_integers(name, values) for name, values in lists.items()}
-    for (one, first), (other, second) in pairwise(checked.items()):
-        if len(first) != len(second):
-            raise ValueError(
-                f"{one} has {len(first)} entries and {other} {len(second)}; give one of each for every block"
-            )
-    if min(patch_sizes) <= OVERLAP:
-        raise ValueError(
-            f"patch_sizes={list(patch_sizes)} must be more than {OVERLAP}, the pixels that patches share"
-        )
-    return list(zip(*checked.values(), strict=True))
-
-
-def _initialise_linear(module: nn.Module) -> None:
-    """Linear maps start as in the Swin transformer; everything else as PyTorch has it."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

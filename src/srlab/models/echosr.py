@@ -8,8 +8,7 @@ Deviations: sides below 8 are pooled to one cell, where the official code fails;
 Shape legend: B batch, C features, E hidden channels, H/W low-resolution size; maps are (B, C, H, W).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -23,7 +22,7 @@ from srlab.layers.folding import Foldable, move_batch_norm_into
 from srlab.layers.spatial_steps import steps_of
 from srlab.layers.upsample import DirectHead
 from srlab.models.network import Network
-from srlab.ops.reach import Interpolation, Interval, Step, Windows
+from srlab.ops.reach import Alternatives, Interpolation, Interval, Neighbours, Step, Windows
 
 # Side of the cells that the gate is pooled over, in low-resolution pixels.
 CELL_SIDE = 8
@@ -35,25 +34,16 @@ GROUP_CHANNELS = 6
 _BRANCHES = 4
 
 
-@dataclass(frozen=True)
 class PooledCells(Windows):
     """Maximum of cells of ``side``, a 3x3 convolution of cells, bilinear interpolation back to pixels.
 
     Cells have this side where those of the image are its multiples; other images stretch theirs.
-
-    Args:
-        radius: of convolutions on pixels beside it.
     """
-
-    radius: int = 0
 
     def back(self, interval: Interval) -> Interval:
         """As in :class:`srlab.ops.reach.Neighbours`."""
         first, last = Interpolation(self.side, taps=2).back(interval)
-        return Interval(
-            torch.minimum((first - 1) * self.side, interval.first - self.radius),
-            torch.maximum((last + 2) * self.side - 1, interval.last + self.radius),
-        )
+        return Interval((first - 1) * self.side, (last + 2) * self.side - 1)
 
 
 class LocalAggregation(nn.Sequential):
@@ -158,8 +148,8 @@ class EchoBlock(nn.Module, Foldable):
 
     def spatial_steps(self) -> list[Step]:
         """Local aggregation, context beside branches, feed-forward network."""
-        cells = PooledCells(CELL_SIDE, radius=self.radius)
-        return [*steps_of(self.local), cells, *steps_of(self.feed_forward.local)]
+        mixed = Alternatives((PooledCells(CELL_SIDE), Neighbours(self.radius)))
+        return [*steps_of(self.local), mixed, *steps_of(self.feed_forward.local)]
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
@@ -239,7 +229,7 @@ class EchoSR(Network):
         self.value_range = require_positive("value_range", value_range)
         self.register_buffer("mean", rgb_mean(mean=mean), persistent=False)
         self.mean: Tensor
-        rates: Iterator[float] = drop_path_schedule(dropout, require_integers("depths", depths))
+        rates = drop_path_schedule(dropout, require_integers("depths", depths))
         self.conv_first = nn.Conv2d(3, dim, 3, padding=1)
         self.groups = nn.ModuleList()
         for depth in depths:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer
+from srlab.layers.arguments import require_integer, require_integers
 from srlab.layers.feed_forward import ConvFeedForward, FeedForward
 from srlab.layers.inference_cache import InferenceCache
 from srlab.layers.position_bias import RelativePositionBias
@@ -269,17 +269,13 @@ class HiTSR(ResidualGroupNetwork):
 
     def measured_halo(self) -> int | None:
         """192: with trained HiT-SRF weights, what is left is float32's rounding (docs/tiling.md)."""
-        groups = [
-            [block for block in group.modules() if isinstance(block, HierarchicalBlock)]
-            for group in self.groups
-        ]
-        windows = [[block.correlation.window_size for block in group] for group in groups]
-        is_measured = windows == 4 * [[4, 8, 16, 32, 48, 64]] and all(
+        blocks = [block for block in self.groups.modules() if isinstance(block, HierarchicalBlock)]
+        windows = [block.correlation.window_size for block in blocks]
+        is_measured = (len(self.groups), windows) == (4, 4 * [4, 8, 16, 32, 48, 64]) and all(
             block.correlation.context is None
             and block.correlation.shift == 0
             and isinstance(block.mlp, ConvFeedForward)
-            for group in groups
-            for block in group
+            for block in blocks
         )
         return 192 if is_measured else None
 
@@ -295,6 +291,6 @@ def _check_sizes(dim: int, depths: Sequence[int], num_heads: Sequence[int], wind
         raise ValueError(
             f"window_sizes={windows!r} must list one side for each of {max(depths)} positions in a group"
         )
-    for side in windows:
-        if require_integer("every entry of window_sizes", side) > MERGED_SIZE and side % MERGED_SIZE:
+    for side in require_integers("window_sizes", windows):
+        if side > MERGED_SIZE and side % MERGED_SIZE:
             raise ValueError(f"window side {side} must be at most {MERGED_SIZE} or a multiple of it")

@@ -16,7 +16,7 @@ from srlab.extension_points import imported
 from srlab.layers.arguments import require_integer
 from srlab.layers.folding import Foldable
 from srlab.layers.recomputation import keep_activations, recompute_activations
-from srlab.layers.spatial_steps import global_parts_of
+from srlab.layers.spatial_steps import Global
 from srlab.ops.backends import kernels_for
 from srlab.ops.kernels import require_kernels
 from srlab.ops.reach import Reach, Step, describe_reach
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
-
-# "reference" follows the paper step by step; "sdpa" computes the same without storing attention maps.
-BACKENDS = ("reference", "sdpa")
 
 _NO_KERNELS = "no compiled kernels are installed (srlab.extensions.kernels)"
 
@@ -114,7 +111,8 @@ class Network(nn.Module, ABC):
 
         Modules declare it in ``global_parts`` (:class:`srlab.layers.spatial_steps.Global`).
         """
-        return global_parts_of(self)
+        parts = (each.global_parts.values() for each in self.modules() if isinstance(each, Global))
+        return tuple(dict.fromkeys(name for names in parts for name in names))
 
     def measured_halo(self) -> int | None:
         """LR pixels of overlap beyond which trained weights gain nothing in float32; None: not measured."""
@@ -190,8 +188,8 @@ class AttentionNetwork(Network):
             choice is logged when it is first made.
     """
 
-    #: Implementations in PyTorch's operators.
-    plain_backends: ClassVar[tuple[str, ...]] = BACKENDS
+    #: Implementations in PyTorch's operators: the paper step by step, and one that stores no attention maps.
+    plain_backends: ClassVar[tuple[str, ...]] = ("reference", "sdpa")
     #: The one that ``auto`` means where no kernel runs that was measured to be faster (docs/speed.md).
     default_backend: ClassVar[str] = "sdpa"
     #: The one whose operators an exported file has.

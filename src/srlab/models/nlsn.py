@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer, require_positive
+from srlab.layers.arguments import require_counts, require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
 from srlab.layers.spatial_steps import steps_of
 from srlab.layers.upsample import pixel_shuffle_stages
@@ -140,8 +140,7 @@ class NLSN(AttentionNetwork):
         mean: Sequence[float] = RGB_MEAN,
     ) -> None:
         super().__init__(scale=scale, backend=backend)
-        for name, value in (("depth", depth), ("attention_every", attention_every)):
-            require_integer(name, value)
+        require_counts(depth=depth, attention_every=attention_every)
         if require_integer("reduction", reduction) > require_integer("dim", dim):
             raise ValueError(f"reduction={reduction} leaves none of dim={dim} channels; use at most {dim}")
         self.value_range = require_positive("value_range", value_range)

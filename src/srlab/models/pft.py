@@ -12,7 +12,6 @@ d = C / M; maps are (B, H, W, C).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -30,21 +29,9 @@ from srlab.models.residual_groups import ResidualGroup, ResidualGroupNetwork, ch
 from srlab.ops.attention import attention_regions
 from srlab.ops.focused_attention import REFERENCE, STREAMED, Focus, Layer, focus
 from srlab.ops.padding import mirror_to_multiple
-from srlab.ops.reach import Interval, Neighbours, Step, Windows
+from srlab.ops.reach import Alternatives, Neighbours, Step, Windows
 from srlab.ops.shift import resolve_shift_schedule
 from srlab.ops.windows import merge_windows, roll_map, split_windows
-
-
-@dataclass(frozen=True)
-class WindowsAndNeighbours(Windows):
-    """Windows, and a convolution of ``radius`` beside them."""
-
-    radius: int = 0
-
-    def back(self, interval: Interval) -> Interval:
-        """As in :class:`srlab.ops.reach.Neighbours`."""
-        windows, near = super().back(interval), Neighbours(self.radius).back(interval)
-        return Interval(torch.minimum(windows.first, near.first), torch.maximum(windows.last, near.last))
 
 
 class FocusedAttention(nn.Module):
@@ -85,9 +72,9 @@ class FocusedAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def spatial_steps(self) -> list[Step]:
-        """Masks keep apart what the cyclic shift joins."""
-        radius = self.local.kernel_size[0] // 2
-        return [WindowsAndNeighbours(self.window_size, shift=self.shift, radius=radius)]
+        """Windows beside the convolution; masks keep apart what the cyclic shift joins."""
+        windows = Windows(self.window_size, shift=self.shift)
+        return [Alternatives((windows, Neighbours(self.local.kernel_size[0] // 2)))]
 
     def forward(
         self, features: Tensor, before: tuple[Focus, ...], backend: str
@@ -165,7 +152,8 @@ class PFT(ResidualGroupNetwork):
 
     plain_backends = (REFERENCE, STREAMED)
     default_backend = STREAMED
-    pads_image = False  # not as others would pad it outside, see padded()
+    pads_image = False  # not as others would pad it outside
+    pad_image = staticmethod(mirror_to_multiple)  # the edge is repeated, unlike in SwinIR
     unexportable: ClassVar[Mapping[str, str]] = {
         "pt2 of any size": "it pads images by their mirror image with the edge, and the exporter without; "
         "give one --size"
@@ -201,10 +189,6 @@ class PFT(ResidualGroupNetwork):
             return FocusedBlock(attention=mixing, dim=dim, hidden_dim=hidden_dim, kernel_side=kernel_side)
 
         super().__init__(make_block, window_size, dim=dim, depths=depths, **frame)
-
-    def padded(self, lr_image: Tensor) -> Tensor:
-        """By the mirror image with the edge repeated, unlike in SwinIR."""
-        return mirror_to_multiple(lr_image, self.size_multiple)
 
     def run_groups(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) to the same shape."""

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer, require_positive
+from srlab.layers.arguments import require_entries, require_integer, require_positive
 from srlab.layers.color import RGB_MEAN, rgb_mean
+from srlab.layers.feed_forward import initialise_linear
 from srlab.layers.spatial_steps import steps_of
 from srlab.layers.upsample import build_head
 from srlab.models.network import AttentionNetwork
@@ -62,6 +63,8 @@ class ResidualGroupNetwork(AttentionNetwork):
     """
 
     block_names = r"groups\.\d+\.blocks\.\d+"
+    #: Extends (B, 3, H, W) at the bottom and the right to multiples of :attr:`size_multiple`.
+    pad_image = staticmethod(pad_to_multiple)
 
     @abstractmethod
     def __init__(
@@ -95,7 +98,7 @@ class ResidualGroupNetwork(AttentionNetwork):
         self.norm_out = nn.LayerNorm(dim)
         self.conv_after_body = _connection(connection, dim)
         self.head = build_head(head, dim=dim, scale=scale)
-        self.apply(_initialise_linear)
+        self.apply(initialise_linear)
 
     def spatial_steps(self) -> list[Step]:
         """First convolution, groups, last convolution, head."""
@@ -105,16 +108,12 @@ class ResidualGroupNetwork(AttentionNetwork):
         """Pad, subtract the mean colour, restore, crop."""
         height, width = lr_image.shape[-2:]
         backend = self.backend_for(lr_image)
-        image = (self.padded(lr_image) - self.mean) * self.value_range
+        image = (self.pad_image(lr_image, self.size_multiple) - self.mean) * self.value_range
         shallow = self.conv_first(image.contiguous(memory_format=torch.channels_last))
         features = self.run_groups(self.norm_in(shallow.permute(0, 2, 3, 1)), backend)
         features = _convolve(self.conv_after_body, self.norm_out(features)).permute(0, 3, 1, 2) + shallow
         image = self.head(features) / self.value_range + self.mean
         return image[..., : height * self.scale, : width * self.scale]
-
-    def padded(self, lr_image: Tensor) -> Tensor:
-        """(B, 3, H, W) extended at the bottom and the right to multiples of :attr:`size_multiple`."""
-        return pad_to_multiple(lr_image, self.size_multiple)
 
     def run_groups(self, features: Tensor, backend: str) -> Tensor:
         """(B, H, W, C) to the same shape; for blocks that hand more than features to the next."""
@@ -125,23 +124,8 @@ class ResidualGroupNetwork(AttentionNetwork):
 
 def check_groups(dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
     """One depth and one number of heads for each group, all positive."""
-    if not len(depths) or len(depths) != len(num_heads):
-        raise ValueError(
-            f"depths has {len(depths)} entries and num_heads {len(num_heads)}; "
-            "give one of each for every group"
-        )
+    require_entries("group", depths=depths, num_heads=num_heads)
     require_integer("dim", dim)
-    for name, values in (("depths", depths), ("num_heads", num_heads)):
-        for group, value in enumerate(values):
-            require_integer(f"{name}[{group}]", value)
-
-
-def _initialise_linear(module: nn.Module) -> None:
-    """Linear layers start as in the Swin transformer; everything else as PyTorch has it."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def _convolve(conv: nn.Module, features: Tensor) -> Tensor:

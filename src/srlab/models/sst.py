@@ -17,11 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer, require_integers, require_positive
-from srlab.layers.channel_norm import ChannelNorm
+from srlab.layers.arguments import require_channels, require_entries, require_integer, require_positive
+from srlab.layers.feed_forward import ChannelNorm, MapFeedForward
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.implicit_bias import GatedWindowAttention
-from srlab.layers.map_feed_forward import MapFeedForward
 from srlab.layers.spatial_steps import steps_of
 from srlab.layers.upsample import DirectHead
 from srlab.models.network import AttentionNetwork
@@ -106,12 +105,11 @@ class SST(AttentionNetwork):
         backend: str = "auto",
     ) -> None:
         super().__init__(scale=scale, backend=backend)
-        cycle = _check_cycle(window_sizes, num_heads, ranks)
-        hidden_dim = int(require_integer("dim", dim) * require_positive("mlp_ratio", mlp_ratio))
-        if hidden_dim < 1:
-            raise ValueError(
-                f"mlp_ratio={mlp_ratio} leaves no channel of dim={dim}; use at least {1 / dim:.3g}"
-            )
+        cycle = require_entries(
+            "block of a group", window_sizes=window_sizes, num_heads=num_heads, ranks=ranks
+        )
+        require_integer("dim", dim)
+        hidden_dim = require_channels("mlp_ratio", require_positive("mlp_ratio", mlp_ratio), dim)
         shifts = iter(
             resolve_shift_schedule(shift_schedule, [len(cycle)] * require_integer("num_groups", num_groups))
         )
@@ -151,19 +149,6 @@ class SST(AttentionNetwork):
         features = self.conv_last(self.norm_last(features)) + shallow
         upsampled = F.interpolate(lr_image, scale_factor=self.scale, mode="nearest")
         return self.head(features) + upsampled
-
-
-def _check_cycle(
-    window_sizes: Sequence[int], num_heads: Sequence[int], ranks: Sequence[int]
-) -> list[tuple[int, int, int]]:
-    """Window, heads and rank of each block of a group."""
-    lists = {"window_sizes": window_sizes, "num_heads": num_heads, "ranks": ranks}
-    for name, values in lists.items():
-        require_integers(name, values)
-    if len({len(values) for values in lists.values()}) > 1:
-        counts = ", ".join(f"{name} has {len(values)} entries" for name, values in lists.items())
-        raise ValueError(f"{counts}; give one of each for every block of a group")
-    return list(zip(window_sizes, num_heads, ranks, strict=True))
 
 
 def _initialise_convolution(module: nn.Module) -> None:

@@ -30,9 +30,9 @@ from srlab.ops.windows import merge_windows, roll_map, split_windows
 class WindowAttention(MultiHeadWindows):
     """Attention of SwinIR's blocks: windows that may be shifted, between linear projections."""
 
-    def __init__(self, *, dim: int, num_heads: int, window_size: int, shift: int) -> None:
+    def __init__(self, *, dim: int, num_heads: int, window_size: int, shifted: bool) -> None:
         super().__init__(dim=dim, num_heads=num_heads, window_size=window_size, std=0.02)
-        self.shift = shift
+        self.shift = window_size // 2 if shifted else 0
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
@@ -59,10 +59,8 @@ class SwinBlock(TransformerBlock, Foldable):
     def __init__(
         self, *, dim: int, num_heads: int, window_size: int, hidden_dim: int, drop_path: float, shifted: bool
     ) -> None:
-        shift = window_size // 2 if shifted else 0
-        attention = WindowAttention(dim=dim, num_heads=num_heads, window_size=window_size, shift=shift)
+        attention = WindowAttention(dim=dim, num_heads=num_heads, window_size=window_size, shifted=shifted)
         super().__init__(dim=dim, attention=attention, hidden_dim=hidden_dim, drop_path=drop_path)
-        self.shift = shift
 
     def fold(self) -> None:
         """The norms' factors and offsets become part of the linear maps behind them."""

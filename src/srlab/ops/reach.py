@@ -59,13 +59,13 @@ class Windows:
 
 @dataclass(frozen=True)
 class Alternatives:
-    """Windows side by side on groups of channels that are mixed afterwards: what any of them reads."""
+    """Steps side by side whose results are mixed afterwards: what any of them reads."""
 
-    windows: tuple[Windows, ...]
+    steps: tuple[Windows | Neighbours, ...]
 
     def back(self, interval: Interval) -> Interval:
         """As in :class:`Neighbours`."""
-        parts = [each.back(interval) for each in self.windows]
+        parts = [each.back(interval) for each in self.steps]
         first = torch.stack([each.first for each in parts]).amin(0)
         return Interval(first, torch.stack([each.last for each in parts]).amax(0))
 
@@ -191,7 +191,7 @@ def _windows(steps: Sequence[Step]) -> Iterator[Windows]:
         if isinstance(step, Windows):
             yield step
         elif isinstance(step, Alternatives):
-            yield from step.windows
+            yield from _windows(step.steps)
 
 
 def _farthest(steps: Sequence[Step], scale: int, alignment: int) -> int:

@@ -20,7 +20,7 @@ from official_networks import (
 )
 from rounding import assert_equal_up_to_rounding, outputs_and_gradients
 from srlab.checkpoints import official_state
-from srlab.checkpoints.layouts.esc import resize_subpixels
+from srlab.checkpoints.layouts.layout import resize_subpixels
 from srlab.models.esc.esc import ESC
 from srlab.models.esc.esc_fp import EscFP
 from srlab.models.esc.esc_lte import EscLTE

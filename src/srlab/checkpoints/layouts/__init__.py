@@ -1,6 +1,7 @@
 """Layouts of files with weights: a module for each network, found by a scan of this folder."""
 
 import importlib
+import inspect
 import pkgutil
 from functools import cache
 
@@ -25,7 +26,8 @@ def official_layout(network_class: type[Network]) -> OfficialLayout | None:
 
 @cache
 def _official_layouts() -> dict[type, OfficialLayout]:
-    return {member.network: member for member in _members() if isinstance(member, OfficialLayout)}
+    classes = (member for member in _members() if inspect.isclass(member) and not inspect.isabstract(member))
+    return {each.network: each() for each in classes if issubclass(each, OfficialLayout)}
 
 
 def _members() -> list[object]:

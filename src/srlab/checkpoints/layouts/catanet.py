@@ -81,6 +81,3 @@ class CatanetLayout(OfficialLayout):
         """The way back."""
         state = super().from_ours(network)
         return state if network.scale == 4 else rename_all(state, reverse(_SINGLE_STAGE))
-
-
-OFFICIAL = CatanetLayout()

@@ -57,6 +57,3 @@ class EchoSRLayout(OfficialLayout):
             "mean": list(RGB_MEAN),
         }
         return arguments, ("dropout", "mean", "value_range")
-
-
-OFFICIAL = EchoSRLayout()

@@ -1,26 +1,39 @@
-"""EDSR's files: BasicSR's, EDSR-PyTorch's (the authors') and MMagic's.
+"""EDSR's files: BasicSR's, EDSR-PyTorch's (the authors') and MMagic's; what HAN's and NLSN's share with them.
 
 Sources: github.com/XPixelGroup/BasicSR at 8d56e3a0; github.com/sanghyun-son/EDSR-PyTorch at 3dd71ae5,
 src/model/edsr.py and common.py (RGB in 0..255, mean shifts are stored); github.com/open-mmlab/mmagic at
 58380b2d, mmagic/models/editors/edsr/edsr_net.py (before: mmediting; its configurations divide RGB by 255).
 """
 
-import math
-import re
+from abc import ABC
+from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from srlab.checkpoints.layouts.keys import count_numbered
-from srlab.checkpoints.layouts.layout import Detected, Layout, OfficialLayout, State
+from srlab.checkpoints.layouts.layout import (
+    Detected,
+    Layout,
+    MeanShiftLayout,
+    OfficialLayout,
+    State,
+    shuffled_scale,
+)
+from srlab.checkpoints.layouts.mean_shift import stored_mean_shift
 from srlab.layers.color import RGB_MEAN
 from srlab.models.edsr import EDSR
+from srlab.models.network import Network
 
 
 def detect_frame(state: State) -> dict[str, Any]:
     """Arguments of :class:`srlab.models.residual_cnn.ResidualCNN`, with the published colour range."""
-    dim = state["conv_first.weight"].shape[0]
-    stages = sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
-    factor = math.isqrt(state["upsample.0.weight"].shape[0] // dim)
-    return {"scale": factor**stages, "dim": dim, "value_range": 255.0, "mean": list(RGB_MEAN)}
+    return {
+        "scale": shuffled_scale(state, "upsample"),
+        "dim": state["conv_first.weight"].shape[0],
+        "value_range": 255.0,
+        "mean": list(RGB_MEAN),
+    }
 
 
 class EdsrLayout(OfficialLayout):
@@ -38,25 +51,56 @@ class EdsrLayout(OfficialLayout):
         return arguments, ("residual_scale", "mean", "value_range")
 
 
-OFFICIAL = EdsrLayout()
+class EdsrPytorchLayout(MeanShiftLayout, ABC):
+    """Bare state dicts, named as in EDSR-PyTorch."""
 
-EDSR_PYTORCH = Layout(
-    name="EDSR-PyTorch's EDSR",
-    official=OFFICIAL,
-    landmarks=("body.0.body.0.weight", "head.0.weight", "tail.0.0.weight", "tail.1.weight"),
-    names=(
+    containers = ()
+    #: Of what surrounds the modules of the body, which come before.
+    names = (
         ("head.0.*", "conv_first.*"),
-        ("body.{}.body.0.*", "body.{}.conv1.*"),
-        ("body.{}.body.2.*", "body.{}.conv2.*"),
         ("body.{}.*", "conv_after_body.*"),
         ("tail.0.{}.*", "upsample.{}.*"),
         ("tail.1.*", "conv_last.*"),
+    )
+
+    def detect_frame(self, state: State) -> Detected:
+        """Scale, channels, and what the mean shift says of colour and range."""
+        shift = stored_mean_shift(state)
+        arguments = {
+            "scale": shuffled_scale(state, "tail.0"),
+            "dim": state["head.0.weight"].shape[0],
+            "value_range": shift.value_range,
+            "mean": list(shift.mean),
+        }
+        return arguments, () if shift.is_known else ("mean", "value_range")
+
+    def from_ours(self, network: Network) -> dict[str, Tensor]:
+        """Convolutions after a sequence of modules have the next number there, which names give as ``N``."""
+        state = super().from_ours(network)
+        numbered = [key for key in state if ".N." not in key]
+        return {_numbered(key, numbered): value for key, value in state.items()}
+
+
+def _numbered(key: str, others: Sequence[str]) -> str:
+    """``key`` with the number of modules before it in place of ``N``."""
+    before, found, after = key.partition(".N.")
+    return f"{before}.{count_numbered(others, f'{before}.')}.{after}" if found else key
+
+
+EDSR_PYTORCH = Layout(
+    name="EDSR-PyTorch's EDSR",
+    official=EdsrLayout(),
+    landmarks=("body.0.body.0.weight", "head.0.weight", "tail.0.0.weight", "tail.1.weight"),
+    names=(
+        ("body.{}.body.0.*", "body.{}.conv1.*"),
+        ("body.{}.body.2.*", "body.{}.conv2.*"),
+        *EdsrPytorchLayout.names,
     ),
     shifts_mean=True,
 )
 MMAGIC = Layout(
     name="MMagic's EDSR",
-    official=OFFICIAL,
+    official=EdsrLayout(),
     landmarks=(
         "upsample.0.upsample_conv.weight",
         "body.0.conv1.weight",

@@ -9,16 +9,15 @@ import math
 
 from torch import Tensor
 
-from srlab.checkpoints.layouts.keys import count_numbered, rename, rename_all, reverse
-from srlab.checkpoints.layouts.layout import Detected, Layout, OfficialLayout, State
-from srlab.checkpoints.layouts.mean_shift import is_rounding_of, mean_shift_entries, stored_mean_shift
-from srlab.layers.color import rgb_mean
+from srlab.checkpoints.layouts.keys import count_numbered, rename, reverse
+from srlab.checkpoints.layouts.layout import Detected, Layout, MeanShiftLayout, State
+from srlab.checkpoints.layouts.mean_shift import stored_mean_shift
 from srlab.models.elan import ELAN
 from srlab.models.network import Network
 from srlab.ops.shift import shift_kernel
 
 
-class ElanLayout(OfficialLayout):
+class ElanLayout(MeanShiftLayout):
     """Mean shifts and shift kernels are frozen parameters there, constants here."""
 
     network = ELAN
@@ -56,43 +55,26 @@ class ElanLayout(OfficialLayout):
         color = () if shift.is_known else ("mean", "value_range")
         return arguments, ("window_sizes", "shift_schedule", *color)
 
-    def to_ours(self, state: State) -> dict[str, Tensor]:
-        """Compare the frozen constants with ours and leave them out."""
-        kept, shift = {}, stored_mean_shift(state)
-        frozen = mean_shift_entries(rgb_mean(shift.value_range, shift.mean).flatten())
-        for key, value in state.items():
-            is_kernel = key.endswith(".shift_conv.weight")
-            expected = shift_kernel(value.shape[0]) if is_kernel else frozen.get(key)
-            if expected is None:
-                kept[key] = value
-            elif not is_rounding_of(value, expected):
-                raise ValueError(
-                    f"{key} differs from the constant of the published ELAN; this file cannot be represented"
-                )
-        return rename_all(kept, self.names)
+    def frozen(self, state: State) -> dict[str, Tensor]:
+        """Mean shifts and shift kernels."""
+        kernels = [key for key in state if key.endswith(".shift_conv.weight")]
+        return super().frozen(state) | {key: shift_kernel(len(state[key])) for key in kernels}
 
     def constants(self, network: Network) -> dict[str, Tensor]:
         """Mean shifts and shift kernels."""
-        constants = mean_shift_entries(network.get_buffer("color_offset").flatten())
+        constants = super().constants(network)
         for name, weight in network.named_parameters():
             key = rename(name, reverse(self.names))
             if key.endswith("conv1x1.weight"):
                 constants[key.replace(".conv1x1", "")] = shift_kernel(weight.shape[1]).to(weight)
         return constants
 
-    def extra_multiply_adds(self, network: Network, height: int, width: int) -> int:
-        """Mean shifts are 1x1 convolutions there, of each padded pixel before and after upsampling."""
-        pixels = math.prod(side + -side % network.size_multiple for side in (height, width))
-        return pixels * 9 * (1 + network.scale**2)
-
-
-OFFICIAL = ElanLayout()
 
 _LOCAL, _LOCAL_OFFICIAL = "body.{}.modules_lfe.{}.lfe", "body.{}.modules_lfe.lfe_{}"
 
 FRIED_RICE = Layout(
     name="FriedRiceLab's ELAN",
-    official=OFFICIAL,
+    official=ElanLayout(),
     landmarks=("body.0.modules_lfe.0.lfe.0.weight", "head.weight", "tail.0.weight"),
     names=(
         ("head.*", "head.0.*"),

@@ -6,7 +6,6 @@ Source: github.com/dslisleedh/ESC at e7e6938c.
 import math
 from typing import Any, ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from srlab.checkpoints.layouts.keys import Names, count_numbered
@@ -56,6 +55,7 @@ class EscLayout(OfficialLayout):
     containers = ("params", "params_ema")
     landmarks = ("blocks.0.convffns.0.proj.weight", "plk_filter", "to_img.weight")
     names = (*encoder_names(), ("to_img.", "to_image."))
+    subpixels = "to_image"
     #: What stands before the encoder's keys.
     encoder_prefix: ClassVar[str] = ""
     #: Key of the shared kernel, (P, ..., K, K).
@@ -102,13 +102,6 @@ class EscLayout(OfficialLayout):
             for key, value in super().from_ours(network).items()
         }
 
-    def at_scale(self, state: State, scale: int) -> dict[str, Tensor]:
-        """Only the last convolution depends on the scale; its sub-pixels are resized."""
-        return {
-            key: resize_subpixels(value, scale) if key.startswith("to_image.") else value
-            for key, value in state.items()
-        }
-
 
 class EscFPLayout(EscLayout):
     """The kernel has two parts, and the predictor another name."""
@@ -124,6 +117,7 @@ class EscLTELayout(EscLayout):
 
     network = EscLTE
     containers = ()
+    subpixels = None
     landmarks = (
         "encoder.blocks.0.convffns.0.proj.weight",
         "encoder.plk_filter",
@@ -150,6 +144,7 @@ class EscRealLayout(EscLayout):
     """Another head, for scale 4 only."""
 
     network = EscReal
+    subpixels = None
     landmarks = ("blocks.0.convffns.0.proj.weight", "plk_filter", "to_img.8.weight", "skip.0.weight")
     names = (
         *encoder_names(),
@@ -163,36 +158,7 @@ class EscRealLayout(EscLayout):
     )
 
 
-def resize_subpixels(parameter: Tensor, scale: int) -> Tensor:
-    """Weight or bias of a convolution before a pixel shuffle, resized to another scale as the authors do it.
-
-    The sub-pixels of each colour, input channel and tap form a grid; it is interpolated bilinearly.
-
-    Args:
-        parameter: (3 * s * s, ...) for any scale s.
-        scale: the new scale t.
-
-    Returns:
-        (3 * t * t, ...).
-    """
-    old, rest = math.isqrt(len(parameter) // 3), parameter.shape[1:]
-    if len(parameter) != 3 * old**2:
-        raise ValueError(
-            f"expected 3 * scale * scale rows before a pixel shuffle, got {len(parameter)} rows; "
-            "only the convolution that makes the image has them"
-        )
-    grids = parameter.reshape(3, old, old, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(grids, (scale, scale), mode="bilinear", align_corners=False)
-    return resized.permute(0, 2, 3, 1).reshape(3 * scale**2, *rest)
-
-
 def width_ratio(dim: int, hidden_dim: int) -> float:
     """A ratio of which the network makes ``hidden_dim`` channels."""
     ratio = hidden_dim / dim
     return ratio if int(dim * ratio) == hidden_dim else (hidden_dim + 0.5) / dim
-
-
-OFFICIAL_ESC = EscLayout()
-OFFICIAL_FP = EscFPLayout()
-OFFICIAL_LTE = EscLTELayout()
-OFFICIAL_REAL = EscRealLayout()

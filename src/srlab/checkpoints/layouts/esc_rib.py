@@ -6,8 +6,8 @@ Source: github.com/dslisleedh/SST at bcd61328.
 from typing import Any
 
 from srlab.checkpoints.layouts.esc import EscLayout, encoder_names
-from srlab.checkpoints.layouts.implicit_bias import ATTENTION_NAMES, detect_bias
 from srlab.checkpoints.layouts.layout import State
+from srlab.checkpoints.layouts.sst import ATTENTION_NAMES, detect_bias
 from srlab.models.esc.esc_rib import EscRib
 
 _ATTENTION = "blocks.0.attn"
@@ -31,12 +31,4 @@ class EscRibLayout(EscLayout):
     def detect_attention(self, state: State) -> dict[str, Any]:
         """The published side of the windows."""
         heads, _, rank = state[f"{_ATTENTION}.to_q"].shape
-        return {
-            "window_size": 64,
-            "num_heads": heads,
-            "rank": rank,
-            **detect_bias(state, _ATTENTION),
-        }
-
-
-OFFICIAL = EscRibLayout()
+        return {"window_size": 64, "num_heads": heads, "rank": rank, **detect_bias(state, _ATTENTION)}

@@ -4,7 +4,7 @@ Source: github.com/wwlCape/HAN at 0595e23a, src/model/han.py and common.py (RGB 
 ignores missing and unexpected keys).
 """
 
-from srlab.checkpoints.layouts.edsr_pytorch import EdsrPytorchLayout
+from srlab.checkpoints.layouts.edsr import EdsrPytorchLayout
 from srlab.checkpoints.layouts.keys import count_numbered
 from srlab.checkpoints.layouts.layout import Detected, State
 from srlab.models.han import HAN
@@ -21,7 +21,6 @@ class HanLayout(EdsrPytorchLayout):
         ("body.{}.body.{}.body.3.conv_du.0.*", "body.{}.blocks.{}.attention.squeeze.*"),
         ("body.{}.body.{}.body.3.conv_du.2.*", "body.{}.blocks.{}.attention.excite.*"),
         ("body.{}.body.{}.*", "body.{}.conv.*"),
-        ("body.{}.*", "conv_after_body.*"),
         *EdsrPytorchLayout.names,
         ("csa.conv.", "channel_spatial_attention.conv."),
         ("csa.gamma", "channel_spatial_attention.gamma"),
@@ -42,6 +41,3 @@ class HanLayout(EdsrPytorchLayout):
             "squeeze_factor": dim // hidden,
         }
         return arguments, assumed
-
-
-OFFICIAL = HanLayout()

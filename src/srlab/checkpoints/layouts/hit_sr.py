@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from srlab.checkpoints.layouts.keys import rename_all
 from srlab.checkpoints.layouts.layout import Detected, OfficialLayout, State
 from srlab.checkpoints.layouts.swinir import BLOCK, FRAME_NAMES, detect_frame
 from srlab.models.hit_sr import MERGED_SIZE, HiTSR
@@ -43,6 +42,7 @@ class HiTSRLayout(OfficialLayout):
         (f"{_CONTEXT}.ngram_attn.", ".correlation.context.attention_"),
         (f"{_CONTEXT}.merge.", ".correlation.context.merge."),
     )
+    derivable = ("relative_position_index",)
 
     def detect(self, state: State) -> Detected:
         """The colour range leaves no trace; windows of 8 and less look the same without a context."""
@@ -60,11 +60,6 @@ class HiTSRLayout(OfficialLayout):
         small = any(key.endswith("spatial_linear.weight") and state[key].shape[1] == 1 for key in state)
         windows = ("window_sizes",) if small and not _has_context(state) else ()
         return arguments, (*windows, "mean", "value_range", "shift_schedule")
-
-    def to_ours(self, state: State) -> dict[str, Tensor]:
-        """Without the indices."""
-        kept = {key: value for key, value in state.items() if not key.endswith("relative_position_index")}
-        return rename_all(kept, self.names)
 
     def from_ours(self, network: Network) -> dict[str, Tensor]:
         """With the indices."""
@@ -89,6 +84,3 @@ def _detect_windows(state: State, depths: Sequence[int]) -> list[int]:
         embed = state.get(f"{block}{_CONTEXT}.unigram_embed.weight")
         windows.append(likely if embed is None else embed.shape[-1])
     return windows
-
-
-OFFICIAL = HiTSRLayout()

@@ -21,6 +21,11 @@ class MeanShift(NamedTuple):
     value_range: float
     is_known: bool
 
+    @property
+    def entries(self) -> dict[str, Tensor]:
+        """The frozen convolutions of the code that stores them."""
+        return mean_shift_entries(rgb_mean(self.value_range, self.mean).flatten())
+
 
 def mean_shift_entries(offset: Tensor) -> dict[str, Tensor]:
     """The frozen convolutions for an offset, mean colour times value range, of shape (3,)."""
@@ -69,7 +74,7 @@ def absorb_mean_shift(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], M
         ValueError: the shift is incomplete.
     """
     shift = stored_mean_shift(state)
-    frozen = mean_shift_entries(rgb_mean(shift.value_range, shift.mean).flatten())
+    frozen = shift.entries
     rest = {key: value for key, value in state.items() if key not in frozen}
     present = {key: state[key] for key in frozen if key in state}
     if all(is_rounding_of(value, frozen[key]) for key, value in present.items()):

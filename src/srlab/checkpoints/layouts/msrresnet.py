@@ -25,11 +25,9 @@ class MsrResNetLayout(OfficialLayout):
         return {"scale": scale, "dim": dim, "depth": count_numbered(state, "body.")}, ()
 
 
-OFFICIAL = MsrResNetLayout()
-
 MMSR = Layout(
     name="mmsr's and KAIR's MSRResNet",
-    official=OFFICIAL,
+    official=MsrResNetLayout(),
     landmarks=("recon_trunk.0.conv1.weight", "conv_first.weight", "upconv1.weight", "HRconv.weight"),
     names=(("recon_trunk.", "body."), ("HRconv.", "conv_hr.")),
 )

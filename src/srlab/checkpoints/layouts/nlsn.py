@@ -4,7 +4,7 @@ Source: github.com/HarukiYqM/Non-Local-Sparse-Attention at fb3d4225, src/model/n
 common.py (RGB in [0, 1]).
 """
 
-from srlab.checkpoints.layouts.edsr_pytorch import EdsrPytorchLayout
+from srlab.checkpoints.layouts.edsr import EdsrPytorchLayout
 from srlab.checkpoints.layouts.keys import count_numbered
 from srlab.checkpoints.layouts.layout import Detected, State
 from srlab.models.nlsn import NLSN
@@ -20,7 +20,6 @@ class NlsnLayout(EdsrPytorchLayout):
         ("body.{}.conv_assembly.0.", "body.{}.assemble."),
         ("body.{}.body.0.", "body.{}.conv1."),
         ("body.{}.body.2.", "body.{}.conv2."),
-        ("body.{}.*", "conv_after_body.*"),
         *EdsrPytorchLayout.names,
     )
 
@@ -46,6 +45,3 @@ class NlsnLayout(EdsrPytorchLayout):
         }
         spaced = () if len(attentions) > 1 else ("attention_every",)
         return arguments, ("chunk_size", "num_rounds", "residual_scale", "hash_seed", *spaced, *color)
-
-
-OFFICIAL = NlsnLayout()

@@ -3,7 +3,7 @@
 Source: github.com/LabShuHangGU/PFT-SR at 7d4a6874, basicsr/archs/pft_arch.py.
 """
 
-from srlab.checkpoints.layouts.convolutional_frame import (
+from srlab.checkpoints.layouts.atd import (
     BLOCK,
     CONVOLUTIONAL_NAMES,
     ConvolutionalFrameLayout,
@@ -43,6 +43,3 @@ class PftLayout(ConvolutionalFrameLayout):
         }
         shared = ("num_heads",) if heads == 1 else ()
         return arguments, (*shared, "kept_tokens", "mean", "value_range", "shift_schedule")
-
-
-OFFICIAL = PftLayout()

@@ -5,7 +5,7 @@ RCAN_TestCode/code/model/rcan.py (RGB in 0..255, mean shifts are stored);
 github.com/the-database/traiNNer-redux at 01799c0f has the authors' keys.
 """
 
-from srlab.checkpoints.layouts.edsr import detect_frame
+from srlab.checkpoints.layouts.edsr import EdsrPytorchLayout, detect_frame
 from srlab.checkpoints.layouts.keys import count_numbered
 from srlab.checkpoints.layouts.layout import Detected, Layout, OfficialLayout, State
 from srlab.models.rcan import RCAN
@@ -44,11 +44,9 @@ class RcanLayout(OfficialLayout):
         return arguments, ("mean", "value_range")
 
 
-OFFICIAL = RcanLayout()
-
 AUTHORS = Layout(
     name="the authors' RCAN",
-    official=OFFICIAL,
+    official=RcanLayout(),
     landmarks=(
         "body.0.body.0.body.3.conv_du.0.weight",
         "head.0.weight",
@@ -56,15 +54,12 @@ AUTHORS = Layout(
         "tail.1.weight",
     ),
     names=(
-        ("head.0.*", "conv_first.*"),
         ("body.{}.body.{}.body.0.*", "body.{}.residual_group.{}.rcab.0.*"),
         ("body.{}.body.{}.body.2.*", "body.{}.residual_group.{}.rcab.2.*"),
         ("body.{}.body.{}.body.3.conv_du.0.*", "body.{}.residual_group.{}.rcab.3.attention.1.*"),
         ("body.{}.body.{}.body.3.conv_du.2.*", "body.{}.residual_group.{}.rcab.3.attention.3.*"),
         ("body.{}.body.{}.*", "body.{}.conv.*"),
-        ("body.{}.*", "conv_after_body.*"),
-        ("tail.0.{}.*", "upsample.{}.*"),
-        ("tail.1.*", "conv_last.*"),
+        *EdsrPytorchLayout.names,
     ),
     shifts_mean=True,
 )

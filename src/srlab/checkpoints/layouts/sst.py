@@ -1,15 +1,15 @@
-"""Files of SST.
+"""Files of SST, and what those of ESC-RIB share with them.
 
 Source: github.com/dslisleedh/SST at bcd61328.
 """
 
 import math
 from itertools import cycle, islice
+from typing import Any
 
 from torch import Tensor
 
-from srlab.checkpoints.layouts.esc import resize_subpixels, width_ratio
-from srlab.checkpoints.layouts.implicit_bias import ATTENTION_NAMES, detect_bias
+from srlab.checkpoints.layouts.esc import width_ratio
 from srlab.checkpoints.layouts.keys import Names, count_numbered, rename_all, reverse
 from srlab.checkpoints.layouts.layout import Detected, OfficialLayout, State
 from srlab.models.network import Network
@@ -20,6 +20,23 @@ _HEAD = "upsampler.up_conv."
 
 # The light network's; the same parameters serve any others.
 _WINDOW_SIZES = (8, 16, 32, 16, 32, 64)
+
+#: Keys of windows with an implicit bias.
+ATTENTION_NAMES: Names = (
+    (".attn.to_qkv.", ".attention.qkv."),
+    (".attn.to_out.", ".attention.out."),
+    (".attn.gate.", ".attention.gate."),
+    (".attn.to_hidden", ".attention.position.embed"),
+    (".attn.hidden_b", ".attention.position.embed_offset"),
+    (".attn.to_q", ".attention.position.to_query"),
+    (".attn.to_k", ".attention.position.to_key"),
+)
+
+
+def detect_bias(state: State, attention: str) -> dict[str, Any]:
+    """Arguments of the position bias, which all attentions share."""
+    waves, hidden_dim = state[f"{attention}.to_hidden"].shape
+    return {"bias_dim": hidden_dim, "frequencies": (waves - 2) // 4}
 
 
 def _names(groups: int | str, after: int | str, blocks: int | str) -> Names:
@@ -48,6 +65,7 @@ class SSTLayout(OfficialLayout):
     landmarks = (f"{_FIRST}.attn.to_hidden", f"{_FIRST}.ffn.agg.weight", f"{_HEAD}weight")
     #: Without the numbers, for messages.
     names = _names("N", "N+1", "N")
+    subpixels = "head.upsample.0"
 
     def detect(self, state: State) -> Detected:
         """Windows and shifts have no weights of their own."""
@@ -80,17 +98,7 @@ class SSTLayout(OfficialLayout):
         groups, blocks = count_numbered(state, "groups."), count_numbered(state, "groups.0.blocks.")
         return rename_all(state, reverse(_names(groups, groups + 1, blocks)))
 
-    def at_scale(self, state: State, scale: int) -> dict[str, Tensor]:
-        """Only the last convolution depends on the scale; its sub-pixels are resized."""
-        return {
-            key: resize_subpixels(value, scale) if key.startswith("head.upsample.") else value
-            for key, value in state.items()
-        }
-
 
 def _counts(state: State) -> tuple[int, int]:
     """Groups, and blocks of each: two modules follow the groups, one follows the blocks."""
     return count_numbered(state, "body.") - 2, count_numbered(state, "body.0.") - 1
-
-
-OFFICIAL = SSTLayout()

@@ -4,14 +4,13 @@ Source: github.com/JingyunLiang/SwinIR at 65458505.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from srlab.checkpoints.layouts.keys import Names, count_numbered, rename_all
-from srlab.checkpoints.layouts.layout import Detected, OfficialLayout, State
+from srlab.checkpoints.layouts.keys import Names, count_numbered
+from srlab.checkpoints.layouts.layout import Detected, OfficialLayout, State, shuffled_scale
 from srlab.layers.color import RGB_MEAN
 from srlab.models.network import Network
 from srlab.models.swinir import SwinBlock, SwinIR
@@ -67,9 +66,7 @@ def _detect_head(state: State) -> tuple[str, int]:
         return "pixelshuffledirect", math.isqrt(rows // 3)
     if "conv_up1.weight" in state:
         return "nearest+conv", 4 if "conv_up2.weight" in state else 2
-    rows, channels = state["upsample.0.weight"].shape[:2]
-    stages = sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
-    return "pixelshuffle", 3 if rows == 9 * channels else 2**stages
+    return "pixelshuffle", shuffled_scale(state, "upsample")
 
 
 class SwinIRLayout(OfficialLayout):
@@ -84,6 +81,7 @@ class SwinIRLayout(OfficialLayout):
         (".mlp.fc1.", ".mlp.expand."),
         (".mlp.fc2.", ".mlp.contract."),
     )
+    derivable = ("attn_mask", "relative_position_index")
 
     def detect(self, state: State) -> Detected:
         """Shifts are detected from stored masks only; colour range and drop path leave no trace."""
@@ -98,12 +96,6 @@ class SwinIRLayout(OfficialLayout):
         }
         masks = any(key.endswith("attn_mask") for key in state)
         return arguments, ("mean", "value_range", "drop_path", *(() if masks else ("shift_schedule",)))
-
-    def to_ours(self, state: State) -> dict[str, Tensor]:
-        """Without the buffers."""
-        derivable = ("attn_mask", "relative_position_index")
-        kept = {key: value for key, value in state.items() if not key.endswith(derivable)}
-        return rename_all(kept, self.names)
 
     def options(self, state: State) -> dict[str, Any]:
         """The image size of stored masks; without any, that of the published light network."""
@@ -123,8 +115,8 @@ class SwinIRLayout(OfficialLayout):
                 _, group, _, position = name.split(".")
                 key = BLOCK.format(group, position)
                 state[f"{key}.attn.relative_position_index"] = relative_position_index(side, like.device)
-                if block.shift:
-                    mask = shifted_window_mask(img_size, img_size, side, block.shift, like.device, like.dtype)
+                if shift := block.attention.shift:
+                    mask = shifted_window_mask(img_size, img_size, side, shift, like.device, like.dtype)
                     state[f"{key}.attn_mask"] = mask.flatten(0, 1)
         return state
 
@@ -143,6 +135,3 @@ def _detect_schedule(state: State, depths: Sequence[int]) -> str | list[bool]:
     ]
     alternate = resolve_shift_schedule("alternate", depths)
     return masked if any(masked) and tuple(masked) != alternate else "alternate"
-
-
-OFFICIAL = SwinIRLayout()

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.layers.channel_norm import ChannelNorm
+from srlab.layers.feed_forward import ChannelNorm, MapFeedForward
 from srlab.layers.folding import Foldable, fold_layer_norm
 from srlab.layers.implicit_bias import GatedWindowAttention
-from srlab.layers.map_feed_forward import MapFeedForward
 from srlab.layers.spatial_steps import steps_of
 from srlab.layers.window_attention import MultiHeadWindows
 from srlab.ops.kernels import find_kernel

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from srlab.layers.arguments import require_integer
+from srlab.layers.arguments import require_channels, require_counts, require_integer
 from srlab.layers.implicit_bias import GatedWindowAttention
 from srlab.layers.spatial_steps import steps_of
 from srlab.models.esc.blocks import (
@@ -143,11 +143,9 @@ class EscNetwork(AttentionNetwork):
     ) -> None:
         super().__init__(scale=scale, backend=backend)
         self._check_kernel(dim, mixed_dim, kernel_side)
-        counts = {"depth": depth, "steps_per_block": steps_per_block, "num_heads": num_heads}
-        for name, value in counts.items():
-            require_integer(name, value)
-        hidden_dim = _hidden_dim(dim, ratio=ffn_ratio, name="ffn_ratio")
-        step_hidden_dim = _hidden_dim(dim, ratio=step_ffn_ratio, name="step_ffn_ratio")
+        require_counts(depth=depth, steps_per_block=steps_per_block, num_heads=num_heads)
+        hidden_dim = require_channels("ffn_ratio", ffn_ratio, dim)
+        step_hidden_dim = require_channels("step_ffn_ratio", step_ffn_ratio, dim)
         self.size_multiple = require_integer("window_size", window_size)
 
         def make_step() -> ConvolutionStep:
@@ -169,8 +167,7 @@ class EscNetwork(AttentionNetwork):
 
     def _check_kernel(self, dim: int, mixed_dim: int, kernel_side: int) -> None:
         """Whether a large kernel can be built on the first ``mixed_dim`` of ``dim`` channels."""
-        for name, value in (("dim", dim), ("mixed_dim", mixed_dim), ("kernel_side", kernel_side)):
-            require_integer(name, value)
+        require_counts(dim=dim, mixed_dim=mixed_dim, kernel_side=kernel_side)
         if not self.smallest_mixed_dim <= mixed_dim <= dim:
             raise ValueError(f"mixed_dim={mixed_dim} must be between {self.smallest_mixed_dim} and dim={dim}")
         if kernel_side % 2 == 0 or kernel_side < PREDICTED_SIDE:
@@ -178,11 +175,3 @@ class EscNetwork(AttentionNetwork):
                 f"kernel_side must be odd and at least {PREDICTED_SIDE}, got {kernel_side}; "
                 f"try {max(PREDICTED_SIDE, kernel_side + 1 - kernel_side % 2)}"
             )
-
-
-def _hidden_dim(dim: int, *, ratio: float, name: str) -> int:
-    """``ratio`` times ``dim``, cut off to an integer."""
-    hidden_dim = int(dim * ratio)
-    if hidden_dim < 1:
-        raise ValueError(f"{name}={ratio} leaves no channel of dim={dim}; use at least {1 / dim:.3g}")
-    return hidden_dim

@@ -9,16 +9,13 @@ Shape legend: B batch, C features, P channels that convolutional attention mixes
 low-resolution size, K side of the large kernel.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srlab.layers.spatial_steps import steps_of
-from srlab.models.esc.blocks import PREDICTED_SIDE, ChannelNorm, KernelPredictor, convolve_each
-from srlab.models.esc.encoder import EscNetwork
-from srlab.ops.reach import Step, Upsampling
+from srlab.layers.feed_forward import ChannelNorm
+from srlab.models.esc.blocks import PREDICTED_SIDE, KernelPredictor, convolve_each
+from srlab.models.esc.esc import ESC
 
 
 class FactorizedKernel(nn.Module):
@@ -54,7 +51,7 @@ class FactorizedAttention(nn.Module):
         return self.mix(torch.cat((mixed, rest), dim=1))
 
 
-class EscFP(EscNetwork):
+class EscFP(ESC):
     """Super-resolver of ESC-FP.
 
     Args:
@@ -67,14 +64,6 @@ class EscFP(EscNetwork):
     mixer_type = FactorizedAttention
     smallest_mixed_dim = 4
     norm_last_type = ChannelNorm
-
-    def __init__(self, *, scale: int, dim: int, **encoder: Any) -> None:
-        super().__init__(scale=scale, dim=dim, **encoder)
-        self.to_image = nn.Conv2d(dim, 3 * scale**2, 3, padding=1)
-
-    def spatial_steps(self) -> list[Step]:
-        """Encoder, convolution, pixel shuffle; the upsampled image sees less."""
-        return [*steps_of(self.encoder, self.to_image), Upsampling(self.scale)]
 
     def restore(self, lr_image: Tensor) -> Tensor:
         """All sub-pixels at once, added to PyTorch's bicubic interpolation."""

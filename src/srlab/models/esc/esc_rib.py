@@ -8,7 +8,7 @@ Deviations: those of the encoder and of :mod:`srlab.layers.implicit_bias`.
 
 from typing import Any
 
-from srlab.layers.channel_norm import ChannelNorm
+from srlab.layers.feed_forward import ChannelNorm
 from srlab.layers.implicit_bias import GatedWindowAttention
 from srlab.models.esc.esc import ESC
 

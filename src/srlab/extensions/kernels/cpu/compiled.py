@@ -38,6 +38,23 @@ _FLAGS = (
 )
 _SECONDS = 300  # a compiler that takes longer hangs
 
+# Arguments of each function: p a pointer, i an integer, f a float.
+_SIGNATURES = {
+    "packed_rows": "",
+    "local_features_scratch": "iiiiii",
+    "local_features": "ppppppiiiiii",
+    "shift_convolution_scratch": "iiiiii",
+    "shift_convolution": "pppppiiiiiiii",
+    "shift_convolution_gradient": "pppppppiiiiiiii",
+    "window_attention_scratch": "iii",
+    "window_attention": "ppppiippiiifii",
+    "window_attention_gradient_scratch": "iii",
+    "window_attention_gradient": "pppippiiifi",
+    "window_attention_bias_side": "i",
+    "window_attention_takes_distances": "i",
+}
+_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
+
 
 class NativeUnavailableError(RuntimeError):
     """The kernels cannot be built or loaded here; the message gives the reason."""
@@ -69,14 +86,10 @@ def library() -> ctypes.CDLL:
             f"the CPU kernels cannot be built or loaded: {error}; set SRLAB_NATIVE_CACHE to a folder "
             f"that can be written, or delete {path} if it is damaged"
         ) from error
-    for name in (
-        "local_features_scratch",
-        "shift_convolution_scratch",
-        "window_attention_scratch",
-        "window_attention_gradient_scratch",
-        "window_attention_bias_side",
-    ):
-        getattr(loaded, name).restype = ctypes.c_int64
+    for name, signature in _SIGNATURES.items():
+        function = getattr(loaded, name)
+        function.argtypes = [_TYPES[kind] for kind in signature]
+        function.restype = ctypes.c_int64
     return loaded
 
 

@@ -4,7 +4,6 @@ Paper: Zhang et al., "Efficient Long-Range Attention Network for Image Super-Res
 sections 3.2 and 3.3 (arXiv 2203.06697).
 """
 
-import ctypes
 from collections.abc import Sequence
 
 import torch
@@ -44,16 +43,15 @@ def local_features(
     """
     _check(features, query, value, weights, hidden, queries)
     batch, dim, height, width = features.shape
-    threads = torch.get_num_threads()
-    sizes = [ctypes.c_int64(n) for n in (batch, dim, hidden, height, width, threads)]
+    sizes = (batch, dim, hidden, height, width, torch.get_num_threads())
     scratch = features.new_empty(library().local_features_scratch(*sizes))
     library().local_features(
-        _address(features),
-        _address(query if queries else None),
-        _address(value),
-        _address(value if mixes else None),
-        _address(weights),
-        _address(scratch),
+        features.data_ptr(),
+        query.data_ptr() if queries else None,
+        value.data_ptr(),
+        value.data_ptr() if mixes else None,
+        weights.data_ptr(),
+        scratch.data_ptr(),
         *sizes,
     )
 
@@ -66,10 +64,6 @@ def _(*_arguments: object) -> None:
 @torch.compiler.assume_constant_result
 def _packed_rows() -> int:
     return library().packed_rows()
-
-
-def _address(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 def _check(

@@ -4,7 +4,6 @@ Paper: Zhang et al., "Efficient Long-Range Attention Network for Image Super-Res
 sections 3.2 and 3.3 (arXiv 2203.06697).
 """
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,21 +12,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from srlab.extensions.kernels.cpu.compiled import library
-from srlab.extensions.kernels.cpu.window_attention import WindowGroup, largest
+from srlab.extensions.kernels.cpu.window_attention import WindowGroup, described, largest, run_forward
 
 
 def shift_convolution(features: Tensor, weight: Tensor, bias: Tensor, *, shifts: bool, relu: bool) -> Tensor:
-    """Shift fifths of the channels by one pixel, if asked, then a 1x1 convolution, perhaps a ReLU.
+    """Perhaps :func:`srlab.ops.shift.shift_channels`, a 1x1 convolution, perhaps a ReLU.
 
-    Args:
-        features: (B, K, H, W).
-        weight: (N, K, 1, 1).
-        bias: (N,).
-        shifts: as :func:`srlab.ops.shift.shift_channels`.
-        relu: replace negative results by zero.
-
-    Returns:
-        (B, N, H, W).
+    (B, K, H, W), weights (N, K, 1, 1) and biases (N,) to (B, N, H, W).
     """
     return _ShiftConvolution.apply(features, weight, bias, shifts, relu)
 
@@ -35,13 +26,8 @@ def shift_convolution(features: Tensor, weight: Tensor, bias: Tensor, *, shifts:
 def self_similarity_attention(query: Tensor, value: Tensor, groups: Sequence[WindowGroup]) -> Tensor:
     """softmax(q q^T) v inside the windows of each group of channels, one head each.
 
-    Args:
-        query: (B, any, H, W); each group names the channels that it compares.
-        value: (B, any, H, W), may be the same tensor; likewise, the channels that are averaged.
-        groups: their results fill all channels of the returned map.
-
-    Returns:
-        (B, C, H, W).
+    Both maps are (B, any, H, W), perhaps the same tensor: each group names its channels in them. The results
+    of all groups fill (B, C, H, W).
     """
     return _Attention.apply(query, value, tuple(groups))
 
@@ -54,7 +40,7 @@ class _ShiftConvolution(torch.autograd.Function):
         result = features.new_empty(len(features), len(weight), *features.shape[2:])
         sizes, scratch = _convolution_sizes(features, weight)
         maps = _addresses(features, weight, bias, result, scratch)
-        library().shift_convolution(*maps, *sizes[:-1], *_integers(shifts, relu), sizes[-1])
+        library().shift_convolution(*maps, *sizes[:-1], shifts, relu, sizes[-1])
         ctx.save_for_backward(features, weight, result if relu else None)
         ctx.shifts = shifts
         return result
@@ -71,9 +57,7 @@ class _ShiftConvolution(torch.autograd.Function):
         totals = weight.new_zeros(torch.get_num_threads(), outputs, inputs + 1)
         sizes, scratch = _convolution_sizes(features, weight)
         maps = _addresses(features, weight, result, gradient, to_map, totals, scratch)
-        library().shift_convolution_gradient(
-            *maps, *sizes[:-1], *_integers(ctx.shifts, result is not None), sizes[-1]
-        )
+        library().shift_convolution_gradient(*maps, *sizes[:-1], ctx.shifts, result is not None, sizes[-1])
         total = totals.sum(dim=0)
         return to_map, total[:, :-1].reshape(weight.shape), total[:, -1].contiguous(), None, None
 
@@ -85,18 +69,7 @@ class _Attention(torch.autograd.Function):
         batch, _, height, width = query.shape
         result = query.new_empty(batch, sum(group.depth for group in groups), height, width)
         log_sums = query.new_empty(len(groups), batch * height * width)
-        threads, (tokens, depth) = torch.get_num_threads(), largest(groups)
-        scratch = query.new_empty(library().window_attention_scratch(*_integers(tokens, depth, threads)))
-        library().window_attention(
-            *_described(groups, query, query, value, result),
-            (ctypes.c_void_p * len(groups))(),
-            ctypes.c_int64(0),
-            *_integers(len(groups)),
-            *_addresses(log_sums, scratch),
-            *_integers(batch, height, width),
-            ctypes.c_float(1.0),
-            *_integers(0, threads),
-        )
+        run_forward((query, query, value, result), groups, log_sums=log_sums)
         ctx.save_for_backward(query, value, result, log_sums)
         ctx.groups = groups
         return result
@@ -112,43 +85,25 @@ class _Attention(torch.autograd.Function):
         shared = query is value or query.data_ptr() == value.data_ptr()
         to_query = torch.empty_like(query) if shared else torch.zeros_like(query)
         to_value = to_query if shared else torch.empty_like(value)
-        threads, (tokens, depth) = torch.get_num_threads(), largest(groups)
-        sizes = _integers(tokens, depth, threads)
-        scratch = query.new_empty(library().window_attention_gradient_scratch(*sizes))
+        threads = torch.get_num_threads()
+        scratch = query.new_empty(library().window_attention_gradient_scratch(*largest(groups), threads))
         library().window_attention_gradient(
-            *_described(groups, query, value, result, gradient, to_query, to_value),
-            *_integers(len(groups)),
+            *described(groups, query, value, result, gradient, to_query, to_value),
+            len(groups),
             *_addresses(log_sums, scratch),
-            *_integers(batch, height, width),
-            ctypes.c_float(1.0),
-            *_integers(threads),
+            *(batch, height, width, 1.0, threads),
         )
         return to_query, None if shared else to_value, None
 
 
-def _described(groups: Sequence[WindowGroup], *maps: Tensor) -> tuple[Any, Any, Any]:
-    """Addresses and strides of the maps, numbers of the groups."""
-    strides = [stride for tensor in maps for stride in tensor.stride()]
-    numbers = [number for group in groups for number in group]
-    return (
-        (ctypes.c_void_p * len(maps))(*(tensor.data_ptr() for tensor in maps)),
-        (ctypes.c_int64 * len(strides))(*strides),
-        (ctypes.c_int64 * len(numbers))(*numbers),
-    )
-
-
-def _convolution_sizes(features: Tensor, weight: Tensor) -> tuple[list[ctypes.c_int64], Tensor]:
+def _convolution_sizes(features: Tensor, weight: Tensor) -> tuple[tuple[int, ...], Tensor]:
     batch, inputs, height, width = features.shape
-    sizes = _integers(batch, inputs, len(weight), height, width, torch.get_num_threads())
+    sizes = (batch, inputs, len(weight), height, width, torch.get_num_threads())
     return sizes, features.new_empty(library().shift_convolution_scratch(*sizes))
 
 
-def _integers(*numbers: int) -> list[ctypes.c_int64]:
-    return [ctypes.c_int64(number) for number in numbers]
-
-
-def _addresses(*tensors: Tensor | None) -> list[ctypes.c_void_p]:
-    return [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
+def _addresses(*tensors: Tensor | None) -> list[int | None]:
+    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 def _require_float32(*tensors: Tensor) -> None:

@@ -3,7 +3,7 @@
 import ctypes
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -93,42 +93,52 @@ def attend_in_windows(
         scale: factor of the logits.
         masked: keep tokens apart that only the shift made neighbours, by adding -100.
     """
-    parts = split_groups(groups)
-    _check((query, key, value, result), parts, bias)
-    batch, _, height, width = query.shape
-    threads = torch.get_num_threads()
-    scratch = query.new_empty(_scratch_floats(parts, threads))
+    size = len(WindowGroup._fields)
+    parts = [WindowGroup(*groups[at : at + size]) for at in range(0, len(groups), size)]
     maps = (query, key, value, result)
-    strides = [tensor.stride(axis) for tensor in maps for axis in (0, 1, 2, 3)]
-    biases = [None if bias is None else bias.data_ptr(), *[None] * (len(parts) - 1)]
+    _check(maps, parts, bias)
+    run_forward(maps, parts, bias=bias, scale=scale, masked=masked)
+
+
+def run_forward(
+    maps: Sequence[Tensor],
+    groups: Sequence[WindowGroup],
+    *,
+    bias: Tensor | None = None,
+    log_sums: Tensor | None = None,
+    scale: float = 1.0,
+    masked: bool = False,
+) -> None:
+    """:func:`attend_in_windows` unchecked; may keep logarithms of the soft-max sums, (groups, B * H * W)."""
+    batch, _, height, width = maps[0].shape
+    threads = torch.get_num_threads()
+    scratch = maps[0].new_empty(library().window_attention_scratch(*largest(groups), threads))
+    biases = [None if bias is None else bias.data_ptr(), *[None] * (len(groups) - 1)]
     library().window_attention(
-        (ctypes.c_void_p * 4)(*(tensor.data_ptr() for tensor in maps)),
-        (ctypes.c_int64 * 16)(*strides),
-        (ctypes.c_int64 * len(groups))(*groups),
-        (ctypes.c_void_p * len(parts))(*biases),
-        ctypes.c_int64(_takes_distances(parts[0].side)),
-        ctypes.c_int64(len(parts)),
-        None,
-        ctypes.c_void_p(scratch.data_ptr()),
-        *map(ctypes.c_int64, (batch, height, width)),
-        ctypes.c_float(scale),
-        *map(ctypes.c_int64, (masked, threads)),
+        *described(groups, *maps),
+        (ctypes.c_void_p * len(groups))(*biases),
+        bias is not None and _takes_distances(groups[0].side),
+        len(groups),
+        None if log_sums is None else log_sums.data_ptr(),
+        scratch.data_ptr(),
+        *(batch, height, width, scale, masked, threads),
     )
 
 
-def split_groups(numbers: Sequence[int]) -> list[WindowGroup]:
-    """Groups from their numbers, one after another."""
-    size = len(WindowGroup._fields)
-    return [WindowGroup(*numbers[at : at + size]) for at in range(0, len(numbers), size)]
+def described(groups: Sequence[WindowGroup], *maps: Tensor) -> tuple[Any, Any, Any]:
+    """Addresses and strides of the maps, numbers of the groups."""
+    strides = [stride for tensor in maps for stride in tensor.stride()]
+    numbers = [number for group in groups for number in group]
+    return (
+        (ctypes.c_void_p * len(maps))(*(tensor.data_ptr() for tensor in maps)),
+        (ctypes.c_int64 * len(strides))(*strides),
+        (ctypes.c_int64 * len(numbers))(*numbers),
+    )
 
 
 def largest(groups: Sequence[WindowGroup]) -> tuple[int, int]:
     """Most tokens of a window and most channels of a head, which scratch memory is made for."""
     return max(group.side for group in groups) ** 2, max(group.depth for group in groups)
-
-
-def _scratch_floats(groups: Sequence[WindowGroup], threads: int) -> int:
-    return library().window_attention_scratch(*map(ctypes.c_int64, (*largest(groups), threads)))
 
 
 @attend_in_windows.register_fake
@@ -139,12 +149,12 @@ def _(*_arguments: object) -> None:
 @torch.compiler.assume_constant_result
 def _takes_distances(side: int) -> bool:
     """Whether the kernel reads a bias by distance: rows of a window are made of whole vectors."""
-    return bool(library().window_attention_takes_distances(ctypes.c_int64(side)))
+    return bool(library().window_attention_takes_distances(side))
 
 
 @torch.compiler.assume_constant_result
 def _padded_tokens(side: int) -> int:
-    return library().window_attention_bias_side(ctypes.c_int64(side**2))
+    return library().window_attention_bias_side(side**2)
 
 
 def _check(maps: Sequence[Tensor], groups: Sequence[WindowGroup], bias: Tensor | None) -> None:

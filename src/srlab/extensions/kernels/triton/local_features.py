@@ -1,7 +1,6 @@
 """ELAN's local feature extraction, its residual included, in one Triton kernel."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -100,8 +99,8 @@ def _mix_locally(
             INPUTS=channels,
             HIDDEN=hidden,
             BLOCK=_BLOCK,
-            BLOCK_C=_least_waste(max(1, channels // 5), (16, 32)),
-            BLOCK_H=_least_waste(max(1, hidden // 5), (16, 32)),
+            BLOCK_C=_least_waste(max(1, channels // 5)),
+            BLOCK_H=_least_waste(max(1, hidden // 5)),
             BLOCK_O=outputs,
             ALIGNED=math.gcd(16, *source[1:], *target[1:]),
             PRECISION=product_precision(),
@@ -115,9 +114,9 @@ def _(features: Tensor, *_weights: Tensor) -> Tensor:
     return features.new_empty(features.shape)
 
 
-def _least_waste(channels: int, blocks: Sequence[int]) -> int:
-    """The block that channels fill best; the larger of equals."""
-    return min(blocks, key=lambda block: (-(-channels // block) * block, -block))
+def _least_waste(channels: int) -> int:
+    """The block, of 16 or 32, that channels fill best; the larger of equals."""
+    return min((16, 32), key=lambda block: (-(-channels // block) * block, -block))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - PyTorch's signature

@@ -51,10 +51,9 @@ class Place(NamedTuple):
     region: Any
 
 
-def view_of(tensor: Tensor, first_channel: int = 0) -> View:
-    """A map (B, H, W, C) for the kernels, from ``first_channel`` on."""
-    storage = tensor.as_strided((1,), (1,), 0)
-    return View(storage, int(tensor.storage_offset()) + first_channel, *tensor.stride()[:3])
+def view_of(tensor: Tensor) -> View:
+    """A map (B, H, W, C) for the kernels."""
+    return View(tensor.as_strided((1,), (1,), 0), int(tensor.storage_offset()), *tensor.stride()[:3])
 
 
 @triton.jit
