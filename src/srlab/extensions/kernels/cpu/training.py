@@ -16,9 +16,17 @@ from srlab.extensions.kernels.cpu.window_attention import WindowGroup, described
 
 
 def shift_convolution(features: Tensor, weight: Tensor, bias: Tensor, *, shifts: bool, relu: bool) -> Tensor:
-    """Perhaps :func:`srlab.ops.shift.shift_channels`, a 1x1 convolution, perhaps a ReLU.
+    """Shift fifths of the channels by one pixel, if asked, then a 1x1 convolution, perhaps a ReLU.
 
-    (B, K, H, W), weights (N, K, 1, 1) and biases (N,) to (B, N, H, W).
+    Args:
+        features: (B, K, H, W).
+        weight: (N, K, 1, 1).
+        bias: (N,).
+        shifts: as :func:`srlab.ops.shift.shift_channels`.
+        relu: replace negative results by zero.
+
+    Returns:
+        (B, N, H, W).
     """
     return _ShiftConvolution.apply(features, weight, bias, shifts, relu)
 
@@ -26,8 +34,13 @@ def shift_convolution(features: Tensor, weight: Tensor, bias: Tensor, *, shifts:
 def self_similarity_attention(query: Tensor, value: Tensor, groups: Sequence[WindowGroup]) -> Tensor:
     """softmax(q q^T) v inside the windows of each group of channels, one head each.
 
-    Both maps are (B, any, H, W), perhaps the same tensor: each group names its channels in them. The results
-    of all groups fill (B, C, H, W).
+    Args:
+        query: (B, any, H, W); each group names the channels that it compares.
+        value: (B, any, H, W), may be the same tensor; likewise, the channels that are averaged.
+        groups: their results fill all channels of the returned map.
+
+    Returns:
+        (B, C, H, W).
     """
     return _Attention.apply(query, value, tuple(groups))
 
