@@ -134,13 +134,14 @@ def test_a_report_is_written_into_its_sweep_and_is_not_read_as_a_run(tmp_path, c
     assert len(read_runs(sweep)) == 2
 
 
-def test_values_are_escaped_everywhere(tmp_path, capsys):
+def test_values_are_escaped_everywhere(tmp_path, capsys, monkeypatch):
     r"""A value that HTML, Markdown, LaTeX and matplotlib (``$\frac$`` is an error to it) would read."""
     values = ["[v2] <b>|a_b|&$\\frac$", "plain"]
     sweep = write_sweep(tmp_path / "sweep (1) <i>", {"model.backend": values})
     for number, value in enumerate(values):
         write_cell(sweep / str(number), swept={"model.backend": value})
         write_run(sweep / str(number), psnr=30.0 + number, backend=f"'{value}'")
+    monkeypatch.setenv("COLUMNS", "160")
     assert main(["report", str(sweep), "--patches", "0"]) == 0
     assert "2             plain  " in (printed := capsys.readouterr().out)
     assert values[0] in printed  # a terminal has no markup
