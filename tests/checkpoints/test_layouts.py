@@ -14,7 +14,9 @@ import srlab
 from checkpoint_samples import assert_same_function
 from srlab.app.initial_weights import start_from
 from srlab.checkpoints import load_model, official_state, read_checkpoint, save_official
-from srlab.checkpoints.layouts import known_layouts
+from srlab.checkpoints.layouts import known_layouts, official_layout
+from srlab.models.atd import ATD
+from srlab.models.pft import PFT
 
 DIV2K, DF2K = (0.4488, 0.4371, 0.4040), (0.4690, 0.4490, 0.4036)
 
@@ -358,3 +360,13 @@ def test_weights_for_other_colours_do_not_start_a_training(elan, tmp_path):
     target = srlab.create_model("elan_demo", scale=3, window_sizes=[2, 4], depth=4)
     with pytest.raises(ValueError, match=r"has the colours .*'value_range': 1.0.*give \+model.mean"):
         start_from(target, tmp_path / "e")
+
+
+@pytest.mark.parametrize("network", [ATD, PFT])
+def test_an_index_is_left_out_under_its_own_key_alone(network):
+    """Under any other key it is an entry that does not fit, and is reported."""
+    layout = official_layout(network)
+    index, elsewhere = "relative_position_index_SA", "layers.0.relative_position_index_SA"
+    assert layout.to_ours({index: torch.zeros(1), elsewhere: torch.zeros(1)}).keys() == {
+        "groups.0.relative_position_index_SA"
+    }

@@ -42,7 +42,7 @@ class HiTSRLayout(OfficialLayout):
         (f"{_CONTEXT}.ngram_attn.", ".correlation.context.attention_"),
         (f"{_CONTEXT}.merge.", ".correlation.context.merge."),
     )
-    derivable = ("relative_position_index",)
+    derivable = ("*relative_position_index",)
 
     def detect(self, state: State) -> Detected:
         """The colour range leaves no trace; windows of 8 and less look the same without a context."""

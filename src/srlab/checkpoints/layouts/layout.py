@@ -5,6 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ class OfficialLayout(ABC):
     prefix: ClassVar[str] = ""
     #: Keys of the file and ours.
     names: ClassVar[Names] = ()
-    #: Ends of further keys, of what can be derived.
+    #: Patterns (``fnmatch``) of further keys, of what can be derived.
     derivable: ClassVar[tuple[str, ...]] = ()
     #: Our key, without ``weight`` or ``bias``, of the convolution whose sub-pixels the authors resize to make
     #: a network of another scale; none: they do not.
@@ -58,8 +59,11 @@ class OfficialLayout(ABC):
 
     def to_ours(self, state: State) -> dict[str, Tensor]:
         """Our state dict; entries that can be derived may be absent."""
-        kept = {key: value for key, value in state.items() if not key.endswith(self.derivable)}
+        kept = {key: value for key, value in state.items() if not self._is_derivable(key)}
         return rename_all(kept, self.names)
+
+    def _is_derivable(self, key: str) -> bool:
+        return any(fnmatchcase(key, pattern) for pattern in self.derivable)
 
     def from_ours(self, network: Network) -> dict[str, Tensor]:
         """The complete state dict of ``network``; a subclass may have keyword options."""

@@ -81,7 +81,7 @@ class SwinIRLayout(OfficialLayout):
         (".mlp.fc1.", ".mlp.expand."),
         (".mlp.fc2.", ".mlp.contract."),
     )
-    derivable = ("attn_mask", "relative_position_index")
+    derivable = ("*attn_mask", "*relative_position_index")
 
     def detect(self, state: State) -> Detected:
         """Shifts are detected from stored masks only; colour range and drop path leave no trace."""
