@@ -64,7 +64,7 @@ def new_run_name(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def check_shared_name(environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse a new run's folder that each process would name after its own clock."""
+    """Refuse, by a ``ValueError``, a new run's folder that each process would name after its own clock."""
     launch = Launch.of(environment)
     if not launch.is_one_of_several or launch.shared_name is not None:
         return

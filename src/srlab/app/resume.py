@@ -72,7 +72,10 @@ def resumed_config(resume: Path, overrides: list[str]) -> DictConfig:
 
 
 def check_obeyed(before: DictConfig, now: DictConfig, folder: Path) -> None:
-    """Raise a ``ValueError`` for changes, also through other keys, that a resumed run cannot make."""
+    """Raise a ``ValueError`` with key, values and remedy for changes that a resumed run cannot make.
+
+    Values are compared after interpolation, so that changes through other keys are found, too.
+    """
     values = [flat(cfg) for cfg in (before, now)]
     for key in sorted(values[0].keys() | values[1].keys()):
         one, other = (each.get(key, "not set") for each in values)

@@ -154,9 +154,11 @@ def typed_again(saved: Any) -> DictConfig:
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:
-    """Write ``config.yaml`` atomically; ``paths`` and what identifies the run at W&B is resolved.
+    """Write ``config.yaml`` atomically.
 
-    Other interpolations stay: a schedule still spans ``trainer.max_steps`` if a resumed run changes that.
+    What belongs to the moment and the machine (``paths``) and what identifies the run at W&B is resolved.
+    Other interpolations stay, so that a schedule still spans ``trainer.max_steps`` when a resumed run changes
+    that.
     """
     saved = copy.deepcopy(cfg)
     OmegaConf.resolve(saved.paths)

@@ -167,7 +167,10 @@ def configured_optimizer(optimizer: Mapping[str, Any], trainer: Mapping[str, Any
 
 
 def _trainer(run: RunConfig) -> Trainer:
-    """Lightning's trainer, for one long epoch; validation, checkpoints and schedules count steps."""
+    """Lightning's trainer, for one long epoch whose samples are numbered from 0.
+
+    Validation, checkpoints and schedules count steps.
+    """
     node = run.plain["trainer"]
     check_launch(node["devices"], node["num_nodes"])
     plugins: list[Any] = [AtomicCheckpointIO()]

@@ -28,14 +28,14 @@ class ParameterReport:
 
 @dataclass(frozen=True)
 class Counts:
-    """What can be counted without running the network, for an image restored to 1280x720.
+    """What can be counted without running the network.
 
     Attributes:
         parameters: as the official formulation has them, and as held.
-        multiply_adds: of the official formulation.
-        executed_multiply_adds: of what the back end in use executes on the device.
-        activations: elements of the results of convolutions and matrix products, official.
-        uncounted: operators that multiply-adds leave out; elements of their results.
+        multiply_adds: for an image restored to 1280x720, of the official formulation.
+        executed_multiply_adds: likewise, of what the back end in use executes on the device.
+        activations: likewise, elements of the results of convolutions and matrix products, official.
+        uncounted: operators that multiply-adds leave out of one forward pass; elements of their results.
     """
 
     parameters: ParameterReport

@@ -1,4 +1,7 @@
-"""Degradations make low-resolution training crops from windows of high-resolution images."""
+"""Degradations make low-resolution training crops from windows of high-resolution images.
+
+A new one is a class in a file of its own, and a file in ``conf/degradation``.
+"""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction

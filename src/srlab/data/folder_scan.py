@@ -59,7 +59,10 @@ class FolderScan:
 
 
 def scan_folder(top: Path) -> FolderScan:
-    """Search all folders, except hidden ones and those that systems make."""
+    """Search all folders, except hidden ones and those that systems make.
+
+    Linked folders are followed; a folder that is reached twice counts once.
+    """
     candidates: list[Path] = []
     low_resolution, unsupported = Counter[str](), Counter[str]()
     for path, lr_folder in files_below(top):

@@ -31,7 +31,8 @@ class CropDraw(NamedTuple):
 def image_of(seed: int, index: int, num_images: int) -> int:
     """The image of sample ``index``: each pass over the set is another permutation.
 
-    As in the papers' recipes, every image gives one crop before any comes again: large ones weigh no more.
+    One crop of every image before any image comes again, as in the papers' recipes: large images do not weigh
+    more.
     """
     pass_number, position = divmod(index, num_images)
     return int(_order(seed, pass_number, num_images)[position])

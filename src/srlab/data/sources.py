@@ -1,4 +1,7 @@
-"""Functions that find the HR files of a set, without reading pixels."""
+"""Functions that find the HR files of a set, without reading pixels.
+
+A data set with its own layout needs such a function in a file of its own, and a file in ``conf/data``.
+"""
 
 import hashlib
 import os

@@ -47,7 +47,10 @@ class DamagedStoreError(ValueError):
 
 @dataclass(frozen=True)
 class StoredImage:
-    """Where an image is in the file, with the properties of its ``DecodedImage``."""
+    """Where an image is in the file, with the properties of its ``DecodedImage``.
+
+    ``channels`` is 1 for gray files, else 3; ``digest`` is a hash of shape and pixels.
+    """
 
     name: str
     channels: int

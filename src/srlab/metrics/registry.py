@@ -1,4 +1,8 @@
-"""The metrics by name: each is ``METRIC`` in ``srlab/metrics/<name>.py``, where new ones are found, too."""
+"""The metrics by name.
+
+To add one, write ``srlab/metrics/<name>.py`` with ``METRIC = Metric(name="<name>", …)``. Validation curves,
+tables, summaries and reports show it wherever ``metrics=[psnr,<name>]`` asks for it.
+"""
 
 import functools
 import importlib
@@ -23,7 +27,8 @@ class Metric:
         name: key in records and curves, and the name of its module.
         label: heading in tables.
         compute: maps two (B, C, H, W) batches of one shape and the largest pixel value to (B,) in float64.
-        compute_alone: in its place for a metric without reference, which it does not get.
+        compute_alone: in its place for a metric without reference: maps the restored batch and the largest
+            pixel value to (B,). It does not get the reference.
         higher_is_better: False for distances.
         decimals: printed in tables.
         unit: such as ``dB``; empty for none.

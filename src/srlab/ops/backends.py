@@ -1,10 +1,15 @@
 """Back ends that extensions add: kernels for some operators of the networks, under a name for ``backend=``.
 
-``reference``, ``sdpa`` and the like are written in PyTorch's operators and belong to the networks. A back end
-of kernels is a package in ``srlab/extensions`` with a function for each operator that it implements, with the
-signature in :mod:`srlab.ops.kernels`, and a ``plugin.py`` that calls :func:`register_kernel` for each. That
-must not import torch or compile anything: ``load`` does it when the kernel first runs. PyTorch runs the
-operators that are left out; ``backend=NAME`` is an error on devices that none of the kernels supports.
+``reference``, ``sdpa`` and the like are written in PyTorch's operators and belong to the networks. To add a
+back end of kernels, add files only:
+
+1. A package in ``srlab/extensions`` with a function for each operator that it implements. Their signatures
+   are in :mod:`srlab.ops.kernels`. PyTorch runs the operators that the back end leaves out.
+2. Its ``plugin.py``, which calls :func:`register_kernel` for each function. It must not import torch or
+   compile anything: ``load`` does that when the kernel first runs.
+
+``backend=NAME`` then works for every network that uses one of the operators, and is an error on devices that
+none of its kernels supports. With ``automatic=True``, ``backend=auto`` chooses it.
 """
 
 from __future__ import annotations

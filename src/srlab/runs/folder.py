@@ -21,9 +21,9 @@ _PATIENCE_S = 2.0
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that ``train.py`` writes.
+    """A folder that ``train.py`` writes. Readers return None for a file that does not exist.
 
-    Readers return None for a file that does not exist; a ``ValueError`` names a damaged one.
+    They raise ``ValueError``, naming the file, where one is damaged.
     """
 
     path: Path
@@ -67,7 +67,10 @@ class RunFolder:
         return read_json(self.path / contract.COSTS_FILE)
 
     def metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Steps of ``metrics.csv`` and what was logged at each; rows before a damaged one come first."""
+        """Rows of ``metrics.csv``: a step and what was logged at it.
+
+        Rows before a damaged one are yielded first.
+        """
         path = self.path / contract.METRICS_FILE
         if not path.exists():
             return

@@ -23,7 +23,10 @@ def provenance() -> dict[str, str | None]:
 
 
 def source_commit() -> str | None:
-    """Commit of srlab's own checkout, ``+changes`` if files differ from it; None if it runs elsewhere."""
+    """Commit of the checkout that srlab runs from, with ``+changes`` if files differ from it; else None.
+
+    An srlab that is installed inside another project's checkout has no commit.
+    """
     package = Path(srlab.__file__).resolve().parent
     toplevel = _git(package, "rev-parse", "--show-toplevel")
     if toplevel is None or Path(toplevel).resolve() / "src" / "srlab" != package:

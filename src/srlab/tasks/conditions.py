@@ -24,11 +24,12 @@ class Conditions:
     Attributes:
         model: its name in tables.
         checkpoint: what the weights are: a path, a published file's name, or ``none`` for bicubic.
+        device: that the images were restored on.
         preset: that this is a trained network of, by which published scores are found; None for random
             weights and unpublished networks.
         training: data that the weights were trained on, if known.
-        seed: of that training, if known.
-        trained_range: its least and largest scale, for a network of any scale, if known.
+        seed: of the training that made the weights, if known.
+        trained_range: least and largest scale of the training, of a network of any scale, if known.
         costs: None if not measured.
         subnormals: ``flushed`` or ``kept``.
     """

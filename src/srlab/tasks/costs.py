@@ -31,7 +31,10 @@ class Costs:
 
 
 def measure_costs(network: Network, settings: MeterSettings, *, counted: Reading | None = None) -> Costs:
-    """Count what can be counted, unless that is given; read all meters, or none where ``repeats`` is 0."""
+    """Count what can be counted, unless that is given, and read all meters, or none where ``repeats`` is 0.
+
+    The network is left as it was.
+    """
     measured = [meter.measure(network, settings) for meter in METERS] if settings.repeats else []
     return Costs(settings.output_size, (counted or _counted(network, settings), *measured))
 

@@ -31,10 +31,12 @@ _LONGEST_STEM = 200  # bytes of a saved picture's name without its ending
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image, of the height and width that were scored, under one protocol.
+    """One image under one protocol.
 
     Attributes:
         scores: {metric: value}.
+        height: of the image that was scored.
+        width: likewise.
         gray: whether the reference is a gray file.
         gray_rule: how such files are treated, the name of a :class:`GrayRule`.
         lr_source: ``file``, ``made`` (8 bits), ``float`` (made within the protocol, never rounded) or

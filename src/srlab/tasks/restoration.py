@@ -73,7 +73,7 @@ def restore(
 
     Args:
         network: any.
-        lr_image: of any floating dtype.
+        lr_image: in [0, 1], any floating dtype.
         size: height and width of the result; None: the network's own scale.
         tile: LR side of a tile without its halo, rounded up to the network's grid; 0: the whole image;
             ``auto``: the whole image if it fits into the free memory, else the largest tile that does, halved
@@ -120,7 +120,9 @@ def restore_padded(
     on_progress: Callable[[Progress], None] | None = None,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """:func:`restore` with the input padding that a protocol asks for.
+    """(B, 3, H, W) in [0, 1] to ``size``, with the input padding that a protocol asks for.
+
+    ``size`` is (height, width); None: that of the network's scale.
 
     Raises:
         ValueError: a network of any scale at a scale that is not its own, with input padding.
@@ -148,7 +150,10 @@ def restore_padded(
 
 
 def result_size(network: Network, sample: Mapping[str, Any], scale: float) -> tuple[int, int] | None:
-    """``size`` of :func:`restore` for a sample: that of its HR, if any; None at the network's own scale."""
+    """``size`` of :func:`restore` for a sample's LR image, that of its HR if it has one.
+
+    None at the network's own scale.
+    """
     if network.scale == scale:
         return None
     if "hr_image" in sample:

@@ -34,17 +34,18 @@ class SuperResolutionTask(LightningModule):
     ``val/<metric>``, all under one protocol.
 
     Args:
-        network: RGB in [0, 1] in and out.
+        network: the super-resolver, RGB in [0, 1] in and out.
         loss: maps (sr_image, hr_image) in [0, 1] to a scalar.
-        protocol: of validation, at the network's scale; sets of other scales have it at theirs.
+        protocol: how restored images are compared with their references; that of the network's scale, if
+            there are sets of others.
         build_optimizer: from the trainable parameters.
         build_scheduler: from the optimizer; stepped after every optimizer step, never by epochs.
         compile_mode: ``torch.compile`` training steps in this mode, for the one size that crops have; None
             for no compilation. Validation, whose images differ in size, is not compiled.
         record: plain data (configuration, protocol, versions) that every checkpoint holds under ``"srlab"``.
         seed: of the random numbers that the network draws in training.
-        metrics: names of what is computed in validation, among them ``psnr``, which selects the best
-            checkpoint.
+        metrics: names of what is computed in validation; ``psnr``, which selects the best checkpoint, must
+            be one of them.
 
     Raises:
         ValueError: for unknown metrics, or without ``psnr``.
@@ -196,7 +197,7 @@ class RandomScaleTask(SuperResolutionTask):
     """Fits a network of any scale to batches each of which has a scale of its own.
 
     The loss compares all HR pixels of a crop, or those that the data drew (``compared_pixels``), and nothing
-    else is computed then.
+    else is computed then. Arguments are those of :class:`SuperResolutionTask`.
     """
 
     network: AnyScale

@@ -77,7 +77,7 @@ class Cuts:
         alignment: all cuts are at multiples of this.
         halo: what a tile overlaps its neighbours on each side, a multiple of it.
         wraps: opposite borders of the image are neighbours.
-        size_multiple: as of :class:`Tiling`.
+        size_multiple: the image is padded to multiples of this before it is cut.
     """
 
     alignment: int
@@ -86,9 +86,10 @@ class Cuts:
     size_multiple: int
 
     def plan(self, size: tuple[int, int], tile: int) -> Tiling:
-        """Tiles of an image; ``tile`` is the side of what is kept of one, at least 1, rounded up to the grid.
+        """Tiles of an image of ``size`` (height, width).
 
-        An axis on which every tile would be as long as the image is not cut.
+        ``tile`` is the side of what is kept of a tile, at least 1, rounded up to ``alignment``. An axis on
+        which every tile would be as long as the image is not cut.
         """
         rows, columns = (_spans(self, side, round_up(tile, self.alignment)) for side in size)
         return Tiling(size=size, size_multiple=self.size_multiple, rows=rows, columns=columns)

@@ -17,9 +17,10 @@ def is_for_users(record: logging.LogRecord) -> bool:
 
 
 class ConsoleFormatter(logging.Formatter):
-    """On a terminal a line is time and message, with the level's name from warnings on.
+    """For a handler of standard output.
 
-    Where standard output is none it has date, module and level, as in the log file.
+    On a terminal a line is time and message, with the level's name from warnings on. Elsewhere it has date,
+    module and level, as in the log file.
     """
 
     def __init__(self) -> None:

@@ -38,7 +38,10 @@ class OncePerInterval:
 
 
 def tracked(items: Iterable[Item], description: str, *, total: int, shown: bool = True) -> Iterator[Item]:
-    """Yield ``items`` and show, unless not ``shown``, on standard error or in the log how many are done."""
+    """Yield ``items`` and show on standard error, or in the log, how many of ``total`` are done.
+
+    ``shown=False`` shows nothing.
+    """
     if not shown:
         yield from items
         return

@@ -56,7 +56,8 @@ def differences(
     Args:
         report: the scores.
         network: the literature's name or our preset's; None for an unpublished network.
-        training: data that the weights were trained on: if known, others are a last resort.
+        training: the data that the weights were trained on, as far as known; figures of other data are then
+            shown only where there are none of these.
     """
     scale = int(report.scale)
     if network is None or scale != report.scale:

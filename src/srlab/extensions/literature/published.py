@@ -65,7 +65,10 @@ def published(
     training: str | None = None,
     color: str = "y",
 ) -> list[Reference]:
-    """Every source's score of ``network``, self-ensemble and cautioned rows included; None asks for all."""
+    """Every source's score of ``network``, self-ensemble and cautioned rows included; None asks for all.
+
+    Sources that disagree are listed one after the other.
+    """
     return [
         score
         for source in sources()

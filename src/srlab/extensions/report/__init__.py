@@ -1,4 +1,12 @@
-"""Comparison of runs: tables, figures and one page. Functions of a comparison also take a list of runs."""
+"""Comparison of runs: tables, figures and one page.
+
+>>> from srlab.extensions.report import ablation_table, compare, curves_figure, pareto_figure, read_runs
+>>> comparison = compare(read_runs("multirun/2026-11-21_10-00-00"))  # doctest: +SKIP
+>>> ablation_table(comparison)  # a notebook shows it as Markdown  # doctest: +SKIP
+>>> pareto_figure(comparison, against="latency")  # or curves_figure(comparison)  # doctest: +SKIP
+
+Functions of a comparison also take a list of runs.
+"""
 
 from srlab.extensions.report.ablation import ablation_table
 from srlab.extensions.report.comparison import Comparison, Configuration, compare, compare_images

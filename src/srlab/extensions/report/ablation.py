@@ -182,7 +182,10 @@ def _caption_of_differences(comparison: Comparison, pairs: _Pairs) -> Iterator[s
 
 
 def _difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Estimate | None:
-    """Over common seeds: what a seed does to both cancels out. Without one of the means, without spread."""
+    """Over the seeds that both have: what a seed does to both cancels out.
+
+    Without a common seed it is that of the means, which has no spread.
+    """
     common = sorted(ours.keys() & theirs.keys())
     if common:
         return _estimate(gap(ours[seed], theirs[seed]) for seed in common)

@@ -204,7 +204,10 @@ def _is_named(wanted: str, configuration: Configuration, parameters: Sequence[Pa
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """PSNR in dB of one image under two configurations, means over seeds, and the gain of the second."""
+    """PSNR in dB of one image under two configurations, means over seeds.
+
+    ``difference`` is the gain of the second; 0 if both are equal, also if both are exact (infinite).
+    """
 
     image: str
     first: float

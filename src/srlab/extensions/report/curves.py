@@ -95,7 +95,10 @@ def curve_panels(comparison: Comparison) -> list[tuple[str, list[Curve]]]:
 
 
 def _curve(configuration: Configuration, key: str) -> Curve | None:
-    """Mean at the steps that all runs have: no jump where one ends. If none finished, the longest run."""
+    """Mean at the steps that all runs have, so that it does not jump where one run ends.
+
+    Of configurations without a finished run, only the longest run is drawn.
+    """
     runs = configuration.finished or configuration.runs
     logged = [dict(run.curves[key]) for run in runs if key in run.curves]
     if logged and not configuration.finished:

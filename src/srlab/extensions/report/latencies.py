@@ -42,9 +42,10 @@ class LabLatencies:
 
 
 def network_arguments(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """Class and constructor arguments of the network that runs of one configuration share, if any has them.
+    """Class and constructor arguments of the network that runs of one configuration share.
 
-    Without those that only matter in training: the same network has the same arguments.
+    Arguments that only matter in training are left out, so that the same network has the same arguments; None
+    if no run has a configuration.
     """
     for run in runs:
         model = {key[len("model.") :]: value for key, value in run.config.items() if key.startswith("model.")}

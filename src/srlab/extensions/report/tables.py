@@ -27,7 +27,8 @@ class Estimate:
         std: sample standard deviation (n - 1); None for one run.
         n: number of runs; of rounds for what the lab measured.
         low: 10th percentile of a latency: of the lab's rounds, or the median of the runs' own; of a
-            difference the lower end of its 95 % confidence interval. ``high`` in the same way.
+            difference the lower end of its 95 % confidence interval.
+        high: 90th percentile or upper end, in the same way.
     """
 
     mean: float

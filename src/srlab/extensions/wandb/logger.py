@@ -45,10 +45,13 @@ class TolerantWandbLogger(WandbLogger):
     Lightning's own logger it starts at 0.
 
     Args:
+        project: W&B project.
+        name: display name of the run.
         save_dir: the run's folder; W&B writes to its subfolder ``wandb``.
         mode: ``offline``, ``online`` or ``disabled``; None: the value of ``WANDB_MODE``.
         id: id of the run, the same whenever it is resumed.
         group: group of the run, such as its sweep; None: no group.
+        tags: tags of the run.
         entity: user or team that owns the project; None: the user's own.
         init_timeout_s: how long to wait for the server at the start.
         finish_timeout_s: how long to wait for uploads at the end; the rest stays on the disk.
